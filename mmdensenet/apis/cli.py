@@ -1,0 +1,120 @@
+"""How the tools end: with a result, or with one or two lines about what the user can put right."""
+
+import difflib
+import os
+import re
+import sys
+import traceback
+import urllib.error
+import warnings
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+
+from mmengine.config import DictAction
+
+from mmdensenet.errors import UserError
+
+#: (message, module) of warnings of other packages that a normal run shows and a user can do nothing about
+UNHELPFUL_WARNINGS = [
+    (r'Fail to import ``MultiScaleDeformableAttention``', r'mmcv\.cnn\.bricks\.transformer'),
+]
+
+
+def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
+    """Call ``tool(args)``; a user's mistake is printed without a traceback (``args.debug`` shows it), with status 2."""
+    for message, module in UNHELPFUL_WARNINGS:
+        warnings.filterwarnings('ignore', message=message, module=module)
+    try:
+        tool(args)
+    except Exception as error:
+        message = explain(error)
+        if message is None or args.debug:
+            raise
+        rank = os.environ.get('RANK', '0')
+        print(f'error: {message}' if rank == '0' else f'error on rank {rank}: {message}', file=sys.stderr)
+        sys.exit(2)
+
+
+def parse_cfg_options(values: Sequence[str] | None) -> dict:
+    """KEY=VALUE pairs of ``--cfg-options`` as mmengine reads them.
+
+    The tools collect them as text, for mmengine is slow to import and ``--help`` is not to wait for it.
+    """
+    if not values:
+        return {}
+    for value in values:
+        if '=' not in value:
+            raise UserError(f'--cfg-options {value}: write KEY=VALUE.')
+    namespace = Namespace()
+    DictAction(option_strings=['--cfg-options'], dest='options')(None, namespace, list(values))
+    return namespace.options
+
+
+def explain(error: BaseException) -> str | None:
+    """What the user can do about an error, in one or two lines; None if it looks like a fault of the program."""
+    if isinstance(error, UserError):
+        return str(error)
+    text = str(error)
+    if isinstance(error, KeyError) and (found := re.search(r'(\S+) is not in the (\S+)::(.+?) registry', text)):
+        return _unknown_type(error, found[1].strip('\'"'), found[3])
+    if isinstance(error, TypeError) and (found := re.search(r"unexpected keyword argument '(\w+)'", text)):
+        return _unknown_key(error, found[1])
+    if isinstance(error, urllib.error.URLError):
+        return f'a download failed: {text}. Without network, put the data where the config expects it.'
+    if isinstance(error, FileNotFoundError):
+        return f'{error.filename or _last_line(text)}: no such file or folder.'
+    if isinstance(error, (RuntimeError, AssertionError)) and re.match(
+        r'Found 0 files|Cannot find \w+ dataset|Download failed|The number of subfolders', text
+    ):
+        return _last_line(text)
+    return None
+
+
+def _last_line(text: str) -> str:
+    """The message itself, where a data loader's worker has put a traceback before it."""
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ''
+
+
+def _unknown_type(error: BaseException, name: str, registry: str) -> str:
+    from mmengine.registry import root
+
+    known: set[str] = set()
+    for candidate in vars(root).values():
+        if getattr(candidate, 'name', None) == registry:
+            for scope in ('mmpretrain', 'mmdensenet'):
+                child = candidate.children.get(scope)
+                prefix = 'mmdensenet.' if scope == 'mmdensenet' else ''
+                known.update(prefix + key for key in (child.module_dict if child else ()))
+            known.update(candidate.module_dict)
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f'Did you mean {close[0]!r}?' if close else 'If it is your own, name its module in custom_imports.'
+    return f'type={name!r}: there is no {registry} of this name. {hint}'
+
+
+def _unknown_key(error: BaseException, key: str) -> str | None:
+    """Name the config entry whose class does not take ``key``; None if it did not come from a config."""
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if frame.f_code.co_name == 'build_from_cfg' and key in (frame.f_locals.get('args') or {}):
+            cls = frame.f_locals.get('obj_cls')
+            name = getattr(cls, '__name__', str(cls))
+            known = _parameters(cls)
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f'Did you mean {close[0]!r}?' if close else f'It takes {", ".join(sorted(known))}.'
+            return f'{name} has no key {key!r}. {hint}'
+    return None
+
+
+def _parameters(cls) -> set[str]:
+    import inspect
+
+    names: set[str] = set()
+    for base in getattr(cls, '__mro__', (cls,)):
+        try:
+            parameters = inspect.signature(base.__init__ if isinstance(base, type) else base).parameters.values()
+        except (TypeError, ValueError):
+            continue
+        names.update(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return names - {'self'}

@@ -1,0 +1,138 @@
+"""Configs as the tools use them: loaded, checked against typing errors, completed."""
+
+import difflib
+import inspect
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.hub import get_config
+from mmengine.runner import Runner
+
+from mmdensenet.errors import UserError
+
+#: top-level keys that a config may lack and --cfg-options may set
+KNOWN_KEYS = {
+    *(name for name in inspect.signature(Runner.__init__).parameters if name != 'self'),
+    *('custom_imports', 'tta_model', 'tta_pipeline', 'model_wrapper_cfg', 'find_unused_parameters', 'sync_bn'),
+    *('compile', 'efficient_conv_bn_eval', 'activation_checkpointing', 'runner_type'),
+}
+
+
+def load_config(path: str, options: dict | None = None) -> Config:
+    """Load a config file, or one of mmdensenet's own as 'mmdensenet::NAME', and merge ``options`` into it.
+
+    Args:
+        options: dotted keys to values, as ``--cfg-options`` gives them.
+
+    Raises:
+        UserError: if the file does not exist or cannot be read, or a key of ``options`` is unknown.
+    """
+    try:
+        if '::' in path:
+            cfg = get_config(path)
+        else:
+            _require_config_file(path)
+            cfg = Config.fromfile(path)
+    except SyntaxError as error:
+        raise UserError(f'{path}: {error}') from error
+    except FileNotFoundError as error:
+        raise UserError(f'{path}: a file that it names does not exist: {error}') from error
+    merge_options(cfg, options or {})
+    return cfg
+
+
+def merge_options(cfg: Config, options: dict) -> None:
+    """Set dotted keys of a config.
+
+    Raises:
+        UserError: for a key that neither the config nor mmengine's runner knows.
+    """
+    for key in options:
+        first = key.split('.')[0]
+        if first not in cfg and first not in KNOWN_KEYS:
+            raise UserError(
+                f'--cfg-options {key}: the config has no {first!r}.{_did_you_mean(first, [*cfg.keys(), *KNOWN_KEYS])}'
+            )
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise UserError(f'--cfg-options {" ".join(options)}: {error.args[0]}') from error
+
+
+def _require_config_file(path: str) -> None:
+    file = Path(path)
+    if file.is_file():
+        if file.suffix not in ('.py', '.json', '.yaml', '.yml'):
+            raise UserError(f'{path} is not a config: its name must end in .py, .json, .yaml or .yml.')
+        return
+    names = [p.name for p in file.parent.glob('*.py')] if file.parent.is_dir() else []
+    raise UserError(f'config {path} does not exist.{_did_you_mean(file.name, names)}')
+
+
+def _did_you_mean(word: str, choices: list[str]) -> str:
+    close = difflib.get_close_matches(word, choices, n=1)
+    return f' Did you mean {close[0]}?' if close else ''
+
+
+def complete_dataloaders(cfg: Config, pin_memory: bool = True, persistent_workers: bool = True) -> None:
+    """Fill in what the data loaders leave open, as mmpretrain's tools do, within what this machine has."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if cfg.get(key) is None:
+            continue
+        loader = ConfigDict(cfg[key])  # val and test may be the same object
+        # more workers than cores only makes torch warn and everything slower
+        loader.num_workers = min(loader.get('num_workers', 0), cores)
+        loader.setdefault('collate_fn', dict(type='default_collate'))
+        loader.setdefault('pin_memory', torch.cuda.is_available())
+        loader.setdefault('persistent_workers', True)
+        loader.pin_memory &= pin_memory
+        loader.persistent_workers &= persistent_workers and loader.num_workers > 0
+        cfg[key] = loader
+
+
+def require_data(cfg: Config, *keys: str) -> None:
+    """Check that the folders and files that the data sets of these data loaders name are there.
+
+    Raises:
+        UserError: naming the key and the path.
+    """
+    for key in keys:
+        if cfg.get(key) is None:
+            continue
+        for name, dataset in _datasets(cfg[key].get('dataset'), f'{key}.dataset'):
+            _require_paths(name, dataset)
+
+
+def _datasets(dataset, name: str) -> Iterator[tuple[str, dict]]:
+    """The data sets inside wrappers such as RepeatDataset and ConcatDataset, with their keys."""
+    if not isinstance(dataset, dict):
+        return
+    if 'dataset' in dataset:
+        yield from _datasets(dataset['dataset'], f'{name}.dataset')
+    elif 'datasets' in dataset:
+        for i, part in enumerate(dataset['datasets']):
+            yield from _datasets(part, f'{name}.datasets.{i}')
+    else:
+        yield name, dataset
+
+
+def _require_paths(name: str, dataset: dict) -> None:
+    root = dataset.get('data_root') or ''
+    if '://' in root or str(dataset.get('type')).rpartition('.')[2] in ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST'):
+        return  # remote, or downloaded if it is missing
+    prefix = dataset.get('data_prefix') or ''
+    prefixes = list(prefix.values()) if isinstance(prefix, dict) else [prefix]
+    paths = {'data_root': root} | {'data_prefix': Path(root, p) for p in prefixes if isinstance(p, str)}
+    if dataset.get('ann_file'):
+        paths['ann_file'] = Path(root, dataset['ann_file'])
+    for key, path in paths.items():
+        if str(path) and not Path(path).expanduser().exists():
+            raise UserError(
+                f'{name}.{key}: {path} does not exist. Put the data there, or set --cfg-options {name}.{key}=PATH.'
+            )
+
+

@@ -1,0 +1,113 @@
+"""Testing a checkpoint."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import mmengine
+from mmengine.config import Config, ConfigDict
+from mmengine.evaluator import DumpResults
+
+from mmdensenet.engine.hooks import CheckLabelsHook, CheckpointCoverageHook
+from mmdensenet.engine.predictions import DumpPredictions
+from mmdensenet.errors import UserError
+
+from .config import complete_dataloaders, load_config, merge_options, require_data
+from .train import build_runner, require_checkpoint, set_work_dir
+
+
+def test_model(
+    config: str | Config,
+    checkpoint: str,
+    *,
+    work_dir: str | None = None,
+    out: str | None = None,
+    out_item: str | None = None,
+    amp: bool = False,
+    show_dir: str | None = None,
+    show: bool = False,
+    interval: int = 1,
+    wait_time: float = 2,
+    tta: bool = False,
+    partial: bool = False,
+    pin_memory: bool = True,
+    launcher: str = 'none',
+    cfg_options: dict | None = None,
+) -> dict:
+    """Evaluate a checkpoint on the config's test set.
+
+    Args:
+        config: path of a config file, 'mmdensenet::NAME', or a loaded config.
+        checkpoint: path or URL.
+        out: file for the predictions (.json or .pkl) or the metrics (.json, .yaml or .pkl).
+        out_item: 'pred' (the default) or 'metrics', what ``out`` gets.
+        show_dir: folder for one picture per image, or per ``interval`` images, with true and predicted label.
+        tta: average over test-time augmentations; a horizontal flip unless the config says which.
+        partial: go on with a checkpoint that has only some of the model's tensors.
+
+    Returns:
+        The metrics by name, in the units of the config's evaluator (mmpretrain's accuracy is in percent).
+
+    Raises:
+        UserError: for what the user can put right, among it a checkpoint of another model.
+    """
+    cfg = config if isinstance(config, Config) else load_config(config)
+    cfg.launcher = launcher
+    set_work_dir(cfg, work_dir)
+    require_checkpoint(checkpoint)
+    cfg.load_from = checkpoint
+    cfg.resume = False
+    if cfg.get('test_dataloader') is None or cfg.get('test_evaluator') is None:
+        raise UserError('the config has no test_dataloader and test_evaluator, so there is nothing to test.')
+    if amp:
+        cfg.test_cfg.fp16 = True
+    if show or show_dir is not None:
+        hook = cfg.setdefault('default_hooks', ConfigDict()).setdefault('visualization', ConfigDict())
+        hook.setdefault('type', 'VisualizationHook')
+        hook.update(enable=True, show=show, wait_time=wait_time, out_dir=show_dir, interval=interval)
+    if tta:
+        _use_tta(cfg)
+    merge_options(cfg, cfg_options or {})
+    complete_dataloaders(cfg, pin_memory)
+    require_data(cfg, 'test_dataloader')
+    writer = _prediction_writer(out, out_item)
+
+    runner = build_runner(cfg)
+    runner.register_hook(CheckLabelsHook())
+    if not partial:
+        runner.register_hook(CheckpointCoverageHook(checkpoint))
+    if writer is not None:
+        runner.test_evaluator.metrics.append(writer)
+    metrics = runner.test()
+    if out and out_item == 'metrics' and runner.rank == 0:
+        mmengine.dump(metrics, out)
+    return metrics
+
+
+test_model.__test__ = False  # not a test of pytest's
+
+
+def _use_tta(cfg: Config) -> None:
+    if 'tta_model' not in cfg:
+        cfg.tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
+    if 'tta_pipeline' not in cfg:
+        *steps, pack = cfg.test_dataloader.dataset.pipeline
+        flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
+        cfg.tta_pipeline = [*deepcopy(steps), dict(type='TestTimeAug', transforms=[flips, [pack]])]
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+
+
+def _prediction_writer(out: str | None, out_item: str | None):
+    """The metric that writes predictions to ``out``, or None."""
+    if out is None:
+        if out_item is not None:
+            raise UserError('--out-item says what to write, --out FILE where: give both.')
+        return None
+    suffix = Path(out).suffix
+    allowed = ('.json', '.yaml', '.yml', '.pkl', '.pickle') if out_item == 'metrics' else ('.json', '.pkl', '.pickle')
+    if suffix not in allowed:
+        raise UserError(f'--out {out}: the name must end in one of {", ".join(allowed)}.')
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    if out_item == 'metrics':
+        return None
+    return DumpPredictions(out) if suffix == '.json' else DumpResults(out_file_path=out)

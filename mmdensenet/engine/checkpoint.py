@@ -1,0 +1,298 @@
+"""Reading and writing checkpoints as data: tensors, numbers, text and plain containers, never code.
+
+A checkpoint is read with ``weights_only=True``. mmengine's own checkpoints hold ``HistoryBuffer`` objects and numpy
+arrays; their pickled form is rebuilt by the inert stand-ins below, which look at nothing but the data. What is written
+is plain, so ``torch.load(file, weights_only=True)`` reads it without mmdensenet.
+"""
+
+import functools
+import os.path as osp
+import pickle
+import re
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import barrier, is_main_process
+from mmengine.logging import HistoryBuffer
+
+from mmdensenet.errors import UserError
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading
+
+
+def read_checkpoint(filename: str, map_location=None) -> Any:
+    """Load a checkpoint file without running anything that is in it.
+
+    Config text inside the checkpoint is kept as ``meta['cfg_text']`` / ``meta['config_text']``, names under which
+    mmengine does not execute it.
+
+    Args:
+        filename: path of a file that ``torch.save`` wrote.
+        map_location: as for :func:`torch.load`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        UserError: if the file holds anything but tensors and plain data, or is damaged.
+    """
+    path = osp.expanduser(filename)
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'{filename} can not be found.')
+    try:
+        with torch.serialization.safe_globals(_STAND_INS):
+            loaded = torch.load(path, map_location=map_location, weights_only=True)
+        loaded = _materialise(loaded)
+    except pickle.UnpicklingError as error:
+        found = re.search(r'GLOBAL ([\w.]+)', str(error))
+        if found:
+            raise UserError(
+                f'{filename} holds Python objects ({found[1]}), not only tensors and plain data, and loading them could '
+                'run code. Ask its author for the state dict, saved with torch.save(model.state_dict(), FILE).'
+            ) from error
+        raise UserError(f'{filename} is not a checkpoint that torch can read: {_first_line(error)}') from error
+    except (RuntimeError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise UserError(f'{filename} is damaged or not a checkpoint: {_first_line(error)}') from error
+    if isinstance(loaded, dict):
+        _disarm_config_text(loaded)
+        _restore_message_hub(loaded)
+    return loaded
+
+
+def read_checkpoint_from_url(
+    url: str, model_dir=None, map_location=None, progress: bool = True, check_hash: bool = True, file_name=None
+) -> Any:
+    """Download a checkpoint once into torch's cache, compare it with the hash in its name, and read it.
+
+    Raises:
+        UserError: if it cannot be downloaded; the message says where to put the file by hand.
+    """
+    folder = Path(model_dir or Path(torch.hub.get_dir()) / 'checkpoints')
+    target = folder / (file_name or url.split('?')[0].rstrip('/').rpartition('/')[2])
+    if not target.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        sys.stderr.write(f'Downloading {url} to {target}\n')
+        digest = re.search(r'-([0-9a-f]{8,64})\.\w+$', target.name)
+        # eight digits may also be a date
+        expected = digest[1] if digest and not re.fullmatch(r'(19|20)\d{6}', digest[1]) else None
+        try:
+            torch.hub.download_url_to_file(url, str(target), expected if check_hash else None, progress=progress)
+        except RuntimeError as error:
+            raise UserError(f'{url}: {_first_line(error)}. Try again, or put the right file at {target}.') from error
+        except OSError as error:
+            raise UserError(
+                f'cannot download {url} ({_first_line(error)}). Download it elsewhere and put it at {target}.'
+            ) from error
+    return read_checkpoint(str(target), map_location)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _disarm_config_text(checkpoint: dict) -> None:
+    """Rename the keys whose text mmengine's resume and inferencers would execute as Python."""
+    meta = checkpoint.get('meta')
+    if isinstance(meta, dict):
+        for key in ('config', 'cfg'):
+            if key in meta:
+                meta[f'{key}_text'] = meta.pop(key)
+    hub = checkpoint.get('message_hub')
+    if isinstance(hub, dict):
+        for part in ('runtime_info', 'resumed_keys'):
+            if isinstance(hub.get(part), dict):
+                hub[part].pop('cfg', None)
+
+
+def _restore_message_hub(checkpoint: dict) -> None:
+    hub = checkpoint.get('message_hub')
+    if not isinstance(hub, dict) or not isinstance(hub.get('log_scalars'), dict):
+        return
+    scalars = hub['log_scalars']
+    for name, value in scalars.items():
+        if isinstance(value, dict) and set(value) == {'log_history', 'count_history', 'max_length'}:
+            scalars[name] = HistoryBuffer(
+                value['log_history'].tolist(), value['count_history'].tolist(), value['max_length']
+            )
+
+
+class _DType:
+    """Stands in for ``numpy.dtype``: a code, if it is one of plain numbers."""
+
+    def __init__(self, code='', align=False, copy=False):
+        self.code, self.order = code, '='
+
+    def __setstate__(self, state):
+        self.order = state[1]
+
+    def resolve(self) -> np.dtype:
+        if not re.fullmatch(r'[biufc](1|2|4|8|16)', str(self.code)) or self.order not in '<>|=':
+            raise pickle.UnpicklingError(f'unsupported numpy dtype {self.code!r}')
+        return np.dtype(self.code).newbyteorder(self.order)
+
+
+class _Array:
+    """Stands in for ``numpy.ndarray``: shape, dtype and bytes, checked against each other when it is resolved."""
+
+    def __init__(self, *args):
+        self.state = None
+
+    def __setstate__(self, state):
+        self.state = state
+
+    def resolve(self) -> np.ndarray:
+        _, shape, dtype, fortran, data = self.state
+        if not (isinstance(dtype, _DType) and isinstance(data, bytes)):
+            raise pickle.UnpicklingError('unsupported numpy array')
+        return np.frombuffer(data, dtype.resolve()).reshape(shape, order='F' if fortran else 'C').copy()
+
+
+class _History:
+    """Stands in for mmengine's ``HistoryBuffer``."""
+
+    def __setstate__(self, state):
+        self.state = state
+
+    def resolve(self) -> HistoryBuffer:
+        log, count = _materialise(self.state['_log_history']), _materialise(self.state['_count_history'])
+        return HistoryBuffer(log.tolist(), count.tolist(), int(self.state.get('max_length', 1000000)))
+
+
+class _Scalar:
+    def __init__(self, dtype, data):
+        self.dtype, self.data = dtype, data
+
+    def resolve(self) -> int | float | bool:
+        if not (isinstance(self.dtype, _DType) and isinstance(self.data, bytes)):
+            raise pickle.UnpicklingError('unsupported numpy scalar')
+        return np.frombuffer(self.data, self.dtype.resolve(), count=1)[0].item()
+
+
+def _new_array(*_) -> _Array:
+    return _Array()
+
+
+def _no_attribute(*_) -> None:
+    """Stands in for ``getattr``: HistoryBuffer's pickle looks up its own methods, which the class has anyway."""
+
+
+_STAND_INS = [
+    (_History, 'mmengine.logging.history_buffer.HistoryBuffer'),
+    (_no_attribute, 'builtins.getattr'),
+    (_Array, 'numpy.ndarray'),
+    (_DType, 'numpy.dtype'),
+    *((_new_array, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
+    *((_Scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')),
+]
+
+
+def _materialise(value: Any) -> Any:
+    """Replace stand-ins by what they stand for, in place where the container allows it."""
+    if isinstance(value, (_Array, _History, _Scalar)):
+        return value.resolve()
+    if isinstance(value, _DType) or value is _History:
+        return str(value)
+    if isinstance(value, dict):
+        for key, item in value.items():
+            value[key] = _materialise(item)
+        return value
+    if isinstance(value, list):
+        value[:] = map(_materialise, value)
+        return value
+    if type(value) is tuple:
+        return tuple(map(_materialise, value))
+    return value
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Writing
+
+
+def to_plain(value: Any) -> Any:
+    """A copy of a checkpoint that ``torch.load(weights_only=True)`` reads: tensors, numbers, text, plain containers."""
+    if isinstance(value, HistoryBuffer):
+        log, count = value.data
+        return dict(
+            log_history=torch.as_tensor(np.asarray(log, dtype=np.float64)),
+            count_history=torch.as_tensor(np.asarray(count, dtype=np.int64)),
+            max_length=value.max_length,
+        )
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy()) if value.dtype.kind in 'biuf' else to_plain(value.tolist())
+    if isinstance(value, dict):
+        plain = (OrderedDict if isinstance(value, OrderedDict) else dict)(
+            (to_plain(key), to_plain(item)) for key, item in value.items()
+        )
+        if hasattr(value, '_metadata'):  # of nn.Module.state_dict()
+            plain._metadata = value._metadata
+        return plain
+    if isinstance(value, (list, set, frozenset)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, tuple):
+        return tuple(to_plain(item) for item in value)
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, torch.Tensor, torch.dtype, torch.device)):
+        return value
+    return str(value)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Keeping: mmengine's CheckpointHook deletes first and saves then; these turn the order round
+
+
+def deleting_last(save_with_step: Callable) -> Callable:
+    """Wrap ``CheckpointHook._save_checkpoint_with_step``: the outdated checkpoint goes when the new one is there."""
+
+    @functools.wraps(save_with_step)
+    def save(hook, runner, step, meta):
+        outdated = None
+        if hook.max_keep_ckpts > 0 and len(hook.keep_ckpt_ids) == hook.max_keep_ckpts and hook.keep_ckpt_ids[-1] != step:
+            outdated = hook.keep_ckpt_ids.popleft()
+        save_with_step(hook, runner, step, meta)
+        if outdated is not None:
+            _remove(hook, hook.file_backend.join_path(hook.out_dir, hook.filename_tmpl.format(outdated)))
+
+    return save
+
+
+def keeping_previous_best(save_best: Callable) -> Callable:
+    """Wrap ``CheckpointHook._save_best_checkpoint``: the previous best goes when the new best is there."""
+
+    @functools.wraps(save_best)
+    def save(hook, runner, metrics):
+        if not hook.save_best:
+            return
+        single = len(hook.key_indicators) == 1
+        paths = {'': hook.best_ckpt_path} if single else dict(hook.best_ckpt_path_dict)
+        # mmengine deletes what it sees here
+        if single:
+            hook.best_ckpt_path = None
+        else:
+            hook.best_ckpt_path_dict.update(dict.fromkeys(paths))
+        saved = False
+        try:
+            save_best(hook, runner, metrics)
+            saved = True
+        finally:
+            for key, previous in paths.items():
+                current = hook.best_ckpt_path if single else hook.best_ckpt_path_dict[key]
+                if not saved or current is None:
+                    if single:
+                        hook.best_ckpt_path = previous
+                    else:
+                        hook.best_ckpt_path_dict[key] = previous
+                elif previous and previous != current:
+                    _remove(hook, previous)
+
+    return save
+
+
+def _remove(hook, path: str) -> None:
+    barrier()  # the main process writes; nobody may fail between the two
+    if is_main_process() and hook.file_backend.isfile(path):
+        hook.file_backend.remove(path)

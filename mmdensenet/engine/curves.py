@@ -1,0 +1,72 @@
+"""Training curves from the scalars that mmengine's LocalVisBackend writes."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+#: name of the picture in the work directory
+PICTURE = 'training_curves.png'
+
+Curve = tuple[list[float], list[float]]
+
+
+def read_scalars(work_dir: str | Path) -> dict[str, Curve]:
+    """Curves of all runs in a work directory, resumed ones joined: name to (epochs or iterations, values).
+
+    The names are those of the log: 'loss', 'lr', 'accuracy/top1' and so on. Where a resumed run repeats a step, the later
+    value counts. Lines that a killed run left incomplete are skipped.
+    """
+    points: dict[str, dict[float, float]] = {}
+    for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
+        lines = [_parse(line) for line in file.read_text().splitlines()]
+        records = [record for record in lines if record]
+        # validation lines have the epoch as their step; training lines have both
+        per_epoch = any('epoch' in record for record in records)
+        iterations = {}  # in the last epoch seen
+        for record in records:
+            if 'loss' in record and 'epoch' in record:
+                iterations[record['epoch']] = max(iterations.get(record['epoch'], 0), record['step'])
+        length = max((step / epoch for epoch, step in iterations.items() if epoch), default=1)
+        for record in records:
+            training = 'loss' in record
+            x = record['step'] / length if training and per_epoch else record['step']
+            for name, value in record.items():
+                if name in ('step', 'epoch', 'iter', 'time', 'data_time', 'memory') or not isinstance(value, (int, float)):
+                    continue
+                points.setdefault(name, {})[x] = value
+    return {name: (sorted(curve), [curve[x] for x in sorted(curve)]) for name, curve in points.items()}
+
+
+def _parse(line: str) -> dict | None:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return record if isinstance(record, dict) and 'step' in record else None
+
+
+def plot_curves(curves: dict[str, Curve], file: str | Path, title: str = '') -> None:
+    """Draw losses, validation metrics and the learning rate side by side and write them as PNG."""
+    losses = [name for name in curves if name.rpartition('/')[2].startswith('loss')]
+    rates = [name for name in curves if name in ('lr', 'base_lr')][:1]
+    metrics = [name for name in curves if name not in losses and name not in ('lr', 'base_lr', 'momentum', 'grad_norm')]
+    panels: list[tuple[str, Sequence[str]]] = [('training loss', losses), ('validation', metrics), ('learning rate', rates)]
+    panels = [panel for panel in panels if panel[1]]
+    figure = Figure(figsize=(5 * max(1, len(panels)), 4), layout='constrained')
+    FigureCanvasAgg(figure)
+    for i, (label, names) in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), i + 1)
+        for name in names:
+            x, y = curves[name]
+            axes.plot(x, y, label=name, marker='.' if len(x) < 60 else None, linewidth=1)
+        axes.set(xlabel='epoch', title=label)
+        if label == 'learning rate' and min(curves[names[0]][1]) > 0:
+            axes.set_yscale('log')
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize='small')
+    if title:
+        figure.suptitle(title)
+    figure.savefig(file, dpi=100)

@@ -1,0 +1,8 @@
+"""Hooks: a config names one as ``mmdensenet.X``."""
+
+from .check_labels_hook import CheckLabelsHook
+from .checkpoint_coverage_hook import CheckpointCoverageHook
+from .curves_hook import CurvesHook
+from .progress_hook import ProgressHook
+
+__all__ = ['CheckLabelsHook', 'CheckpointCoverageHook', 'CurvesHook', 'ProgressHook']

@@ -1,0 +1,45 @@
+"""Labels are checked before the first step, not by an index error on a GPU."""
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from mmdensenet.errors import UserError
+from mmdensenet.registry import HOOKS
+
+
+@HOOKS.register_module()
+class CheckLabelsHook(Hook):
+    """Compare every label of the data set with the number of classes of the head, before training and testing.
+
+    Raises:
+        UserError: for the first label outside 0 .. num_classes - 1; it names the file and the key to change.
+    """
+
+    def before_train(self, runner) -> None:
+        self._check(runner, runner.train_dataloader.dataset, 'train_dataloader')
+        if runner.val_loop is not None:
+            self._check(runner, runner.val_dataloader.dataset, 'val_dataloader')
+
+    def before_test(self, runner) -> None:
+        self._check(runner, runner.test_dataloader.dataset, 'test_dataloader')
+
+    def _check(self, runner, dataset, key: str) -> None:
+        model = runner.model
+        while is_model_wrapper(model) or not hasattr(model, 'head') and hasattr(model, 'module'):
+            model = model.module
+        num_classes = getattr(getattr(model, 'head', None), 'num_classes', None)
+        if num_classes is None or not hasattr(dataset, 'get_cat_ids') or not is_main_process():
+            return
+        for index in range(len(dataset)):
+            try:
+                labels = dataset.get_cat_ids(index)
+            except (KeyError, TypeError):  # a data set without labels
+                return
+            wrong = [label for label in labels if not 0 <= label < num_classes]
+            if wrong:
+                info = dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
+                raise UserError(
+                    f'{info.get("img_path", f"sample {index}")} ({key}) has label {wrong[0]}, but the head has '
+                    f'{num_classes} classes, 0 to {num_classes - 1}. Correct the label, or set model.head.num_classes.'
+                )

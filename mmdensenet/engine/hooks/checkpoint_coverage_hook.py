@@ -1,0 +1,58 @@
+"""A checkpoint of another model is refused; mmengine warns and goes on with random weights."""
+
+import re
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from mmdensenet.errors import UserError
+from mmdensenet.registry import HOOKS
+
+
+@HOOKS.register_module()
+class CheckpointCoverageHook(Hook):
+    """Compare a checkpoint's keys and shapes with the model's before they are loaded.
+
+    Testing and resuming need all of the model. Fine-tuning (``load_from`` in training) needs the backbone: a head for
+    other classes starts anew.
+
+    Args:
+        source: what to call the checkpoint in messages.
+        head_may_differ: True for fine-tuning.
+
+    Raises:
+        UserError: naming the first keys that differ and the likely reason.
+    """
+
+    def __init__(self, source: str, head_may_differ: bool = False):
+        self.source = source
+        self.head_may_differ = head_may_differ
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not hasattr(model, 'head') and hasattr(model, 'module'):  # test-time augmentation
+            model = model.module
+        given = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else {}
+        given = {re.sub(r'^module\.', '', key): value for key, value in given.items() if hasattr(value, 'shape')}
+        wanted = model.state_dict()
+        if self.head_may_differ:
+            wanted = {key: value for key, value in wanted.items() if not key.startswith('head.')}
+        missing = [key for key in wanted if key not in given]
+        other = [key for key in wanted if key in given and given[key].shape != wanted[key].shape]
+        if missing or other:
+            raise UserError(describe(self.source, wanted, given, missing, other))
+
+
+def describe(source: str, wanted: dict, given: dict, missing: list[str], other: list[str]) -> str:
+    """One or two lines: how much fits, the first keys that do not, and the likely reason."""
+    first = [f'{key} is missing' for key in missing[:2]]
+    first += [f'{key} is {tuple(given[key].shape)}, not {tuple(wanted[key].shape)}' for key in other[:2]]
+    fits = len(wanted) - len(missing) - len(other)
+    if not missing and all(key.startswith('head.') for key in other):
+        classes = given[other[0]].shape[0]
+        reason = f'It was trained for {classes} classes: set model.head.num_classes={classes}.'
+    elif fits == 0:
+        reason = 'Its keys are of another library or another kind of model.'
+    else:
+        reason = 'It is likely of another architecture: test it with the config that it was trained with.'
+    return f'{source} has {fits} of the {len(wanted)} tensors of this model: {"; ".join(first)}.\n{reason}'

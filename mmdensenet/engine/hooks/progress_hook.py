@@ -1,0 +1,99 @@
+"""A live bar with the time left, on terminals. Log files get mmengine's lines, which have the time left too."""
+
+import atexit
+import logging
+import sys
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from mmdensenet.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ProgressHook(Hook):
+    """Show one bar for the whole training and one for the validation or test that is under way.
+
+    Does nothing where standard output is not a terminal, and on other ranks than the first.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self):
+        self.progress: Progress | None = None
+        self._tasks: dict[str, int] = {}
+        self._redirected: list[tuple[logging.StreamHandler, object]] = []
+
+    def before_train(self, runner) -> None:
+        self._begin(runner, 'train', runner.max_iters, runner.iter)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self._update('train', runner.iter + 1)
+
+    def after_train(self, runner) -> None:
+        self._end('train')
+
+    def before_val_epoch(self, runner) -> None:
+        self._begin(runner, 'val', len(runner.val_dataloader))
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self._update('val', batch_idx + 1)
+
+    def after_val_epoch(self, runner, metrics=None) -> None:
+        self._end('val')
+
+    def before_test_epoch(self, runner) -> None:
+        self._begin(runner, 'test', len(runner.test_dataloader))
+
+    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self._update('test', batch_idx + 1)
+
+    def after_test_epoch(self, runner, metrics=None) -> None:
+        self._end('test')
+
+    def _begin(self, runner, name: str, total: int, completed: int = 0) -> None:
+        if not (is_main_process() and sys.stdout.isatty()):
+            return
+        if self.progress is None:
+            self._start(runner.logger)
+        self._tasks[name] = self.progress.add_task(name, total=total, completed=completed)
+
+    def _start(self, logger: logging.Logger) -> None:
+        self.progress = Progress(
+            TextColumn('{task.description:>5}'),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn('left'),
+            TimeRemainingColumn(),
+        )
+        stream = sys.stdout
+        self.progress.start()
+        # The logger took hold of the terminal before rich did; through rich its lines go above the bar.
+        for handler in logger.handlers:
+            if getattr(handler, 'stream', None) is stream:
+                self._redirected.append((handler, stream))
+                handler.setStream(sys.stdout)
+        atexit.register(self._stop)  # an error leaves the hooks without a last call
+
+    def _update(self, name: str, completed: int) -> None:
+        if name in self._tasks:
+            self.progress.update(self._tasks[name], completed=completed)
+
+    def _end(self, name: str) -> None:
+        if name not in self._tasks:
+            return
+        self.progress.remove_task(self._tasks.pop(name))
+        if not self._tasks:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self.progress is None:
+            return
+        self.progress.stop()
+        self.progress = None
+        for handler, stream in self._redirected:
+            handler.setStream(stream)
+        self._redirected.clear()
+        atexit.unregister(self._stop)

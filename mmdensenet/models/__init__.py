@@ -1,0 +1,6 @@
+"""Modules: they own parameters and state-dict names, and call :mod:`mmdensenet.ops`."""
+
+from .densenet import DenseBlock, DenseLayer, DenseNet, DenseTransition
+from .sync_batch_norm import SyncBatchNorm
+
+__all__ = ['DenseBlock', 'DenseLayer', 'DenseNet', 'DenseTransition', 'SyncBatchNorm']

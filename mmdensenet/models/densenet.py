@@ -1,0 +1,257 @@
+"""DenseNet (arXiv:1608.06993) as an OpenMMLab backbone."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from mmcv.cnn import build_activation_layer, build_norm_layer
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmdensenet import ops
+from mmdensenet.registry import MODELS
+
+
+class DenseLayer(BaseModule):
+    """One layer H_l: BN-ReLU-Conv(1x1)-BN-ReLU-Conv(3x3), or BN-ReLU-Conv(3x3) with ``bottleneck=False``.
+
+    Calling it with the list of all earlier features, each (N, C_i, H, W), gives the k new channels (N, k, H, W).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        growth_rate: int,
+        bn_size: int,
+        norm_cfg: dict = dict(type='BN'),
+        act_cfg: dict = dict(type='ReLU'),
+        drop_rate: float = 0.0,
+        memory_efficient: bool = False,
+        bottleneck: bool = True,
+    ):
+        super().__init__()
+        self.norm1 = build_norm_layer(norm_cfg, in_channels)[1]
+        self.act = build_activation_layer(act_cfg)
+        if bottleneck:
+            width = bn_size * growth_rate
+            self.conv1 = nn.Conv2d(in_channels, width, kernel_size=1, bias=False)
+            self.norm2 = build_norm_layer(norm_cfg, width)[1]
+            self.conv2 = nn.Conv2d(width, growth_rate, kernel_size=3, padding=1, bias=False)
+        else:
+            self.conv1 = nn.Conv2d(in_channels, growth_rate, kernel_size=3, padding=1, bias=False)
+            self.norm2 = self.conv2 = None
+        self.drop_rate = float(drop_rate)
+        self.memory_efficient = memory_efficient
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        return ops.dense_layer(features, self)
+
+
+class DenseBlock(nn.Module):
+    """``num_layers`` dense layers: (N, C0, H, W) to (N, C0 + num_layers * growth_rate, H, W)."""
+
+    def __init__(self, num_layers: int, in_channels: int, bn_size: int, growth_rate: int, **layer_kwargs):
+        super().__init__()
+        self.block = nn.ModuleList(
+            DenseLayer(in_channels + i * growth_rate, growth_rate, bn_size, **layer_kwargs) for i in range(num_layers)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.dense_block(x, self.block)
+
+
+class DenseTransition(nn.Sequential):
+    """BN-ReLU-Conv(1x1)-AvgPool(2x2): (N, C, H, W) to (N, out_channels, H // 2, W // 2)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        norm_cfg: dict = dict(type='BN'),
+        act_cfg: dict = dict(type='ReLU'),
+    ):
+        super().__init__()
+        self.add_module('norm', build_norm_layer(norm_cfg, in_channels)[1])
+        self.add_module('act', build_activation_layer(act_cfg))
+        self.add_module('conv', nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=False))
+        self.add_module('pool', nn.AvgPool2d(kernel_size=2, stride=2))
+
+
+@MODELS.register_module()
+class DenseNet(BaseModule):
+    """DenseNet, DenseNet-B, -C and -BC (arXiv:1608.06993), for ImageNet-like and CIFAR-like images.
+
+    A drop-in for mmpretrain's DenseNet: the same arguments, defaults, state-dict keys and outputs, so OpenMMLab's
+    published checkpoints load with ``strict=True``.
+
+    Args:
+        arch: '121', '161', '169', '201', '264' (table 1 of the paper; 264 of its first author's code), or a dict with
+            ``growth_rate`` (k), ``depths`` (layers per block) and ``init_channels`` (channels of the stem).
+        in_channels: channels of the image.
+        bn_size: width of the bottleneck, in units of k.
+        drop_rate: dropout after each dense layer. The paper uses 0.2 on CIFAR and SVHN without augmentation.
+        compression_factor: share of channels that a transition keeps (theta); 1.0 is a DenseNet without compression.
+        memory_efficient: recompute norms and activations in backward instead of storing them (arXiv:1707.06990).
+            Running statistics see each batch once.
+        norm_cfg, act_cfg: norm and activation, built by mmcv.
+        out_indices: the stages whose features are returned, negative ones counted from the end.
+        frozen_stages: the first ``frozen_stages`` stages, with their transitions, and the stem are neither trained nor
+            do their running statistics change. 0 freezes nothing.
+        init_cfg: None gives He et al.'s initialisation, as the paper's code has it (normal, fan-out).
+        bottleneck: False gives the plain layer, BN-ReLU-Conv(3x3).
+        stem: 'imagenet' (7x7 stride 2, norm, activation, 3x3 max pooling stride 2) or 'cifar' (3x3 stride 1).
+        norm_eval: keep all batch norms in evaluation mode while training.
+        out_before_transition: return each stage's features before its transition halves them, at strides 4, 8, 16 and
+            32 with the ImageNet stem, as detectors need. The last stage has no transition; its final norm and
+            activation are applied either way.
+        channels_last: keep weights and activations in NHWC order in memory, which is faster on GPUs under mixed
+            precision and on CPUs. Shapes, results and checkpoints stay the same.
+
+    Raises:
+        ValueError: for an unknown ``arch`` or ``stem``, and for stages that do not exist.
+    """
+
+    arch_settings = {
+        '121': dict(growth_rate=32, depths=[6, 12, 24, 16], init_channels=64),
+        '169': dict(growth_rate=32, depths=[6, 12, 32, 32], init_channels=64),
+        '201': dict(growth_rate=32, depths=[6, 12, 48, 32], init_channels=64),
+        '161': dict(growth_rate=48, depths=[6, 12, 36, 24], init_channels=96),
+        '264': dict(growth_rate=32, depths=[6, 12, 64, 48], init_channels=64),
+    }
+
+    def __init__(
+        self,
+        arch: str | dict = '121',
+        in_channels: int = 3,
+        bn_size: int = 4,
+        drop_rate: float = 0,
+        compression_factor: float = 0.5,
+        memory_efficient: bool = False,
+        norm_cfg: dict = dict(type='BN'),
+        act_cfg: dict = dict(type='ReLU'),
+        out_indices: int | Sequence[int] = -1,
+        frozen_stages: int = 0,
+        init_cfg: dict | list[dict] | None = None,
+        *,
+        bottleneck: bool = True,
+        stem: str = 'imagenet',
+        norm_eval: bool = False,
+        out_before_transition: bool = False,
+        channels_last: bool = False,
+    ):
+        if init_cfg is None:
+            init_cfg = [
+                dict(type='Kaiming', layer='Conv2d', mode='fan_out', nonlinearity='relu'),
+                dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
+            ]
+        super().__init__(init_cfg=init_cfg)
+        arch = self._resolve_arch(arch)
+        self.growth_rate = arch['growth_rate']
+        self.depths = tuple(arch['depths'])
+        self.init_channels = arch['init_channels']
+        self.num_stages = len(self.depths)
+        self.out_indices = self._resolve_out_indices(out_indices)
+        if not frozen_stages <= self.num_stages:
+            raise ValueError(f'frozen_stages={frozen_stages}: there are only {self.num_stages} stages')
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        self.out_before_transition = out_before_transition
+
+        self.act = build_activation_layer(act_cfg)
+        self.stem = self._make_stem(stem, in_channels, norm_cfg)
+        self.stages = nn.ModuleList()
+        self.transitions = nn.ModuleList()
+        stage_channels = []
+        channels = self.init_channels
+        for i, depth in enumerate(self.depths):
+            self.stages.append(
+                DenseBlock(
+                    depth,
+                    channels,
+                    bn_size,
+                    self.growth_rate,
+                    norm_cfg=norm_cfg,
+                    act_cfg=act_cfg,
+                    drop_rate=drop_rate,
+                    memory_efficient=memory_efficient,
+                    bottleneck=bottleneck,
+                )
+            )
+            channels += depth * self.growth_rate
+            before = channels
+            if i < self.num_stages - 1:
+                channels = math.floor(channels * compression_factor)
+                self.transitions.append(DenseTransition(before, channels, norm_cfg, act_cfg))
+            else:
+                # The paper's last norm and activation; under these names, as in mmpretrain's checkpoints.
+                self.transitions.append(nn.Sequential(build_norm_layer(norm_cfg, channels)[1], self.act))
+            stage_channels.append(before if out_before_transition else channels)
+        #: channels of each returned feature map, for the neck that follows
+        self.out_channels = tuple(stage_channels[i] for i in self.out_indices)
+        self.memory_format = torch.channels_last if channels_last else torch.preserve_format
+        self.to(memory_format=self.memory_format)
+        self._freeze_stages()
+
+    def _resolve_arch(self, arch: str | dict) -> dict:
+        if isinstance(arch, dict):
+            missing = {'growth_rate', 'depths', 'init_channels'} - set(arch)
+            if missing:
+                raise ValueError(f'arch lacks {", ".join(sorted(missing))}; it has {", ".join(sorted(arch)) or "nothing"}')
+            return arch
+        if arch not in self.arch_settings:
+            raise ValueError(f'arch={arch!r}: choose one of {", ".join(self.arch_settings)}, or give a dict')
+        return self.arch_settings[arch]
+
+    def _resolve_out_indices(self, out_indices: int | Sequence[int]) -> tuple[int, ...]:
+        indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
+        for index in indices:
+            if not -self.num_stages <= index < self.num_stages:
+                raise ValueError(f'out_indices: {index} is not one of the {self.num_stages} stages')
+        # ascending, which is the order of the outputs
+        return tuple(sorted({index % self.num_stages for index in indices}))
+
+    def _make_stem(self, stem: str, in_channels: int, norm_cfg: dict) -> nn.Sequential:
+        if stem == 'imagenet':
+            return nn.Sequential(
+                nn.Conv2d(in_channels, self.init_channels, kernel_size=7, stride=2, padding=3, bias=False),
+                build_norm_layer(norm_cfg, self.init_channels)[1],
+                self.act,
+                nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
+            )
+        if stem == 'cifar':
+            return nn.Sequential(nn.Conv2d(in_channels, self.init_channels, kernel_size=3, padding=1, bias=False))
+        raise ValueError(f"stem={stem!r}: choose 'imagenet' or 'cifar'")
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Features of the stages in ``out_indices``, in ascending order, for images (N, in_channels, H, W)."""
+        x = self.stem(x.to(memory_format=self.memory_format))
+        outs = []
+        last_needed = self.out_indices[-1]
+        for i in range(last_needed + 1):
+            before = self.out_before_transition and i < self.num_stages - 1
+            features = self.stages[i](x)
+            if not (before and i == last_needed):
+                x = self.transitions[i](features)
+            if i in self.out_indices:
+                outs.append(features if before else x)
+        return tuple(outs)
+
+    def train(self, mode: bool = True) -> 'DenseNet':
+        super().train(mode)
+        self._freeze_stages()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def _freeze_stages(self) -> None:
+        if self.frozen_stages <= 0:
+            return
+        frozen: list[nn.Module] = [self.stem]
+        for i in range(self.frozen_stages):
+            frozen += [self.stages[i], self.transitions[i]]
+        for module in frozen:
+            module.eval()
+            module.requires_grad_(False)

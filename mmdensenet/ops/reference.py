@@ -1,0 +1,91 @@
+"""The reference dense block: concatenate, normalise, activate, convolve, as the paper writes it.
+
+``x_l = H_l([x_0, x_1, ..., x_{l-1}])`` (arXiv:1608.06993, equation 2). Any norm, any activation, hooks and tracing work
+here, at the price of one copy of all earlier features per layer. Faster blocks have the signature of
+:func:`dense_block` and are compared to this one.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+class DenseLayerModules(Protocol):
+    """What a layer gives: its modules and settings. ``norm2`` and ``conv2`` are None without a bottleneck."""
+
+    norm1: nn.Module
+    act: nn.Module
+    conv1: nn.Module
+    norm2: nn.Module | None
+    conv2: nn.Module | None
+    drop_rate: float
+    memory_efficient: bool
+    training: bool
+
+    def __call__(self, features: Sequence[Tensor]) -> Tensor: ...
+
+
+def dense_block(x: Tensor, layers: Sequence[DenseLayerModules]) -> Tensor:
+    """Apply the layers of one block.
+
+    Args:
+        x: the block's input, (N, C0, H, W).
+        layers: L layers of growth rate k; layer l reads C0 + l * k channels. They are called, so that hooks on them run.
+
+    Returns:
+        All features, (N, C0 + L * k, H, W): the input first, then each layer's k channels.
+    """
+    features = [x]
+    for layer in layers:
+        features.append(layer(features))
+    return torch.cat(features, 1)
+
+
+def dense_layer(features: Sequence[Tensor], layer: DenseLayerModules) -> Tensor:
+    """One layer's k new channels, (N, k, H, W), from all earlier features, each (N, C_i, H, W).
+
+    With a bottleneck BN-ReLU-Conv(1x1)-BN-ReLU-Conv(3x3), without one BN-ReLU-Conv(3x3) (section 3 of the paper);
+    dropout comes last. ``memory_efficient`` recomputes everything up to the first convolution in backward
+    (arXiv:1707.06990) and counts the batch once in the running statistics.
+    """
+
+    def first_convolution(*features: Tensor) -> Tensor:
+        return layer.conv1(layer.act(layer.norm1(torch.cat(features, 1))))
+
+    if layer.memory_efficient and torch.is_grad_enabled() and any(f.requires_grad for f in features):
+        out = checkpoint(
+            first_convolution,
+            *features,
+            use_reentrant=False,
+            context_fn=lambda: (nullcontext(), statistics_unchanged(layer.norm1)),
+        )
+    else:
+        out = first_convolution(*features)
+    if layer.conv2 is not None:
+        out = layer.conv2(layer.act(layer.norm2(out)))
+    if layer.drop_rate > 0:
+        out = F.dropout(out, p=layer.drop_rate, training=layer.training)
+    return out
+
+
+@contextmanager
+def statistics_unchanged(norm: nn.Module) -> Iterator[None]:
+    """Normalise as usual, but leave running statistics and ``num_batches_tracked`` alone.
+
+    A recomputation sees the same batch again; counting it twice is what other memory-efficient DenseNets do wrong.
+    """
+    if not (isinstance(norm, _BatchNorm) and norm.training):
+        yield
+        return
+    tracked = norm.track_running_stats
+    norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        norm.track_running_stats = tracked

@@ -1,0 +1,22 @@
+"""The ``mmdensenet`` scope: children of mmengine's root registries, so that ``mmdensenet.X`` is found from any scope.
+
+(A child of mmpretrain's registries would be found from mmpretrain's scope only.) Our configs live in mmpretrain's scope,
+which finds its own classes by their plain names and ours by ``mmdensenet.X``; so there is a registry here only for
+what mmdensenet itself adds.
+"""
+
+from mmengine.registry import DATASETS as ROOT_DATASETS
+from mmengine.registry import HOOKS as ROOT_HOOKS
+from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import VISUALIZERS as ROOT_VISUALIZERS
+from mmengine.registry import Registry
+
+#: the default scope of our configs
+CONFIG_SCOPE = 'mmpretrain'
+
+MODELS = Registry('model', parent=ROOT_MODELS, scope='mmdensenet', locations=['mmdensenet.models'])
+DATASETS = Registry('dataset', parent=ROOT_DATASETS, scope='mmdensenet', locations=['mmdensenet.datasets'])
+HOOKS = Registry('hook', parent=ROOT_HOOKS, scope='mmdensenet', locations=['mmdensenet.engine.hooks'])
+VISUALIZERS = Registry(
+    'visualizer', parent=ROOT_VISUALIZERS, scope='mmdensenet', locations=['mmdensenet.engine.visualizer']
+)

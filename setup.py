@@ -1,0 +1,90 @@
+"""Metadata, dependencies and the ``.mim`` folder that OpenMMLab's launchers look for."""
+
+import os
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+MIM_CONTENT = ('configs', 'tools', 'model-index.yml')
+
+
+def read_version() -> str:
+    scope: dict = {}
+    exec((ROOT / 'mmdensenet' / 'version.py').read_text(), scope)
+    return scope['__version__']
+
+
+def requirements(name: str) -> list[str]:
+    lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
+    return [line for line in map(str.strip, lines) if line and not line.startswith('#')]
+
+
+class BuildWithMim(build_py):
+    """Put configs, tools and model-index.yml under ``mmdensenet/.mim``.
+
+    ``build_py`` is the one command that wheels, ``setup.py develop`` and PEP 660 editable installs all run (the
+    ``develop`` command, which other OpenMMLab packages hook into, is not run by current pips). A wheel gets copies; an
+    editable install gets links, so that an edited config is the one that is used.
+    """
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            link_mim(ROOT / 'mmdensenet' / '.mim')
+        else:
+            copy_mim(Path(self.build_lib) / 'mmdensenet' / '.mim')
+
+
+def copy_mim(target: Path):
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name in MIM_CONTENT:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns('__pycache__', '*.pyc'))
+        else:
+            shutil.copy2(source, target / name)
+
+
+def link_mim(target: Path):
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    try:
+        for name in MIM_CONTENT:
+            (target / name).symlink_to(os.path.relpath(ROOT / name, target), target_is_directory=(ROOT / name).is_dir())
+    except OSError:  # Windows without the right to make links
+        copy_mim(target)
+
+
+setup(
+    name='mmdensenet',
+    version=read_version(),
+    description='DenseNet image classification, config-driven, on OpenMMLab: train, test, inherit.',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    keywords='densenet image-classification pytorch openmmlab',
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Science/Research',
+        'Operating System :: OS Independent',
+        'Programming Language :: Python :: 3',
+        'Programming Language :: Python :: 3.11',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+    packages=find_packages(include=['mmdensenet', 'mmdensenet.*']),
+    python_requires='>=3.11',
+    install_requires=requirements('runtime'),
+    extras_require={
+        # mmcv-lite and mmcv install into the same folder, so neither may be a hard requirement.
+        'lite': requirements('lite'),
+        'optional': requirements('optional'),
+        'tests': requirements('tests'),
+        'docs': requirements('docs'),
+    },
+    cmdclass={'build_py': BuildWithMim},
+    zip_safe=False,
+)
