@@ -212,10 +212,10 @@ def find_our_configs() -> None:
     versions='mmengine 0.10.7 with torch >= 2.6',
     until='mmengine writes plain data and executes none',
 )
-def read_and_write_plain_checkpoints() -> None:
+def load_and_save_plain_checkpoints() -> None:
     import mmengine.runner.checkpoint as checkpoint
 
-    from .engine.checkpoint import read_checkpoint, read_checkpoint_from_url, to_plain
+    from .engine.checkpoint import load_from_file, load_from_url, to_plain
 
     save = checkpoint.save_checkpoint
 
@@ -223,8 +223,8 @@ def read_and_write_plain_checkpoints() -> None:
     def save_plain(checkpoint, filename, *args, **kwargs):
         return save(to_plain(checkpoint), filename, *args, **kwargs)
 
-    checkpoint.CheckpointLoader.register_scheme(prefixes='', loader=read_checkpoint, force=True)
-    checkpoint.load_url = read_checkpoint_from_url
+    checkpoint.CheckpointLoader.register_scheme(prefixes='', loader=load_from_file, force=True)
+    checkpoint.load_url = load_from_url
     _replace_everywhere(save, save_plain)
 
 

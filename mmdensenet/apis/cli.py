@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 import sys
+import time
 import traceback
 import urllib.error
 import warnings
@@ -17,6 +18,9 @@ from mmdensenet.errors import UserError
 #: (message, module) of warnings of other packages that a normal run shows and a user can do nothing about
 UNHELPFUL_WARNINGS = [
     (r'Fail to import ``MultiScaleDeformableAttention``', r'mmcv\.cnn\.bricks\.transformer'),
+    (r'Setting (OMP|MKL)_NUM_THREADS', r'mmengine\.utils\.dl_utils\.setup_env'),
+    (r'`broadcast_buffers` is deprecated', r'mmengine\.model\.wrappers\.distributed'),
+    (r'`torch\.cuda\.amp\.GradScaler', r'mmengine\.optim\.optimizer\.amp_optimizer_wrapper'),
 ]
 
 
@@ -30,8 +34,10 @@ def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
         message = explain(error)
         if message is None or args.debug:
             raise
-        rank = os.environ.get('RANK', '0')
-        print(f'error: {message}' if rank == '0' else f'error on rank {rank}: {message}', file=sys.stderr)
+        rank = int(os.environ.get('RANK', 0))
+        if rank:  # most mistakes are seen by all ranks: let the first one speak, it ends the others
+            time.sleep(3)
+        print(f'error: {message}' if rank == 0 else f'error on rank {rank}: {message}', file=sys.stderr)
         sys.exit(2)
 
 

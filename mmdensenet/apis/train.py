@@ -78,7 +78,10 @@ def train_model(
 
 
 def build_runner(cfg: Config) -> Runner:
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    """mmengine's runner for a config, without the lines in which mmengine warns of its own deprecations."""
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.logger.addFilter(lambda record: not str(record.msg).startswith(('"FileClient" will', '"HardDiskBackend" is')))
+    return runner
 
 
 def set_work_dir(cfg: Config, work_dir: str | None) -> None:

@@ -26,7 +26,7 @@ from mmdensenet.errors import UserError
 # Reading
 
 
-def read_checkpoint(filename: str, map_location=None) -> Any:
+def load_from_file(filename: str, map_location=None) -> Any:
     """Load a checkpoint file without running anything that is in it.
 
     Config text inside the checkpoint is kept as ``meta['cfg_text']`` / ``meta['config_text']``, names under which
@@ -63,7 +63,7 @@ def read_checkpoint(filename: str, map_location=None) -> Any:
     return loaded
 
 
-def read_checkpoint_from_url(
+def load_from_url(
     url: str, model_dir=None, map_location=None, progress: bool = True, check_hash: bool = True, file_name=None
 ) -> Any:
     """Download a checkpoint once into torch's cache, compare it with the hash in its name, and read it.
@@ -87,7 +87,7 @@ def read_checkpoint_from_url(
             raise UserError(
                 f'cannot download {url} ({_first_line(error)}). Download it elsewhere and put it at {target}.'
             ) from error
-    return read_checkpoint(str(target), map_location)
+    return load_from_file(str(target), map_location)
 
 
 def _first_line(error: BaseException) -> str:

@@ -11,6 +11,7 @@ class DumpPredictions(BaseMetric):
     Works across ranks; the first writes. mmengine's ``DumpResults`` does the same as a pickle.
     """
 
+    default_prefix = 'predictions'  # mmengine warns without one
     FIELDS = ('img_path', 'sample_idx', 'gt_label', 'pred_label', 'pred_score')
 
     def __init__(self, file: str):

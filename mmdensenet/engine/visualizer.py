@@ -1,7 +1,8 @@
 """Pictures of predictions, drawn fast."""
 
+from pathlib import Path
+
 import numpy as np
-from mmengine.dist import master_only
 from mmpretrain.visualization import UniversalVisualizer
 from PIL import Image, ImageDraw, ImageFont
 
@@ -12,7 +13,6 @@ from mmdensenet.registry import VISUALIZERS
 class FastVisualizer(UniversalVisualizer):
     """mmpretrain's visualizer; the pictures of ``tools/test.py --show-dir`` are drawn with PIL instead of matplotlib."""
 
-    @master_only
     def visualize_cls(
         self,
         image,
@@ -71,6 +71,7 @@ class FastVisualizer(UniversalVisualizer):
         draw = ImageDraw.Draw(canvas)
         for i, line in enumerate(lines):
             draw.text((4, 2 + 16 * i), line, fill='white', font=font)
+        Path(out_file).parent.mkdir(parents=True, exist_ok=True)
         canvas.save(out_file, compress_level=1)
         return np.asarray(canvas)
 

@@ -4,5 +4,6 @@ from .check_labels_hook import CheckLabelsHook
 from .checkpoint_coverage_hook import CheckpointCoverageHook
 from .curves_hook import CurvesHook
 from .progress_hook import ProgressHook
+from .visualization_hook import VisualizationHook
 
-__all__ = ['CheckLabelsHook', 'CheckpointCoverageHook', 'CurvesHook', 'ProgressHook']
+__all__ = ['CheckLabelsHook', 'CheckpointCoverageHook', 'CurvesHook', 'ProgressHook', 'VisualizationHook']

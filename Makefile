@@ -1,0 +1,80 @@
+# `make help` lists the targets. Each prepares what it needs in .venv; a second call installs nothing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+PIP := $(BIN)/pip install --quiet -c requirements/constraints.txt
+PYTEST := $(BIN)/python -m pytest
+WORK_DIR := work_dirs/demo
+DEMO_CONFIG := configs/densenet-bc-l22-k12_1xb64_digits.py
+
+# Importing mmpretrain takes seconds, so two workers with many tests each; one torch thread a worker.
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo install test test-all lint format bench docs wheel-check clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+demo: OMP_NUM_THREADS = 2
+demo: MKL_NUM_THREADS = 2
+demo: $(STAMPS)/base  ## train a small DenseNet on handwritten digits, test it, show where the results are
+	@rm -rf $(WORK_DIR)
+	$(BIN)/python tools/train.py $(DEMO_CONFIG) --work-dir $(WORK_DIR)
+	$(BIN)/python tools/test.py $(DEMO_CONFIG) $(WORK_DIR)/epoch_20.pth --work-dir $(WORK_DIR)/test \
+	    --out $(WORK_DIR)/metrics.json --out-item metrics
+	@$(BIN)/python -c "import json; print('\nTop-1 accuracy on the held-out quarter: %.2f%%' % json.load(open('$(WORK_DIR)/metrics.json'))['accuracy/top1'])"
+	@echo "Results:         $(WORK_DIR)/metrics.json, checkpoints and logs in $(WORK_DIR)"
+	@echo "Training curves: $(WORK_DIR)/training_curves.png"
+
+install: $(STAMPS)/tests  ## make .venv with mmdensenet and what the tests need
+
+test: $(STAMPS)/tests  ## run the test suite
+	$(PYTEST) -n 2 -m "not slow" --cov --cov-report=term
+
+test-all: $(STAMPS)/tests  ## run the test suite and the long tests
+	$(PYTEST) -n 2 --cov --cov-report=term
+
+lint: $(STAMPS)/tests  ## check the style with ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMPS)/tests  ## put the code into ruff's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: OMP_NUM_THREADS = 2
+bench: MKL_NUM_THREADS = 2
+bench: $(STAMPS)/tests  ## measure speed and memory beside other DenseNets
+	$(BIN)/python benchmarks/train_step.py
+
+docs: $(STAMPS)/docs  ## build the documentation into docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+wheel-check: $(STAMPS)/tests  ## build the wheel and use it in an environment and a folder of its own
+	$(BIN)/python tests/wheel_check.py
+
+clean:  ## remove the environment and what was built
+	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .ruff_cache .coverage mmdensenet/.mim
+
+REQUIREMENTS := setup.py pyproject.toml requirements/runtime.txt requirements/lite.txt requirements/constraints.txt
+
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo 'mmdensenet needs Python 3.11 or newer; $(PYTHON) is older. Say which: make PYTHON=/path/to/python3.11' >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/base: $(STAMPS)/venv $(REQUIREMENTS)
+	$(PIP) -e .[lite]
+	@touch $@
+
+$(STAMPS)/tests: $(STAMPS)/base requirements/tests.txt
+	$(PIP) -e .[lite,tests]
+	@touch $@
+
+$(STAMPS)/docs: $(STAMPS)/base requirements/docs.txt
+	$(PIP) -e .[lite,docs]
+	@touch $@

@@ -1,0 +1,43 @@
+"""Pictures of predictions, each under a name of its own and in its own colours."""
+
+from pathlib import Path
+
+from mmengine.model import is_model_wrapper
+from mmpretrain.engine.hooks import VisualizationHook as _VisualizationHook
+
+from mmdensenet.registry import HOOKS
+
+
+@HOOKS.register_module()
+class VisualizationHook(_VisualizationHook):
+    """mmpretrain's hook with the names INDEX_NAME.png, INDEX being the image's in the data set.
+
+    mmpretrain names a picture after the file alone, so that cat/0001.jpg overwrites dog/0001.jpg, and shows BGR as RGB.
+    Each rank draws the images it has tested.
+    """
+
+    def before_run(self, runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        # the preprocessor turns BGR into RGB, so what comes before it is BGR
+        self._bgr = bool(getattr(getattr(model, 'data_preprocessor', None), 'to_rgb', False))
+
+    def _draw_samples(self, batch_idx: int, data_batch: dict, data_samples, step: int = 0) -> None:
+        if not self.enable:
+            return
+        images = data_batch['inputs']
+        if isinstance(images, (list, tuple)) and images[0].dim() == 4:  # test-time augmentation: the first view
+            images = images[0]
+        for image, sample in zip(images, data_samples):
+            index = sample.get('sample_idx', 0)
+            if index % self.interval:
+                continue
+            name = f'{index:06d}'
+            if 'img_path' in sample:
+                name += f'_{Path(sample.img_path).stem}'
+            args = dict(self.draw_args)
+            if self.out_dir is not None:
+                args['out_file'] = str(Path(self.out_dir, f'{name}.png'))
+            picture = image.permute(1, 2, 0).cpu().numpy().astype('uint8')
+            if self._bgr and picture.shape[2] == 3:
+                picture = picture[..., ::-1]
+            self._visualizer.visualize_cls(image=picture, data_sample=sample, step=step, name=name, **args)
