@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
 
 def test(args: argparse.Namespace) -> None:
     from mmdensenet.apis import test_model
-    from mmdensenet.apis.cli import parse_cfg_options
+    from mmdensenet.cli import parse_cfg_options
 
     metrics = test_model(
         args.config,
@@ -65,7 +65,7 @@ def main() -> None:
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     # What is heavy is imported after the arguments are parsed, so that --help answers at once.
-    from mmdensenet.apis.cli import run_tool
+    from mmdensenet.cli import run_tool
 
     run_tool(test, args)
 

@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
 
 def train(args: argparse.Namespace) -> None:
     from mmdensenet.apis import train_model
-    from mmdensenet.apis.cli import parse_cfg_options
+    from mmdensenet.cli import parse_cfg_options
 
     runner = train_model(
         args.config,
@@ -58,7 +58,7 @@ def main() -> None:
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     # What is heavy is imported after the arguments are parsed, so that --help answers at once.
-    from mmdensenet.apis.cli import run_tool
+    from mmdensenet.cli import run_tool
 
     run_tool(train, args)
 

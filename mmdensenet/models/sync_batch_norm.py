@@ -1,25 +1,45 @@
-"""``norm_cfg=dict(type='SyncBN')`` that also trains on CPUs."""
+"""``norm_cfg=dict(type='SyncBN')`` on machines without a GPU."""
 
 import mmcv.cnn  # noqa: F401  registers torch's class as 'SyncBN', so it must come first
 import torch.distributed as dist
+from mmengine.device import get_device
 from mmengine.registry import MODELS as ROOT_MODELS
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdensenet.ops import sync_batch_norm
 
 
-@ROOT_MODELS.register_module('SyncBN', force=True)
-class SyncBatchNorm(nn.SyncBatchNorm):
-    """torch's SyncBatchNorm, with an all-reduce of our own where torch refuses: training on CPU tensors.
+class SyncBatchNorm(_BatchNorm):
+    """Batch norm over the batches of all ranks, for CPU tensors.
 
-    Takes the place of 'SyncBN' in mmengine's root registry, in which mmcv registers torch's. On a GPU, in evaluation
-    and without several ranks it is torch's class unchanged.
+    torch's SyncBatchNorm refuses them, and DistributedDataParallel refuses torch's class on CPUs; so this is no subclass
+    of it. Without an initialised process group, and in evaluation, it is plain batch norm.
+
+    Args:
+        process_group: the ranks to synchronise with; all of them by default. The others are those of BatchNorm2d.
     """
 
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: dist.ProcessGroup | None = None,
+    ):
+        super().__init__(num_features, eps, momentum, affine, track_running_stats)
+        self.process_group = process_group
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            raise ValueError(f'expected at least 2 dimensions, got {input.dim()}')
+
     def forward(self, input: Tensor) -> Tensor:
-        distributed = dist.is_available() and dist.is_initialized()
-        if not (self.training and distributed and input.device.type == 'cpu'):
+        if not (self.training and dist.is_available() and dist.is_initialized()):
             return super().forward(input)
+        self._check_input_dim(input)
         tracked = self.track_running_stats
         momentum = self.momentum
         if tracked:
@@ -36,3 +56,7 @@ class SyncBatchNorm(nn.SyncBatchNorm):
             self.eps,
             self.process_group,
         )
+
+
+if get_device() == 'cpu':
+    ROOT_MODELS.register_module('SyncBN', module=SyncBatchNorm, force=True)

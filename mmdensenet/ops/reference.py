@@ -78,14 +78,15 @@ def dense_layer(features: Sequence[Tensor], layer: DenseLayerModules) -> Tensor:
 def statistics_unchanged(norm: nn.Module) -> Iterator[None]:
     """Normalise as usual, but leave running statistics and ``num_batches_tracked`` alone.
 
-    A recomputation sees the same batch again; counting it twice is what other memory-efficient DenseNets do wrong.
+    A recomputation sees the same batch again; counting it twice is what other memory-efficient DenseNets do wrong. The
+    buffers are swapped for copies: switching ``track_running_stats`` off would change what autograd saves.
     """
     if not (isinstance(norm, _BatchNorm) and norm.training):
         yield
         return
-    tracked = norm.track_running_stats
-    norm.track_running_stats = False
+    buffers = dict(norm._buffers)
+    norm._buffers.update({name: buffer.clone() for name, buffer in buffers.items() if buffer is not None})
     try:
         yield
     finally:
-        norm.track_running_stats = tracked
+        norm._buffers.update(buffers)

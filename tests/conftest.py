@@ -1,0 +1,128 @@
+"""Fixtures for all tests: small data made here, tools run in this process or in one of their own."""
+
+import os
+import runpy
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import mmdensenet  # noqa: F401  before anything imports torchvision
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / 'configs'
+TOOLS = ROOT / 'tools'
+DIGITS = CONFIGS / 'densenet-bc-l22-k12_1xb64_digits.py'
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def fresh_state():
+    """mmengine keeps loggers, visualizers and scopes under names with a time stamp of one second."""
+    yield
+    for manager in (MMLogger, MessageHub, Visualizer, DefaultScope):
+        for cls in [manager, *_subclasses(manager)]:
+            if '_instance_dict' in vars(cls):
+                cls._instance_dict.clear()
+
+
+def _subclasses(cls: type) -> list[type]:
+    return [sub for child in cls.__subclasses__() for sub in (child, *_subclasses(child))]
+
+
+@dataclass
+class Outcome:
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_tool(capfd, monkeypatch):
+    """Run a tool of tools/ in this process (importing mmpretrain costs seconds): ``run_tool('train.py', CONFIG, ...)``."""
+
+    def run(name: str, *args: str | Path) -> Outcome:
+        monkeypatch.setattr(sys, 'argv', [name, *map(str, args)])
+        capfd.readouterr()
+        status = 0
+        try:
+            runpy.run_path(str(TOOLS / name), run_name='__main__')
+        except SystemExit as stop:
+            status = stop.code or 0
+        out, err = capfd.readouterr()
+        return Outcome(status, out, err)
+
+    return run
+
+
+@pytest.fixture
+def run_command():
+    """Run a command in a process of its own, from the repository's root, without colours and without our variables."""
+
+    def run(*command: str | Path, timeout: float = 240, cwd: Path = ROOT, **env: str) -> Outcome:
+        names = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'PYTEST_CURRENT_TEST')
+        inherited = {key: value for key, value in os.environ.items() if key not in names}
+        done = subprocess.run(
+            [str(part) for part in command],
+            cwd=cwd,
+            env={**inherited, 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1', **env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def write_images(folder: Path, classes: int = 3, per_class: int = 4, size: int = 16, seed: int = 0) -> Path:
+    """Class folders of small random JPEGs: folder/class_0/0.jpg and so on."""
+    rng = np.random.default_rng(seed)
+    for label in range(classes):
+        target = folder / f'class_{label}'
+        target.mkdir(parents=True, exist_ok=True)
+        for i in range(per_class):
+            pixels = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(target / f'{i}.jpg')
+    return folder
+
+
+@pytest.fixture
+def image_folder(tmp_path) -> Path:
+    """Three classes with four 16x16 images each."""
+    return write_images(tmp_path / 'images')
+
+
+@pytest.fixture
+def short_config(tmp_path):
+    """A config file that inherits the digits config but trains for a few iterations on a few images.
+
+    ``short_config(extra)`` appends Python lines to it.
+    """
+
+    def write(extra: str = '', name: str = 'short.py', images: int = 24) -> Path:
+        file = tmp_path / name
+        file.write_text(
+            f'''_base_ = {str(DIGITS)!r}
+model = dict(backbone=dict(arch=dict(growth_rate=4, depths=(1, 2), init_channels=8)), head=dict(in_channels=14))
+train_dataloader = dict(batch_size=8, dataset=dict(indices={images}))
+val_dataloader = dict(dataset=dict(indices=20))
+test_dataloader = dict(dataset=dict(indices=20))
+train_cfg = dict(max_epochs=2)
+param_scheduler = dict(milestones=[1])
+default_hooks = dict(logger=dict(interval=1))
+{extra}
+'''
+        )
+        return file
+
+    return write

@@ -1,0 +1,76 @@
+"""What several test modules use."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+#: error allowed in float64, relative to the largest value
+TOLERANCE = 1e-11
+
+
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    """Largest difference over the largest magnitude."""
+    scale = expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny)
+    return ((actual - expected).abs().max() / scale).item()
+
+
+def assert_same(actual: Tensor, expected: Tensor, tolerance: float = TOLERANCE, name: str = '') -> None:
+    assert actual.shape == expected.shape, name
+    error = relative_error(actual, expected)
+    assert error <= tolerance, f'{name}: differs by {error:.3g}'
+
+
+def assert_same_state(actual: nn.Module, expected: nn.Module, tolerance: float = TOLERANCE) -> None:
+    """Parameters, gradients and buffers (running statistics and their counters) agree."""
+    left, right = dict(actual.state_dict()), dict(expected.state_dict())
+    assert left.keys() == right.keys()
+    for name, value in right.items():
+        if value.is_floating_point():
+            assert_same(left[name], value, tolerance, name)
+        else:
+            assert torch.equal(left[name], value), name
+    gradients = dict(expected.named_parameters())
+    for name, parameter in actual.named_parameters():
+        if gradients[name].grad is None:
+            assert parameter.grad is None, name
+        else:
+            assert_same(parameter.grad, gradients[name].grad, tolerance, f'gradient of {name}')
+
+
+def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Random weights, biases and running statistics, so that nothing is hidden by zeros and ones; some gammas negative."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) * 0.5)
+            if name.endswith('running_var'):
+                tensor.abs_().add_(0.5)
+    return module
+
+
+def count_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def count_multiply_adds(model: nn.Module, shape: Iterable[int]) -> int:
+    """Multiply-adds of convolutions and linear layers for one input of this shape (C, H, W)."""
+    total = 0
+
+    def add(module: nn.Module, _, out: Tensor) -> None:
+        nonlocal total
+        pixels = out.shape[-1] * out.shape[-2] if isinstance(module, nn.Conv2d) else 1
+        total += module.weight.numel() * pixels
+
+    with_hooks(model, (nn.Conv2d, nn.Linear), add, lambda: model(torch.zeros(1, *shape)))
+    return total
+
+
+def with_hooks(model: nn.Module, kinds: tuple[type, ...], hook: Callable, run: Callable) -> None:
+    handles = [module.register_forward_hook(hook) for module in model.modules() if isinstance(module, kinds)]
+    try:
+        with torch.no_grad():
+            run()
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,207 @@
+"""The backbone: its family, its arguments, and mmpretrain's as the model of both."""
+
+import copy
+
+import pytest
+import torch
+from helpers import TOLERANCE, assert_same, assert_same_state, count_parameters, randomise
+from mmengine.registry import MODELS
+from mmpretrain.models.backbones import DenseNet as TheirDenseNet
+from torch import nn
+
+from mmdensenet.models import DenseNet
+
+SMALL = dict(growth_rate=4, depths=[2, 3, 2], init_channels=8)
+
+#: design: published counts with a head of 1000 and 10 classes
+IMAGENET = {'121': 7_978_856, '169': 14_149_480, '201': 20_013_928, '161': 28_681_000, '264': 33_337_704}
+CIFAR = [
+    (40, 12, False, 1_019_722),
+    (100, 12, False, 6_979_642),
+    (100, 24, False, 27_249_082),
+    (100, 12, True, 769_162),
+    (250, 24, True, 15_324_406),
+    (190, 40, True, 25_624_430),
+]
+
+
+def cifar_densenet(depth: int, growth_rate: int, bc: bool) -> DenseNet:
+    layers = (depth - 4) // (6 if bc else 3)
+    arch = dict(growth_rate=growth_rate, depths=[layers] * 3, init_channels=2 * growth_rate if bc else 16)
+    return DenseNet(arch, stem='cifar', bottleneck=bc, compression_factor=0.5 if bc else 1.0)
+
+
+@pytest.mark.parametrize('arch', IMAGENET)
+def test_imagenet_parameter_counts(arch):
+    model = DenseNet(arch)
+    assert count_parameters(model) + 1000 * (model.out_channels[-1] + 1) == IMAGENET[arch]
+
+
+@pytest.mark.parametrize(('depth', 'growth_rate', 'bc', 'parameters'), CIFAR)
+def test_cifar_parameter_counts(depth, growth_rate, bc, parameters):
+    model = cifar_densenet(depth, growth_rate, bc)
+    assert count_parameters(model) + 10 * (model.out_channels[-1] + 1) == parameters
+
+
+@pytest.mark.parametrize('arch', TheirDenseNet.arch_settings)
+def test_state_dict_is_mmpretrains(arch):
+    mine, theirs = DenseNet(arch).state_dict(), TheirDenseNet(arch).state_dict()
+    assert list(mine) == list(theirs)
+    assert all(mine[key].shape == theirs[key].shape for key in theirs)
+
+
+def test_arguments_and_defaults_are_mmpretrains():
+    import inspect
+
+    mine = inspect.signature(DenseNet.__init__).parameters
+    theirs = inspect.signature(TheirDenseNet.__init__).parameters
+    assert list(mine)[: len(theirs)] == list(theirs), 'the same positions'
+    assert {name: p.default for name, p in theirs.items()} == {name: mine[name].default for name in theirs}
+
+
+@pytest.mark.parametrize(
+    'kwargs',
+    [
+        dict(),
+        dict(out_indices=[0, 1, 2]),
+        dict(in_channels=1, bn_size=2, compression_factor=0.7),
+        dict(norm_cfg=dict(type='GN', num_groups=1), act_cfg=dict(type='LeakyReLU', negative_slope=0.1)),
+        dict(act_cfg=dict(type='PReLU')),
+        dict(memory_efficient=True),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize('training', [True, False])
+def test_outputs_and_gradients_are_mmpretrains(kwargs, training):
+    theirs = randomise(TheirDenseNet(SMALL, **copy.deepcopy(kwargs) | dict(memory_efficient=False)).double())
+    mine = DenseNet(SMALL, **kwargs).double()
+    mine.load_state_dict(theirs.state_dict(), strict=True)
+    mine.train(training)
+    theirs.train(training)
+    for step in range(2):
+        x = torch.randn(2, kwargs.get('in_channels', 3), 48, 40, dtype=torch.float64)
+        for out, expected in zip(mine(x), theirs(x), strict=True):
+            assert_same(out, expected)
+            weight = torch.randn_like(out)
+            out.backward(weight, retain_graph=True)
+            expected.backward(weight, retain_graph=True)
+    assert_same_state(mine, theirs, 10 * TOLERANCE)
+
+
+@pytest.mark.parametrize('arch', ['121', SMALL])
+def test_published_format_loads_strictly(arch, tmp_path):
+    """OpenMMLab's files are {'meta', 'state_dict'} with backbone. and head. keys."""
+    head = dict(type='LinearClsHead', num_classes=1000, in_channels=1024 if arch == '121' else 23)
+    parts = dict(type='mmpretrain.ImageClassifier', neck=dict(type='mmpretrain.GlobalAveragePooling'), head=head)
+    head['type'] = 'mmpretrain.LinearClsHead'
+    theirs = MODELS.build(dict(**copy.deepcopy(parts), backbone=dict(type='mmpretrain.DenseNet', arch=copy.deepcopy(arch))))
+    mine = MODELS.build(dict(**copy.deepcopy(parts), backbone=dict(type='mmdensenet.DenseNet', arch=copy.deepcopy(arch))))
+    torch.save({'meta': {}, 'state_dict': theirs.state_dict()}, tmp_path / 'published.pth')
+    mine.load_state_dict(torch.load(tmp_path / 'published.pth')['state_dict'], strict=True)
+
+
+def test_he_initialisation():
+    model = DenseNet('121')
+    model.init_weights()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            k, _, height, width = module.weight.shape
+            assert module.weight.std().item() == pytest.approx((2 / (k * height * width)) ** 0.5, rel=0.05)
+        elif isinstance(module, nn.BatchNorm2d):
+            assert (module.weight == 1).all() and (module.bias == 0).all()
+
+
+@pytest.mark.parametrize('stem', ['imagenet', 'cifar'])
+def test_strides_and_channels(stem):
+    first = 4 if stem == 'imagenet' else 1
+    x = torch.randn(1, 3, 64, 96)
+    for before, strides, channels in [
+        (False, [first * 2, first * 4, first * 4], [8, 10, 18]),
+        (True, [first, first * 2, first * 4], [16, 20, 18]),
+    ]:
+        model = DenseNet(SMALL, stem=stem, out_indices=(0, 1, 2), out_before_transition=before).eval()
+        outs = model(x)
+        assert [(64 // o.shape[2], 96 // o.shape[3]) for o in outs] == [(s, s) for s in strides]
+        assert [o.shape[1] for o in outs] == channels == list(model.out_channels)
+
+
+def test_features_before_the_transition_are_the_blocks():
+    model = DenseNet('121', out_indices=(0, 1, 2, 3), out_before_transition=True).eval()
+    blocks = []
+    for stage in model.stages:
+        stage.register_forward_hook(lambda module, args, out: blocks.append(out))
+    outs = model(torch.randn(1, 3, 64, 64))
+    assert [64 // o.shape[2] for o in outs] == [4, 8, 16, 32]
+    assert [o.shape[1] for o in outs] == [256, 512, 1024, 1024]
+    for out, features in zip(outs[:3], blocks):
+        assert torch.equal(out, features)
+    assert torch.equal(outs[3], model.transitions[3](blocks[3]))
+
+
+def test_out_indices():
+    indices = [-1, 0]
+    model = DenseNet(SMALL, out_indices=indices)
+    assert indices == [-1, 0], "the caller's list stays as it is"
+    assert model.out_indices == (0, 2)
+    assert DenseNet(SMALL, out_indices=(-1,)).out_indices == DenseNet(SMALL, out_indices=-1).out_indices == (2,)
+    for wrong in (3, -4, (0, 7)):
+        with pytest.raises(ValueError, match='is not one of the 3 stages'):
+            DenseNet(SMALL, out_indices=wrong)
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(arch='122'), "arch='122': choose one of 121"),
+        (dict(arch=dict(growth_rate=3, depths=[1])), 'arch lacks init_channels'),
+        (dict(stem='mnist'), "choose 'imagenet' or 'cifar'"),
+        (dict(frozen_stages=5), 'there are only 4 stages'),
+    ],
+)
+def test_wrong_arguments_say_what_is_right(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        DenseNet(**kwargs)
+
+
+@pytest.mark.parametrize('frozen_stages', [-1, 0, 1, 2])
+def test_frozen_stages_include_the_stem(frozen_stages):
+    model = DenseNet(SMALL, frozen_stages=frozen_stages)
+    before = copy.deepcopy(model.state_dict())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    assert model.train() is model
+    model(torch.randn(2, 3, 32, 32))[0].square().mean().backward()
+    optimizer.step()
+    changed = {key.rpartition('.')[0] for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    frozen = max(frozen_stages, 0)
+    for key in before:
+        module = key.rpartition('.')[0]
+        part, _, rest = module.partition('.')
+        stage = -1 if part == 'stem' else int(rest.split('.')[0])
+        assert (module in changed) == (stage >= frozen or frozen == 0), module
+
+
+def test_norm_eval_keeps_statistics_and_trains_weights():
+    model = DenseNet(SMALL, norm_eval=True).train()
+    assert model.training and not any(m.training for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+    model(torch.randn(2, 3, 32, 32))[0].mean().backward()
+    assert model.stem[1].num_batches_tracked == 0
+    assert model.stem[1].weight.grad is not None
+    assert model.eval() is model
+
+
+def test_channels_last_changes_the_layout_only():
+    plain = randomise(DenseNet(SMALL).double()).eval()
+    last = DenseNet(SMALL, channels_last=True).double().eval()
+    last.load_state_dict(plain.state_dict())
+    assert last.stages[0].block[0].conv2.weight.is_contiguous(memory_format=torch.channels_last)
+    x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    out = last(x)[0]
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert_same(out, plain(x)[0])
+
+
+def test_registered_in_a_scope_of_its_own():
+    from mmpretrain.registry import MODELS as THEIRS
+
+    assert THEIRS.get('mmdensenet.DenseNet') is MODELS.get('mmdensenet.DenseNet') is DenseNet
+    assert THEIRS.get('DenseNet') is TheirDenseNet, "mmpretrain's own stays what it was"

@@ -1,0 +1,119 @@
+"""The reference block against the paper's equations written out, in float64."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import assert_same, assert_same_state, randomise
+
+from mmdensenet.models import DenseBlock
+from mmdensenet.ops.reference import statistics_unchanged
+
+
+def block(**kwargs):
+    settings = dict(num_layers=3, in_channels=5, bn_size=2, growth_rate=4) | kwargs
+    return randomise(DenseBlock(**settings).double())
+
+
+def written_out(x, module):
+    """x_l = H_l([x_0, ..., x_{l-1}]), with functional calls only; running statistics are not updated."""
+
+    def norm(x, bn):
+        if bn.training:
+            return F.batch_norm(x, None, None, bn.weight, bn.bias, True, 0, bn.eps)
+        return F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias, False, 0, bn.eps)
+
+    for layer in module.block:
+        z = F.relu(norm(x, layer.norm1))
+        if layer.norm2 is None:
+            new = F.conv2d(z, layer.conv1.weight, padding=1)
+        else:
+            y = F.relu(norm(F.conv2d(z, layer.conv1.weight), layer.norm2))
+            new = F.conv2d(y, layer.conv2.weight, padding=1)
+        x = torch.cat([x, new], 1)
+    return x
+
+
+@pytest.mark.parametrize('bottleneck', [True, False])
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('shape', [(2, 5, 6, 6), (1, 5, 7, 3), (3, 5, 1, 2)])
+def test_equals_the_equations(shape, training, bottleneck):
+    module = block(bottleneck=bottleneck).train(training)
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    out = module(x)
+    assert out.shape == (shape[0], 5 + 3 * 4, *shape[2:])
+    expected = written_out(x, module)
+    assert_same(out, expected)
+    assert torch.equal(out[:, :5], x), 'the input comes first, unchanged'
+
+    weight = torch.randn_like(out)
+    inputs = [x, *module.parameters()]
+    for mine, theirs in zip(torch.autograd.grad(out, inputs, weight), torch.autograd.grad(expected, inputs, weight)):
+        assert_same(mine, theirs)
+
+
+@pytest.mark.parametrize('bottleneck', [True, False])
+@pytest.mark.parametrize('frozen', [False, True])
+def test_memory_efficient_is_the_same_and_counts_each_batch_once(bottleneck, frozen):
+    plain, efficient = (block(bottleneck=bottleneck, memory_efficient=value) for value in (False, True))
+    if frozen:
+        plain.block[1].norm1.eval()
+        efficient.block[1].norm1.eval()
+    for step in range(3):
+        x = torch.randn(2, 5, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(step))
+        weight = torch.randn(2, 17, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(100 + step))
+        inputs = [x.clone().requires_grad_(), x.clone().requires_grad_()]
+        outs = [module(value) for module, value in zip((plain, efficient), inputs)]
+        assert_same(outs[1], outs[0])
+        for out in outs:
+            out.backward(weight)
+        assert_same(inputs[1].grad, inputs[0].grad)
+    assert_same_state(efficient, plain)
+    assert efficient.block[0].norm1.num_batches_tracked == 3
+    assert efficient.block[1].norm1.num_batches_tracked == (0 if frozen else 3)
+
+
+def test_memory_efficient_stores_less():
+    """Tensors kept for backward: one copy of all features per layer less, for each layer's norm and activation."""
+
+    def saved_bytes(memory_efficient):
+        module = block(num_layers=8, memory_efficient=memory_efficient)
+        total = 0
+
+        def pack(tensor):
+            nonlocal total
+            total += tensor.numel() * tensor.element_size()
+            return tensor
+
+        x = torch.randn(4, 5, 8, 8, dtype=torch.float64, requires_grad=True)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            module(x)
+        return total
+
+    assert saved_bytes(True) < 0.6 * saved_bytes(False)
+
+
+def test_dropout_comes_last_and_only_in_training():
+    module = block(drop_rate=0.5)
+    x = torch.randn(4, 5, 8, 8, dtype=torch.float64)
+    new = module(x)[:, 5:9]
+    dropped = (new == 0).double().mean().item()
+    assert 0.4 < dropped < 0.6
+    module.eval()
+    assert_same(module(x), written_out(x, module))
+
+
+def test_hooks_on_layers_run():
+    seen = []
+    module = block()
+    module.block[1].register_forward_hook(lambda layer, args, out: seen.append(out.shape))
+    module(torch.randn(2, 5, 4, 4, dtype=torch.float64))
+    assert seen == [(2, 4, 4, 4)]
+
+
+def test_statistics_unchanged_restores_after_an_error():
+    norm = torch.nn.BatchNorm2d(3)
+    with pytest.raises(RuntimeError), statistics_unchanged(norm):
+        norm(torch.randn(2, 3, 4, 4))
+        raise RuntimeError
+    assert norm.num_batches_tracked == 0
+    assert torch.equal(norm.running_mean, torch.zeros(3))

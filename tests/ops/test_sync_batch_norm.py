@@ -1,0 +1,58 @@
+"""Synchronised batch norm on CPUs: two gloo processes against one with both batches, in float64."""
+
+import pytest
+import torch
+from helpers import assert_same
+from torch import nn
+from two_processes import data, in_two_processes, run_op, train
+
+from mmdensenet.models import SyncBatchNorm
+
+
+@pytest.mark.parametrize('batches', [(3, 3), (4, 1)], ids=['equal', 'ragged'])
+def test_op_equals_one_large_batch(batches):
+    ranks = in_two_processes(run_op, batches)
+    parts, weights = data(batches)
+    x = torch.cat(parts).requires_grad_()
+    norm = nn.BatchNorm2d(3).double()
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([1.5, -0.5, 2.0], dtype=torch.float64))
+        norm.bias.copy_(torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64))
+    out = norm(x)
+    out.backward(torch.cat(weights))
+    assert_same(torch.cat([r['out'] for r in ranks]), out.detach())
+    assert_same(torch.cat([r['x'] for r in ranks]), x.grad)
+    assert_same(sum(r['gamma'] for r in ranks), norm.weight.grad)
+    assert_same(sum(r['beta'] for r in ranks), norm.bias.grad)
+    for r in ranks:
+        assert_same(r['mean'], norm.running_mean)
+        assert_same(r['var'], norm.running_var)
+
+
+def test_training_equals_one_process_with_both_batches():
+    ranks = in_two_processes(train, 'SyncBN', 3, (4, 4))
+    single = train(None, 'BN', 3, (4, 4))
+    assert ranks[0].keys() == single.keys()
+    for name, value in single.items():
+        if value.is_floating_point():
+            assert_same(ranks[0][name], value, 1e-10, name)
+            assert torch.equal(ranks[0][name], ranks[1][name]), name
+        else:
+            assert torch.equal(ranks[0][name], value), name
+    local = in_two_processes(train, 'BN', 3, (4, 4))
+    name = 'stages.0.block.0.norm1.running_mean'
+    assert not torch.allclose(local[0][name], single[name]), 'without synchronisation it must differ'
+
+
+def test_without_ranks_it_is_batch_norm():
+    sync, plain = SyncBatchNorm(3), nn.BatchNorm2d(3)
+    x = torch.randn(4, 3, 5, 5)
+    for training in (True, False):
+        assert torch.equal(sync.train(training)(x), plain.train(training)(x))
+
+
+def test_the_name_builds_it_in_every_scope():
+    from mmcv.cnn import build_norm_layer
+
+    assert type(build_norm_layer(dict(type='SyncBN'), 4)[1]) is SyncBatchNorm
+    assert build_norm_layer(dict(type='SyncBN'), 4)[0] == 'bn', "mmcv's naming sees a batch norm"
