@@ -62,9 +62,14 @@ def explain(error: BaseException) -> str | None:
         return str(error)
     text = str(error)
     if isinstance(error, KeyError) and (found := re.search(r'(\S+) is not in the (\S+)::(.+?) registry', text)):
-        return _unknown_type(error, found[1].strip('\'"'), found[3])
+        return _unknown_type(found[1].strip('\'"'), found[3])
     if isinstance(error, TypeError) and (found := re.search(r"unexpected keyword argument '(\w+)'", text)):
         return _unknown_key(error, found[1])
+    if isinstance(error, TypeError) and 'None is not a callable' in text:  # mmengine's look-up of an optimizer
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            cfg = getattr(frame.f_locals.get('self'), 'optimizer_cfg', None)
+            if cfg is not None:
+                return _unknown_type(cfg.get('type'), 'optimizer')
     if isinstance(error, urllib.error.URLError):
         return f'a download failed: {text}. Without network, put the data where the config expects it.'
     if isinstance(error, FileNotFoundError):
@@ -82,7 +87,7 @@ def _last_line(text: str) -> str:
     return lines[-1] if lines else ''
 
 
-def _unknown_type(error: BaseException, name: str, registry: str) -> str:
+def _unknown_type(name: str, registry: str) -> str:
     from mmengine.registry import root
 
     known: set[str] = set()

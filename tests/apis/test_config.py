@@ -1,0 +1,88 @@
+import os
+
+import pytest
+import torch
+from conftest import CONFIGS, DIGITS
+from mmengine.config import Config
+
+from mmdensenet.apis import load_config
+from mmdensenet.apis.config import complete_dataloaders, require_data
+from mmdensenet.errors import UserError
+
+
+def test_options_override():
+    cfg = load_config(str(DIGITS), {'model.backbone.drop_rate': 0.1, 'val_dataloader': None})
+    assert cfg.model.backbone.drop_rate == 0.1
+    assert cfg.val_dataloader is None
+
+
+def test_own_configs_by_name():
+    assert load_config('mmdensenet::densenet169_4xb256_in1k').model.backbone.arch == '169'
+
+
+@pytest.mark.parametrize(
+    ('path', 'message'),
+    [
+        ('configs/nope.py', r'config configs/nope\.py does not exist\.$'),
+        (str(CONFIGS / 'densenet121_4xb265_in1k.py'), r'Did you mean densenet121_4xb256_in1k\.py\?'),
+        (str(CONFIGS.parent / 'Makefile'), 'must end in'),
+        ('mmdensenet::densenet122.py', 'does not exist'),
+    ],
+)
+def test_wrong_paths(path, message):
+    with pytest.raises(UserError, match=message):
+        load_config(path)
+
+
+def test_broken_files(tmp_path):
+    (tmp_path / 'a.py').write_text('model = dict(\n')
+    with pytest.raises(UserError, match=r'a\.py'):
+        load_config(str(tmp_path / 'a.py'))
+    (tmp_path / 'b.py').write_text("_base_ = './gone.py'\n")
+    with pytest.raises(UserError, match=r'b\.py.*gone\.py'):
+        load_config(str(tmp_path / 'b.py'))
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'trian_cfg.max_epochs': 1}, "no 'trian_cfg'.* Did you mean train_cfg"),
+        ({'param_scheduler.milestones.9': 1}, 'param_scheduler'),
+    ],
+)
+def test_unknown_options(options, message):
+    with pytest.raises(UserError, match=message):
+        load_config(str(DIGITS), options)
+
+
+def test_dataloaders_fit_the_machine():
+    cfg = Config(dict(train_dataloader=dict(num_workers=10_000), val_dataloader=dict(num_workers=0), test_dataloader=None))
+    complete_dataloaders(cfg)
+    assert cfg.train_dataloader.num_workers == len(os.sched_getaffinity(0))
+    assert cfg.train_dataloader.persistent_workers and not cfg.val_dataloader.persistent_workers
+    assert cfg.train_dataloader.pin_memory == torch.cuda.is_available()
+    complete_dataloaders(cfg, persistent_workers=False)
+    assert not cfg.train_dataloader.persistent_workers
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'key'),
+    [
+        (dict(type='CustomDataset', data_root='/no/such/place'), 'dataset.data_root: /no/such/place'),
+        (dict(type='CustomDataset', data_prefix='/no/such'), 'dataset.data_prefix: /no/such'),
+        (dict(type='RepeatDataset', dataset=dict(type='CustomDataset', ann_file='/no/list.txt')), 'dataset.dataset.ann_file'),
+        (dict(type='ConcatDataset', datasets=[dict(type='X', data_root='/no')]), 'dataset.datasets.0.data_root'),
+    ],
+)
+def test_missing_data(dataset, key):
+    with pytest.raises(UserError, match=f'train_dataloader.{key}.*does not exist'):
+        require_data(Config(dict(train_dataloader=dict(dataset=dataset))), 'train_dataloader')
+
+
+def test_present_or_downloadable_data(image_folder):
+    for dataset in (
+        dict(type='CustomDataset', data_root=str(image_folder)),
+        dict(type='CIFAR10', data_root='/no/such/place'),
+        dict(type='CustomDataset', data_root='s3://bucket/x'),
+    ):
+        require_data(Config(dict(train_dataloader=dict(dataset=dataset))), 'train_dataloader')

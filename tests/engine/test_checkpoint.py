@@ -1,0 +1,257 @@
+"""Checkpoints are data: mmengine's are read, ours are plain, hostile ones are refused."""
+
+import builtins
+import os
+from collections import OrderedDict
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from helpers import assert_same
+from mmengine.hooks import CheckpointHook
+from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.runner.checkpoint import CheckpointLoader, save_checkpoint
+
+from mmdensenet.engine.checkpoint import deleting_last, load_from_file, load_from_url, to_plain
+from mmdensenet.errors import UserError
+
+
+def history(values=(1.5, 2.5, -3.0)):
+    return HistoryBuffer(list(values), [1] * len(values), max_length=100)
+
+
+def checkpoint(**extra):
+    return dict(
+        meta=dict(epoch=3, iter=30, seed=np.int64(5), dataset_meta=dict(classes=('a', 'b'))),
+        state_dict=torch.nn.BatchNorm2d(3).state_dict(),
+        message_hub=dict(
+            log_scalars=OrderedDict({'train/loss': history()}),
+            runtime_info=OrderedDict(best_score=np.float32(0.5), last_ckpt='x.pth', names=np.array(['u', 'v'])),
+            resumed_keys=OrderedDict({'train/loss': True}),
+        ),
+        **extra,
+    )
+
+
+def assert_restored(loaded):
+    buffer = loaded['message_hub']['log_scalars']['train/loss']
+    assert isinstance(buffer, HistoryBuffer)
+    assert [part.tolist() for part in buffer.data] == [[1.5, 2.5, -3.0], [1, 1, 1]]
+    assert buffer.max_length == 100
+    assert buffer.mean() == pytest.approx(1 / 3)
+    assert loaded['meta']['seed'] == 5
+    assert loaded['meta']['dataset_meta'] == dict(classes=('a', 'b'))
+    assert loaded['message_hub']['runtime_info']['best_score'] == 0.5
+    MessageHub.get_instance('restored').load_state_dict(loaded['message_hub'])
+
+
+def test_mmengines_own_checkpoint_is_read(tmp_path):
+    original = checkpoint()
+    del original['message_hub']['runtime_info']['names']
+    torch.save(original, tmp_path / 'theirs.pth')
+    with pytest.raises(Exception, match='Weights only load failed'):
+        torch.load(tmp_path / 'theirs.pth')
+    assert_restored(load_from_file(str(tmp_path / 'theirs.pth')))
+
+
+def test_ours_is_plain_and_reads_back(tmp_path):
+    file = str(tmp_path / 'ours.pth')
+    save_checkpoint(checkpoint(), file)
+    plain = torch.load(file, weights_only=True)
+    assert plain['message_hub']['runtime_info']['names'] == ['u', 'v']
+    assert plain['state_dict']._metadata[''] == dict(version=2)
+    assert_restored(CheckpointLoader.load_checkpoint(file))
+
+
+def test_optimizer_state_survives(tmp_path):
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.randn(4, 3)).sum().backward()
+    optimizer.step()
+    file = str(tmp_path / 'o.pth')
+    save_checkpoint(dict(state_dict=model.state_dict(), optimizer=optimizer.state_dict()), file)
+    other = torch.optim.Adam(torch.nn.Linear(3, 2).parameters())
+    other.load_state_dict(load_from_file(file)['optimizer'])
+    for mine, theirs in zip(other.state.values(), optimizer.state.values()):
+        assert_same(mine['exp_avg'], theirs['exp_avg'], 0)
+
+
+@pytest.mark.parametrize('dtype', ['float64', 'float32', 'float16', 'int64', 'uint8', 'bool', '>f4'])
+def test_numpy_arrays_and_scalars_are_rebuilt(tmp_path, dtype):
+    array = np.asfortranarray(np.arange(6).reshape(2, 3).astype(dtype))
+    torch.save(dict(a=array, b=[(array[0, 1],)]), tmp_path / 'n.pth')
+    loaded = load_from_file(str(tmp_path / 'n.pth'))
+    assert loaded['a'].dtype == array.dtype
+    assert (loaded['a'] == array).all()
+    assert loaded['b'][0][0] == array[0, 1].item()
+
+
+class Hostile:
+    """Its pickle calls ``function(*args)``."""
+
+    def __init__(self, function, *args):
+        self.call = (function, args)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        lambda: Hostile(os.system, 'touch RAN'),
+        lambda: Hostile(eval, "open('RAN', 'w')"),
+        lambda: Hostile(getattr(builtins, 'exec'), "open('RAN', 'w')"),  # noqa: B009
+        lambda: dict(meta=Hostile(__import__, 'antigravity')),
+        lambda: HistoryBufferWithCode(),
+        lambda: np.array([Hostile(os.system, 'touch RAN')], dtype=object),
+        lambda: SimpleNamespace(a=1),
+    ],
+    ids=['system', 'eval', 'exec', 'import', 'history', 'object array', 'object'],
+)
+def test_code_in_a_checkpoint_is_refused(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    torch.save(dict(state_dict={}, payload=content()), 'hostile.pth')
+    with pytest.raises(UserError, match=r'hostile\.pth (holds Python objects|is damaged|is not a checkpoint)'):
+        load_from_file('hostile.pth')
+    assert not os.path.exists('RAN')
+
+
+class HistoryBufferWithCode:
+    def __reduce__(self):
+        return HistoryBuffer, (Hostile(os.system, 'touch RAN'),)
+
+
+def test_getattr_is_never_looked_up(tmp_path):
+    """HistoryBuffer's pickle names getattr; what it would return is never made."""
+    torch.save(dict(payload=Hostile(getattr, 'text', 'upper')), tmp_path / 'h.pth')
+    assert load_from_file(str(tmp_path / 'h.pth'))['payload'] is None
+
+
+@pytest.mark.parametrize('key', ['config', 'cfg'])
+def test_config_text_is_kept_but_not_under_a_name_that_is_executed(tmp_path, key):
+    text = "import os\nos.system('touch RAN')"
+    content = checkpoint()
+    content['meta'][key] = text
+    content['message_hub']['runtime_info']['cfg'] = text
+    save_checkpoint(content, str(tmp_path / 'c.pth'))
+    loaded = load_from_file(str(tmp_path / 'c.pth'))
+    assert loaded['meta'][f'{key}_text'] == text
+    assert key not in loaded['meta']
+    assert 'cfg' not in loaded['message_hub']['runtime_info']
+
+
+@pytest.mark.parametrize('content', [b'', b'not a checkpoint', b'PK\x03\x04 cut short'], ids=['empty', 'text', 'cut'])
+def test_damaged_files_are_named(tmp_path, content):
+    file = tmp_path / 'broken.pth'
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r'broken\.pth is (damaged|not a checkpoint)'):
+        load_from_file(str(file))
+
+
+def test_truncated_checkpoint_is_named(tmp_path):
+    file = tmp_path / 'cut.pth'
+    torch.save(checkpoint()['state_dict'], file)
+    file.write_bytes(file.read_bytes()[:-200])
+    with pytest.raises(UserError, match=r'cut\.pth is damaged'):
+        load_from_file(str(file))
+
+
+def test_missing_file():
+    with pytest.raises(FileNotFoundError, match=r'nowhere\.pth'):
+        load_from_file('nowhere.pth')
+
+
+def test_download_is_checked_cached_and_read_as_data(tmp_path, monkeypatch):
+    import hashlib
+
+    source = tmp_path / 'source.pth'
+    torch.save(dict(state_dict={'a': torch.ones(2)}), source)
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:8]
+    good = source.rename(tmp_path / f'model_20220426-{digest}.pth')
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    assert load_from_url(good.as_uri(), progress=False)['state_dict']['a'].sum() == 2
+    good.unlink()
+    assert load_from_url(good.as_uri(), progress=False)['state_dict']['a'].sum() == 2, 'from the cache'
+
+    torch.save({}, tmp_path / 'model-00000000.pth')
+    with pytest.raises(UserError, match='put the right file at'):
+        load_from_url((tmp_path / 'model-00000000.pth').as_uri(), progress=False)
+    with pytest.raises(UserError, match='Download it elsewhere and put it at'):
+        load_from_url((tmp_path / 'none.pth').as_uri(), progress=False)
+
+
+def test_web_checkpoints_go_through_the_safe_reader(tmp_path, monkeypatch):
+    """mmengine's own loader unpickles what it downloads."""
+    from mmengine.runner import checkpoint as theirs
+
+    torch.save(Hostile(os.system, 'touch RAN'), tmp_path / 'web.pth')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    with pytest.raises(UserError, match='could run code'):
+        theirs.load_url((tmp_path / 'web.pth').as_uri(), progress=False)
+    assert not (tmp_path / 'RAN').exists()
+
+
+def test_to_plain_leaves_the_original_alone():
+    original = checkpoint()
+    to_plain(original)
+    assert isinstance(original['message_hub']['log_scalars']['train/loss'], HistoryBuffer)
+
+
+class FakeRunner(SimpleNamespace):
+    def __init__(self, folder, fail_at=None):
+        super().__init__(work_dir=str(folder), message_hub=MessageHub.get_instance('fake'), epoch=0, iter=0, fail_at=fail_at)
+        self.logger = SimpleNamespace(info=lambda *_: None)
+
+    def save_checkpoint(self, out_dir, filename, *args, **kwargs):
+        if self.fail_at is not None and self.fail_at in filename:
+            raise OSError('disk full')
+        save_checkpoint(dict(state_dict={}), os.path.join(out_dir, filename))
+
+
+def names(folder):
+    return sorted(f for f in os.listdir(folder) if f.endswith('.pth'))
+
+
+def hook(folder, **kwargs):
+    made = CheckpointHook(out_dir=str(folder), **kwargs)
+    made.before_train(FakeRunner(folder))
+    made.out_dir = str(folder)
+    return made
+
+
+def test_the_old_checkpoint_goes_when_the_new_one_is_there(tmp_path):
+    made, runner = hook(tmp_path, max_keep_ckpts=1), FakeRunner(tmp_path, fail_at='epoch_3')
+    for step in (1, 2):
+        made._save_checkpoint_with_step(runner, step, {})
+        assert names(tmp_path) == [f'epoch_{step}.pth']
+    with pytest.raises(OSError):
+        made._save_checkpoint_with_step(runner, 3, {})
+    assert names(tmp_path) == ['epoch_2.pth']
+
+
+def test_the_previous_best_goes_when_the_new_best_is_there(tmp_path):
+    made, runner = hook(tmp_path, save_best='acc', rule='greater'), FakeRunner(tmp_path, fail_at='best_acc_epoch_3')
+    for epoch, score in ((1, 50.0), (2, 60.0), (2, 55.0)):
+        runner.epoch = epoch
+        made._save_best_checkpoint(runner, dict(acc=score))
+        assert names(tmp_path) == [f'best_acc_epoch_{epoch}.pth']
+    runner.epoch = 3
+    with pytest.raises(OSError):
+        made._save_best_checkpoint(runner, dict(acc=70.0))
+    assert names(tmp_path) == ['best_acc_epoch_2.pth']
+    assert made.best_ckpt_path.endswith('best_acc_epoch_2.pth')
+
+
+def test_several_best_checkpoints(tmp_path):
+    made, runner = hook(tmp_path, save_best=['a', 'b'], rule='greater'), FakeRunner(tmp_path)
+    for epoch, a, b in ((1, 1.0, 9.0), (2, 2.0, 8.0)):
+        runner.epoch = epoch
+        made._save_best_checkpoint(runner, dict(a=a, b=b))
+    assert names(tmp_path) == ['best_a_epoch_2.pth', 'best_b_epoch_1.pth']
+
+
+def test_wrappers_keep_the_name():
+    assert deleting_last(CheckpointHook._save_checkpoint_with_step).__name__ == '_save_checkpoint_with_step'

@@ -1,0 +1,76 @@
+import argparse
+import urllib.error
+
+import pytest
+from mmengine.registry import MODELS
+from mmpretrain.registry import DATASETS, TRANSFORMS
+
+from mmdensenet.cli import explain, parse_cfg_options, run_tool
+from mmdensenet.errors import UserError
+
+
+def explained(build):
+    with pytest.raises(Exception) as caught:
+        build()
+    return explain(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('registry', 'cfg', 'message'),
+    [
+        (MODELS, dict(type='mmdensenet.DenseNet', dept=3), "DenseNet has no key 'dept'"),
+        (MODELS, dict(type='mmdensenet.DenseNet', drop_rat=3), "Did you mean 'drop_rate'?"),
+        (DATASETS, dict(type='CustomDataset', data_root='x', data_prefx='y'), "Did you mean 'data_prefix'?"),
+        (DATASETS, dict(type='ImagNet'), "type='ImagNet': there is no dataset of this name. Did you mean 'ImageNet'?"),
+        (TRANSFORMS, dict(type='Zzzzz'), 'name its module in custom_imports'),
+        (MODELS, dict(type='mmdensenet.DensNet'), "Did you mean 'mmdensenet.DenseNet'?"),
+    ],
+)
+def test_unknown_keys_and_types(registry, cfg, message):
+    text = explained(lambda: registry.build(cfg))
+    assert message in text
+    assert len(text.splitlines()) <= 2
+
+
+def test_faults_of_the_program_keep_their_traceback():
+    def wrong():
+        dict(a=1).update(nothing=int('x'))
+
+    assert explained(wrong) is None
+    assert explained(lambda: print(nonsense=1)) is None, 'a keyword that no config has given'
+    assert explained(lambda: {}['x']) is None
+
+
+def test_other_mistakes():
+    assert explain(UserError('as it is')) == 'as it is'
+    assert explained(lambda: open('/no/such/file')) == '/no/such/file: no such file or folder.'
+    assert 'download failed' in explain(urllib.error.URLError('no network'))
+    worker = 'Caught RuntimeError\nTraceback\nRuntimeError: x'
+    assert explain(RuntimeError(worker)) is None
+    assert 'Found 0 files' in explain(RuntimeError('Found 0 files in subfolders of: /x'))
+
+
+def test_status_and_debug(capsys):
+    def tool(args):
+        raise UserError('file x.py does not exist')
+
+    with pytest.raises(SystemExit) as stop:
+        run_tool(tool, argparse.Namespace(debug=False))
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == 'error: file x.py does not exist\n'
+    with pytest.raises(UserError):
+        run_tool(tool, argparse.Namespace(debug=True))
+
+
+def test_cfg_options():
+    assert parse_cfg_options(None) == {}
+    assert parse_cfg_options(['a.b=3', 'c=[1,2]', 'd=x', 'e=True', 'f=(1,2)', 'g=None']) == {
+        'a.b': 3,
+        'c': [1, 2],
+        'd': 'x',
+        'e': True,
+        'f': (1, 2),
+        'g': None,
+    }
+    with pytest.raises(UserError, match='write KEY=VALUE'):
+        parse_cfg_options(['a'])
