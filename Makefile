@@ -11,6 +11,8 @@ DEMO_CONFIG := configs/densenet-bc-l22-k12_1xb64_digits.py
 # Importing mmpretrain takes seconds, so two workers with many tests each; one torch thread a worker.
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
+# Threads that wait do not spin: on a busy machine spinning makes small layers many times slower.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install test test-all lint format bench docs wheel-check clean

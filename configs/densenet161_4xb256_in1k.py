@@ -1,7 +1,7 @@
 """DenseNet-161 on ImageNet-1k, four GPUs with 256 images each, the paper's 90 epochs.
 
-Expected: top-1 error 22.15% with one crop, in the paper's own training with batch 256 (arXiv:1608.06993, table 3).
-OpenMMLab's published weights, converted from torchvision's, reach top-1 77.61% and top-5 93.83% (measured by mmpretrain).
+Expected: the paper's table 3 (arXiv:1608.06993) has no figure for this model.
+OpenMMLab's published weights, converted from torchvision's, reach top-1 77.61% and top-5 93.83% (by mmpretrain).
 No run of ours stands behind this config yet.
 
 Hardware: 4 GPUs (memory and time not measured yet).

@@ -4,8 +4,9 @@
 fault, the versions that have it and when the repair can go. Measured with mmengine 0.10.7, mmpretrain 1.2.0, mmcv-lite
 2.2.0, torch 2.13, torchvision 0.28, numpy 2.4, matplotlib 3.11 and scikit-learn 1.9 on Python 3.11.
 
-Nothing is changed for versions that lack the fault, no warning filter is touched, and packages that are not imported
-yet (mmpretrain, torchvision, scikit-learn, matplotlib, pytorch_grad_cam) are not imported for it: they are repaired when
+No warning filter is touched. What torchvision, matplotlib, grad-cam and scikit-learn get is left out for versions that
+lack the fault; mmengine's functions are replaced by ones that do the same and more. Packages that are not imported yet
+(mmpretrain, torchvision, scikit-learn, matplotlib, pytorch_grad_cam) are not imported for it: they are repaired when
 somebody imports them.
 """
 

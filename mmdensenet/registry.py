@@ -1,7 +1,7 @@
 """The ``mmdensenet`` scope: children of mmengine's root registries, so that ``mmdensenet.X`` is found from any scope.
 
-(A child of mmpretrain's registries would be found from mmpretrain's scope only.) Our configs live in mmpretrain's scope,
-which finds its own classes by their plain names and ours by ``mmdensenet.X``; so there is a registry here only for
+(A child of mmpretrain's registries would be found from mmpretrain's scope only.) Our configs live in mmpretrain's
+scope, which finds its own classes by their plain names and ours by ``mmdensenet.X``; so there is a registry only for
 what mmdensenet itself adds.
 """
 

@@ -10,7 +10,7 @@ from .registry import CONFIG_SCOPE
 def register_all_modules(init_default_scope: bool = True) -> None:
     """Register what mmdensenet adds; with ``init_default_scope`` also make our configs' scope the default one.
 
-    mmengine.hub.get_model builds in the scope of the package it was asked for; our configs are written for mmpretrain's.
+    mmengine.hub.get_model builds in the scope of the package it was asked for; our configs are for mmpretrain's.
     """
     import mmdensenet.datasets
     import mmdensenet.engine

@@ -7,7 +7,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import mmdensenet  # noqa: F401  before anything imports torchvision
 import numpy as np
 import pytest
 import torch
@@ -15,6 +14,8 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 from PIL import Image
+
+import mmdensenet  # noqa: F401  before anything imports torchvision
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / 'configs'
@@ -47,7 +48,7 @@ class Outcome:
 
 @pytest.fixture
 def run_tool(capfd, monkeypatch):
-    """Run a tool of tools/ in this process (importing mmpretrain costs seconds): ``run_tool('train.py', CONFIG, ...)``."""
+    """Run a tool of tools/ in this process, for importing mmpretrain costs seconds: ``run_tool('train.py', ...)``."""
 
     def run(name: str, *args: str | Path) -> Outcome:
         monkeypatch.setattr(sys, 'argv', [name, *map(str, args)])
@@ -112,7 +113,7 @@ def short_config(tmp_path):
     def write(extra: str = '', name: str = 'short.py', images: int = 24) -> Path:
         file = tmp_path / name
         file.write_text(
-            f'''_base_ = {str(DIGITS)!r}
+            f"""_base_ = {str(DIGITS)!r}
 model = dict(backbone=dict(arch=dict(growth_rate=4, depths=(1, 2), init_channels=8)), head=dict(in_channels=14))
 train_dataloader = dict(batch_size=8, dataset=dict(indices={images}))
 val_dataloader = dict(dataset=dict(indices=20))
@@ -121,7 +122,7 @@ train_cfg = dict(max_epochs=2)
 param_scheduler = dict(milestones=[1])
 default_hooks = dict(logger=dict(interval=1))
 {extra}
-'''
+"""
         )
         return file
 

@@ -39,7 +39,7 @@ def assert_same_state(actual: nn.Module, expected: nn.Module, tolerance: float =
 
 
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Random weights, biases and running statistics, so that nothing is hidden by zeros and ones; some gammas negative."""
+    """Random weights, biases and running statistics, so that zeros and ones hide nothing; some gammas are negative."""
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point():

@@ -1,5 +1,6 @@
 import argparse
 import urllib.error
+from pathlib import Path
 
 import pytest
 from mmengine.registry import MODELS
@@ -43,7 +44,7 @@ def test_faults_of_the_program_keep_their_traceback():
 
 def test_other_mistakes():
     assert explain(UserError('as it is')) == 'as it is'
-    assert explained(lambda: open('/no/such/file')) == '/no/such/file: no such file or folder.'
+    assert explained(lambda: Path('/no/such/file').read_text()) == '/no/such/file: no such file or folder.'
     assert 'download failed' in explain(urllib.error.URLError('no network'))
     worker = 'Caught RuntimeError\nTraceback\nRuntimeError: x'
     assert explain(RuntimeError(worker)) is None

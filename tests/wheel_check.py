@@ -17,8 +17,13 @@ CONSTRAINTS = ROOT / 'requirements' / 'constraints.txt'
 def run(*command, cwd: Path, **env: str) -> str:
     clean = {key: value for key, value in os.environ.items() if key not in ('PYTHONPATH', 'VIRTUAL_ENV')}
     done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, env={**clean, **env}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )  # fmt: skip
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**clean, **env},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     if done.returncode:
         sys.exit(f'{" ".join(map(str, command))} ended with {done.returncode}:\n{done.stdout}')
     return done.stdout
@@ -45,10 +50,29 @@ def main() -> None:
         tools = run(python, '-c', 'import mmdensenet, os; print(os.path.dirname(mmdensenet.__file__))', cwd=work)
         tools = Path(tools.strip().splitlines()[-1]) / '.mim' / 'tools'
         assert (tools.parent / 'model-index.yml').is_file()
-        out = run(python, tools / 'train.py', 'mine.py', '--work-dir', 'w', '--cfg-options', 'train_cfg.max_epochs=1', cwd=work)
+        out = run(
+            python,
+            tools / 'train.py',
+            'mine.py',
+            '--work-dir',
+            'w',
+            '--cfg-options',
+            'train_cfg.max_epochs=1',
+            cwd=work,
+        )
         assert 'warning' not in out.lower(), out
         run(python, tools / 'test.py', 'mine.py', 'w/epoch_1.pth', '--work-dir', 't', cwd=work)
-        out = run('bash', tools / 'dist_test.sh', 'mine.py', 'w/epoch_1.pth', '2', '--work-dir', 't', cwd=work, PYTHON=str(python))
+        out = run(
+            'bash',
+            tools / 'dist_test.sh',
+            'mine.py',
+            'w/epoch_1.pth',
+            '2',
+            '--work-dir',
+            't',
+            cwd=work,
+            PYTHON=str(python),
+        )
         assert 'accuracy/top1' in out
         print('wheel check: tools and launch scripts of the wheel work', flush=True)
 

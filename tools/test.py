@@ -21,7 +21,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--tta', action='store_true', help="test-time augmentation: the config's tta_pipeline and tta_model, or flips"
     )
-    parser.add_argument('--partial', action='store_true', help="accept a checkpoint with only some of the model's tensors")
+    parser.add_argument(
+        '--partial', action='store_true', help="accept a checkpoint with only some of the model's tensors"
+    )
     parser.add_argument(
         '--cfg-options', nargs='+', metavar='KEY=VALUE', help='override the config: test_dataloader.batch_size=8'
     )

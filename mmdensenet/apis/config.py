@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from mmengine.runner import Runner
+from mmengine.utils import get_installed_path
 
 from mmdensenet.errors import UserError
 
@@ -39,6 +40,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
     except SyntaxError as error:
         raise UserError(f'{path}: {error}') from error
     except FileNotFoundError as error:
+        if '::' in path:
+            raise UserError(f'config {path} does not exist.{_similar_own_config(path)}') from error
         raise UserError(f'{path}: a file that it names does not exist: {error}') from error
     merge_options(cfg, options or {})
     return cfg
@@ -70,6 +73,12 @@ def _require_config_file(path: str) -> None:
         return
     names = [p.name for p in file.parent.glob('*.py')] if file.parent.is_dir() else []
     raise UserError(f'config {path} does not exist.{_did_you_mean(file.name, names)}')
+
+
+def _similar_own_config(path: str) -> str:
+    package, _, name = path.partition('::')
+    folder = Path(get_installed_path(package), '.mim', 'configs')
+    return _did_you_mean(name, [str(file.relative_to(folder)) for file in folder.rglob('*.py')])
 
 
 def _did_you_mean(word: str, choices: list[str]) -> str:
@@ -126,13 +135,14 @@ def _require_paths(name: str, dataset: dict) -> None:
         return  # remote, or downloaded if it is missing
     prefix = dataset.get('data_prefix') or ''
     prefixes = list(prefix.values()) if isinstance(prefix, dict) else [prefix]
-    paths = {'data_root': root} | {'data_prefix': Path(root, p) for p in prefixes if isinstance(p, str)}
+    paths = [('data_root', root)] + [('data_prefix', Path(root, p)) for p in prefixes if isinstance(p, str)]
+    if root and not prefix and dataset.get('type') == 'ImageNet' and dataset.get('split'):
+        paths.append(('split', Path(root, dataset['split'])))
     if dataset.get('ann_file'):
-        paths['ann_file'] = Path(root, dataset['ann_file'])
-    for key, path in paths.items():
+        paths.append(('ann_file', Path(root, dataset['ann_file'])))
+    for key, path in paths:
         if str(path) and not Path(path).expanduser().exists():
+            option = 'data_root' if key == 'split' else key
             raise UserError(
-                f'{name}.{key}: {path} does not exist. Put the data there, or set --cfg-options {name}.{key}=PATH.'
+                f'{name}.{key}: {path} does not exist. Put the data there, or set --cfg-options {name}.{option}=PATH.'
             )
-
-

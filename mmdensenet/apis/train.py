@@ -58,7 +58,9 @@ def train_model(
         cfg.load_from = None if resume == 'auto' else resume
     if auto_scale_lr:
         if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
-            raise UserError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size, the batch its lr is for.')
+            raise UserError(
+                '--auto-scale-lr: the config has no auto_scale_lr.base_batch_size, the batch its lr is for.'
+            )
         cfg.auto_scale_lr.enable = True
     if tensorboard:
         _require_tensorboard()
@@ -80,7 +82,9 @@ def train_model(
 def build_runner(cfg: Config) -> Runner:
     """mmengine's runner for a config, without the lines in which mmengine warns of its own deprecations."""
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.logger.addFilter(lambda record: not str(record.msg).startswith(('"FileClient" will', '"HardDiskBackend" is')))
+    runner.logger.addFilter(
+        lambda record: not str(record.msg).startswith(('"FileClient" will', '"HardDiskBackend" is'))
+    )
     return runner
 
 

@@ -37,7 +37,8 @@ class Digits(BaseDataset):
         images, labels = (parts[0], parts[2]) if self.split == 'train' else (parts[1], parts[3])
         shape = images.shape[1:3]
         return [
-            dict(img=image, gt_label=int(label), img_shape=shape, ori_shape=shape) for image, label in zip(images, labels)
+            dict(img=image, gt_label=int(label), img_shape=shape, ori_shape=shape)
+            for image, label in zip(images, labels)
         ]
 
     def extra_repr(self) -> list[str]:

@@ -22,7 +22,8 @@ class AmpOptimWrapper(_AmpOptimWrapper):
             return
         if dtype not in (None, 'bfloat16', torch.bfloat16):
             raise UserError(
-                f'optim_wrapper.dtype={dtype}: mixed precision on a CPU is bfloat16 only. Leave dtype out, or train on a GPU.'
+                f'optim_wrapper.dtype={dtype}: mixed precision on a CPU is bfloat16 only. Leave dtype out, or '
+                'train on a GPU.'
             )
         OptimWrapper.__init__(self, **kwargs)
         self._scale_update_param = None

@@ -51,8 +51,8 @@ def load_from_file(filename: str, map_location=None) -> Any:
         found = re.search(r'GLOBAL ([\w.]+)', str(error))
         if found:
             raise UserError(
-                f'{filename} holds Python objects ({found[1]}), not only tensors and plain data, and loading them could '
-                'run code. Ask its author for the state dict, saved with torch.save(model.state_dict(), FILE).'
+                f'{filename} holds Python objects ({found[1]}), not only tensors and plain data, and loading them '
+                'could run code. Ask its author for the state dict, saved with torch.save(model.state_dict(), FILE).'
             ) from error
         raise UserError(f'{filename} is not a checkpoint that torch can read: {_first_line(error)}') from error
     except (RuntimeError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
@@ -236,7 +236,9 @@ def to_plain(value: Any) -> Any:
         return [to_plain(item) for item in value]
     if isinstance(value, tuple):
         return tuple(to_plain(item) for item in value)
-    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, torch.Tensor, torch.dtype, torch.device)):
+    if value is None or isinstance(
+        value, (bool, int, float, complex, str, bytes, torch.Tensor, torch.dtype, torch.device)
+    ):
         return value
     return str(value)
 
@@ -251,7 +253,11 @@ def deleting_last(save_with_step: Callable) -> Callable:
     @functools.wraps(save_with_step)
     def save(hook, runner, step, meta):
         outdated = None
-        if hook.max_keep_ckpts > 0 and len(hook.keep_ckpt_ids) == hook.max_keep_ckpts and hook.keep_ckpt_ids[-1] != step:
+        if (
+            hook.max_keep_ckpts > 0
+            and len(hook.keep_ckpt_ids) == hook.max_keep_ckpts
+            and hook.keep_ckpt_ids[-1] != step
+        ):
             outdated = hook.keep_ckpt_ids.popleft()
         save_with_step(hook, runner, step, meta)
         if outdated is not None:

@@ -16,8 +16,8 @@ Curve = tuple[list[float], list[float]]
 def read_scalars(work_dir: str | Path) -> dict[str, Curve]:
     """Curves of all runs in a work directory, resumed ones joined: name to (epochs or iterations, values).
 
-    The names are those of the log: 'loss', 'lr', 'accuracy/top1' and so on. Where a resumed run repeats a step, the later
-    value counts. Lines that a killed run left incomplete are skipped.
+    The names are those of the log: 'loss', 'lr', 'accuracy/top1' and so on. Where a resumed run repeats a step, the
+    later value counts. Lines that a killed run left incomplete are skipped.
     """
     points: dict[str, dict[float, float]] = {}
     for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
@@ -34,7 +34,9 @@ def read_scalars(work_dir: str | Path) -> dict[str, Curve]:
             training = 'loss' in record
             x = record['step'] / length if training and per_epoch else record['step']
             for name, value in record.items():
-                if name in ('step', 'epoch', 'iter', 'time', 'data_time', 'memory') or not isinstance(value, (int, float)):
+                if name in ('step', 'epoch', 'iter', 'time', 'data_time', 'memory') or not isinstance(
+                    value, (int, float)
+                ):
                     continue
                 points.setdefault(name, {})[x] = value
     return {name: (sorted(curve), [curve[x] for x in sorted(curve)]) for name, curve in points.items()}
@@ -53,7 +55,11 @@ def plot_curves(curves: dict[str, Curve], file: str | Path, title: str = '') -> 
     losses = [name for name in curves if name.rpartition('/')[2].startswith('loss')]
     rates = [name for name in curves if name in ('lr', 'base_lr')][:1]
     metrics = [name for name in curves if name not in losses and name not in ('lr', 'base_lr', 'momentum', 'grad_norm')]
-    panels: list[tuple[str, Sequence[str]]] = [('training loss', losses), ('validation', metrics), ('learning rate', rates)]
+    panels: list[tuple[str, Sequence[str]]] = [
+        ('training loss', losses),
+        ('validation', metrics),
+        ('learning rate', rates),
+    ]
     panels = [panel for panel in panels if panel[1]]
     figure = Figure(figsize=(5 * max(1, len(panels)), 4), layout='constrained')
     FigureCanvasAgg(figure)

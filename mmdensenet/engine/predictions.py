@@ -6,7 +6,7 @@ from mmengine.evaluator import BaseMetric
 
 
 class DumpPredictions(BaseMetric):
-    """Write a list with one object per image: ``img_path`` or ``sample_idx``, ``gt_label``, ``pred_label``, ``pred_score``.
+    """Write a list, one object per image: ``img_path``, ``sample_idx``, ``gt_label``, ``pred_label``, ``pred_score``.
 
     Works across ranks; the first writes. mmengine's ``DumpResults`` does the same as a pickle.
     """

@@ -11,7 +11,7 @@ from mmdensenet.registry import VISUALIZERS
 
 @VISUALIZERS.register_module()
 class FastVisualizer(UniversalVisualizer):
-    """mmpretrain's visualizer; the pictures of ``tools/test.py --show-dir`` are drawn with PIL instead of matplotlib."""
+    """mmpretrain's visualizer; the pictures of ``tools/test.py --show-dir`` are drawn by PIL instead of matplotlib."""
 
     def visualize_cls(
         self,

@@ -197,7 +197,9 @@ class DenseNet(BaseModule):
         if isinstance(arch, dict):
             missing = {'growth_rate', 'depths', 'init_channels'} - set(arch)
             if missing:
-                raise ValueError(f'arch lacks {", ".join(sorted(missing))}; it has {", ".join(sorted(arch)) or "nothing"}')
+                raise ValueError(
+                    f'arch lacks {", ".join(sorted(missing))}; it has {", ".join(sorted(arch)) or "nothing"}'
+                )
             return arch
         if arch not in self.arch_settings:
             raise ValueError(f'arch={arch!r}: choose one of {", ".join(self.arch_settings)}, or give a dict')

@@ -36,7 +36,7 @@ def dense_block(x: Tensor, layers: Sequence[DenseLayerModules]) -> Tensor:
 
     Args:
         x: the block's input, (N, C0, H, W).
-        layers: L layers of growth rate k; layer l reads C0 + l * k channels. They are called, so that hooks on them run.
+        layers: L layers of growth rate k; layer l reads C0 + l * k channels. They are called, so hooks on them run.
 
     Returns:
         All features, (N, C0 + L * k, H, W): the input first, then each layer's k channels.

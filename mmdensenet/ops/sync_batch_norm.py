@@ -1,4 +1,4 @@
-"""Batch normalisation over all ranks, in plain torch: for devices that torch's own kernel does not cover (CPU, gloo)."""
+"""Batch normalisation over all ranks, in plain torch: for devices that torch's own does not cover (CPU, gloo)."""
 
 import torch
 import torch.distributed as dist
@@ -54,7 +54,9 @@ class _SyncBatchNorm(torch.autograd.Function):
         means, deviations, counts = torch.stack(parts).split([x.size(1), x.size(1), 1], dim=1)
         total = counts.sum()
         if total <= 1:
-            raise ValueError(f'expected more than 1 value per channel over all ranks, got input of shape {tuple(x.shape)}')
+            raise ValueError(
+                f'expected more than 1 value per channel over all ranks, got input of shape {tuple(x.shape)}'
+            )
         mean = (means * counts).sum(0) / total
         var = (deviations.sum(0) + (counts * (means - mean) ** 2).sum(0)) / total
 

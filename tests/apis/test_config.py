@@ -26,7 +26,7 @@ def test_own_configs_by_name():
         ('configs/nope.py', r'config configs/nope\.py does not exist\.$'),
         (str(CONFIGS / 'densenet121_4xb265_in1k.py'), r'Did you mean densenet121_4xb256_in1k\.py\?'),
         (str(CONFIGS.parent / 'Makefile'), 'must end in'),
-        ('mmdensenet::densenet122.py', 'does not exist'),
+        ('mmdensenet::densenet121_4xb256_in1.py', r'Did you mean densenet121_4xb256_in1k\.py\?'),
     ],
 )
 def test_wrong_paths(path, message):
@@ -56,7 +56,9 @@ def test_unknown_options(options, message):
 
 
 def test_dataloaders_fit_the_machine():
-    cfg = Config(dict(train_dataloader=dict(num_workers=10_000), val_dataloader=dict(num_workers=0), test_dataloader=None))
+    cfg = Config(
+        dict(train_dataloader=dict(num_workers=10_000), val_dataloader=dict(num_workers=0), test_dataloader=None)
+    )
     complete_dataloaders(cfg)
     assert cfg.train_dataloader.num_workers == len(os.sched_getaffinity(0))
     assert cfg.train_dataloader.persistent_workers and not cfg.val_dataloader.persistent_workers
@@ -69,8 +71,12 @@ def test_dataloaders_fit_the_machine():
     ('dataset', 'key'),
     [
         (dict(type='CustomDataset', data_root='/no/such/place'), 'dataset.data_root: /no/such/place'),
+        (dict(type='ImageNet', data_root='/', split='nosuch'), 'dataset.split: /nosuch'),
         (dict(type='CustomDataset', data_prefix='/no/such'), 'dataset.data_prefix: /no/such'),
-        (dict(type='RepeatDataset', dataset=dict(type='CustomDataset', ann_file='/no/list.txt')), 'dataset.dataset.ann_file'),
+        (
+            dict(type='RepeatDataset', dataset=dict(type='CustomDataset', ann_file='/no/list.txt')),
+            'dataset.dataset.ann_file',
+        ),
         (dict(type='ConcatDataset', datasets=[dict(type='X', data_root='/no')]), 'dataset.datasets.0.data_root'),
     ],
 )

@@ -14,12 +14,14 @@ def test_stratified_quarter():
     held_out = np.bincount(test.get_gt_labels())
     assert (np.abs(held_out - whole / 4) <= 1).all()
     assert (held_out + np.bincount(train.get_gt_labels()) == whole).all()
-    assert train.CLASSES == tuple('0123456789')
+    assert tuple('0123456789') == train.CLASSES
 
 
 def test_no_image_is_in_both_splits_and_all_are_there():
-    images = {split: [d['img'].tobytes() for d in map(dataset.get_data_info, range(len(dataset)))] for split, dataset in
-              (('train', Digits('train')), ('test', Digits('test')))}
+    images = {
+        split: [d['img'].tobytes() for d in map(dataset.get_data_info, range(len(dataset)))]
+        for split, dataset in (('train', Digits('train')), ('test', Digits('test')))
+    }
     originals = {np.round(i * 255 / 16).astype(np.uint8).tobytes() for i in load_digits().images}
     assert set(images['train']) | set(images['test']) == originals
     assert not set(images['train']) & set(images['test'])

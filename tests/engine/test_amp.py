@@ -14,7 +14,9 @@ def build(**kwargs):
     return model, OPTIM_WRAPPERS.build(dict(type='AmpOptimWrapper', optimizer=optimizer, **kwargs))
 
 
-@pytest.mark.parametrize('kwargs', [{}, dict(dtype='bfloat16', loss_scale='dynamic'), dict(clip_grad=dict(max_norm=1.0))])
+@pytest.mark.parametrize(
+    'kwargs', [{}, dict(dtype='bfloat16', loss_scale='dynamic'), dict(clip_grad=dict(max_norm=1.0))]
+)
 def test_trains_in_bfloat16(kwargs):
     model, wrapper = build(**kwargs)
     before = model.weight.detach().clone()

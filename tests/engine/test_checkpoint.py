@@ -202,7 +202,9 @@ def test_to_plain_leaves_the_original_alone():
 
 class FakeRunner(SimpleNamespace):
     def __init__(self, folder, fail_at=None):
-        super().__init__(work_dir=str(folder), message_hub=MessageHub.get_instance('fake'), epoch=0, iter=0, fail_at=fail_at)
+        super().__init__(
+            work_dir=str(folder), message_hub=MessageHub.get_instance('fake'), epoch=0, iter=0, fail_at=fail_at
+        )
         self.logger = SimpleNamespace(info=lambda *_: None)
 
     def save_checkpoint(self, out_dir, filename, *args, **kwargs):

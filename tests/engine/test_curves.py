@@ -9,7 +9,9 @@ from mmdensenet.engine.curves import plot_curves, read_scalars
 def write(folder, lines):
     target = folder / 'vis_data'
     target.mkdir(parents=True)
-    (target / 'scalars.json').write_text('\n'.join(line if isinstance(line, str) else json.dumps(line) for line in lines))
+    (target / 'scalars.json').write_text(
+        '\n'.join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    )
 
 
 def test_resumed_runs_are_joined(tmp_path):

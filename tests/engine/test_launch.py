@@ -30,11 +30,11 @@ def test_passes_on_the_exit_code(run_command, tmp_path, code, status, message):
 
 
 def test_restarts_workers(run_command, tmp_path):
-    code = f'''
+    code = f"""
 import os, sys, pathlib
 pathlib.Path({str(tmp_path)!r}, f"{{os.environ['RANK']}}-{{os.environ['TORCHELASTIC_RESTART_COUNT']}}").touch()
 sys.exit(os.environ["RANK"] == "0" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0")
-'''
+"""
     done = launch(run_command, tmp_path, code, '--max-restarts=1')
     assert done.status == 0, done.err
     assert {file.name for file in tmp_path.glob('?-?')} >= {'0-0', '0-1', '1-1'}

@@ -78,7 +78,7 @@ def test_outputs_and_gradients_are_mmpretrains(kwargs, training):
     mine.load_state_dict(theirs.state_dict(), strict=True)
     mine.train(training)
     theirs.train(training)
-    for step in range(2):
+    for _ in range(2):
         x = torch.randn(2, kwargs.get('in_channels', 3), 48, 40, dtype=torch.float64)
         for out, expected in zip(mine(x), theirs(x), strict=True):
             assert_same(out, expected)
@@ -94,8 +94,12 @@ def test_published_format_loads_strictly(arch, tmp_path):
     head = dict(type='LinearClsHead', num_classes=1000, in_channels=1024 if arch == '121' else 23)
     parts = dict(type='mmpretrain.ImageClassifier', neck=dict(type='mmpretrain.GlobalAveragePooling'), head=head)
     head['type'] = 'mmpretrain.LinearClsHead'
-    theirs = MODELS.build(dict(**copy.deepcopy(parts), backbone=dict(type='mmpretrain.DenseNet', arch=copy.deepcopy(arch))))
-    mine = MODELS.build(dict(**copy.deepcopy(parts), backbone=dict(type='mmdensenet.DenseNet', arch=copy.deepcopy(arch))))
+    theirs = MODELS.build(
+        dict(**copy.deepcopy(parts), backbone=dict(type='mmpretrain.DenseNet', arch=copy.deepcopy(arch)))
+    )
+    mine = MODELS.build(
+        dict(**copy.deepcopy(parts), backbone=dict(type='mmdensenet.DenseNet', arch=copy.deepcopy(arch)))
+    )
     torch.save({'meta': {}, 'state_dict': theirs.state_dict()}, tmp_path / 'published.pth')
     mine.load_state_dict(torch.load(tmp_path / 'published.pth')['state_dict'], strict=True)
 
@@ -171,7 +175,9 @@ def test_frozen_stages_include_the_stem(frozen_stages):
     assert model.train() is model
     model(torch.randn(2, 3, 32, 32))[0].square().mean().backward()
     optimizer.step()
-    changed = {key.rpartition('.')[0] for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    changed = {
+        key.rpartition('.')[0] for key, value in model.state_dict().items() if not torch.equal(value, before[key])
+    }
     frozen = max(frozen_stages, 0)
     for key in before:
         module = key.rpartition('.')[0]

@@ -137,10 +137,23 @@ SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NTASKS=1 SLURM_NODELIST=localhost exec "$@"
     done = run_command('bash', TOOLS / 'slurm_train.sh', 'part', 'job', config, tmp_path / 'w', *options, **env)
     assert done.status == 0, done.out + done.err
     first = done.out.splitlines()[0]
-    for word in ('-p part', '--job-name=job', '--ntasks=1', '--cpus-per-task=5', '--time=5 --mem=2G', '--launcher=slurm'):
+    for word in (
+        '-p part',
+        '--job-name=job',
+        '--ntasks=1',
+        '--cpus-per-task=5',
+        '--time=5 --mem=2G',
+        '--launcher=slurm',
+    ):
         assert word in first
     assert '--gres' not in first
 
     (tmp_path / 'srun').write_text('#!/usr/bin/env bash\necho "srun $*"\n')
-    done = run_command('bash', TOOLS / 'slurm_test.sh', 'part', 'job', config, 'x.pth', **env | dict(GPUS_PER_NODE='4', GPUS='8'))
-    assert '--gres=gpu:4 --ntasks-per-node=4' in done.out and 'test.py' in done.out and ' x.pth --launcher=slurm' in done.out
+    done = run_command(
+        'bash', TOOLS / 'slurm_test.sh', 'part', 'job', config, 'x.pth', **env | dict(GPUS_PER_NODE='4', GPUS='8')
+    )
+    assert (
+        '--gres=gpu:4 --ntasks-per-node=4' in done.out
+        and 'test.py' in done.out
+        and ' x.pth --launcher=slurm' in done.out
+    )

@@ -45,13 +45,16 @@ def test_train_resume_and_test(run_tool, short_config, tmp_path):
     assert saved['meta']['epoch'] == 3 and saved['meta']['iter'] == 9
 
     done = run_tool(
-        'test.py', config, work_dir / 'epoch_3.pth', '--work-dir', tmp_path / 't', '--out', tmp_path / 'm.json', '--out-item', 'metrics'
+        'test.py', config, work_dir / 'epoch_3.pth', '--work-dir', tmp_path / 't',
+        '--out', tmp_path / 'm.json', '--out-item', 'metrics',
     )  # fmt: skip
     assert done.status == 0, done.err
     assert 'warning' not in (done.out + done.err).lower(), done.out + done.err
     accuracy = json.loads((tmp_path / 'm.json').read_text())['accuracy/top1']
     assert f'accuracy/top1: {accuracy:.4f}' in done.out
-    assert accuracy == pytest.approx(float(re.findall(r'Epoch\(val\) \[3\].*top1: ([\d.]+)', log_of(work_dir))[-1]), abs=1e-3)
+    assert accuracy == pytest.approx(
+        float(re.findall(r'Epoch\(val\) \[3\].*top1: ([\d.]+)', log_of(work_dir))[-1]), abs=1e-3
+    )
 
 
 def log_of(work_dir):
@@ -88,7 +91,10 @@ def test_switches(run_tool, short_config, tmp_path):
 
 def test_predictions_pictures_and_augmentation(run_tool, short_config, tmp_path):
     config = short_config()
-    assert run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--cfg-options', 'train_cfg.max_epochs=1').status == 0
+    assert (
+        run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--cfg-options', 'train_cfg.max_epochs=1').status
+        == 0
+    )
     outputs = {}
     for name, extra in (('plain.json', []), ('plain.pkl', []), ('tta.json', ['--tta'])):
         done = run_tool(
@@ -115,16 +121,17 @@ def folder_config(tmp_path, classes=3, head=3, **dataset):
     entry = dict(type='CustomDataset', data_root=str(data), data_prefix='', **dataset)
     config = tmp_path / 'folder.py'
     config.write_text(
-        f'''_base_ = {str(CONFIGS / 'densenet-bc-l40-k12_1xb64_cifar10-folder.py')!r}
+        f"""_base_ = {str(CONFIGS / 'densenet-bc-l40-k12_1xb64_cifar10-folder.py')!r}
 model = dict(
-    backbone=dict(arch=dict(growth_rate=4, depths=(1, 1), init_channels=8)), head=dict(in_channels=10, num_classes={head}))
+    backbone=dict(arch=dict(growth_rate=4, depths=(1, 1), init_channels=8)),
+    head=dict(in_channels=10, num_classes={head}))
 loader = dict(batch_size=4, num_workers=0, dataset={entry!r})
 train_dataloader = loader
 val_dataloader = loader
 test_dataloader = loader
 train_cfg = dict(max_epochs=1)
 default_hooks = dict(logger=dict(interval=1))
-'''
+"""
     )
     return config
 
@@ -140,7 +147,9 @@ def test_folder_of_images_with_colours_and_names(run_tool, tmp_path):
     )  # fmt: skip
     assert done.status == 0, done.err
     names = sorted(file.name for file in (tmp_path / 'shown').iterdir())
-    assert len(names) == 12 and names[0] == '000000_0.png' and names[4] == '000004_0.png', 'class folders do not collide'
+    assert len(names) == 12 and names[0] == '000000_0.png' and names[4] == '000004_0.png', (
+        'class folders do not collide'
+    )
     picture = np.asarray(Image.open(tmp_path / 'shown/000000_0.png').convert('RGB'))
     assert picture[-64, 64, 0] > 200 and picture[-64, 64, 2] < 60, 'red stays red'
     assert json.loads((tmp_path / 'p.json').read_text())[0]['img_path'].endswith('class_0/0.jpg')
@@ -148,7 +157,10 @@ def test_folder_of_images_with_colours_and_names(run_tool, tmp_path):
 
 def test_fine_tuning_another_head(run_tool, short_config, tmp_path):
     config = short_config()
-    assert run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--cfg-options', 'train_cfg.max_epochs=1').status == 0
+    assert (
+        run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--cfg-options', 'train_cfg.max_epochs=1').status
+        == 0
+    )
     options = ['train_cfg.max_epochs=1', 'model.head.num_classes=12', 'optim_wrapper.optimizer.lr=0.0']
     options.append(f'load_from={tmp_path / "w/epoch_1.pth"}')
     done = run_tool('train.py', config, '--work-dir', tmp_path / 'f', '--cfg-options', *options)

@@ -1,5 +1,5 @@
-# CIFAR-10 from its Python batches, data/cifar10/cifar-10-batches-py (mmpretrain downloads them if they are missing), with
-# the paper's standard augmentation. cifar10_folder_bs64.py reads the same images from a folder.
+# CIFAR-10 from its Python batches, data/cifar10/cifar-10-batches-py (mmpretrain downloads them if they are missing),
+# with the paper's standard augmentation. cifar10_folder_bs64.py reads the same images from a folder.
 dataset_type = 'CIFAR10'
 data_root = 'data/cifar10'
 data_preprocessor = dict(

@@ -26,7 +26,7 @@ class CheckLabelsHook(Hook):
 
     def _check(self, runner, dataset, key: str) -> None:
         model = runner.model
-        while is_model_wrapper(model) or not hasattr(model, 'head') and hasattr(model, 'module'):
+        while is_model_wrapper(model) or (not hasattr(model, 'head') and hasattr(model, 'module')):
             model = model.module
         num_classes = getattr(getattr(model, 'head', None), 'num_classes', None)
         if num_classes is None or not hasattr(dataset, 'get_cat_ids') or not is_main_process():
