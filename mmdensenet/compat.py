@@ -238,7 +238,7 @@ def load_and_save_plain_checkpoints() -> None:
 def delete_checkpoints_last() -> None:
     from mmengine.hooks import CheckpointHook
 
-    from .engine.checkpoint import deleting_last, keeping_previous_best
+    from .engine.keep_checkpoints import deleting_last, keeping_previous_best
 
     CheckpointHook._save_checkpoint_with_step = deleting_last(CheckpointHook._save_checkpoint_with_step)
     CheckpointHook._save_best_checkpoint = keeping_previous_best(CheckpointHook._save_best_checkpoint)

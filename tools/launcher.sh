@@ -15,7 +15,7 @@ launch() {
             rendezvous+=(--local-addr="$LOCAL_ADDR")
         fi
     fi
-    PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}" exec "${PYTHON:-python}" -m mmdensenet.engine.launch \
+    PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}" exec "${PYTHON:-$(command -v python || command -v python3)}" -m mmdensenet.engine.launch \
         --nnodes="$nodes" --nproc-per-node="$processes" --max-restarts="${MAX_RESTARTS:-0}" \
         --rdzv-backend=c10d --rdzv-id="${RDZV_ID:-mmdensenet}" "${rendezvous[@]}" "$@"
 }

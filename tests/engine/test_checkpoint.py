@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 from helpers import assert_same
-from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner.checkpoint import CheckpointLoader, save_checkpoint
 
-from mmdensenet.engine.checkpoint import deleting_last, load_from_file, load_from_url, to_plain
+from mmdensenet.engine.checkpoint import load_from_file, load_from_url, to_plain
 from mmdensenet.errors import UserError
 
 
@@ -198,62 +197,3 @@ def test_to_plain_leaves_the_original_alone():
     original = checkpoint()
     to_plain(original)
     assert isinstance(original['message_hub']['log_scalars']['train/loss'], HistoryBuffer)
-
-
-class FakeRunner(SimpleNamespace):
-    def __init__(self, folder, fail_at=None):
-        super().__init__(
-            work_dir=str(folder), message_hub=MessageHub.get_instance('fake'), epoch=0, iter=0, fail_at=fail_at
-        )
-        self.logger = SimpleNamespace(info=lambda *_: None)
-
-    def save_checkpoint(self, out_dir, filename, *args, **kwargs):
-        if self.fail_at is not None and self.fail_at in filename:
-            raise OSError('disk full')
-        save_checkpoint(dict(state_dict={}), os.path.join(out_dir, filename))
-
-
-def names(folder):
-    return sorted(f for f in os.listdir(folder) if f.endswith('.pth'))
-
-
-def hook(folder, **kwargs):
-    made = CheckpointHook(out_dir=str(folder), **kwargs)
-    made.before_train(FakeRunner(folder))
-    made.out_dir = str(folder)
-    return made
-
-
-def test_the_old_checkpoint_goes_when_the_new_one_is_there(tmp_path):
-    made, runner = hook(tmp_path, max_keep_ckpts=1), FakeRunner(tmp_path, fail_at='epoch_3')
-    for step in (1, 2):
-        made._save_checkpoint_with_step(runner, step, {})
-        assert names(tmp_path) == [f'epoch_{step}.pth']
-    with pytest.raises(OSError):
-        made._save_checkpoint_with_step(runner, 3, {})
-    assert names(tmp_path) == ['epoch_2.pth']
-
-
-def test_the_previous_best_goes_when_the_new_best_is_there(tmp_path):
-    made, runner = hook(tmp_path, save_best='acc', rule='greater'), FakeRunner(tmp_path, fail_at='best_acc_epoch_3')
-    for epoch, score in ((1, 50.0), (2, 60.0), (2, 55.0)):
-        runner.epoch = epoch
-        made._save_best_checkpoint(runner, dict(acc=score))
-        assert names(tmp_path) == [f'best_acc_epoch_{epoch}.pth']
-    runner.epoch = 3
-    with pytest.raises(OSError):
-        made._save_best_checkpoint(runner, dict(acc=70.0))
-    assert names(tmp_path) == ['best_acc_epoch_2.pth']
-    assert made.best_ckpt_path.endswith('best_acc_epoch_2.pth')
-
-
-def test_several_best_checkpoints(tmp_path):
-    made, runner = hook(tmp_path, save_best=['a', 'b'], rule='greater'), FakeRunner(tmp_path)
-    for epoch, a, b in ((1, 1.0, 9.0), (2, 2.0, 8.0)):
-        runner.epoch = epoch
-        made._save_best_checkpoint(runner, dict(a=a, b=b))
-    assert names(tmp_path) == ['best_a_epoch_2.pth', 'best_b_epoch_1.pth']
-
-
-def test_wrappers_keep_the_name():
-    assert deleting_last(CheckpointHook._save_checkpoint_with_step).__name__ == '_save_checkpoint_with_step'

@@ -48,7 +48,8 @@ def test_cursor_comes_back_after_a_mistake(short_config, tmp_path):
         "custom_imports = dict(imports=['mmdensenet', 'fails_later'])\ncustom_hooks = [dict(type='Fails')]"
     )
     (tmp_path / 'fails_later.py').write_text(
-        'from mmengine.hooks import Hook\nfrom mmengine.registry import HOOKS\nfrom mmdensenet.errors import UserError\n'
+        'from mmengine.hooks import Hook\nfrom mmengine.registry import HOOKS\n'
+        'from mmdensenet.errors import UserError\n'
         '@HOOKS.register_module()\nclass Fails(Hook):\n'
         '    def after_train_iter(self, runner, *args, **kwargs):\n'
         "        if runner.iter == 2:\n            raise UserError('the third iteration does not work')\n"

@@ -1,0 +1,63 @@
+"""Which checkpoints stay: mmengine's CheckpointHook deletes first and saves then; these turn the order round."""
+
+import functools
+from collections.abc import Callable
+
+from mmengine.dist import barrier, is_main_process
+
+
+def deleting_last(save_with_step: Callable) -> Callable:
+    """Wrap ``CheckpointHook._save_checkpoint_with_step``: the outdated checkpoint goes when the new one is there."""
+
+    @functools.wraps(save_with_step)
+    def save(hook, runner, step, meta):
+        outdated = None
+        if (
+            hook.max_keep_ckpts > 0
+            and len(hook.keep_ckpt_ids) == hook.max_keep_ckpts
+            and hook.keep_ckpt_ids[-1] != step
+        ):
+            outdated = hook.keep_ckpt_ids.popleft()
+        save_with_step(hook, runner, step, meta)
+        if outdated is not None:
+            _remove(hook, hook.file_backend.join_path(hook.out_dir, hook.filename_tmpl.format(outdated)))
+
+    return save
+
+
+def keeping_previous_best(save_best: Callable) -> Callable:
+    """Wrap ``CheckpointHook._save_best_checkpoint``: the previous best goes when the new best is there."""
+
+    @functools.wraps(save_best)
+    def save(hook, runner, metrics):
+        if not hook.save_best:
+            return
+        single = len(hook.key_indicators) == 1
+        paths = {'': hook.best_ckpt_path} if single else dict(hook.best_ckpt_path_dict)
+        # mmengine deletes what it sees here
+        if single:
+            hook.best_ckpt_path = None
+        else:
+            hook.best_ckpt_path_dict.update(dict.fromkeys(paths))
+        saved = False
+        try:
+            save_best(hook, runner, metrics)
+            saved = True
+        finally:
+            for key, previous in paths.items():
+                current = hook.best_ckpt_path if single else hook.best_ckpt_path_dict[key]
+                if not saved or current is None:
+                    if single:
+                        hook.best_ckpt_path = previous
+                    else:
+                        hook.best_ckpt_path_dict[key] = previous
+                elif previous and previous != current:
+                    _remove(hook, previous)
+
+    return save
+
+
+def _remove(hook, path: str) -> None:
+    barrier()  # the main process writes; nobody may fail between the two
+    if is_main_process() and hook.file_backend.isfile(path):
+        hook.file_backend.remove(path)
