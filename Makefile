@@ -6,7 +6,7 @@ STAMPS := $(VENV)/stamps
 PIP := $(BIN)/pip install --quiet -c requirements/constraints.txt
 PYTEST := $(BIN)/python -m pytest
 WORK_DIR := work_dirs/demo
-DEMO_CONFIG := configs/densenet-bc-l22-k12_1xb64_digits.py
+DEMO_CONFIG := configs/densenet-bc-l22-k12_1xb32_digits.py
 
 # Importing mmpretrain takes seconds, so two workers with many tests each; one torch thread a worker.
 export OMP_NUM_THREADS ?= 1

@@ -20,7 +20,7 @@ import mmdensenet  # noqa: F401  before anything imports torchvision
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / 'configs'
 TOOLS = ROOT / 'tools'
-DIGITS = CONFIGS / 'densenet-bc-l22-k12_1xb64_digits.py'
+DIGITS = CONFIGS / 'densenet-bc-l22-k12_1xb32_digits.py'
 
 torch.set_num_threads(1)
 

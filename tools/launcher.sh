@@ -15,7 +15,8 @@ launch() {
             rendezvous+=(--local-addr="$LOCAL_ADDR")
         fi
     fi
-    PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}" exec "${PYTHON:-$(command -v python || command -v python3)}" -m mmdensenet.engine.launch \
+    local python=${PYTHON:-$(command -v python || command -v python3)}
+    PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -m mmdensenet.engine.launch \
         --nnodes="$nodes" --nproc-per-node="$processes" --max-restarts="${MAX_RESTARTS:-0}" \
         --rdzv-backend=c10d --rdzv-id="${RDZV_ID:-mmdensenet}" "${rendezvous[@]}" "$@"
 }

@@ -32,7 +32,7 @@ class FastVisualizer(UniversalVisualizer):
             lines.append('Prediction: ' + _names(data_sample.pred_label, classes, scores))
         picture = draw_lines(_resize(image, settings.get('resize'), settings.get('rescale_factor')), lines)
         Path(out_file).parent.mkdir(parents=True, exist_ok=True)
-        picture.save(out_file)
+        picture.save(out_file, compress_level=1)
         return np.asarray(picture)
 
 

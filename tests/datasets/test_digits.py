@@ -42,7 +42,7 @@ def test_mean_and_std_of_the_config():
 
     dataset = Digits('train')
     pixels = np.stack([dataset.get_data_info(i)['img'] for i in range(len(dataset))]).astype(float)
-    preprocessor = Config.fromfile(CONFIGS / '_base_/datasets/digits_bs64.py').data_preprocessor
+    preprocessor = Config.fromfile(CONFIGS / '_base_/datasets/digits_bs32.py').data_preprocessor
     assert preprocessor.mean == [pytest.approx(pixels.mean(), abs=0.5)]
     assert preprocessor.std == [pytest.approx(pixels.std(), abs=0.5)]
 

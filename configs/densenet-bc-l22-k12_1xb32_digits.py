@@ -3,13 +3,13 @@
 Expected: at least 98% top-1 on the held-out quarter (ours, see the README).
 
 Hardware: two CPU cores, about half a minute.
-Train:    python tools/train.py configs/densenet-bc-l22-k12_1xb64_digits.py
-Test:     python tools/test.py configs/densenet-bc-l22-k12_1xb64_digits.py CHECKPOINT
+Train:    python tools/train.py configs/densenet-bc-l22-k12_1xb32_digits.py
+Test:     python tools/test.py configs/densenet-bc-l22-k12_1xb32_digits.py CHECKPOINT
 """
 
 _base_ = [
-    '_base_/datasets/digits_bs64.py',
-    '_base_/schedules/digits_bs64.py',
+    '_base_/datasets/digits_bs32.py',
+    '_base_/schedules/digits_bs32.py',
     '_base_/default_runtime.py',
 ]
 
@@ -32,5 +32,5 @@ model = dict(
     ),
 )
 
-default_hooks = dict(logger=dict(interval=10))
+default_hooks = dict(logger=dict(interval=20))
 randomness = dict(seed=0)

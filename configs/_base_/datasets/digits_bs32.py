@@ -7,7 +7,7 @@ train_pipeline = [dict(type='RandomCrop', crop_size=8, padding=1), dict(type='Pa
 test_pipeline = [dict(type='PackInputs')]
 
 train_dataloader = dict(
-    batch_size=64,
+    batch_size=32,
     num_workers=0,  # the images are in memory
     persistent_workers=False,
     dataset=dict(type=dataset_type, split='train', pipeline=train_pipeline),
