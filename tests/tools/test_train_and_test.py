@@ -84,7 +84,7 @@ def test_switches(run_tool, short_config, tmp_path):
     assert done.status == 0, done.err
     assert 'Epoch(val)' not in log_of(tmp_path / 'w')
     assert list((tmp_path / 'w').glob('*/vis_data/events.out.tfevents.*'))
-    assert 'LR is set based on batch size of 64 and the current batch size is 8' in done.out
+    assert 'LR is set based on batch size of 32 and the current batch size is 8' in done.out
     done = run_tool('test.py', short_config(), tmp_path / 'w/epoch_1.pth', '--work-dir', tmp_path / 't', '--amp')
     assert done.status == 0, done.err
 
