@@ -27,7 +27,8 @@ demo: $(STAMPS)/base  ## train a small DenseNet on handwritten digits, test it, 
 	$(BIN)/python tools/train.py $(DEMO_CONFIG) --work-dir $(WORK_DIR)
 	$(BIN)/python tools/test.py $(DEMO_CONFIG) $(WORK_DIR)/epoch_20.pth --work-dir $(WORK_DIR)/test \
 	    --out $(WORK_DIR)/metrics.json --out-item metrics
-	@$(BIN)/python -c "import json; print('\nTop-1 accuracy on the held-out quarter: %.2f%%' % json.load(open('$(WORK_DIR)/metrics.json'))['accuracy/top1'])"
+	@$(BIN)/python -c "import json; top1 = json.load(open('$(WORK_DIR)/metrics.json'))['accuracy/top1']; \
+	    print(f'\nTop-1 accuracy on the held-out quarter: {top1:.2f}%'); assert top1 >= 98, 'expected at least 98%'"
 	@echo "Results:         $(WORK_DIR)/metrics.json, checkpoints and logs in $(WORK_DIR)"
 	@echo "Training curves: $(WORK_DIR)/training_curves.png"
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / 'results' / 'train_step.csv'
+RESULTS = Path(__file__).parent.parent / 'work_dirs' / 'benchmarks' / 'train_step.csv'
 
 
 def ours(arch: str, **kwargs):
@@ -151,9 +151,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
         arch=args.arch,
         batch=args.batch,
         size=args.size,
-        device=torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else platform.processor() or platform.machine(),
+        device=torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name(),
         threads=args.threads,
         torch=torch.__version__,
     )
@@ -166,6 +164,13 @@ def measure(args: argparse.Namespace) -> list[dict]:
             | dict(images_per_second=args.batch / median, peak_mib=peak[name])
         )
     return rows
+
+
+def cpu_name() -> str:
+    """The processor's name as the kernel gives it, else its architecture."""
+    info = Path('/proc/cpuinfo')
+    names = [line.partition(':')[2].strip() for line in info.read_text().splitlines() if line.startswith('model name')]
+    return names[0] if names else platform.machine()
 
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:

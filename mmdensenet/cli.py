@@ -34,7 +34,7 @@ def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
         message = explain(error)
         if message is None or args.debug:
             raise
-        rank = int(os.environ.get('RANK', 0))
+        rank = int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0)))
         if rank:  # most mistakes are seen by all ranks: let the first one speak, it ends the others
             time.sleep(3)
         print(f'error: {message}' if rank == 0 else f'error on rank {rank}: {message}', file=sys.stderr)
@@ -64,7 +64,7 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, KeyError) and (found := re.search(r'(\S+) is not in the (\S+)::(.+?) registry', text)):
         return _unknown_type(found[1].strip('\'"'), found[3])
     if isinstance(error, TypeError) and (found := re.search(r"unexpected keyword argument '(\w+)'", text)):
-        return _unknown_key(error, found[1])
+        return _unknown_key(error, found[1]) or _while_building(error)
     if isinstance(error, TypeError) and 'None is not a callable' in text:  # mmengine's look-up of an optimizer
         for frame, _ in traceback.walk_tb(error.__traceback__):
             cfg = getattr(frame.f_locals.get('self'), 'optimizer_cfg', None)
@@ -73,12 +73,40 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, urllib.error.URLError):
         return f'a download failed: {text}. Without network, put the data where the config expects it.'
     if isinstance(error, FileNotFoundError):
-        return f'{error.filename or _last_line(text)}: no such file or folder.'
+        return f'{error.filename}: no such file or folder.' if error.filename else _last_line(text)
+    if isinstance(error, (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)) and error.filename:
+        return f'{error.filename}: {error.strerror}.'
     if isinstance(error, (RuntimeError, AssertionError)) and re.match(
         r'Found 0 files|Cannot find \w+ dataset|Download failed|The number of subfolders', text
     ):
         return _last_line(text)
-    return None
+    if found := re.search(r'mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x', text):
+        return f'a linear layer gets {found[1]} features and takes {found[2]}: set model.head.in_channels={found[1]}.'
+    return _while_building(error)
+
+
+def _while_building(error: BaseException) -> str | None:
+    """An error on the way from the config to the objects that it describes is one of the config's values."""
+    what = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        code = frame.f_code
+        if code.co_name == 'build_from_cfg':
+            built = frame.f_locals.get('obj_cls') or frame.f_locals.get('cfg', {}).get('type')
+            what = getattr(built, '__name__', str(built or 'an entry without type'))
+        elif code.co_filename.endswith('runner.py') and (
+            code.co_name.startswith('build_') or code.co_name in ('setup_env', 'set_randomness', '__init__')
+        ):
+            what = {'build_dataloader': 'a data loader', 'build_train_loop': 'train_cfg', '__init__': 'the runner'}.get(
+                code.co_name, code.co_name
+            )
+        elif what is not None and code.co_name in ('train', 'test', 'run', 'run_iter'):
+            what = None  # built, and now running
+    if what is None or not isinstance(error, (ValueError, TypeError, KeyError, AssertionError, RuntimeError)):
+        return None
+    first = (str(error.args[0] if error.args else '').strip() or type(error).__name__).splitlines()[0]
+    return (
+        f'the config cannot be built, at {what}: {first}\nCorrect its keys and values; --debug shows where it stopped.'
+    )
 
 
 def _last_line(text: str) -> str:
@@ -99,6 +127,8 @@ def _unknown_type(name: str, registry: str) -> str:
                 known.update(prefix + key for key in (child.module_dict if child else ()))
             known.update(candidate.module_dict)
     close = difflib.get_close_matches(name, known, n=1)
+    if name in known:
+        return f"type={name!r} is mmpretrain's: set default_scope = 'mmpretrain', or write 'mmpretrain.{name}'."
     hint = f'Did you mean {close[0]!r}?' if close else 'If it is your own, name its module in custom_imports.'
     return f'type={name!r}: there is no {registry} of this name. {hint}'
 

@@ -140,7 +140,11 @@ def replace_pkg_resources() -> None:
 
     def is_installed(package: str) -> bool:
         """Whether a distribution or a module of this name is there."""
-        return _find_package(package) is not None
+        try:
+            importlib.metadata.distribution(package)
+        except importlib.metadata.PackageNotFoundError:
+            return _find_package(package) is not None
+        return True
 
     def get_installed_path(package: str) -> str:
         """Folder of the package, by the name of its distribution or of its module."""
@@ -158,7 +162,8 @@ def _find_package(name: str) -> str | None:
     modules = [name]
     try:
         distribution = importlib.metadata.distribution(name)
-        modules += (distribution.read_text('top_level.txt') or '').split()
+        listed = (distribution.read_text('top_level.txt') or '').split()
+        modules += listed or [m for m, names in importlib.metadata.packages_distributions().items() if name in names]
     except importlib.metadata.PackageNotFoundError:
         pass
     for module in modules:
@@ -216,13 +221,16 @@ def find_our_configs() -> None:
 def load_and_save_plain_checkpoints() -> None:
     import mmengine.runner.checkpoint as checkpoint
 
-    from .engine.checkpoint import load_from_file, load_from_url, to_plain
+    from .engine.checkpoint import load_from_file, load_from_url, save_whole, to_plain
 
     save = checkpoint.save_checkpoint
 
     @functools.wraps(save)
-    def save_plain(checkpoint, filename, *args, **kwargs):
-        return save(to_plain(checkpoint), filename, *args, **kwargs)
+    def save_plain(checkpoint, filename, file_client_args=None, backend_args=None):
+        if '://' in str(filename) or file_client_args or backend_args:
+            save(to_plain(checkpoint), filename, file_client_args, backend_args)
+        else:
+            save_whole(checkpoint, filename)
 
     checkpoint.CheckpointLoader.register_scheme(prefixes='', loader=load_from_file, force=True)
     checkpoint.load_url = load_from_url

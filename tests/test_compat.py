@@ -3,12 +3,15 @@
 import inspect
 import json
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import CONFIGS, ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS, Registry
+from PIL import Image
 
 from mmdensenet import compat
 
@@ -66,7 +69,9 @@ def test_new_torch_is_accepted(monkeypatch, version):
 def test_installed_packages_are_found_without_pkg_resources():
     from mmengine.utils import get_installed_path, is_installed
 
-    assert is_installed('mmpretrain') and is_installed('mmcv-lite') and not is_installed('no-such-package')
+    assert is_installed('mmpretrain') and is_installed('mmcv-lite') and is_installed('scikit-learn')
+    assert not is_installed('no-such-package')
+    assert get_installed_path('scikit-learn').endswith('sklearn')
     assert get_installed_path('mmcv-lite').endswith('mmcv')
     assert get_installed_path('mmdensenet') == str(ROOT / 'mmdensenet')
     with pytest.raises(ModuleNotFoundError, match='no-such-package'):
@@ -210,8 +215,32 @@ def test_adjust_bbox_without_renderer():
     assert 'fixed_dpi' in inspect.signature(_tight_bbox.adjust_bbox).parameters
 
 
-def test_torchvision_operators_are_declared_once():
-    import torchvision  # noqa: F401
+@pytest.mark.slow
+@pytest.mark.parametrize('script', ['browse_dataset', 'vis_cam', 'vis_tsne'])
+def test_mmpretrains_scripts_run(run_command, tmp_path, short_config, script):
+    """Through a launcher that imports mmdensenet first, as docs/inherit.md shows."""
+    from mmengine.utils import get_installed_path
+    from mmpretrain.registry import MODELS as THEIRS
 
-    assert hasattr(torch.ops.torchvision, 'nms')
-    compat.declare_torchvision_operators()
+    pytest.importorskip('pkg_resources', reason='vis_cam.py imports it itself')
+    pytest.importorskip('pytorch_grad_cam')
+    config = short_config()
+    model = THEIRS.build(Config.fromfile(config).model)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'c.pth')
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / 'i.png')
+    load = "[dict(type='LoadImageFromFile', color_type='grayscale'), dict(type='PackInputs')]"
+    with config.open('a') as file:
+        file.write(f"test_dataloader['dataset']['pipeline'] = {load}\n")
+    arguments = dict(
+        browse_dataset=[short_config(name='b.py'), '-o', tmp_path / 'out', '-n', '2', '--not-show'],
+        vis_cam=[tmp_path / 'i.png', config, tmp_path / 'c.pth', '--save-path', tmp_path / 'out.png'],
+        vis_tsne=[short_config(name='t.py'), '--checkpoint', tmp_path / 'c.pth', '--work-dir', tmp_path / 'out',
+                  '--max-num-samples', '5', '--n-iter', '260', '--perplexity', '5'],
+    )[script]  # fmt: skip
+    launcher = (
+        'import sys, runpy, mmdensenet; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name="__main__")'
+    )
+    folder = Path(get_installed_path('mmpretrain'), '.mim', 'tools', 'visualization')
+    done = run_command(sys.executable, '-c', launcher, folder / f'{script}.py', *arguments)
+    assert done.status == 0, done.err
+    assert list(tmp_path.glob('out*'))

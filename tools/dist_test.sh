@@ -11,6 +11,9 @@ CONFIG=$1
 CHECKPOINT=$2
 GPUS=$3
 shift 3
+case $GPUS in
+    '' | *[!0-9]*) echo "$0: GPUS must be a number, not '$GPUS': $0 CONFIG CHECKPOINT GPUS [ARGUMENTS]" >&2; exit 2 ;;
+esac
 
 TOOLS=$(cd "$(dirname "$0")" && pwd)
 . "$TOOLS/launcher.sh"

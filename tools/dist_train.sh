@@ -13,6 +13,9 @@ fi
 CONFIG=$1
 GPUS=$2
 shift 2
+case $GPUS in
+    '' | *[!0-9]*) echo "$0: GPUS must be a number, not '$GPUS': $0 CONFIG GPUS [ARGUMENTS]" >&2; exit 2 ;;
+esac
 
 TOOLS=$(cd "$(dirname "$0")" && pwd)
 if [ "${MAX_RESTARTS:-0}" -gt 0 ] && [[ " $* " != *" --resume"* ]]; then

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.hub import get_config
 from mmengine.runner import Runner
-from mmengine.utils import get_installed_path
+from mmengine.utils import get_installed_path, is_installed
 
 from mmdensenet.errors import UserError
 
@@ -31,18 +32,21 @@ def load_config(path: str, options: dict | None = None) -> Config:
     Raises:
         UserError: if the file does not exist or cannot be read, or a key of ``options`` is unknown.
     """
+    if '::' in path:
+        _require_package(path)  # mmengine would install it
+    else:
+        _require_config_file(path)
     try:
-        if '::' in path:
-            cfg = get_config(path)
-        else:
-            _require_config_file(path)
-            cfg = Config.fromfile(path)
-    except SyntaxError as error:
-        raise UserError(f'{path}: {error}') from error
+        cfg = get_config(path) if '::' in path else Config.fromfile(path)
+    except UserError:
+        raise
     except FileNotFoundError as error:
         if '::' in path:
             raise UserError(f'config {path} does not exist.{_similar_own_config(path)}') from error
         raise UserError(f'{path}: a file that it names does not exist: {error}') from error
+    except Exception as error:  # a config is a program: it can fail in any way
+        text = str(error).strip().splitlines() or ['']
+        raise UserError(f'{path} cannot be read: {type(error).__name__}: {text[0]}') from error
     merge_options(cfg, options or {})
     return cfg
 
@@ -71,8 +75,18 @@ def _require_config_file(path: str) -> None:
         if file.suffix not in ('.py', '.json', '.yaml', '.yml'):
             raise UserError(f'{path} is not a config: its name must end in .py, .json, .yaml or .yml.')
         return
+    if file.is_dir():
+        raise UserError(f'{path} is a folder: name a config file in it.')
     names = [p.name for p in file.parent.glob('*.py')] if file.parent.is_dir() else []
     raise UserError(f'config {path} does not exist.{_did_you_mean(file.name, names)}')
+
+
+def _require_package(path: str) -> None:
+    package = path.partition('::')[0]
+    if package not in MODULE2PACKAGE or not is_installed(MODULE2PACKAGE[package]):
+        raise UserError(
+            f'config {path}: the package {package} is not installed.{_did_you_mean(package, ["mmdensenet"])}'
+        )
 
 
 def _similar_own_config(path: str) -> str:

@@ -11,8 +11,8 @@ from mmdensenet.engine.hooks import CheckLabelsHook, CheckpointCoverageHook
 from mmdensenet.engine.predictions import DumpPredictions
 from mmdensenet.errors import UserError
 
-from .config import complete_dataloaders, load_config, merge_options, require_data
-from .train import build_runner, require_checkpoint, set_work_dir
+from .config import complete_dataloaders, require_data
+from .train import build_runner, open_config, require_checkpoint, set_work_dir
 
 
 def test_model(
@@ -50,8 +50,9 @@ def test_model(
     Raises:
         UserError: for what the user can put right, among it a checkpoint of another model.
     """
-    cfg = config if isinstance(config, Config) else load_config(config)
-    cfg.launcher = launcher
+    cfg = open_config(config, cfg_options, launcher)
+    if interval < 1:
+        raise UserError(f'--interval {interval}: give 1 or more.')
     set_work_dir(cfg, work_dir)
     require_checkpoint(checkpoint)
     cfg.load_from = checkpoint
@@ -66,7 +67,6 @@ def test_model(
         hook.update(enable=True, show=show, wait_time=wait_time, out_dir=show_dir, interval=interval)
     if tta:
         _use_tta(cfg)
-    merge_options(cfg, cfg_options or {})
     complete_dataloaders(cfg, pin_memory)
     require_data(cfg, 'test_dataloader')
     writer = _prediction_writer(out, out_item)

@@ -1,12 +1,17 @@
 """Training from a config."""
 
+import inspect
+import os
+from copy import deepcopy
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmengine.hooks import CheckpointHook
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmdensenet.engine.hooks import CheckLabelsHook, CheckpointCoverageHook
+from mmdensenet.engine.launch import LAUNCH_TIME
 from mmdensenet.errors import UserError
 
 from .config import complete_dataloaders, load_config, merge_options, require_data
@@ -45,17 +50,17 @@ def train_model(
     Raises:
         UserError: for what the user can put right.
     """
-    cfg = config if isinstance(config, Config) else load_config(config)
-    cfg.launcher = launcher
+    cfg = open_config(config, cfg_options, launcher)
     set_work_dir(cfg, work_dir)
     if not validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if amp:
+        if cfg.get('optim_wrapper') is None:
+            raise UserError('--amp: the config has no optim_wrapper.')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if resume == 'auto' else resume
+        _set_resume(cfg, resume)
     if auto_scale_lr:
         if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
             raise UserError(
@@ -64,19 +69,63 @@ def train_model(
         cfg.auto_scale_lr.enable = True
     if tensorboard:
         _require_tensorboard()
-        cfg.visualizer.vis_backends = [*cfg.visualizer.vis_backends, dict(type='TensorboardVisBackend')]
-    merge_options(cfg, cfg_options or {})
+        visualizer = cfg.setdefault('visualizer', ConfigDict(type='Visualizer'))
+        backends = visualizer.get('vis_backends') or [dict(type='LocalVisBackend')]
+        visualizer.vis_backends = [*backends, dict(type='TensorboardVisBackend')]
     complete_dataloaders(cfg, pin_memory, persistent_workers)
     require_data(cfg, 'train_dataloader', 'val_dataloader')
     if cfg.get('load_from'):
         require_checkpoint(cfg.load_from)
 
     runner = build_runner(cfg)
+    _require_known_hook_keys(runner)
     runner.register_hook(CheckLabelsHook())
     source = cfg.get('load_from') or 'the latest checkpoint'
     runner.register_hook(CheckpointCoverageHook(source, head_may_differ=not cfg.get('resume')))
     runner.train()
     return runner
+
+
+def open_config(config: str | Config, options: dict | None, launcher: str) -> Config:
+    """The config of a tool's call, with ``options`` merged before anything else is derived from it."""
+    if launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise UserError('--launcher pytorch: start it with tools/dist_train.sh or tools/dist_test.sh (torchrun).')
+    if isinstance(config, Config):
+        cfg = deepcopy(config)
+        merge_options(cfg, options or {})
+    else:
+        cfg = load_config(config, options)
+    if cfg.get('model') is None:
+        raise UserError(f'{cfg.filename or "the config"} has no model.')
+    cfg.launcher = launcher
+    return cfg
+
+
+def _set_resume(cfg: Config, resume: str) -> None:
+    """Decide where training goes on: at ``resume``, or at the latest checkpoint of the work directory.
+
+    Without a checkpoint there ('auto'), training starts as if it were not resumed, with the config's ``load_from``. A
+    job that torchrun has restarted goes on where it was killed, not where it once was told to start.
+    """
+    latest = find_latest_checkpoint(cfg.work_dir) if Path(cfg.work_dir, 'last_checkpoint').is_file() else None
+    if latest is not None and not Path(latest).is_file():
+        latest = None
+    started = float(os.environ.get(LAUNCH_TIME, 'inf'))
+    if resume == 'auto' or (latest is not None and Path(latest).stat().st_mtime > started):
+        cfg.resume = latest is not None
+        cfg.load_from = latest or cfg.get('load_from')
+    else:
+        cfg.resume = True
+        cfg.load_from = resume
+
+
+def _require_known_hook_keys(runner: Runner) -> None:
+    """CheckpointHook passes on what it does not know, to a call that fails when the first checkpoint is written."""
+    known = set(inspect.signature(Runner.save_checkpoint).parameters)
+    for hook in runner.hooks:
+        unknown = set(getattr(hook, 'args', ())) - known if isinstance(hook, CheckpointHook) else set()
+        if unknown:
+            raise UserError(f'default_hooks.checkpoint: CheckpointHook has no key {sorted(unknown)[0]!r}.')
 
 
 def build_runner(cfg: Config) -> Runner:

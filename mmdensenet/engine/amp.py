@@ -29,3 +29,9 @@ class AmpOptimWrapper(_AmpOptimWrapper):
         self._scale_update_param = None
         self.loss_scaler = torch.amp.GradScaler('cpu', enabled=False)
         self.cast_dtype = torch.bfloat16
+
+    def state_dict(self) -> dict:
+        state = super().state_dict()
+        if not self.loss_scaler.is_enabled():  # a GPU that resumes from it starts with a scale of its own
+            state.pop('loss_scaler')
+        return state

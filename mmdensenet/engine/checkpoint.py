@@ -5,6 +5,7 @@ arrays; their pickled form is rebuilt by the inert stand-ins below, which look a
 is plain, so ``torch.load(file, weights_only=True)`` reads it without mmdensenet.
 """
 
+import os
 import os.path as osp
 import pickle
 import re
@@ -18,6 +19,22 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from mmdensenet.errors import UserError
+
+#: leaves of a checkpoint
+_PLAIN = (
+    type(None),
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    bytearray,
+    torch.Tensor,
+    torch.dtype,
+    torch.device,
+    torch.layout,
+)
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Reading
@@ -51,8 +68,12 @@ def load_from_file(filename: str, map_location=None) -> Any:
                 f'{filename} holds Python objects ({found[1]}), not only tensors and plain data, and loading them '
                 'could run code. Ask its author for the state dict, saved with torch.save(model.state_dict(), FILE).'
             ) from error
-        raise UserError(f'{filename} is not a checkpoint that torch can read: {_first_line(error)}') from error
-    except (RuntimeError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise UserError(
+            f'{filename} is not a checkpoint that torch can read, or holds more than plain data.'
+        ) from error
+    except PermissionError:
+        raise
+    except Exception as error:  # torch's readers raise whatever the bytes lead to
         raise UserError(f'{filename} is damaged or not a checkpoint: {_first_line(error)}') from error
     if isinstance(loaded, dict):
         _disarm_config_text(loaded)
@@ -160,8 +181,13 @@ class _History:
 
 
 class _Scalar:
+    """Stands in for a numpy scalar."""
+
     def __init__(self, dtype, data):
         self.dtype, self.data = dtype, data
+
+    def __setstate__(self, state):
+        raise pickle.UnpicklingError('unsupported numpy scalar')
 
     def resolve(self) -> int | float | bool:
         if not (isinstance(self.dtype, _DType) and isinstance(self.data, bytes)):
@@ -188,25 +214,49 @@ _STAND_INS = [
 
 
 def _materialise(value: Any) -> Any:
-    """Replace stand-ins by what they stand for, in place where the container allows it."""
+    """A copy in new containers, with stand-ins replaced by what they stand for.
+
+    The loaded containers are not used further: an OrderedDict's pickle may set attributes on it, ``pop`` among them.
+    Only the ``_metadata`` of a state dict is carried over.
+    """
     if isinstance(value, (_Array, _History, _Scalar)):
         return value.resolve()
-    if isinstance(value, _DType) or value is _History:
-        return str(value)
     if isinstance(value, dict):
-        for key, item in value.items():
-            value[key] = _materialise(item)
-        return value
+        kind = OrderedDict if isinstance(value, OrderedDict) else dict
+        made = kind((_materialise(key), _materialise(item)) for key, item in dict.items(value))
+        metadata = vars(value).get('_metadata') if kind is OrderedDict else None
+        if isinstance(metadata, dict):
+            made._metadata = _materialise(metadata)
+        return made
     if isinstance(value, list):
-        value[:] = map(_materialise, value)
+        return [_materialise(item) for item in list.__iter__(value)]
+    if isinstance(value, tuple):
+        items = [_materialise(item) for item in tuple.__iter__(value)]
+        return torch.Size(items) if isinstance(value, torch.Size) else tuple(items)
+    if isinstance(value, (set, frozenset)):
+        return {_materialise(item) for item in set.__iter__(value)}
+    if isinstance(value, _PLAIN):
         return value
-    if type(value) is tuple:
-        return tuple(map(_materialise, value))
-    return value
+    raise pickle.UnpicklingError(f'unsupported content of type {type(value).__name__}')
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Writing
+
+
+def save_whole(checkpoint: Any, filename: str) -> None:
+    """Write a checkpoint of plain data: the file appears whole or not at all, also when it replaces an older one."""
+    target = Path(filename)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
+    try:
+        with beside.open('wb') as file:
+            torch.save(to_plain(checkpoint), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def to_plain(value: Any) -> Any:
@@ -224,7 +274,10 @@ def to_plain(value: Any) -> Any:
         return torch.from_numpy(value.copy()) if value.dtype.kind in 'biuf' else to_plain(value.tolist())
     if isinstance(value, dict):
         plain = (OrderedDict if isinstance(value, OrderedDict) else dict)(
-            (to_plain(key), to_plain(item)) for key, item in value.items()
+            # functions (of OneCycleLR's schedule, say) are made anew by whoever loads the state
+            (to_plain(key), to_plain(item))
+            for key, item in value.items()
+            if not callable(item) or isinstance(item, torch.Tensor)
         )
         if hasattr(value, '_metadata'):  # of nn.Module.state_dict()
             plain._metadata = value._metadata
@@ -233,8 +286,6 @@ def to_plain(value: Any) -> Any:
         return [to_plain(item) for item in value]
     if isinstance(value, tuple):
         return tuple(to_plain(item) for item in value)
-    if value is None or isinstance(
-        value, (bool, int, float, complex, str, bytes, torch.Tensor, torch.dtype, torch.device)
-    ):
+    if isinstance(value, _PLAIN):
         return value
     return str(value)

@@ -12,34 +12,36 @@ PICTURE = 'training_curves.png'
 
 Curve = tuple[list[float], list[float]]
 
+#: entries of the log that are not drawn
+NOT_CURVES = {'step', 'epoch', 'iter', 'time', 'data_time', 'memory'}
 
-def read_scalars(work_dir: str | Path) -> dict[str, Curve]:
-    """Curves of all runs in a work directory, resumed ones joined: name to (epochs or iterations, values).
+
+def read_scalars(work_dir: str | Path) -> tuple[dict[str, Curve], str]:
+    """Curves of all runs in a work directory, resumed ones joined: name to (x, values); and what x is, 'epoch' or
+    'iteration'.
 
     The names are those of the log: 'loss', 'lr', 'accuracy/top1' and so on. Where a resumed run repeats a step, the
     later value counts. Lines that a killed run left incomplete are skipped.
     """
     points: dict[str, dict[float, float]] = {}
+    unit = 'iteration'
     for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
-        lines = [_parse(line) for line in file.read_text().splitlines()]
-        records = [record for record in lines if record]
-        # validation lines have the epoch as their step; training lines have both
-        per_epoch = any('epoch' in record for record in records)
-        iterations = {}  # in the last epoch seen
+        records = [record for record in map(_parse, file.read_text().splitlines()) if record]
+        training = [record for record in records if 'loss' in record]
+        epochs = [record['step'] / record['epoch'] for record in training if record.get('epoch')]
+        if epochs:
+            unit = 'epoch'
+        length = max(epochs, default=1)  # iterations in an epoch
+        x = 0.0
         for record in records:
-            if 'loss' in record and 'epoch' in record:
-                iterations[record['epoch']] = max(iterations.get(record['epoch'], 0), record['step'])
-        length = max((step / epoch for epoch, step in iterations.items() if epoch), default=1)
-        for record in records:
-            training = 'loss' in record
-            x = record['step'] / length if training and per_epoch else record['step']
+            if 'loss' in record:
+                x = record['step'] / length
+            elif epochs:  # validation, which counts epochs
+                x = record['step']
             for name, value in record.items():
-                if name in ('step', 'epoch', 'iter', 'time', 'data_time', 'memory') or not isinstance(
-                    value, (int, float)
-                ):
-                    continue
-                points.setdefault(name, {})[x] = value
-    return {name: (sorted(curve), [curve[x] for x in sorted(curve)]) for name, curve in points.items()}
+                if name not in NOT_CURVES and isinstance(value, (int, float)):
+                    points.setdefault(name, {})[x] = value
+    return {name: (sorted(curve), [curve[x] for x in sorted(curve)]) for name, curve in points.items()}, unit
 
 
 def _parse(line: str) -> dict | None:
@@ -50,7 +52,7 @@ def _parse(line: str) -> dict | None:
     return record if isinstance(record, dict) and 'step' in record else None
 
 
-def plot_curves(curves: dict[str, Curve], file: str | Path, title: str = '') -> None:
+def plot_curves(curves: dict[str, Curve], file: str | Path, title: str = '', unit: str = 'epoch') -> None:
     """Draw losses, validation metrics and the learning rate side by side and write them as PNG."""
     losses = [name for name in curves if name.rpartition('/')[2].startswith('loss')]
     rates = [name for name in curves if name in ('lr', 'base_lr')][:1]
@@ -68,7 +70,7 @@ def plot_curves(curves: dict[str, Curve], file: str | Path, title: str = '') -> 
         for name in names:
             x, y = curves[name]
             axes.plot(x, y, label=name, marker='.' if len(x) < 60 else None, linewidth=1)
-        axes.set(xlabel='epoch', title=label)
+        axes.set(xlabel=unit, title=label)
         if label == 'learning rate' and min(curves[names[0]][1]) > 0:
             axes.set_yscale('log')
         axes.grid(alpha=0.3)

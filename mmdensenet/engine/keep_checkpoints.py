@@ -1,6 +1,7 @@
 """Which checkpoints stay: mmengine's CheckpointHook deletes first and saves then; these turn the order round."""
 
 import functools
+import os.path as osp
 from collections.abc import Callable
 
 from mmengine.dist import barrier, is_main_process
@@ -59,5 +60,12 @@ def keeping_previous_best(save_best: Callable) -> Callable:
 
 def _remove(hook, path: str) -> None:
     barrier()  # the main process writes; nobody may fail between the two
-    if is_main_process() and hook.file_backend.isfile(path):
+    # The path of the best checkpoint comes from a checkpoint: only what lies in this run's own folder is deleted.
+    folder = path.rpartition('/')[0] if '://' in path else osp.dirname(osp.abspath(path))
+    own = hook.out_dir.rstrip('/') if '://' in path else osp.abspath(hook.out_dir)
+    if not is_main_process() or folder != own:
+        return
+    if hook.file_backend.isfile(path):
         hook.file_backend.remove(path)
+    elif hook.file_backend.isdir(path):  # DeepSpeed's checkpoints are folders
+        hook.file_backend.rmtree(path)

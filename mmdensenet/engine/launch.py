@@ -7,12 +7,17 @@ passed on, so that a user's mistake (2) reaches whoever called the script.
 import logging
 import os
 import sys
+import time
+
+#: environment variable with the time at which a job was launched, the same after a restart of its workers
+LAUNCH_TIME = 'MMDENSENET_LAUNCH_TIME'
 
 
 def main(args: list[str] | None = None) -> int:
     # Elastic restarts with gloo hang or fail at the rendezvous without it (pytorch issue 135712). Must be set before
     # torch starts its agent.
     os.environ.setdefault('TORCH_DISABLE_SHARE_RDZV_TCP_STORE', '1')
+    os.environ[LAUNCH_TIME] = str(time.time())
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import get_args_parser, run
 

@@ -109,7 +109,8 @@ class DenseNet(BaseModule):
             precision and on CPUs. Shapes, results and checkpoints stay the same.
 
     Raises:
-        ValueError: for an unknown ``arch`` or ``stem``, and for stages that do not exist.
+        ValueError: for an unknown ``arch`` or ``stem``, for stages that do not exist, and for a ``drop_rate`` that is
+            no probability.
     """
 
     arch_settings = {
@@ -154,6 +155,8 @@ class DenseNet(BaseModule):
         self.out_indices = self._resolve_out_indices(out_indices)
         if not frozen_stages <= self.num_stages:
             raise ValueError(f'frozen_stages={frozen_stages}: there are only {self.num_stages} stages')
+        if not 0 <= drop_rate < 1:
+            raise ValueError(f'drop_rate={drop_rate}: give a probability from 0 to below 1')
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.out_before_transition = out_before_transition
@@ -201,6 +204,7 @@ class DenseNet(BaseModule):
                     f'arch lacks {", ".join(sorted(missing))}; it has {", ".join(sorted(arch)) or "nothing"}'
                 )
             return arch
+        arch = str(arch)  # --cfg-options reads 169 as a number
         if arch not in self.arch_settings:
             raise ValueError(f'arch={arch!r}: choose one of {", ".join(self.arch_settings)}, or give a dict')
         return self.arch_settings[arch]

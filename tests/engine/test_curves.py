@@ -33,14 +33,30 @@ def test_resumed_runs_are_joined(tmp_path):
             {'accuracy/top1': 60.0, 'step': 2},
         ],
     )
-    curves = read_scalars(tmp_path)
+    curves, unit = read_scalars(tmp_path)
+    assert unit == 'epoch'
     assert curves['loss'] == ([0.5, 1.0, 1.5, 2.0], [4.0, 3.0, 2.0, 1.0])
     assert curves['accuracy/top1'] == ([1, 2], [30.0, 60.0])
     assert set(curves) == {'loss', 'lr', 'accuracy/top1'}
 
 
 def test_empty_work_dir(tmp_path):
-    assert read_scalars(tmp_path) == {}
+    assert read_scalars(tmp_path)[0] == {}
+
+
+def test_runs_that_count_iterations(tmp_path):
+    write(
+        tmp_path / 'a',
+        [
+            dict(loss=4.0, iter=5, step=5),
+            {'accuracy/top1': 30.0, 'step': 0},
+            dict(loss=3.0, iter=10, step=10),
+            {'accuracy/top1': 60.0, 'step': 0},
+        ],
+    )
+    curves, unit = read_scalars(tmp_path)
+    assert unit == 'iteration'
+    assert curves['accuracy/top1'] == ([5, 10], [30.0, 60.0])
 
 
 def test_picture_shows_three_panels(tmp_path):

@@ -8,8 +8,6 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import MessageHub
 from mmengine.runner.checkpoint import save_checkpoint
 
-from mmdensenet.engine.keep_checkpoints import deleting_last
-
 
 class FakeRunner(SimpleNamespace):
     def __init__(self, folder, fail_at=None):
@@ -66,5 +64,16 @@ def test_several_best_checkpoints(tmp_path):
     assert names(tmp_path) == ['best_a_epoch_2.pth', 'best_b_epoch_1.pth']
 
 
-def test_wrappers_keep_the_name():
-    assert deleting_last(CheckpointHook._save_checkpoint_with_step).__name__ == '_save_checkpoint_with_step'
+def test_only_files_of_this_run_are_deleted(tmp_path):
+    """The path of the best checkpoint comes from the checkpoint that was resumed: another run's, or a stranger's."""
+    victim = tmp_path / 'other' / 'best_acc_epoch_9.pth'
+    victim.parent.mkdir()
+    victim.touch()
+    folder = tmp_path / 'mine'
+    folder.mkdir()
+    made, runner = hook(folder, save_best='acc', rule='greater'), FakeRunner(folder)
+    made.best_ckpt_path = str(victim)
+    runner.epoch = 1
+    made._save_best_checkpoint(runner, dict(acc=50.0))
+    assert victim.exists()
+    assert names(folder) == ['best_acc_epoch_1.pth']

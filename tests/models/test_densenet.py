@@ -104,6 +104,10 @@ def test_published_format_loads_strictly(arch, tmp_path):
     mine.load_state_dict(torch.load(tmp_path / 'published.pth')['state_dict'], strict=True)
 
 
+def test_arch_as_a_number():
+    assert DenseNet(169).depths == DenseNet('169').depths
+
+
 def test_he_initialisation():
     model = DenseNet('121')
     model.init_weights()
@@ -160,6 +164,7 @@ def test_out_indices():
         (dict(arch=dict(growth_rate=3, depths=[1])), 'arch lacks init_channels'),
         (dict(stem='mnist'), "choose 'imagenet' or 'cifar'"),
         (dict(frozen_stages=5), 'there are only 4 stages'),
+        (dict(drop_rate=1.5), 'give a probability'),
     ],
 )
 def test_wrong_arguments_say_what_is_right(kwargs, message):

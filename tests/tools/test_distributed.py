@@ -63,12 +63,18 @@ def test_a_mistake_is_said_once_with_status_2(run_command):
     assert 'Traceback' not in done.err
 
 
+def test_forgotten_number_of_processes(run_command):
+    done = run_command('bash', TOOLS / 'dist_train.sh', 'configs/nope.py', '--amp')
+    assert done.status == 2 and "GPUS must be a number, not '--amp'" in done.err
+
+
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'])
 def test_usage(run_command, script):
     done = run_command('bash', TOOLS / script)
     assert done.status == 2 and 'usage' in done.err and 'CONFIG' in done.err
 
 
+@pytest.mark.slow
 def test_two_nodes(short_config, tmp_path):
     """Two one-process nodes on this machine, the second started first."""
     with socket.socket() as probe:
@@ -114,6 +120,7 @@ def test_a_killed_rank_is_restarted_and_resumes(run_command, short_config, tmp_p
     assert 'rank 1 was killed by signal 9' in done.err
 
 
+@pytest.mark.slow
 def test_slurm_scripts(run_command, short_config, tmp_path):
     """A stand-in for srun shows its arguments and runs the command as the one task of a job."""
     tools = {

@@ -75,6 +75,40 @@ def test_resuming_continues_where_it_stopped(run_tool, short_config, tmp_path):
         assert torch.equal(resumed[key], value), key
 
 
+def test_resume_without_a_checkpoint_keeps_load_from(run_tool, short_config, tmp_path):
+    """As in a fine-tuning job with MAX_RESTARTS, before its first checkpoint."""
+    config = short_config()
+    assert run_tool('train.py', config, '--work-dir', tmp_path / 'a').status == 0
+    options = [f'load_from={tmp_path / "a/epoch_2.pth"}', 'train_cfg.max_epochs=1', 'optim_wrapper.optimizer.lr=0.0']
+    done = run_tool('train.py', config, '--work-dir', tmp_path / 'b', '--resume', '--cfg-options', *options)
+    assert done.status == 0, done.err
+    before, after = weights(tmp_path / 'a/epoch_2.pth'), weights(tmp_path / 'b/epoch_1.pth')
+    assert torch.equal(before['head.fc.weight'], after['head.fc.weight'])
+
+
+def test_a_restarted_job_goes_on_where_it_was_killed(run_tool, short_config, tmp_path, monkeypatch):
+    """Not at the checkpoint that its command names."""
+    config = short_config()
+    assert run_tool('train.py', config, '--work-dir', tmp_path / 'a').status == 0
+    command = ('train.py', config, '--work-dir', tmp_path / 'a', '--resume', tmp_path / 'a/epoch_1.pth')
+    assert 'resumed epoch: 1, iter: 3' in run_tool(*command).out, 'a new job does as it is told'
+    monkeypatch.setenv('MMDENSENET_LAUNCH_TIME', '0')
+    assert 'resumed epoch: 2, iter: 6' in run_tool(*command, '--cfg-options', 'train_cfg.max_epochs=3').out
+
+
+def test_weights_without_batch_counters(run_tool, short_config, tmp_path):
+    """torch loads files from before num_batches_tracked strictly, so they are tested too."""
+    config = short_config()
+    assert (
+        run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--cfg-options', 'train_cfg.max_epochs=1').status
+        == 0
+    )
+    state = {k: v for k, v in weights(tmp_path / 'w/epoch_1.pth').items() if not k.endswith('num_batches_tracked')}
+    torch.save(dict(state_dict=state), tmp_path / 'old.pth')
+    done = run_tool('test.py', config, tmp_path / 'old.pth', '--work-dir', tmp_path / 't')
+    assert done.status == 0, done.err
+
+
 def test_switches(run_tool, short_config, tmp_path):
     options = ['train_cfg.max_epochs=1', 'model.backbone.channels_last=True', 'model.backbone.memory_efficient=True']
     done = run_tool(
@@ -100,6 +134,7 @@ def test_predictions_pictures_and_augmentation(run_tool, short_config, tmp_path)
         done = run_tool(
             'test.py', config, tmp_path / 'w/epoch_1.pth', '--work-dir', tmp_path / 't', '--out', tmp_path / name,
             '--show-dir', tmp_path / f'shown-{name}', '--interval', '5', *extra,
+            '--cfg-options', 'model.head.topk=(1,)',
         )  # fmt: skip
         assert done.status == 0, done.err
         content = (tmp_path / name).read_bytes()
@@ -227,6 +262,17 @@ class TestMistakes:
             ('model.backbone.type=mmdensenet.DensNet', "Did you mean 'mmdensenet.DenseNet'?"),
             ('train_dataloader.dataset.splitt=train', "no key 'splitt'. Did you mean 'split'?"),
             ('optim_wrapper.optimizer.type=SDG', "type='SDG'"),
+            ('model.backbone.arch=999', "arch='999': choose one of"),
+            ('model.backbone.drop_rate=2', 'drop_rate=2'),
+            ('train_cfg.max_epochs=abc', "train_cfg: invalid literal for int() with base 10: 'abc'"),
+            ('train_cfg.max_epoch=3', "'max_epoch'"),
+            ('train_dataloader.batch_size=0', 'batch_size=0'),
+            ('train_dataloader.batch_sze=3', "'batch_sze'"),
+            ('model.head.in_channels=15', 'set model.head.in_channels=69'),
+            ('default_hooks.lgger.interval=1', "'interval': 1"),
+            ('default_hooks.checkpoint.intervall=1', "no key 'intervall'"),
+            ('randomness.sed=1', "'sed'"),
+            ('log_level=INF', 'inf'),
         ],
     )
     def test_unknown_key(self, run_tool, tmp_path, option, message):
@@ -264,6 +310,35 @@ class TestMistakes:
         torch.save(saved, 'w/epoch_1.pth')
         assert run_tool('train.py', config, '--work-dir', 'w', '--resume').status == 0
         assert (tmp_path / 'w/epoch_2.pth').exists() and not (tmp_path / 'RAN').exists()
+
+    @pytest.mark.parametrize(
+        ('arguments', 'message'),
+        [
+            (['mmdett::x/y.py'], 'package mmdett is not installed. Did you mean mmdensenet'),
+            (['nosuch::x'], 'package nosuch is not installed'),
+            (['configs'], 'configs is a folder'),
+            ([DIGITS, '--launcher', 'pytorch'], 'tools/dist_train.sh'),
+            ([DIGITS, '--work-dir', '/dev/null/x'], '/dev/null'),
+        ],
+    )
+    def test_other_arguments(self, run_tool, arguments, message):
+        self.check(run_tool('train.py', *arguments), message)
+
+    @pytest.mark.parametrize(
+        ('text', 'message'),
+        [
+            ('a = b\n', 'bad.py cannot be read: NameError'),
+            ("raise ValueError('x')\n", 'bad.py cannot be read: ValueError: x'),
+            ("custom_imports = dict(imports=['nosuchmodule_'])\n", 'nosuchmodule_'),
+            ('a = 1\n', 'bad.py has no model'),
+        ],
+    )
+    def test_config_that_fails(self, run_tool, tmp_path, text, message):
+        (tmp_path / 'bad.py').write_text(text)
+        self.check(run_tool('train.py', tmp_path / 'bad.py'), message)
+
+    def test_interval_of_zero(self, run_tool, tmp_path, checkpoint):
+        self.check(run_tool('test.py', DIGITS, checkpoint, '--work-dir', tmp_path, '--interval', '0'), '--interval 0')
 
     def test_debug_shows_the_traceback(self, run_tool):
         with pytest.raises(Exception, match=r'nope\.py does not exist'):

@@ -34,7 +34,8 @@ class CheckpointCoverageHook(Hook):
             model = model.module
         given = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else {}
         given = {re.sub(r'^module\.', '', key): value for key, value in given.items() if hasattr(value, 'shape')}
-        wanted = model.state_dict()
+        # a counter that no result depends on; weights from before torch 0.4.1 lack it, and torch loads them
+        wanted = {key: value for key, value in model.state_dict().items() if not key.endswith('num_batches_tracked')}
         if self.head_may_differ:
             wanted = {key: value for key, value in wanted.items() if not key.startswith('head.')}
         missing = [key for key in wanted if key not in given]

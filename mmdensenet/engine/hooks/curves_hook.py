@@ -18,9 +18,9 @@ class CurvesHook(Hook):
     def after_train(self, runner) -> None:
         from mmdensenet.engine.curves import PICTURE, plot_curves, read_scalars
 
-        curves = read_scalars(runner.work_dir)
+        curves, unit = read_scalars(runner.work_dir)
         if not curves:
             return
         file = Path(runner.work_dir) / PICTURE
-        plot_curves(curves, file, title=Path(runner.work_dir).name)
+        plot_curves(curves, file, title=Path(runner.work_dir).name, unit=unit)
         runner.logger.info(f'The training curves are in {file}')

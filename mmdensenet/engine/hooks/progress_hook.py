@@ -1,8 +1,10 @@
-"""A live bar with the time left, on terminals. Log files get mmengine's lines, which have the time left too."""
+"""The time left: a live bar on terminals, and lines in the log where mmengine's own are far apart."""
 
 import atexit
 import logging
 import sys
+import time
+from datetime import timedelta
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -15,12 +17,16 @@ from mmdensenet.registry import HOOKS
 class ProgressHook(Hook):
     """Show one bar for the whole training and one for the validation or test that is under way.
 
-    Does nothing where standard output is not a terminal, and on other ranks than the first.
+    mmengine logs every so many iterations, which can take minutes on a CPU: every ``seconds`` this adds a line to the
+    log. Only the first rank shows anything.
     """
 
     priority = 'VERY_LOW'
 
-    def __init__(self):
+    def __init__(self, seconds: float = 30):
+        self.seconds = seconds
+        self._logged = 0.0
+        self._begun: dict[str, tuple[float, int, int]] = {}
         self.progress: Progress | None = None
         self._tasks: dict[str, int] = {}
         self._redirected: list[tuple[logging.StreamHandler, object]] = []
@@ -29,7 +35,7 @@ class ProgressHook(Hook):
         self._begin(runner, 'train', runner.max_iters, runner.iter)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self._update('train', runner.iter + 1)
+        self._update(runner, 'train', runner.iter + 1)
 
     def after_train(self, runner) -> None:
         self._end('train')
@@ -38,7 +44,7 @@ class ProgressHook(Hook):
         self._begin(runner, 'val', len(runner.val_dataloader))
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self._update('val', batch_idx + 1)
+        self._update(runner, 'val', batch_idx + 1)
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         self._end('val')
@@ -47,12 +53,14 @@ class ProgressHook(Hook):
         self._begin(runner, 'test', len(runner.test_dataloader))
 
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self._update('test', batch_idx + 1)
+        self._update(runner, 'test', batch_idx + 1)
 
     def after_test_epoch(self, runner, metrics=None) -> None:
         self._end('test')
 
     def _begin(self, runner, name: str, total: int, completed: int = 0) -> None:
+        self._begun[name] = time.monotonic(), completed, total
+        self._logged = time.monotonic()
         if not (is_main_process() and sys.stdout.isatty()):
             return
         if self.progress is None:
@@ -77,9 +85,15 @@ class ProgressHook(Hook):
                 handler.setStream(sys.stdout)
         atexit.register(self._stop)  # an error leaves the hooks without a last call
 
-    def _update(self, name: str, completed: int) -> None:
+    def _update(self, runner, name: str, completed: int) -> None:
         if name in self._tasks:
             self.progress.update(self._tasks[name], completed=completed)
+        now = time.monotonic()
+        if now - self._logged >= self.seconds:
+            self._logged = now
+            start, before, total = self._begun[name]
+            left = (now - start) / (completed - before) * (total - completed)
+            runner.logger.info(f'{name}: {completed} of {total} batches, {timedelta(seconds=round(left))} left')
 
     def _end(self, name: str) -> None:
         if name not in self._tasks:
