@@ -60,9 +60,10 @@ def _with_head(backbone):
 
 #: name: (builder, its arguments, channels last)
 CANDIDATES: dict[str, tuple[Callable, dict, bool]] = {
-    'mmdensenet': (ours, {}, False),
-    'mmdensenet channels_last': (ours, {}, True),
-    'mmdensenet memory_efficient channels_last': (ours, dict(memory_efficient=True), True),
+    'mmdensenet fused': (ours, dict(engine='fused'), False),
+    'mmdensenet fused channels_last': (ours, dict(engine='fused'), True),
+    'mmdensenet reference channels_last': (ours, dict(engine='reference'), True),
+    'mmdensenet memory_efficient channels_last': (ours, dict(engine='reference', memory_efficient=True), True),
     'mmpretrain': (mmpretrain, {}, False),
     'mmpretrain memory_efficient channels_last': (mmpretrain, dict(memory_efficient=True), True),
     'torchvision': (torchvision, {}, False),

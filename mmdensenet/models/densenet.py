@@ -1,16 +1,20 @@
 """DenseNet (arXiv:1608.06993) as an OpenMMLab backbone."""
 
+import functools
 import math
 from collections.abc import Sequence
 
 import torch
 from mmcv.cnn import build_activation_layer, build_norm_layer
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdensenet import ops
 from mmdensenet.registry import MODELS
+
+ENGINES = ('auto', 'fused', 'reference')
 
 
 class DenseLayer(BaseModule):
@@ -49,16 +53,45 @@ class DenseLayer(BaseModule):
 
 
 class DenseBlock(nn.Module):
-    """``num_layers`` dense layers: (N, C0, H, W) to (N, C0 + num_layers * growth_rate, H, W)."""
+    """``num_layers`` dense layers: (N, C0, H, W) to (N, C0 + num_layers * growth_rate, H, W).
 
-    def __init__(self, num_layers: int, in_channels: int, bn_size: int, growth_rate: int, **layer_kwargs):
+    ``engine`` says how they are computed: 'reference' concatenates, 'fused' does not and raises where it does not
+    apply, 'auto' is fused where it applies and says once why where it does not.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        in_channels: int,
+        bn_size: int,
+        growth_rate: int,
+        *,
+        engine: str = 'reference',
+        **layer_kwargs,
+    ):
         super().__init__()
+        if engine not in ENGINES:
+            raise ValueError(f"engine={engine!r}: choose 'auto', 'fused' or 'reference'")
+        self.engine = engine
         self.block = nn.ModuleList(
             DenseLayer(in_channels + i * growth_rate, growth_rate, bn_size, **layer_kwargs) for i in range(num_layers)
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.engine == 'reference':
+            return ops.dense_block(x, self.block)
+        reason = ops.why_not_fused(x, self.block)
+        if reason is None:
+            return ops.fused_dense_block(x, self.block)
+        if self.engine == 'fused':
+            raise RuntimeError(f"engine='fused' does not apply: {reason}. Use engine='auto' or 'reference'.")
+        _log_once(reason)
         return ops.dense_block(x, self.block)
+
+
+@functools.cache
+def _log_once(reason: str) -> None:
+    print_log(f'The dense blocks are computed with concatenation: {reason}.', logger='current')
 
 
 class DenseTransition(nn.Sequential):
@@ -107,6 +140,9 @@ class DenseNet(BaseModule):
             activation are applied either way.
         channels_last: keep weights and activations in NHWC order in memory, which is faster on GPUs under mixed
             precision and on CPUs. Shapes, results and checkpoints stay the same.
+        engine: 'reference' computes dense blocks with concatenation, 'fused' without, which needs less memory and gives
+            the same results to rounding; 'auto' is fused where it applies (see :func:`mmdensenet.ops.why_not_fused`).
+            Checkpoints do not depend on it.
 
     Raises:
         ValueError: for an unknown ``arch`` or ``stem``, for stages that do not exist, and for a ``drop_rate`` that is
@@ -140,6 +176,7 @@ class DenseNet(BaseModule):
         norm_eval: bool = False,
         out_before_transition: bool = False,
         channels_last: bool = False,
+        engine: str = 'reference',
     ):
         if init_cfg is None:
             init_cfg = [
@@ -179,6 +216,7 @@ class DenseNet(BaseModule):
                     drop_rate=drop_rate,
                     memory_efficient=memory_efficient,
                     bottleneck=bottleneck,
+                    engine=engine,
                 )
             )
             channels += depth * self.growth_rate

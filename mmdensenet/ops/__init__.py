@@ -4,7 +4,8 @@ Nothing here imports mmengine, mmcv or anything else of mmdensenet: a function g
 parameters it reads, and returns tensors.
 """
 
+from .fused import fused_dense_block, why_not_fused
 from .reference import dense_block, dense_layer
 from .sync_batch_norm import sync_batch_norm
 
-__all__ = ['dense_block', 'dense_layer', 'sync_batch_norm']
+__all__ = ['dense_block', 'dense_layer', 'fused_dense_block', 'sync_batch_norm', 'why_not_fused']

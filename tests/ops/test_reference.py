@@ -10,7 +10,7 @@ from mmdensenet.ops.reference import statistics_unchanged
 
 
 def block(**kwargs):
-    settings = dict(num_layers=3, in_channels=5, bn_size=2, growth_rate=4) | kwargs
+    settings = dict(num_layers=3, in_channels=5, bn_size=2, growth_rate=4, engine='reference') | kwargs
     return randomise(DenseBlock(**settings).double())
 
 
