@@ -245,9 +245,10 @@ class _FusedBlock(torch.autograd.Function):
                 grad_z = torch.mm(grad_part, weight, out=temporary[1, : len(part)])
                 torch.ops.aten.threshold_backward(grad_z, z, 0, grad_input=grad_z)
                 grad_beta1 += grad_z.sum(0)
-                products += torch.mul(grad_z, part, out=z).sum(0)
+                # around the mean: a difference of the two large sums would cancel
+                products += torch.sub(part, mean[:c], out=z).mul_(grad_z).sum(0)
                 consumers[start : start + len(part), :c].addcmul_(grad_z, gamma1)
-            grad_gamma1 = (products - mean[:c] * grad_beta1) * rstd[:c]
+            grad_gamma1 = products * rstd[:c]
             grads[6 * i : 6 * i + 6] = (
                 grad_gamma1,
                 grad_beta1,
