@@ -2,7 +2,7 @@
 
 Expected: 99.11% top-1 on the held-out quarter, 0.27 standard deviation over seeds 0 to 4 (ours).
 
-Hardware: two CPU cores, 40 to 70 seconds on a shared machine.
+Hardware: a CPU; about 40 seconds on one thread.
 Train:    python tools/train.py configs/densenet-bc-l22-k12_1xb32_digits.py
 Test:     python tools/test.py configs/densenet-bc-l22-k12_1xb32_digits.py CHECKPOINT
 """
