@@ -99,8 +99,6 @@ def _while_building(error: BaseException) -> str | None:
             what = {'build_dataloader': 'a data loader', 'build_train_loop': 'train_cfg', '__init__': 'the runner'}.get(
                 code.co_name, code.co_name
             )
-        elif what is not None and code.co_name in ('train', 'test', 'run', 'run_iter'):
-            what = None  # built, and now running
     if what is None or not isinstance(error, (ValueError, TypeError, KeyError, AssertionError, RuntimeError)):
         return None
     first = (str(error.args[0] if error.args else '').strip() or type(error).__name__).splitlines()[0]

@@ -59,7 +59,7 @@ def keeping_previous_best(save_best: Callable) -> Callable:
 
 
 def _remove(hook, path: str) -> None:
-    barrier()  # the main process writes; nobody may fail between the two
+    barrier()  # with DeepSpeed every rank writes a part of the new one
     # The path of the best checkpoint comes from a checkpoint: only what lies in this run's own folder is deleted.
     folder = path.rpartition('/')[0] if '://' in path else osp.dirname(osp.abspath(path))
     own = hook.out_dir.rstrip('/') if '://' in path else osp.abspath(hook.out_dir)
