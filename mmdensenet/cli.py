@@ -80,8 +80,8 @@ def explain(error: BaseException) -> str | None:
         r'Found 0 files|Cannot find \w+ dataset|Download failed|The number of subfolders', text
     ):
         return _last_line(text)
-    if found := re.search(r'failed to load image: (.+)', text):
-        return f'{found[1]} cannot be read as an image: repair or remove it.'
+    if found := re.findall(r'failed to load image: (.+)', text):  # the last: a worker's traceback quotes the code too
+        return f'{found[-1]} cannot be read as an image: repair or remove it.'
     if found := re.search(r'mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x', text):
         return f'a linear layer gets {found[1]} features and takes {found[2]}: set model.head.in_channels={found[1]}.'
     return _while_building(error)

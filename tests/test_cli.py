@@ -48,7 +48,8 @@ def test_other_mistakes():
     assert 'download failed' in explain(urllib.error.URLError('no network'))
     worker = 'Caught RuntimeError\nTraceback\nRuntimeError: x'
     assert explain(RuntimeError(worker)) is None
-    worker = 'Caught AssertionError in DataLoader worker process 0.\nTraceback\nAssertionError: failed to load image: a b.jpg\n'
+    code = "assert img is not None, f'failed to load image: {filename}'"
+    worker = f'Caught AssertionError in worker\nTraceback\n{code}\nAssertionError: failed to load image: a b.jpg\n'
     assert explain(AssertionError(worker)) == 'a b.jpg cannot be read as an image: repair or remove it.'
     assert 'Found 0 files' in explain(RuntimeError('Found 0 files in subfolders of: /x'))
 
