@@ -66,7 +66,7 @@ class DenseBlock(nn.Module):
         bn_size: int,
         growth_rate: int,
         *,
-        engine: str = 'reference',
+        engine: str = 'auto',
         **layer_kwargs,
     ):
         super().__init__()
@@ -78,17 +78,32 @@ class DenseBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.engine == 'reference':
-            return ops.dense_block(x, self.block)
+        return ops.fused_dense_block(x, self.block) if self._is_fused(x) else ops.dense_block(x, self.block)
+
+    def with_transition(
+        self, x: Tensor, transition: nn.Module, keep_features: bool = False
+    ) -> tuple[Tensor | None, Tensor]:
+        """The block's features (None unless they are to be kept) and what the transition makes of them.
+
+        The same as calling one after the other; the fused block computes them together where it can.
+        """
+        if self._is_fused(x) and not ops.has_hooks(self) and ops.transition_is_fusable(x, self.block, transition):
+            return ops.fused_dense_stage(x, self.block, transition, keep_features)
+        features = self(x)
+        return (features if keep_features else None), transition(features)
+
+    def _is_fused(self, x: Tensor) -> bool:
+        if self.engine == 'reference' or ops.is_exporting():
+            return False
         reason = ops.why_not_fused(x, self.block)
-        if reason is None:
-            return ops.fused_dense_block(x, self.block)
-        if self.engine == 'fused':
+        if reason is not None and self.engine == 'fused':
             raise RuntimeError(f"engine='fused' does not apply: {reason}. Use engine='auto' or 'reference'.")
-        _log_once(reason)
-        return ops.dense_block(x, self.block)
+        if reason is not None:
+            _log_once(reason)
+        return reason is None
 
 
+@torch.compiler.disable
 @functools.cache
 def _log_once(reason: str) -> None:
     print_log(f'The dense blocks are computed with concatenation: {reason}.', logger='current')
@@ -125,8 +140,9 @@ class DenseNet(BaseModule):
         bn_size: width of the bottleneck, in units of k.
         drop_rate: dropout after each dense layer. The paper uses 0.2 on CIFAR and SVHN without augmentation.
         compression_factor: share of channels that a transition keeps (theta); 1.0 is a DenseNet without compression.
-        memory_efficient: recompute norms and activations in backward instead of storing them (arXiv:1707.06990).
-            Running statistics see each batch once.
+        memory_efficient: where the dense blocks are computed with concatenation, recompute norms and activations in
+            backward instead of storing them (arXiv:1707.06990). Running statistics see each batch once. The fused
+            blocks never store them.
         norm_cfg, act_cfg: norm and activation, built by mmcv.
         out_indices: the stages whose features are returned, negative ones counted from the end.
         frozen_stages: the first ``frozen_stages`` stages, with their transitions, and the stem are neither trained nor
@@ -140,9 +156,10 @@ class DenseNet(BaseModule):
             activation are applied either way.
         channels_last: keep weights and activations in NHWC order in memory, which is faster on GPUs under mixed
             precision and on CPUs. Shapes, results and checkpoints stay the same.
-        engine: 'reference' computes dense blocks with concatenation, 'fused' without, which needs less memory and gives
-            the same results to rounding; 'auto' is fused where it applies (see :func:`mmdensenet.ops.why_not_fused`).
-            Checkpoints do not depend on it.
+        engine: 'reference' computes dense blocks with concatenation, 'fused' without, which needs less memory and time
+            and gives the same results to rounding; 'auto' is fused where it applies and says once in the log why where
+            it does not (see :func:`mmdensenet.ops.why_not_fused`). Export and tracing take the reference with any
+            engine. Checkpoints do not depend on it.
 
     Raises:
         ValueError: for an unknown ``arch`` or ``stem``, for stages that do not exist, and for a ``drop_rate`` that is
@@ -176,7 +193,7 @@ class DenseNet(BaseModule):
         norm_eval: bool = False,
         out_before_transition: bool = False,
         channels_last: bool = False,
-        engine: str = 'reference',
+        engine: str = 'auto',
     ):
         if init_cfg is None:
             init_cfg = [
@@ -274,9 +291,10 @@ class DenseNet(BaseModule):
         last_needed = self.out_indices[-1]
         for i in range(last_needed + 1):
             before = self.out_before_transition and i < self.num_stages - 1
-            features = self.stages[i](x)
-            if not (before and i == last_needed):
-                x = self.transitions[i](features)
+            if before and i == last_needed:
+                outs.append(self.stages[i](x))
+                break
+            features, x = self.stages[i].with_transition(x, self.transitions[i], keep_features=before)
             if i in self.out_indices:
                 outs.append(features if before else x)
         return tuple(outs)

@@ -4,8 +4,19 @@ Nothing here imports mmengine, mmcv or anything else of mmdensenet: a function g
 parameters it reads, and returns tensors.
 """
 
-from .fused import fused_dense_block, why_not_fused
+from .applicability import has_hooks, is_exporting, transition_is_fusable, why_not_fused
+from .fused import fused_dense_block, fused_dense_stage
 from .reference import dense_block, dense_layer
 from .sync_batch_norm import sync_batch_norm
 
-__all__ = ['dense_block', 'dense_layer', 'fused_dense_block', 'sync_batch_norm', 'why_not_fused']
+__all__ = [
+    'dense_block',
+    'dense_layer',
+    'fused_dense_block',
+    'fused_dense_stage',
+    'has_hooks',
+    'is_exporting',
+    'sync_batch_norm',
+    'transition_is_fusable',
+    'why_not_fused',
+]

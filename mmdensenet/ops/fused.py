@@ -1,4 +1,4 @@
-"""The dense block without concatenation, in plain torch: the same function as the reference, to rounding.
+"""The dense block without concatenation: the same function as the reference, to rounding.
 
 All features live in one channels-last buffer of shape (M, C0 + L*k), M = N*H*W. Layer l reads its first C_l columns and
 writes the next k. Three things follow (arXiv:1608.06993 has the function, the rest is algebra):
@@ -6,95 +6,149 @@ writes the next k. Three things follow (arXiv:1608.06993 has the function, the r
 - The statistics that batch norm needs are those of the channel, whoever normalises it: they are computed once, when
   the channel is written. Each layer's running statistics are updated from the shared values.
 - relu(norm1(features)) is an affine map per channel and a maximum. It is formed for a few rows at a time, while they
-  are in the cache, and consumed by the 1x1 convolution at once; it never exists whole, in forward or in backward.
+  are in the cache, and consumed by the convolution at once; it never exists whole, in forward or in backward.
 - The backward of batch norm is linear in gamma * dz, so the terms of all consumers of a channel are summed first and
   the correction by the means is applied once, when the channel's own layer has its turn.
 
-Kept for backward: the buffer, its statistics, and each layer's bottleneck output, so memory is linear in depth.
+The transition behind the block is one more consumer. Kept for backward: the buffer, its statistics, and each layer's
+bottleneck output, so memory is linear in depth.
+
+This module says in which order what is computed; the steps themselves are functions on rows in :mod:`.plain`,
+:mod:`.native` (C++ for CPUs) and :mod:`.triton` (CUDA GPUs), which :mod:`.steps` chooses.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+import torch.distributed as dist
+from torch import Tensor
 from torch.autograd.function import FunctionCtx
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from .reference import DenseLayerModules
+from .applicability import compute_dtype, differentiable, synchronised
+from .reference import DenseLayerModules, TransitionModules
+from .steps import steps_for
+from .sync_batch_norm import combine_statistics
 
-#: size of the temporaries that hold some rows of relu(norm1(features)) and of its gradient
-CHUNK_BYTES = 4 * 2**20
 
-
+@torch.compiler.disable
 def fused_dense_block(x: Tensor, layers: Sequence[DenseLayerModules]) -> Tensor:
     """Apply the layers of one block; arguments and result are those of :func:`~mmdensenet.ops.dense_block`.
 
-    The result is in channels-last order in memory. :func:`why_not_fused` must have given None.
+    The result is in channels-last order in memory, and in autocast's type where that is enabled.
+    :func:`~mmdensenet.ops.why_not_fused` must have given None. torch.compile breaks its graph around it.
 
     Raises:
         RuntimeError: when its gradient is to be differentiated again; ``engine='reference'`` can.
     """
-    if not layers[0].norm1.training:
-        return _evaluate(x, layers)
-    parameters = [p for layer in layers for p in _parameters(layer)]
-    settings = [(layer.norm1.eps, layer.norm2.eps, layer.drop_rate if layer.training else 0.0) for layer in layers]
-    out, *statistics = _FusedBlock.apply(x, settings, *parameters)
-    with torch.no_grad():
-        _update_running_statistics(layers, statistics, out.numel() // out.shape[1])
-    return out
+    return _run(x, layers, None, True)[0]
 
 
-def why_not_fused(x: Tensor, layers: Sequence[DenseLayerModules]) -> str | None:
-    """The reason for which these layers cannot be computed by :func:`fused_dense_block`, or None if they can."""
-    if torch.jit.is_tracing() or torch.jit.is_scripting() or torch.compiler.is_compiling():
-        return 'the model is traced or compiled'
-    if x.dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled(x.device.type):
-        return 'it computes in float32 and float64 only'
-    first = layers[0]
-    if first.norm1.training and x.shape[0] * x.shape[2] * x.shape[3] < 2:
-        return 'there is one value per channel'
-    for layer in layers:
-        if layer.conv2 is None:
-            return 'the layers have no bottleneck'
-        if type(layer.act) is not nn.ReLU:
-            return f'the activation is {type(layer.act).__name__}, not ReLU'
-        for norm in (layer.norm1, layer.norm2):
-            if (
-                type(norm) is not nn.BatchNorm2d
-                or not (norm.affine and norm.track_running_stats)
-                or norm.momentum is None
-            ):
-                return f'the norm is {type(norm).__name__}, not a plain BatchNorm2d with running statistics'
-            if norm.training != first.norm1.training:
-                return 'some norms are in training and some in evaluation mode'
-            if norm.weight.dtype != x.dtype:
-                return 'weights and features are of different types'
-        if layer.norm1.eps != first.norm1.eps:
-            return 'the norms have different eps'
-        if any(_has_hooks(module) for module in (layer, layer.norm1, layer.act, layer.conv1, layer.norm2, layer.conv2)):
-            return 'there are hooks on inner modules'
-    differentiable = x.requires_grad or any(p.requires_grad for layer in layers for p in layer.parameters())
-    if not first.norm1.training and torch.is_grad_enabled() and differentiable:
-        return 'gradients are asked for with norms in evaluation mode'
-    return None
+@torch.compiler.disable
+def fused_dense_stage(
+    x: Tensor, layers: Sequence[DenseLayerModules], transition: TransitionModules, keep_features: bool = False
+) -> tuple[Tensor | None, Tensor]:
+    """Apply the layers of one block and the transition behind it, which reads the block's buffer.
+
+    Args:
+        x: (N, C0, H, W).
+        layers: as in :func:`fused_dense_block`.
+        transition: norm, ReLU, 1x1 convolution and 2x2 average pooling.
+        keep_features: return the block's features too.
+
+    Returns:
+        The features (N, C0 + L * k, H, W), or None, and the transition's output (N, J, H // 2, W // 2).
+
+    Raises:
+        RuntimeError: as :func:`fused_dense_block`.
+    """
+    return _run(x, layers, transition, keep_features)
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    )
+def _run(
+    x: Tensor, layers: Sequence[DenseLayerModules], transition: TransitionModules | None, keep_features: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    training = layers[0].norm1.training
+    modules = [*layers] if transition is None else [*layers, transition]
+    # autocast has had its say in the type of the buffer; inside, every step names its types
+    dtype = compute_dtype(x)
+    with torch.autocast(x.device.type, enabled=False):
+        drop_rates = [layer.drop_rate if layer.training else 0.0 for layer in layers]
+        if not training and not any(drop_rates) and not (torch.is_grad_enabled() and differentiable(x, modules)):
+            return _evaluate(x.to(dtype), layers, transition, keep_features)
+        first = layers[0].norm1
+        plan = _Plan(
+            depth=len(layers),
+            bottleneck=layers[0].conv2 is not None,
+            training=training,
+            eps=first.eps,
+            drop_rates=drop_rates,
+            transition=transition is not None,
+            keep_features=keep_features,
+            group=_Group(getattr(first, 'process_group', None)) if training and synchronised(first) else None,
+            steps=steps_for(x, dtype),
+        )
+        running = [] if training else [b for norm in _norms(modules) for b in (norm.running_mean, norm.running_var)]
+        parameters = [p for module in modules for p in _parameters(module)]
+        features, out, *statistics = _FusedBlock.apply(x.to(dtype), plan, *parameters, *running)
+        if training:
+            with torch.no_grad():
+                _update_running_statistics(layers, transition, statistics)
+    return features, out
 
 
-def _parameters(layer: DenseLayerModules) -> tuple[Tensor, ...]:
-    return (
-        layer.norm1.weight, layer.norm1.bias, layer.conv1.weight,
-        layer.norm2.weight, layer.norm2.bias, layer.conv2.weight,
-    )  # fmt: skip
+@dataclass
+class _Group:
+    """The ranks whose batches are normalised together."""
+
+    process_group: dist.ProcessGroup | None
+
+    def combine(self, mean: Tensor, var: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        return combine_statistics(mean, var, count, self.process_group)
+
+    def sum(self, *sums: Tensor) -> list[Tensor]:
+        together = torch.stack(sums)
+        dist.all_reduce(together, group=self.process_group)
+        return list(together)
 
 
-def _chunks(rows: int, width: int, itemsize: int) -> range:
-    """Starts of the chunks of rows whose temporaries of this width are CHUNK_BYTES large."""
-    return range(0, rows, max(64, CHUNK_BYTES // (width * itemsize)))
+@dataclass
+class _Plan:
+    """What a block computes, but for its tensors."""
+
+    depth: int
+    bottleneck: bool
+    training: bool  # the norms use the batch's statistics
+    eps: float
+    drop_rates: list[float]
+    transition: bool
+    keep_features: bool
+    group: _Group | None
+    steps: ModuleType
+
+    @property
+    def per_layer(self) -> int:
+        """Parameters of one layer."""
+        return 6 if self.bottleneck else 3
+
+
+def _norms(modules: Sequence) -> list:
+    """The norms in the order of :func:`_parameters`."""
+    norms = []
+    for module in modules:
+        norms.append(module.norm1 if hasattr(module, 'norm1') else module.norm)
+        if getattr(module, 'norm2', None) is not None:
+            norms.append(module.norm2)
+    return norms
+
+
+def _parameters(module: DenseLayerModules | TransitionModules) -> tuple[Tensor, ...]:
+    if not hasattr(module, 'norm1'):
+        return module.norm.weight, module.norm.bias, module.conv.weight
+    first = module.norm1.weight, module.norm1.bias, module.conv1.weight
+    return first if module.norm2 is None else (*first, module.norm2.weight, module.norm2.bias, module.conv2.weight)
 
 
 def _new_buffer(x: Tensor, channels: int) -> Tensor:
@@ -105,193 +159,268 @@ def _new_buffer(x: Tensor, channels: int) -> Tensor:
     return buffer
 
 
-def _activate(buffer: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> Tensor:
-    """relu(buffer * scale + shift) into ``out``."""
-    return torch.mul(buffer, scale, out=out).add_(shift).relu_()
-
-
-def _mean_and_variance(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each column.
-
-    Sums of deviations from the first row, chunk by chunk: torch.var_mean is slow over rows, and sums of the raw squares
-    would cancel.
-    """
-    shift = rows[0].clone()
-    total, squares = torch.zeros_like(shift), torch.zeros_like(shift)
-    chunks = _chunks(rows.shape[0], rows.shape[1], rows.element_size())
-    for start in chunks:
-        deviation = rows[start : start + chunks.step] - shift
-        total += deviation.sum(0)
-        squares += deviation.square_().sum(0)
-    mean = total / rows.shape[0]
-    return mean + shift, (squares / rows.shape[0] - mean.square()).clamp_min_(0)
-
-
-def _as_images(rows: Tensor, shape: torch.Size) -> Tensor:
+def _as_images(rows: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """(M, c) as (N, c, H, W) in channels-last order."""
-    n, _, h, w = shape
-    return rows.view(n, h, w, -1).permute(0, 3, 1, 2)
+    return rows.view(*shape, -1).permute(0, 3, 1, 2)
 
 
 def _as_rows(images: Tensor) -> Tensor:
     return images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
 
 
-class _FusedBlock(torch.autograd.Function):
-    """x, settings per layer, six parameters per layer -> features and the statistics of batch norms.
+def _affine(gamma: Tensor, beta: Tensor, mean: Tensor, rstd: Tensor) -> tuple[Tensor, Tensor]:
+    """Batch norm as a scale and a shift per channel."""
+    scale = gamma.to(mean.dtype) * rstd
+    return scale, torch.addcmul(beta.to(mean.dtype), mean, scale, value=-1)
 
-    The statistics are mean and variance (biased) of all channels, then of each layer's bottleneck.
+
+class _FusedBlock(torch.autograd.Function):
+    """x, plan, parameters, in evaluation mode running means and variances -> features, transition's output, statistics.
+
+    The statistics, in training, are mean and biased variance of all channels and the number of values behind them, then
+    mean and variance of each layer's bottleneck.
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, settings: list, *parameters: Tensor):
-        c0, k, depth = x.shape[1], parameters[5].shape[0], len(settings)
+    def forward(ctx: FunctionCtx, x: Tensor, plan: _Plan, *tensors: Tensor):
+        steps, depth, per_layer = plan.steps, plan.depth, plan.per_layer
+        n, c0, h, w = x.shape
+        shape = (n, h, w)
+        k = tensors[per_layer - 1].shape[0]
         channels = c0 + depth * k
         buffer = _new_buffer(x, channels)
         rows = buffer.shape[0]
-        mean, var, rstd = (x.new_empty(channels) for _ in range(3))
+        wide = torch.promote_types(x.dtype, torch.float32)
+        mean, var, rstd = (x.new_empty(channels, dtype=wide) for _ in range(3))
+        used = per_layer * depth + 3 * plan.transition
+        parameters, running = tensors[:used], list(tensors[used:])
+        #: rows of all ranks
+        total: int | Tensor = rows
 
-        def measure(start: int, stop: int) -> None:
-            mean[start:stop], var[start:stop] = _mean_and_variance(buffer[:, start:stop])
-            rstd[start:stop] = torch.rsqrt(var[start:stop] + settings[0][0])
+        def share(m: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            nonlocal total
+            if plan.group is not None:
+                m, v, total = plan.group.combine(m, v, rows)
+            return m, v
 
-        measure(0, c0)
-        saved, bottleneck_statistics = [], []
-        for i, (_, eps2, drop_rate) in enumerate(settings):
-            gamma1, beta1, w1, gamma2, beta2, w2 = parameters[6 * i : 6 * i + 6]
+        def record(start: int, stop: int, m: Tensor, v: Tensor) -> None:
+            mean[start:stop], var[start:stop] = share(m, v)
+            rstd[start:stop] = torch.rsqrt(var[start:stop] + plan.eps)
+
+        def next_norm() -> tuple[Tensor, Tensor]:
+            """Mean and reciprocal deviation of the next norm in evaluation mode."""
+            return running.pop(0).to(wide), torch.rsqrt(running.pop(0).to(wide) + plan.eps)
+
+        if plan.training:
+            record(0, c0, *steps.statistics(buffer[:, :c0]))
+        ys, masks, norms1, norms2, bottlenecks = [], [], [], [], []
+        for i in range(depth):
+            gamma1, beta1, w1, *second = parameters[per_layer * i : per_layer * (i + 1)]
             c = c0 + i * k
-            scale = gamma1 * rstd[:c]
-            shift = beta1 - mean[:c] * scale
-            y = x.new_empty(rows, w1.shape[0])
-            chunks = _chunks(rows, c, x.element_size())
-            temporary = x.new_empty(min(chunks.step, rows), c)
-            weight = w1.flatten(1).t()
-            for start in chunks:
-                part = buffer[start : start + chunks.step, :c]
-                torch.mm(
-                    _activate(part, scale, shift, temporary[: len(part)]), weight, out=y[start : start + len(part)]
-                )
-            mean2, var2 = _mean_and_variance(y)
-            scale2 = gamma2 * torch.rsqrt(var2 + eps2)
-            u = _activate(y, scale2, beta2 - mean2 * scale2, torch.empty_like(y))
-            new = F.conv2d(_as_images(u, x.shape), w2, padding=1)
-            mask = None
-            if drop_rate > 0:
-                mask = torch.empty_like(new, dtype=torch.bool).bernoulli_(1 - drop_rate)
-                new = new * mask / (1 - drop_rate)
-            buffer[:, c : c + k] = _as_rows(new)
-            measure(c, c + k)
-            saved.append((y, mask))
-            bottleneck_statistics += [mean2, var2]
+            features, new = buffer[:, :c], buffer[:, c : c + k]
+            norms1.append((mean[:c], rstd[:c]) if plan.training else next_norm())
+            scale, shift = _affine(gamma1, beta1, *norms1[-1])
+            mask = _dropout_mask(new, plan.drop_rates[i])
+            if plan.bottleneck:
+                gamma2, beta2, w2 = second
+                y, *stats = steps.norm_relu_matmul(features, scale, shift, w1.flatten(1), measure=plan.training)
+                if plan.training:
+                    mean2, var2 = share(*stats)
+                    bottlenecks += [mean2, var2]
+                    norms2.append((mean2, torch.rsqrt(var2 + plan.eps)))
+                else:
+                    norms2.append(next_norm())
+                scale2, shift2 = _affine(gamma2, beta2, *norms2[-1])
+                stats = steps.norm_relu_conv3x3(y, scale2, shift2, w2, shape, new, mask, measure=plan.training)
+                ys.append(y)
+            else:
+                stats = steps.norm_relu_conv3x3(features, scale, shift, w1, shape, new, mask, measure=plan.training)
+            if plan.training:
+                record(c, c + k, *stats)
+            masks.append(mask)
 
-        ctx.settings, ctx.shape, ctx.masks = settings, x.shape, [mask for _, mask in saved]
-        ctx.save_for_backward(buffer, mean, rstd, *bottleneck_statistics, *(y for y, _ in saved), *parameters)
-        statistics = (mean, var, *bottleneck_statistics)
+        out = None
+        if plan.transition:
+            gamma, beta, weight = parameters[-3:]
+            norms1.append((mean, rstd) if plan.training else next_norm())
+            rows_out, *_ = steps.norm_relu_pool_matmul(
+                buffer, *_affine(gamma, beta, *norms1[-1]), weight.flatten(1), shape
+            )
+            out = _as_images(rows_out, (n, h // 2, w // 2))
+
+        ctx.plan, ctx.shape, ctx.total = plan, shape, total
+        # in training the first norms share one mean and deviation
+        shared = [mean, rstd] if plan.training else [value for pair in norms1 for value in pair]
+        ctx.counts = [len(shared), 2 * len(norms2), len(ys), len(masks)]
+        flat2 = [value for pair in norms2 for value in pair]
+        ctx.save_for_backward(buffer, *shared, *flat2, *ys, *masks, *parameters)
+        ctx.set_materialize_grads(False)
+        statistics = (mean, var, torch.as_tensor(total, dtype=wide), *bottlenecks) if plan.training else ()
         ctx.mark_non_differentiable(*statistics)
-        return _as_images(buffer, x.shape), *statistics
+        return (_as_images(buffer, shape) if plan.keep_features else None), out, *statistics
 
     @staticmethod
-    def backward(ctx, grad_out: Tensor, *_):
+    def backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None, *_):
         if torch.is_grad_enabled():
             raise RuntimeError("the fused dense block cannot be differentiated twice; use DenseNet(engine='reference')")
-        settings, shape = ctx.settings, ctx.shape
-        depth = len(settings)
-        buffer, mean, rstd, *rest = ctx.saved_tensors
-        statistics, ys, parameters = rest[: 2 * depth], rest[2 * depth : 3 * depth], rest[3 * depth :]
-        k, c0 = parameters[5].shape[0], shape[1]
-        rows = buffer.shape[0]
-        grad_rows = _as_rows(grad_out)
-        consumers = torch.zeros_like(buffer)  # G: the sum over consumers of gamma * dz
-        grads: list[Tensor | None] = [None] * len(parameters)
+        with torch.autocast(ctx.saved_tensors[0].device.type, enabled=False):
+            return _backward(ctx, grad_features, grad_out)
 
-        def finish(start: int, stop: int) -> Tensor:
-            """Gradient of channels whose consumers are all done: batch norm's correction, and the direct gradient."""
-            g = consumers[:, start:stop]
-            normalised = (buffer[:, start:stop] - mean[start:stop]).mul_(rstd[start:stop])
-            of_g, of_product = g.mean(0), (g * normalised).mean(0)
-            return (g - of_g).sub_(normalised.mul_(of_product)).mul_(rstd[start:stop]).add_(grad_rows[:, start:stop])
 
-        for i in reversed(range(depth)):
-            gamma1, beta1, w1, gamma2, beta2, w2 = parameters[6 * i : 6 * i + 6]
-            (_, eps2, drop_rate), y, mask = settings[i], ys[i], ctx.masks[i]
-            mean2, var2 = statistics[2 * i : 2 * i + 2]
-            c = c0 + i * k
-            grad_new = _as_images(finish(c, c + k), shape)
-            if mask is not None:
-                grad_new = grad_new * mask / (1 - drop_rate)
+def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
+    plan, shape, total = ctx.plan, ctx.shape, ctx.total
+    steps, depth, per_layer = plan.steps, plan.depth, plan.per_layer
+    buffer, *rest = ctx.saved_tensors
+    shared, norms2, ys, masks = (_take(rest, count) for count in ctx.counts)
+    parameters = rest
+    k = parameters[per_layer - 1].shape[0]
+    channels = buffer.shape[1]
+    c0 = channels - depth * k
+    rows = buffer.shape[0]
+    direct = None if grad_features is None else _as_rows(grad_features.to(buffer.dtype))
+    grads: list[Tensor | None] = [None] * len(parameters)
+    if direct is None and grad_out is None:
+        return (None,) * len(ctx.needs_input_grad)
 
-            rstd2 = torch.rsqrt(var2 + eps2)
-            scale2 = gamma2 * rstd2
-            u = _activate(y, scale2, beta2 - mean2 * scale2, torch.empty_like(y))
-            grad_u, grad_w2, _ = torch.ops.aten.convolution_backward(
-                grad_new, _as_images(u, shape), w2, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, False]
+    def first_norm(i: int, c: int) -> tuple[Tensor, Tensor]:
+        return (shared[0][:c], shared[1][:c]) if plan.training else (shared[2 * i], shared[2 * i + 1])
+
+    def consume(step, i: int, c: int, gamma: Tensor, beta: Tensor, weight: Tensor, *args, overwrite: bool = False):
+        """One consumer's part: adds to ``consumers``, returns the gradients of its norm and convolution."""
+        mean, rstd = first_norm(i, c)
+        scale, shift = _affine(gamma, beta, mean, rstd)
+        # with running statistics the norm is an affine map, and dz * scale is all there is
+        coefficient = gamma.to(mean.dtype) if plan.training else scale
+        grad_weight, sum_dz, centred = step(
+            buffer[:, :c], scale, shift, mean, weight, *args, coefficient, consumers[:, :c], overwrite=overwrite
+        )
+        return (centred * rstd).to(gamma.dtype), sum_dz.to(beta.dtype), grad_weight
+
+    def finish(start: int, stop: int, out: Tensor | None = None) -> Tensor:
+        """Gradient of channels whose consumers are all done: batch norm's correction, and the direct gradient."""
+        g, x = consumers[:, start:stop], buffer[:, start:stop]
+        add = None if direct is None else direct[:, start:stop]
+        if not plan.training:
+            return g if add is None else g + add
+        mean, rstd = shared[0][start:stop], shared[1][start:stop]
+        sums = steps.batch_norm_backward_sums(g, x, mean)
+        if plan.group is not None:
+            sums = plan.group.sum(*sums)
+        # the result takes G's place, whose work for these channels is done
+        return steps.batch_norm_backward(
+            g, x, mean, rstd, rstd, sums[0] / total, sums[1] * rstd / total, add=add, out=g
+        )
+
+    #: G: the sum over consumers of gamma * dz
+    if plan.transition and grad_out is not None:
+        consumers = torch.empty_like(buffer)
+        gamma, beta, weight = parameters[-3:]
+        grad_gamma, grad_beta, grad_weight = consume(
+            steps.norm_relu_pool_matmul_backward, depth, channels, gamma, beta, weight.flatten(1), shape,
+            _as_rows(grad_out.to(buffer.dtype)), overwrite=True,
+        )  # fmt: skip
+        grads[-3:] = grad_gamma, grad_beta, grad_weight.view_as(weight)
+    else:
+        consumers = torch.zeros_like(buffer)
+
+    for i in reversed(range(depth)):
+        gamma1, beta1, w1, *second = parameters[per_layer * i : per_layer * (i + 1)]
+        c = c0 + i * k
+        grad_new = finish(c, c + k)
+        if masks[i] is not None:
+            grad_new = grad_new * masks[i]
+        if plan.bottleneck:
+            gamma2, beta2, w2 = second
+            mean2, rstd2 = norms2[2 * i : 2 * i + 2]
+            y = ys[i]
+            scale2, shift2 = _affine(gamma2, beta2, mean2, rstd2)
+            grad_y, grad_w2, sum_dz, centred = steps.norm_relu_conv3x3_backward(
+                y, scale2, shift2, mean2, w2, shape, grad_new
             )
-            grad_z2 = torch.ops.aten.threshold_backward(_as_rows(grad_u), u, 0)
-            normalised = (y - mean2).mul_(rstd2)
-            grad_beta2, grad_gamma2 = grad_z2.sum(0), (grad_z2 * normalised).sum(0)
-            grad_y = grad_z2.sub_(grad_beta2 / rows).sub_(normalised.mul_(grad_gamma2 / rows)).mul_(scale2)
-
-            scale = gamma1 * rstd[:c]
-            shift = beta1 - mean[:c] * scale
-            weight = w1.flatten(1)
-            grad_weight = torch.zeros_like(weight)
-            grad_beta1, products = torch.zeros_like(beta1), torch.zeros_like(beta1)
-            chunks = _chunks(rows, c, buffer.element_size())
-            temporary = buffer.new_empty(2, min(chunks.step, rows), c)
-            for start in chunks:
-                part, grad_part = buffer[start : start + chunks.step, :c], grad_y[start : start + chunks.step]
-                z = _activate(part, scale, shift, temporary[0, : len(part)])
-                grad_weight.addmm_(grad_part.t(), z)
-                grad_z = torch.mm(grad_part, weight, out=temporary[1, : len(part)])
-                torch.ops.aten.threshold_backward(grad_z, z, 0, grad_input=grad_z)
-                grad_beta1 += grad_z.sum(0)
-                # around the mean: a difference of the two large sums would cancel
-                products += torch.sub(part, mean[:c], out=z).mul_(grad_z).sum(0)
-                consumers[start : start + len(part), :c].addcmul_(grad_z, gamma1)
-            grad_gamma1 = products * rstd[:c]
-            grads[6 * i : 6 * i + 6] = (
-                grad_gamma1,
-                grad_beta1,
-                grad_weight.view_as(w1),
-                grad_gamma2,
-                grad_beta2,
-                grad_w2,
-            )
-        return _as_images(finish(0, c0), shape), None, *grads
+            grad_gamma2, grad_beta2 = (centred * rstd2).to(gamma2.dtype), sum_dz.to(beta2.dtype)
+            if plan.training:
+                sums = (sum_dz, centred) if plan.group is None else plan.group.sum(sum_dz, centred)
+                grad_y = steps.batch_norm_backward(
+                    grad_y, y, mean2, rstd2, scale2, sums[0] / total, sums[1] * rstd2 / total, out=grad_y
+                )
+            else:
+                grad_y = grad_y.mul_(scale2)
+            of_first = consume(steps.norm_relu_matmul_backward, i, c, gamma1, beta1, w1.flatten(1), grad_y)
+            of_second = (grad_gamma2, grad_beta2, grad_w2)
+        else:
+            of_first = consume(steps.norm_relu_conv3x3_backward_into, i, c, gamma1, beta1, w1, shape, grad_new)
+            of_second = ()
+        grads[per_layer * i : per_layer * (i + 1)] = (*of_first[:2], of_first[2].view_as(w1), *of_second)
+    # a copy, because a view would keep the whole of G
+    grad_x = _as_images(finish(0, c0).contiguous(), shape) if ctx.needs_input_grad[0] else None
+    running = len(ctx.needs_input_grad) - 2 - len(grads)
+    return grad_x, None, *grads, *([None] * running)
 
 
-def _update_running_statistics(layers: Sequence[DenseLayerModules], statistics: list[Tensor], rows: int) -> None:
+def _take(tensors: list, count: int) -> list:
+    """The first ``count`` of them, which are removed."""
+    taken = tensors[:count]
+    del tensors[:count]
+    return taken
+
+
+def _dropout_mask(new: Tensor, drop_rate: float) -> Tensor | None:
+    """The factors (M, k), 0 or 1 / (1 - p), by which dropout multiplies."""
+    if not drop_rate:
+        return None
+    return torch.empty_like(new, memory_format=torch.contiguous_format).bernoulli_(1 - drop_rate).div_(1 - drop_rate)
+
+
+def _update_running_statistics(
+    layers: Sequence[DenseLayerModules], transition: TransitionModules | None, statistics: list[Tensor]
+) -> None:
     """What each layer's own batch norms would have done: biased mean, unbiased variance."""
-    mean, var, *bottlenecks = statistics
-    unbiased = rows / (rows - 1)
+    mean, var, total, *bottlenecks = statistics
+    unbiased = total / (total - 1)
+
+    def update(norm: _BatchNorm, m: Tensor, v: Tensor) -> None:
+        norm.num_batches_tracked.add_(1)
+        norm.running_mean.lerp_(m.to(norm.running_mean.dtype), norm.momentum)
+        norm.running_var.lerp_((v * unbiased).to(norm.running_var.dtype), norm.momentum)
+
     for i, layer in enumerate(layers):
         c = layer.norm1.num_features
-        for norm, m, v in ((layer.norm1, mean[:c], var[:c]), (layer.norm2, *bottlenecks[2 * i : 2 * i + 2])):
-            norm.num_batches_tracked.add_(1)
-            norm.running_mean.lerp_(m, norm.momentum)
-            norm.running_var.lerp_(v * unbiased, norm.momentum)
+        update(layer.norm1, mean[:c], var[:c])
+        if layer.norm2 is not None:
+            update(layer.norm2, *bottlenecks[2 * i : 2 * i + 2])
+    if transition is not None:
+        update(transition.norm, mean, var)
 
 
-def _evaluate(x: Tensor, layers: Sequence[DenseLayerModules]) -> Tensor:
-    """The block with running statistics: the second norm is folded into the 1x1 convolution. No gradients."""
-    c0, k = x.shape[1], layers[0].conv2.out_channels
+def _evaluate(
+    x: Tensor, layers: Sequence[DenseLayerModules], transition: TransitionModules | None, keep_features: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """The block with running statistics: the second norm's scale is folded into the 1x1 convolution. No gradients."""
+    steps = steps_for(x, x.dtype)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    n, c0, h, w = x.shape
+    k = (layers[0].conv1 if layers[0].conv2 is None else layers[0].conv2).out_channels
     buffer = _new_buffer(x, c0 + len(layers) * k)
-    rows = buffer.shape[0]
+
+    def affine(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+        rstd = torch.rsqrt(norm.running_var.to(wide) + norm.eps)
+        return _affine(norm.weight, norm.bias, norm.running_mean.to(wide), rstd)
+
     for i, layer in enumerate(layers):
         c = c0 + i * k
-        norm1, norm2 = layer.norm1, layer.norm2
-        scale = norm1.weight * torch.rsqrt(norm1.running_var + norm1.eps)
-        shift = norm1.bias - norm1.running_mean * scale
-        scale2 = norm2.weight * torch.rsqrt(norm2.running_var + norm2.eps)
-        weight = (layer.conv1.weight.flatten(1) * scale2[:, None]).t()
-        bias = norm2.bias - norm2.running_mean * scale2
-        chunks = _chunks(rows, c, x.element_size())
-        temporary = x.new_empty(min(chunks.step, rows), c)
-        u = x.new_empty(rows, weight.shape[1])
-        for start in chunks:
-            part = buffer[start : start + chunks.step, :c]
-            z = _activate(part, scale, shift, temporary[: len(part)])
-            torch.addmm(bias, z, weight, out=u[start : start + len(part)])
-        new = F.conv2d(_as_images(u.relu_(), x.shape), layer.conv2.weight, padding=1)
-        buffer[:, c : c + k] = _as_rows(new)
-    return _as_images(buffer, x.shape)
+        features, new = buffer[:, :c], buffer[:, c : c + k]
+        scale, shift = affine(layer.norm1)
+        weight = layer.conv1.weight
+        if layer.conv2 is None:
+            steps.norm_relu_conv3x3(features, scale, shift, weight, (n, h, w), new, measure=False)
+        else:
+            scale2, shift2 = affine(layer.norm2)
+            folded = weight.flatten(1).to(wide) * scale2[:, None]
+            y, *_ = steps.norm_relu_matmul(features, scale, shift, folded, measure=False)
+            steps.norm_relu_conv3x3(y, None, shift2, layer.conv2.weight, (n, h, w), new, measure=False)
+    out = None
+    if transition is not None:
+        weight = transition.conv.weight.flatten(1)
+        rows, *_ = steps.norm_relu_pool_matmul(buffer, *affine(transition.norm), weight, (n, h, w))
+        out = _as_images(rows, (n, h // 2, w // 2))
+    return (_as_images(buffer, (n, h, w)) if keep_features else None), out

@@ -31,6 +31,18 @@ class DenseLayerModules(Protocol):
     def __call__(self, features: Sequence[Tensor]) -> Tensor: ...
 
 
+class TransitionModules(Protocol):
+    """What a transition gives: its modules, which it applies in this order."""
+
+    norm: nn.Module
+    act: nn.Module
+    conv: nn.Module
+    pool: nn.Module
+    training: bool
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
 def dense_block(x: Tensor, layers: Sequence[DenseLayerModules]) -> Tensor:
     """Apply the layers of one block.
 

@@ -34,6 +34,28 @@ def sync_batch_norm(
     return _SyncBatchNorm.apply(x, weight, bias, running_mean, running_var, momentum, eps, group)
 
 
+def combine_statistics(
+    mean: Tensor, var: Tensor, count: int, group: dist.ProcessGroup | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and biased variance (C,) of all ranks' values together, and their number, from those of each rank's.
+
+    One exchange: mean, sum of squared deviations and count of each rank, combined as by Chan et al. (1979). Sums of
+    squares would cancel.
+
+    Raises:
+        ValueError: if all ranks together have one value per channel, whose variance is not defined.
+    """
+    local = torch.cat([mean, var * count, mean.new_tensor([count])])
+    parts = [torch.empty_like(local) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(parts, local, group=group)
+    means, deviations, counts = torch.stack(parts).split([len(mean), len(mean), 1], dim=1)
+    total = counts.sum()
+    if total <= 1:
+        raise ValueError(f'expected more than 1 value per channel over all ranks, got {int(total)}')
+    mean = (means * counts).sum(0) / total
+    return mean, (deviations.sum(0) + (counts * (means - mean) ** 2).sum(0)) / total, total
+
+
 class _SyncBatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, running_mean, running_var, momentum, eps, group):
@@ -46,19 +68,7 @@ class _SyncBatchNorm(torch.autograd.Function):
         else:
             var = mean = wide.new_zeros(x.size(1))
 
-        # One exchange: mean, sum of squared deviations and count of each rank, combined as by Chan et al. (1979).
-        # Sums of squares would cancel.
-        local = torch.cat([mean, var * count, mean.new_tensor([count])])
-        parts = [torch.empty_like(local) for _ in range(dist.get_world_size(group))]
-        dist.all_gather(parts, local, group=group)
-        means, deviations, counts = torch.stack(parts).split([x.size(1), x.size(1), 1], dim=1)
-        total = counts.sum()
-        if total <= 1:
-            raise ValueError(
-                f'expected more than 1 value per channel over all ranks, got input of shape {tuple(x.shape)}'
-            )
-        mean = (means * counts).sum(0) / total
-        var = (deviations.sum(0) + (counts * (means - mean) ** 2).sum(0)) / total
+        mean, var, total = combine_statistics(mean, var, count, group)
 
         if running_mean is not None:
             running_mean.lerp_(mean.to(running_mean.dtype), momentum)

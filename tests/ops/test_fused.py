@@ -9,7 +9,7 @@ from torch import nn
 
 from mmdensenet import ops
 from mmdensenet.models import DenseBlock, DenseNet
-from mmdensenet.ops import fused
+from mmdensenet.ops import plain
 
 SHAPES = [(2, 5, 6, 6), (1, 5, 7, 3), (3, 5, 1, 2), (2, 5, 9, 11)]
 
@@ -28,13 +28,12 @@ def random(*shape, seed=0):
 
 
 @pytest.mark.parametrize('chunk', [1, 2**22], ids=['many chunks', 'one chunk'])
+@pytest.mark.parametrize('bottleneck', [True, False], ids=['bottleneck', 'plain'])
 @pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize('shape', SHAPES, ids=str)
-def test_outputs_gradients_and_statistics_over_steps(shape, channels_last, chunk, monkeypatch):
-    monkeypatch.setattr(
-        fused, '_chunks', lambda rows, width, size: range(0, rows, 5) if chunk == 1 else range(0, rows, rows)
-    )
-    blocks = pair()
+def test_outputs_gradients_and_statistics_over_steps(shape, channels_last, bottleneck, chunk, monkeypatch):
+    monkeypatch.setattr(plain, 'CHUNK_BYTES', chunk)
+    blocks = pair(bottleneck=bottleneck)
     for step in range(3):
         x, weight = random(*shape, seed=step), random(shape[0], 17, *shape[2:], seed=10 + step)
         if channels_last:

@@ -1,0 +1,140 @@
+"""Where the fused block applies: one visible place, and a reason where it does not."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .reference import DenseLayerModules, TransitionModules
+
+
+def is_exporting() -> bool:
+    """Whether the model is being traced or exported, which only the reference's modules can be."""
+    exporting = getattr(torch.compiler, 'is_exporting', lambda: False)  # since torch 2.7
+    return torch.jit.is_tracing() or torch.jit.is_scripting() or exporting()
+
+
+@torch.compiler.disable
+def why_not_fused(x: Tensor, layers: Sequence[DenseLayerModules]) -> str | None:
+    """The reason for which these layers cannot be computed by :func:`fused_dense_block`, or None if they can."""
+    if is_exporting():
+        return 'the model is traced or exported'
+    if _inside_transform():
+        return 'torch.func transforms cannot see into it'
+    dtype = compute_dtype(x)
+    if not dtype.is_floating_point:
+        return f'the features are {str(x.dtype).removeprefix("torch.")}'
+    first = layers[0].norm1
+    for layer in layers:
+        if reason := _why_not_layer(layer, first, x.shape[1], x.dtype if dtype == x.dtype else None):
+            return reason
+    if first.training and not synchronised(first) and x.shape[0] * x.shape[2] * x.shape[3] < 2:
+        return 'there is one value per channel'
+    return None
+
+
+@torch.compiler.disable
+def transition_is_fusable(x: Tensor, layers: Sequence[DenseLayerModules], transition: nn.Module) -> bool:
+    """Whether the transition can read the block's buffer, given that :func:`why_not_fused` says None of the layers."""
+    parts = [getattr(transition, name, None) for name in ('norm', 'act', 'conv', 'pool')]
+    if None in parts or len(list(transition.children())) != len(parts) or min(x.shape[2:]) < 2:
+        return False
+    norm, act, conv, pool = parts
+    plain_pool = (
+        type(pool) is nn.AvgPool2d
+        and [_pair(value) for value in (pool.kernel_size, pool.stride, pool.padding)] == [(2, 2), (2, 2), (0, 0)]
+        and not pool.ceil_mode
+        and not pool.divisor_override
+    )
+    return (
+        plain_pool
+        and _why_not_norm(norm, layers[0].norm1) is None
+        and type(act) is nn.ReLU
+        and _is_plain_convolution(conv, 1)
+        and not any(has_hooks(module) for module in (transition, *parts))
+    )
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """The type in which the block's features are kept: autocast's where it is enabled, else the input's."""
+    device = x.device.type
+    if x.dtype != torch.float64 and torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return x.dtype
+
+
+def differentiable(x: Tensor, modules: Sequence[nn.Module]) -> bool:
+    return x.requires_grad or any(p.requires_grad for module in modules for p in module.parameters())
+
+
+def synchronised(norm: nn.Module) -> bool:
+    """Whether this norm, in training, takes its statistics from all ranks."""
+    return hasattr(norm, 'process_group') and dist.is_available() and dist.is_initialized()
+
+
+def has_hooks(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
+def _why_not_layer(layer: DenseLayerModules, first: nn.Module, in_channels: int, dtype: torch.dtype | None):
+    """``first`` is the block's first norm; ``dtype`` the weights' necessary type, None where autocast casts them."""
+    if type(layer.act) is not nn.ReLU:
+        return f'the activation is {type(layer.act).__name__}, not ReLU'
+    bottleneck = layer.conv2 is not None
+    kernels = {layer.conv1: 1 if bottleneck else 3} | ({layer.conv2: 3} if bottleneck else {})
+    for conv, kernel in kernels.items():
+        if not _is_plain_convolution(conv, kernel):
+            return f'a convolution is {type(conv).__name__}, not a plain {kernel}x{kernel} Conv2d without bias'
+        if dtype is not None and conv.weight.dtype != dtype:
+            return 'weights and features are of different types'
+    norms = [layer.norm1, layer.norm2] if bottleneck else [layer.norm1]
+    for norm in norms:
+        if reason := _why_not_norm(norm, first):
+            return reason
+    if any(has_hooks(module) for module in (layer, layer.act, *kernels, *norms)) or _has_global_hooks():
+        return 'there are hooks on inner modules'
+    return None
+
+
+def _why_not_norm(norm: nn.Module, first: nn.Module) -> str | None:
+    plain = type(norm) is nn.BatchNorm2d or (isinstance(norm, _BatchNorm) and hasattr(norm, 'process_group'))
+    if not plain or not (norm.affine and norm.track_running_stats) or norm.momentum is None:
+        return f'the norm is {type(norm).__name__}, not a BatchNorm2d or SyncBN with running statistics'
+    if norm.training != first.training:
+        return 'some norms are in training and some in evaluation mode'
+    if norm.eps != first.eps:
+        return 'the norms have different eps'
+    if type(norm) is not type(first) or getattr(norm, 'process_group', None) is not getattr(
+        first, 'process_group', None
+    ):
+        return 'the norms are synchronised over different ranks'
+    return None
+
+
+def _is_plain_convolution(conv: nn.Module, kernel: int) -> bool:
+    return (
+        type(conv) is nn.Conv2d
+        and conv.bias is None
+        and conv.groups == 1
+        and conv.padding_mode == 'zeros'
+        and (conv.kernel_size, conv.stride, conv.dilation) == ((kernel, kernel), (1, 1), (1, 1))
+        and conv.padding == (kernel // 2, kernel // 2)
+    )
+
+
+def _pair(value: int | Sequence[int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def _inside_transform() -> bool:
+    active = getattr(torch._C, '_are_functorch_transforms_active', None)
+    return active is not None and active()
+
+
+def _has_global_hooks() -> bool:
+    return bool(torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks)

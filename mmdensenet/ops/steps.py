@@ -1,0 +1,50 @@
+"""Which module of steps computes a block: plain torch anywhere, C++ on CPUs where it was built, Triton on CUDA GPUs."""
+
+import functools
+import os
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from . import plain
+
+#: 'auto' (the default): the fastest that is there. 'plain': plain torch. 'native', 'triton': these, or an error.
+VARIABLE = 'MMDENSENET_KERNELS'
+CHOICES = ('auto', 'plain', 'native', 'triton')
+
+
+def steps_for(x: Tensor, dtype: torch.dtype) -> ModuleType:
+    """The steps for features of this type on x's device.
+
+    Raises:
+        RuntimeError: when the environment variable MMDENSENET_KERNELS asks for steps that cannot be used here, or has
+            no known value.
+    """
+    wanted = os.environ.get(VARIABLE) or 'auto'
+    if wanted not in CHOICES:
+        raise RuntimeError(f'{VARIABLE}={wanted}: choose one of {", ".join(CHOICES)}')
+    return _choose(wanted, x.device, dtype)
+
+
+@functools.cache
+def _choose(wanted: str, device: torch.device, dtype: torch.dtype) -> ModuleType:
+    reason = 'it is for ' + ('CUDA GPUs' if wanted == 'triton' else 'CPUs')
+    if device.type == 'cpu' and wanted in ('auto', 'native'):
+        from . import native
+
+        reason = native.why_not(dtype)
+        if reason is None:
+            return native
+    elif device.type == 'cuda' and wanted in ('auto', 'triton'):
+        try:
+            from . import triton
+        except ImportError as error:
+            reason = f'Triton is not installed ({error})'
+        else:
+            reason = triton.why_not(device, dtype)
+            if reason is None:
+                return triton
+    if wanted in ('auto', 'plain'):
+        return plain
+    raise RuntimeError(f'{VARIABLE}={wanted} cannot be used: {reason}')
