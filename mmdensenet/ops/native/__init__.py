@@ -1,2 +1,223 @@
-def why_not(dtype):
-    return 'not built'
+"""The steps of :mod:`mmdensenet.ops.plain` in C++ for CPUs: float32, each pass fused into one, products in registers.
+
+They need a compiler once: ``python tools/build_kernels.py`` (:mod:`.build`) puts a library into the user's cache, and
+from then on it is used by itself. Nothing is compiled without being asked for, and without the library plain torch does
+the same. The functions here are called through ctypes; arguments and results are those of :mod:`mmdensenet.ops.plain`.
+"""
+
+import ctypes
+import functools
+
+import torch
+from torch import Tensor
+
+from .. import plain
+from .build import library_path
+
+Shape = tuple[int, int, int]
+
+_POINTER, _INDEX, _INT = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int
+_TYPES = {'p': _POINTER, 'i': _INDEX, 'n': _INT}
+# one letter per argument: pointer, index, int
+_SIGNATURES = {
+    'statistics': 'piiippn',
+    'norm_relu_matmul': 'piiiii' + 'pppi' + 'pppn',
+    'norm_relu_matmul_backward': 'piiiii' + 'ppppi' + 'ppp' + 'in' + 'pppn',
+    'norm_relu_conv3x3': 'piiiii' + 'pppi' + 'pippp' + 'n',
+    'norm_relu_conv3x3_backward': 'piiiii' + 'ppppi' + 'pi' + 'pppp' + 'n',
+    'batch_norm_backward_sums': 'pipiii' + 'pppn',
+    'batch_norm_backward': 'pipiii' + 'pppp' + 'pipi' + 'n',
+}
+
+
+def why_not(dtype: torch.dtype = torch.float32) -> str | None:
+    """The reason for which these steps cannot be used for features of this type, or None."""
+    if dtype != torch.float32:
+        return 'the C++ kernels are for float32'
+    path = library_path()
+    if path is None:
+        return 'the C++ kernels are for Linux'
+    if not path.exists():
+        return 'the C++ kernels have not been built for this machine; `python tools/build_kernels.py` does'
+    return None
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(str(library_path()))
+    for name, letters in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.argtypes = [_TYPES[letter] for letter in letters]
+        function.restype = None
+    return library
+
+
+def _at(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """Rows whose channels are contiguous, as the kernels need them."""
+    return tensor if tensor.stride(1) == 1 or tensor.shape[1] == 1 else tensor.contiguous()
+
+
+def _vector(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.float32).contiguous()
+
+
+def _sums(channels: int) -> tuple[Tensor, Tensor]:
+    return torch.empty(channels, dtype=torch.float64), torch.empty(channels, dtype=torch.float64)
+
+
+def statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
+    rows = _rows(rows)
+    m, c = rows.shape
+    mean, var = rows.new_empty(c), rows.new_empty(c)
+    _library().statistics(_at(rows), rows.stride(0), m, c, _at(mean), _at(var), torch.get_num_threads())
+    return mean, var
+
+
+def norm_relu_matmul(
+    features: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, measure: bool = True
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    return _matmul(features, scale, shift, weight, (0, 0), features.shape[0], measure)
+
+
+def norm_relu_pool_matmul(
+    features: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, shape: Shape
+) -> tuple[Tensor, None, None]:
+    n, h, w = shape
+    return _matmul(features, scale, shift, weight, (h, w), n * (h // 2) * (w // 2), False)
+
+
+def _matmul(features: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, pooled: tuple, rows: int, measure: bool):
+    features, weight = _rows(features), _vector(weight)
+    scale, shift = _vector(scale), _vector(shift)
+    width, c = weight.shape
+    out = features.new_empty(rows, width)
+    mean, var = (features.new_empty(width), features.new_empty(width)) if measure else (None, None)
+    _library().norm_relu_matmul(
+        _at(features), features.stride(0), *pooled, rows, c, _at(scale), _at(shift), _at(weight), width, _at(out),
+        _at(mean), _at(var), torch.get_num_threads(),
+    )  # fmt: skip
+    return out, mean, var
+
+
+def norm_relu_matmul_backward(
+    features: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    mean: Tensor,
+    weight: Tensor,
+    grad: Tensor,
+    coefficient: Tensor,
+    accumulator: Tensor,
+    overwrite: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _matmul_backward(features, scale, shift, mean, weight, (0, 0), grad, coefficient, accumulator, overwrite)
+
+
+def norm_relu_pool_matmul_backward(
+    features: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    mean: Tensor,
+    weight: Tensor,
+    shape: Shape,
+    grad: Tensor,
+    coefficient: Tensor,
+    accumulator: Tensor,
+    overwrite: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    _, h, w = shape
+    if overwrite and (h % 2 or w % 2):
+        accumulator.zero_()  # the pooling drops pixels, which the kernel does not see
+    return _matmul_backward(features, scale, shift, mean, weight, (h, w), grad, coefficient, accumulator, overwrite)
+
+
+def _matmul_backward(features, scale, shift, mean, weight, pooled, grad, coefficient, accumulator, overwrite):
+    features, grad, values = _rows(features), grad.contiguous(), _vector(weight)
+    scale, shift, mean, coefficient = (_vector(v) for v in (scale, shift, mean, coefficient))
+    width, c = values.shape
+    grad_weight, sums = torch.empty_like(values), _sums(c)
+    _library().norm_relu_matmul_backward(
+        _at(features), features.stride(0), *pooled, grad.shape[0], c, _at(scale), _at(shift), _at(mean), _at(values),
+        width, _at(grad), _at(coefficient), _at(accumulator), accumulator.stride(0), overwrite, _at(grad_weight),
+        *map(_at, sums), torch.get_num_threads(),
+    )  # fmt: skip
+    return grad_weight.to(weight.dtype), *(s.float() for s in sums)
+
+
+def norm_relu_conv3x3(
+    rows: Tensor,
+    scale: Tensor | None,
+    shift: Tensor,
+    weight: Tensor,
+    shape: Shape,
+    out: Tensor,
+    mask: Tensor | None = None,
+    measure: bool = True,
+) -> tuple[Tensor | None, Tensor | None]:
+    rows, weight, shift = _rows(rows), _vector(weight), _vector(shift)
+    scale = None if scale is None else _vector(scale)
+    k, j = weight.shape[:2]
+    mean, var = (rows.new_empty(k), rows.new_empty(k)) if measure else (None, None)
+    _library().norm_relu_conv3x3(
+        _at(rows), rows.stride(0), *shape, j, _at(scale), _at(shift), _at(weight), k, _at(out), out.stride(0), _at(mask),
+        _at(mean), _at(var), torch.get_num_threads(),
+    )  # fmt: skip
+    return mean, var
+
+
+def norm_relu_conv3x3_backward(
+    rows: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, weight: Tensor, shape: Shape, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    rows, grad, values = _rows(rows), _rows(grad), _vector(weight)
+    scale, shift, mean = (_vector(v) for v in (scale, shift, mean))
+    k, j = values.shape[:2]
+    grad_z = rows.new_empty(rows.shape[0], j)
+    grad_weight, sums = torch.empty_like(values), _sums(j)
+    _library().norm_relu_conv3x3_backward(
+        _at(rows), rows.stride(0), *shape, j, _at(scale), _at(shift), _at(mean), _at(values), k, _at(grad),
+        grad.stride(0), _at(grad_z), _at(grad_weight), *map(_at, sums), torch.get_num_threads(),
+    )  # fmt: skip
+    return grad_z, grad_weight.to(weight.dtype), *(s.float() for s in sums)
+
+
+# as wide as the features, so that torch's convolution on chunks of images is as good
+norm_relu_conv3x3_backward_into = plain.norm_relu_conv3x3_backward_into
+
+
+def batch_norm_backward_sums(grad: Tensor, rows: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    grad, rows, mean = _rows(grad), _rows(rows), _vector(mean)
+    sums = _sums(rows.shape[1])
+    _library().batch_norm_backward_sums(
+        _at(grad), grad.stride(0), _at(rows), rows.stride(0), *rows.shape, _at(mean), *map(_at, sums),
+        torch.get_num_threads(),
+    )  # fmt: skip
+    return sums[0].float(), sums[1].float()
+
+
+def batch_norm_backward(
+    grad: Tensor,
+    rows: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    coefficient: Tensor,
+    mean_grad: Tensor,
+    mean_grad_normalised: Tensor,
+    add: Tensor | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    grad, rows = _rows(grad), _rows(rows)
+    add = None if add is None else _rows(add)
+    if out is None:
+        out = torch.empty_like(rows, memory_format=torch.contiguous_format)
+    coefficient = _vector(coefficient)
+    offset, slope = -mean_grad * coefficient, -rstd * mean_grad_normalised * coefficient
+    mean = _vector(mean)
+    _library().batch_norm_backward(
+        _at(grad), grad.stride(0), _at(rows), rows.stride(0), *rows.shape, _at(mean), _at(coefficient), _at(offset),
+        _at(slope), _at(add), 0 if add is None else add.stride(0), _at(out), out.stride(0), torch.get_num_threads(),
+    )  # fmt: skip
+    return out

@@ -1,0 +1,288 @@
+// relu(norm(features)) @ weight^T and its backward, without storing relu(norm(features)); plain (one row of features per
+// row of the product) or behind a 2x2 average pooling (four rows).
+#include "tile.h"
+
+namespace {
+
+// The rows of features behind each row of the product.
+struct Rows {
+    const float* features;
+    index_t stride, h, w;  // h, w: size of the image that is pooled
+
+    template <int P>
+    index_t source(index_t row, int p) const {
+        if (P == 1) return row;
+        const index_t half_w = w / 2, half_h = h / 2;
+        const index_t x = row % half_w, y = row / half_w % half_h, n = row / (half_w * half_h);
+        return (n * h + 2 * y + p / 2) * w + 2 * x + p % 2;
+    }
+};
+
+// relu(features * scale + shift), averaged over the P sources, for one row.
+template <int P, class Put>
+INLINE void activate_row(const Rows& rows, index_t row, const float* scale, const float* shift, index_t columns, Put put) {
+    const float* source[P];
+    for (int p = 0; p < P; ++p) source[p] = rows.features + rows.template source<P>(row, p) * rows.stride;
+    index_t c = 0;
+    for (; c + LANES <= columns; c += LANES) {
+        const vec a = load(scale + c), b = load(shift + c);
+        vec z = relu(load(source[0] + c) * a + b);
+        for (int p = 1; p < P; ++p) z += relu(load(source[p] + c) * a + b);
+        put(c, P == 1 ? z : z * 0.25f);
+    }
+    if (c < columns) {
+        const index_t left = columns - c;
+        const vec a = load_part(scale + c, left), b = load_part(shift + c, left);
+        vec z = relu(load_part(source[0] + c, left) * a + b);
+        for (int p = 1; p < P; ++p) z += relu(load_part(source[p] + c, left) * a + b);
+        put(c, P == 1 ? z : z * 0.25f);
+    }
+}
+
+// One tile of the product's rows against every panel of the weights.
+template <int R>
+void forward_tile(const float* left, const float* panels, index_t blocks, index_t width, float* out, index_t valid) {
+    for (index_t n = 0; n < width; n += WIDTH) {
+        const index_t columns = width - n;
+        const float* panel = panels + n * blocks * BLOCK;
+        if (columns > LANES) {
+            vec acc[R][2];
+            multiply<R, 2>(acc, left, panel, blocks);
+            for (int r = 0; r < valid; ++r) {
+                store(out + r * width + n, acc[r][0]);
+                store_part(out + r * width + n + LANES, acc[r][1], columns - LANES);
+            }
+        } else {
+            vec acc[R][1];
+            multiply<R, 1>(acc, left, panel, blocks);
+            for (int r = 0; r < valid; ++r) store_part(out + r * width + n, acc[r][0], columns);
+        }
+    }
+}
+
+// weight (J, C) to panels [C rounded up][32 or 16 columns j]
+void pack_transposed(const float* weight, index_t j_count, index_t c_count, index_t c_padded, float* panels, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (index_t c0 = 0; c0 < c_padded; c0 += BLOCK) {
+        for (index_t n = 0; n < j_count; n += WIDTH) {
+            const index_t columns = j_count - n > LANES ? WIDTH : LANES;
+            float* panel = panels + n * c_padded + c0 * columns;
+            for (index_t j = 0; j < columns; ++j)
+                for (index_t c = 0; c < BLOCK; ++c)
+                    panel[c * columns + j] = n + j < j_count && c0 + c < c_count ? weight[(n + j) * c_count + c0 + c] : 0;
+        }
+    }
+}
+
+template <int P>
+void forward(const Rows& rows, index_t count, index_t channels, const float* scale, const float* shift,
+             const float* weight, index_t width, float* out, float* mean, float* var, int threads) {
+    const index_t blocks = (channels + BLOCK - 1) / BLOCK, padded = blocks * BLOCK;
+    Memory panels = allocate(padded * round_up(width, LANES));
+    pack_transposed(weight, width, channels, padded, panels.get(), threads);
+    const index_t task_rows = rows_per_task(count, 8 * TILE, TILE, threads);
+    const index_t tasks = (count + task_rows - 1) / task_rows;
+    Memory partial = allocate(mean ? 2 * tasks * width : 1);
+#pragma omp parallel num_threads(threads)
+    {
+        Memory left = allocate_zeros(TILE * padded);
+#pragma omp for schedule(static)
+        for (index_t t = 0; t < tasks; ++t) {
+            const index_t start = t * task_rows, stop = std::min(count, start + task_rows);
+            for (index_t first = start; first < stop; first += TILE) {
+                const index_t valid = std::min<index_t>(TILE, stop - first);
+                const int height = valid > HALF ? TILE : HALF;
+                for (index_t r = 0; r < valid; ++r)
+                    activate_row<P>(rows, first + r, scale, shift, channels, [&](index_t c, vec z) {
+                        store(left.get() + (c / BLOCK * height + r) * BLOCK + c % BLOCK, z);
+                    });
+                if (height == TILE)
+                    forward_tile<TILE>(left.get(), panels.get(), blocks, width, out + first * width, valid);
+                else
+                    forward_tile<HALF>(left.get(), panels.get(), blocks, width, out + first * width, valid);
+            }
+            if (mean)
+                measure_rows(out + start * width, width, stop - start, width, partial.get() + 2 * t * width,
+                             partial.get() + (2 * t + 1) * width);
+        }
+    }
+    if (mean)
+        combine_statistics(
+            partial.get(), tasks, width,
+            [&](index_t t) { return double(std::min(count, (t + 1) * task_rows) - t * task_rows); }, mean, var);
+}
+
+struct Backward {
+    Rows rows;
+    index_t channels, width;
+    const float *scale, *shift, *mean, *coefficient;
+    float* accumulator;
+    index_t accumulator_stride;
+    bool overwrite;
+};
+
+// dz for one tile of rows and one panel of channels: masked, summed, and added to the accumulator.
+template <int P, int R, int NV>
+INLINE void input_grad_panel(const Backward& b, const float* left, const float* panel, index_t blocks,
+                             const index_t* sources, index_t valid, index_t c, float* sums) {
+    for (index_t i = 0; i < valid * P; ++i) {  // what the end will read; its rows are far apart
+        const float* f = b.rows.features + sources[i] * b.rows.stride + c;
+        const float* g = b.accumulator + sources[i] * b.accumulator_stride + c;
+        for (int v = 0; v < NV; ++v) {
+            __builtin_prefetch(f + v * LANES);
+            __builtin_prefetch(g + v * LANES, 1);
+        }
+    }
+    vec acc[R][NV];
+    multiply<R, NV>(acc, left, panel, blocks);
+    for (int v = 0; v < NV; ++v) {
+        const index_t at = c + v * LANES, columns = b.channels - at;
+        if (columns <= 0) break;
+        const vec scale = load_part(b.scale + at, columns), shift = load_part(b.shift + at, columns);
+        const vec mean = load_part(b.mean + at, columns), coefficient = load_part(b.coefficient + at, columns);
+        vec total = {}, centred = {};
+        for (index_t r = 0; r < valid; ++r) {
+            const vec grad = P == 1 ? acc[r][v] : acc[r][v] * 0.25f;
+            for (int p = 0; p < P; ++p) {
+                const index_t source = sources[r * P + p];
+                const vec f = load_part(b.rows.features + source * b.rows.stride + at, columns);
+                const vec d = where_active(f * scale + shift, grad);
+                total += d;
+                centred += d * (f - mean);
+                float* out = b.accumulator + source * b.accumulator_stride + at;
+                store_part(out, b.overwrite ? coefficient * d : load_part(out, columns) + coefficient * d, columns);
+            }
+        }
+        store(sums + at, load(sums + at) + total);
+        store(sums + b.channels + WIDTH + at, load(sums + b.channels + WIDTH + at) + centred);
+    }
+}
+
+template <int P, int R>
+void input_grad_tile(const Backward& b, const float* left, const float* panels, index_t first, index_t valid,
+                     float* sums) {
+    const index_t blocks = (b.width + BLOCK - 1) / BLOCK;
+    index_t sources[R * P];
+    for (index_t r = 0; r < valid; ++r)
+        for (int p = 0; p < P; ++p) sources[r * P + p] = b.rows.template source<P>(first + r, p);
+    for (index_t c = 0; c < b.channels; c += WIDTH) {
+        const float* panel = panels + c * blocks * BLOCK;
+        if (b.channels - c > LANES)
+            input_grad_panel<P, R, 2>(b, left, panel, blocks, sources, valid, c, sums);
+        else
+            input_grad_panel<P, R, 1>(b, left, panel, blocks, sources, valid, c, sums);
+    }
+}
+
+template <int P>
+void backward(const Backward& b, index_t count, const float* weight, const float* grad, float* grad_weight,
+              double* sum_dz, double* sum_centred, int threads) {
+    const index_t blocks = (b.width + BLOCK - 1) / BLOCK, padded_width = blocks * BLOCK;
+    const index_t padded = round_up(b.channels, WIDTH), outer = round_up(b.width, OUTER);
+    // weight (J, C) to panels [J rounded up][32 or 16 channels]
+    Memory panels = allocate(padded_width * padded);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (index_t c = 0; c < b.channels; c += WIDTH) {
+        const index_t columns = b.channels - c > LANES ? WIDTH : LANES;
+        for (index_t j = 0; j < padded_width; ++j)
+            for (index_t i = 0; i < columns; ++i)
+                panels.get()[c * padded_width + j * columns + i] =
+                    j < b.width && c + i < b.channels ? weight[j * b.channels + c + i] : 0;
+    }
+    const index_t task_rows = rows_per_task(count, b.channels > 512 ? 4 * TILE : 8 * TILE, TILE, threads);
+    const index_t tasks = (count + task_rows - 1) / task_rows;
+    const index_t sums_size = 2 * (b.channels + WIDTH);
+    Memory parts = allocate(threads * outer * padded);
+    std::unique_ptr<double[]> sums_of_threads(new double[threads * 2 * b.channels]());
+    const int workers = threads;
+#pragma omp parallel num_threads(threads)
+    {
+        const int me = omp_get_thread_num();
+        Memory left = allocate_zeros(TILE * padded_width), z = allocate_zeros(task_rows * padded);
+        Memory grads = allocate_zeros(task_rows * outer), sums = allocate(sums_size);
+        float* part = parts.get() + me * outer * padded;
+        std::memset(part, 0, outer * padded * 4);
+        double* my_sums = sums_of_threads.get() + me * 2 * b.channels;
+#pragma omp for schedule(static)
+        for (index_t t = 0; t < tasks; ++t) {
+            const index_t start = t * task_rows, stop = std::min(count, start + task_rows);
+            for (index_t r = start; r < stop; ++r) {
+                float* row = z.get() + (r - start) * padded;
+                activate_row<P>(b.rows, r, b.scale, b.shift, b.channels, [&](index_t c, vec v) { store(row + c, v); });
+                std::memcpy(grads.get() + (r - start) * outer, grad + r * b.width, b.width * 4);
+            }
+            std::memset(sums.get(), 0, sums_size * 4);
+            for (index_t first = start; first < stop; first += TILE) {
+                const index_t valid = std::min<index_t>(TILE, stop - first);
+                const int height = valid > HALF ? TILE : HALF;
+                for (index_t r = 0; r < valid; ++r)
+                    for (index_t j = 0; j < b.width; j += BLOCK)
+                        std::memcpy(left.get() + (j / BLOCK * height + r) * BLOCK, grad + (first + r) * b.width + j,
+                                    std::min<index_t>(BLOCK, b.width - j) * 4);
+                if (height == TILE)
+                    input_grad_tile<P, TILE>(b, left.get(), panels.get(), first, valid, sums.get());
+                else
+                    input_grad_tile<P, HALF>(b, left.get(), panels.get(), first, valid, sums.get());
+            }
+            for (index_t c = 0; c < b.channels; ++c) {
+                my_sums[c] += sums[c];
+                my_sums[b.channels + c] += sums[b.channels + WIDTH + c];
+            }
+            for (index_t c = 0; c < b.channels; c += WIDTH)
+                for (index_t j = 0; j < outer; j += OUTER) {
+                    const Lines lines{1, stop - start, 0, 0};
+                    float* out = part + j * padded + c;
+                    if (b.channels - c > LANES)
+                        add_outer<2>(out, padded, grads.get() + j, outer, z.get() + c, padded, LANES, lines);
+                    else
+                        add_outer<1>(out, padded, grads.get() + j, outer, z.get() + c, padded, LANES, lines);
+                }
+        }
+    }
+#pragma omp parallel for num_threads(workers) schedule(static)
+    for (index_t j = 0; j < b.width; ++j)
+        for (index_t c = 0; c < b.channels; ++c) {
+            float total = 0;
+            for (int t = 0; t < workers; ++t) total += parts[(t * outer + j) * padded + c];
+            grad_weight[j * b.channels + c] = total;
+        }
+    for (index_t c = 0; c < b.channels; ++c) {
+        sum_dz[c] = sum_centred[c] = 0;
+        for (int t = 0; t < workers; ++t) {
+            sum_dz[c] += sums_of_threads[t * 2 * b.channels + c];
+            sum_centred[c] += sums_of_threads[(t * 2 + 1) * b.channels + c];
+        }
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+// features (count rows, or those of images h x w that are pooled when h > 0; channels), weight (width, channels),
+// out (count, width); mean and var (width) or null.
+void norm_relu_matmul(const float* features, index_t stride, index_t h, index_t w, index_t count, index_t channels,
+                      const float* scale, const float* shift, const float* weight, index_t width, float* out,
+                      float* mean, float* var, int threads) {
+    const Rows rows{features, stride, h, w};
+    if (h > 0)
+        forward<4>(rows, count, channels, scale, shift, weight, width, out, mean, var, threads);
+    else
+        forward<1>(rows, count, channels, scale, shift, weight, width, out, mean, var, threads);
+}
+
+// grad (count, width); accumulator like features; grad_weight (width, channels), sum_dz and sum_centred (channels).
+void norm_relu_matmul_backward(const float* features, index_t stride, index_t h, index_t w, index_t count,
+                               index_t channels, const float* scale, const float* shift, const float* mean,
+                               const float* weight, index_t width, const float* grad, const float* coefficient,
+                               float* accumulator, index_t accumulator_stride, int overwrite, float* grad_weight,
+                               double* sum_dz, double* sum_centred, int threads) {
+    const Backward b{{features, stride, h, w}, channels,    width,       scale,
+                     shift,                    mean,        coefficient, accumulator,
+                     accumulator_stride,       overwrite != 0};
+    if (h > 0)
+        backward<4>(b, count, weight, grad, grad_weight, sum_dz, sum_centred, threads);
+    else
+        backward<1>(b, count, weight, grad, grad_weight, sum_dz, sum_centred, threads);
+}
+}

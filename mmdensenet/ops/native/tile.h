@@ -1,0 +1,169 @@
+// Small matrix products in registers, and what the kernels share: vectors, packing, threads, sums.
+//
+// A product walks its inner dimension in blocks of 16. The left matrix lies in "blocked" order, [block][row][16], so that
+// the distance between rows is a constant and each of its values is one broadcast; the right matrix lies in panels,
+// [inner][width], width a multiple of the vector. Missing rows, columns and inner values are zeros.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <omp.h>
+
+using index_t = std::ptrdiff_t;
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16, HALF = 7, OUTER = 8;  // 14 x 2 accumulators of 32 registers
+#elif defined(__AVX__)
+constexpr int LANES = 8, HALF = 3, OUTER = 4;  // 6 x 2 of 16
+#else
+constexpr int LANES = 4, HALF = 3, OUTER = 4;
+#endif
+constexpr int TILE = 2 * HALF;  // rows of a product in registers
+constexpr int BLOCK = 16;       // inner values per block
+constexpr int WIDTH = 2 * LANES;
+
+typedef float vec __attribute__((vector_size(LANES * 4)));
+typedef float unaligned_vec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+#define INLINE inline __attribute__((always_inline))
+
+INLINE vec load(const float* p) { return *reinterpret_cast<const unaligned_vec*>(p); }
+INLINE void store(float* p, vec v) { *reinterpret_cast<unaligned_vec*>(p) = v; }
+
+// Parts of vectors at the end of a row, where reading or writing further would leave it.
+INLINE vec load_part(const float* p, index_t count) {
+    if (count >= LANES) return load(p);
+    vec v = {};
+    for (index_t i = 0; i < count; ++i) v[i] = p[i];
+    return v;
+}
+INLINE void store_part(float* p, vec v, index_t count) {
+    if (count >= LANES) return store(p, v);
+    for (index_t i = 0; i < count; ++i) p[i] = v[i];
+}
+
+// As torch's: NaN stays NaN, so that a diverging run is seen.
+INLINE vec relu(vec v) { return v < 0.0f ? vec{} : v; }
+INLINE vec where_active(vec z, vec d) { return z <= 0.0f ? vec{} : d; }
+
+INLINE index_t round_up(index_t n, index_t step) { return (n + step - 1) / step * step; }
+
+struct Free {
+    void operator()(float* p) const { std::free(p); }
+};
+using Memory = std::unique_ptr<float[], Free>;
+
+inline Memory allocate(index_t count) {
+    return Memory(static_cast<float*>(std::aligned_alloc(64, round_up(std::max<index_t>(count, 1) * 4, 64))));
+}
+inline Memory allocate_zeros(index_t count) {
+    Memory memory = allocate(count);
+    std::memset(memory.get(), 0, count * 4);
+    return memory;
+}
+
+// acc[r][v] += sum over the 16 inner values of left[r][i] * right[i][v]. Rows 0..S-1 follow a0, the others a1.
+template <int R, int S, int NV>
+INLINE void multiply_block(vec (&acc)[R][NV], const float* a0, const float* a1, const float* right) {
+#pragma GCC unroll 4
+    for (int i = 0; i < BLOCK; ++i) {
+        vec b[NV];
+#pragma GCC unroll 2
+        for (int v = 0; v < NV; ++v) b[v] = load(right + (i * NV + v) * LANES);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+            const float a = r < S ? a0[r * BLOCK + i] : a1[(r - S) * BLOCK + i];
+#pragma GCC unroll 2
+            for (int v = 0; v < NV; ++v) acc[r][v] += a * b[v];
+        }
+    }
+}
+
+template <int R, int NV>
+INLINE void clear(vec (&acc)[R][NV]) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+        for (int v = 0; v < NV; ++v) acc[r][v] = vec{};
+}
+
+// A tile of a product whose left side is blocked, [blocks][R][16]; the panel is [blocks * 16][NV * LANES].
+template <int R, int NV>
+INLINE void multiply(vec (&acc)[R][NV], const float* left, const float* panel, index_t blocks) {
+    clear(acc);
+    for (index_t b = 0; b < blocks; ++b)
+        multiply_block<R, R, NV>(acc, left + b * R * BLOCK, left, panel + b * BLOCK * NV * LANES);
+}
+
+// The sum over rows of an outer product: out[i][c] += sum_r a[r][i] * b[r][c], i < OUTER, c < NV * LANES. The rows come in
+// lines, which may lie apart; so may the vectors of b.
+struct Lines {
+    index_t count, rows, a_apart, b_apart;
+};
+
+template <int NV>
+INLINE void add_outer(float* out, index_t out_stride, const float* a, index_t a_stride, const float* b, index_t b_stride,
+                      index_t vectors_apart, const Lines& lines) {
+    vec acc[OUTER][NV];
+#pragma GCC unroll 8
+    for (int i = 0; i < OUTER; ++i)
+#pragma GCC unroll 2
+        for (int v = 0; v < NV; ++v) acc[i][v] = load(out + i * out_stride + v * LANES);
+    for (index_t line = 0; line < lines.count; ++line) {
+        const float *left = a + line * lines.a_apart, *right = b + line * lines.b_apart;
+        for (index_t r = 0; r < lines.rows; ++r, left += a_stride, right += b_stride) {
+            vec x[NV];
+#pragma GCC unroll 2
+            for (int v = 0; v < NV; ++v) x[v] = load(right + v * vectors_apart);
+#pragma GCC unroll 8
+            for (int i = 0; i < OUTER; ++i)
+#pragma GCC unroll 2
+                for (int v = 0; v < NV; ++v) acc[i][v] += left[i] * x[v];
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < OUTER; ++i)
+#pragma GCC unroll 2
+        for (int v = 0; v < NV; ++v) store(out + i * out_stride + v * LANES, acc[i][v]);
+}
+
+// Mean and sum of squared deviations (around that mean) of some rows, one pair of lines of `partial` per task.
+inline void measure_rows(const float* rows, index_t stride, index_t count, index_t columns, float* mean, float* squares) {
+    for (index_t c = 0; c < columns; c += LANES) {
+        const index_t left = columns - c;
+        vec total = {}, deviations = {};
+        for (index_t r = 0; r < count; ++r) total += load_part(rows + r * stride + c, left);
+        const vec m = total * (1.0f / count);
+        for (index_t r = 0; r < count; ++r) {
+            const vec d = load_part(rows + r * stride + c, left) - m;
+            deviations += d * d;
+        }
+        store_part(mean + c, m, left);
+        store_part(squares + c, deviations, left);
+    }
+}
+
+// Chan et al. (1979): the parts' statistics as those of one sample. partial is [tasks][2][columns].
+template <class Count>
+void combine_statistics(const float* partial, index_t tasks, index_t columns, Count count, float* mean, float* var) {
+    for (index_t c = 0; c < columns; ++c) {
+        double n = 0, m = 0, s = 0;
+        for (index_t t = 0; t < tasks; ++t) {
+            const double other = count(t), delta = partial[2 * t * columns + c] - m;
+            m += delta * (other / (n + other));
+            s += partial[(2 * t + 1) * columns + c] + delta * delta * (n * other / (n + other));
+            n += other;
+        }
+        mean[c] = static_cast<float>(m);
+        var[c] = static_cast<float>(s / n);
+    }
+}
+
+// Rows of a task: enough for the work to pay, few enough that every thread has several tasks.
+inline index_t rows_per_task(index_t rows, index_t most, index_t multiple, int threads) {
+    const index_t fair = round_up((rows + 4 * threads - 1) / (4 * threads), multiple);
+    return std::max<index_t>(multiple, std::min(most / multiple * multiple, fair));
+}
