@@ -406,6 +406,10 @@ def _evaluate(
         rstd = torch.rsqrt(norm.running_var.to(wide) + norm.eps)
         return _affine(norm.weight, norm.bias, norm.running_mean.to(wide), rstd)
 
+    whole = getattr(steps, 'evaluate_layers', None)
+    if whole is not None and layers[0].conv2 is not None:
+        whole(buffer, c0, (n, h, w), [_evaluation_tensors(layer) for layer in layers], layers[0].norm1.eps)
+        layers = ()
     for i, layer in enumerate(layers):
         c = c0 + i * k
         features, new = buffer[:, :c], buffer[:, c : c + k]
@@ -424,3 +428,10 @@ def _evaluate(
         rows, *_ = steps.norm_relu_pool_matmul(buffer, *affine(transition.norm), weight, (n, h, w))
         out = _as_images(rows, (n, h // 2, w // 2))
     return (_as_images(buffer, (n, h, w)) if keep_features else None), out
+
+
+def _evaluation_tensors(layer: DenseLayerModules) -> list[Tensor]:
+    tensors = []
+    for norm, conv in ((layer.norm1, layer.conv1), (layer.norm2, layer.conv2)):
+        tensors += [norm.weight, norm.bias, norm.running_mean, norm.running_var, conv.weight]
+    return tensors

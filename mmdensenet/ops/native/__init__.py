@@ -7,6 +7,7 @@ the same. The functions here are called through ctypes; arguments and results ar
 
 import ctypes
 import functools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -17,14 +18,15 @@ from .build import library_path
 Shape = tuple[int, int, int]
 
 _POINTER, _INDEX, _INT = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int
-_TYPES = {'p': _POINTER, 'i': _INDEX, 'n': _INT}
-# one letter per argument: pointer, index, int
+_TYPES = {'p': _POINTER, 'i': _INDEX, 'n': _INT, 'd': ctypes.c_double}
+# one letter per argument: pointer, index, int, double
 _SIGNATURES = {
     'statistics': 'piiippn',
-    'norm_relu_matmul': 'piiiii' + 'pppi' + 'pppn',
+    'norm_relu_matmul': 'piiiii' + 'ppppi' + 'pppn',
     'norm_relu_matmul_backward': 'piiiii' + 'ppppi' + 'ppp' + 'in' + 'pppn',
-    'norm_relu_conv3x3': 'piiiii' + 'pppi' + 'pippp' + 'n',
-    'norm_relu_conv3x3_backward': 'piiiii' + 'ppppi' + 'pi' + 'pppp' + 'n',
+    'norm_relu_conv3x3': 'piiiii' + 'pppiii' + 'pippp' + 'n',
+    'norm_relu_conv3x3_backward': 'piiiii' + 'ppppiii' + 'pi' + 'pppp' + 'n',
+    'evaluate_layers': 'piiiiiiiip' + 'diin',
     'batch_norm_backward_sums': 'pipiii' + 'pppn',
     'batch_norm_backward': 'pipiii' + 'pppp' + 'pipi' + 'n',
 }
@@ -65,6 +67,14 @@ def _vector(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float32).contiguous()
 
 
+def _weight(weight: Tensor) -> tuple[Tensor, int, int]:
+    """A weight (k, C, 3, 3) as it lies, contiguous or channels last, and the distances of input channels and of taps."""
+    weight = weight.to(torch.float32)
+    if weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous():
+        return weight, 1, weight.shape[1]
+    return weight.contiguous(), 9, 1
+
+
 def _sums(channels: int) -> tuple[Tensor, Tensor]:
     return torch.empty(channels, dtype=torch.float64), torch.empty(channels, dtype=torch.float64)
 
@@ -97,8 +107,8 @@ def _matmul(features: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, pool
     out = features.new_empty(rows, width)
     mean, var = (features.new_empty(width), features.new_empty(width)) if measure else (None, None)
     _library().norm_relu_matmul(
-        _at(features), features.stride(0), *pooled, rows, c, _at(scale), _at(shift), _at(weight), width, _at(out),
-        _at(mean), _at(var), torch.get_num_threads(),
+        _at(features), features.stride(0), *pooled, rows, c, _at(scale), _at(shift), _at(weight), None, width,
+        _at(out), _at(mean), _at(var), torch.get_num_threads(),
     )  # fmt: skip
     return out, mean, var
 
@@ -158,13 +168,13 @@ def norm_relu_conv3x3(
     mask: Tensor | None = None,
     measure: bool = True,
 ) -> tuple[Tensor | None, Tensor | None]:
-    rows, weight, shift = _rows(rows), _vector(weight), _vector(shift)
+    rows, shift, (weight, *layout) = _rows(rows), _vector(shift), _weight(weight)
     scale = None if scale is None else _vector(scale)
     k, j = weight.shape[:2]
     mean, var = (rows.new_empty(k), rows.new_empty(k)) if measure else (None, None)
     _library().norm_relu_conv3x3(
-        _at(rows), rows.stride(0), *shape, j, _at(scale), _at(shift), _at(weight), k, _at(out), out.stride(0), _at(mask),
-        _at(mean), _at(var), torch.get_num_threads(),
+        _at(rows), rows.stride(0), *shape, j, _at(scale), _at(shift), _at(weight), *layout, k, _at(out), out.stride(0),
+        _at(mask), _at(mean), _at(var), torch.get_num_threads(),
     )  # fmt: skip
     return mean, var
 
@@ -172,16 +182,40 @@ def norm_relu_conv3x3(
 def norm_relu_conv3x3_backward(
     rows: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, weight: Tensor, shape: Shape, grad: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    rows, grad, values = _rows(rows), _rows(grad), _vector(weight)
+    rows, grad, (values, *layout) = _rows(rows), _rows(grad), _weight(weight)
     scale, shift, mean = (_vector(v) for v in (scale, shift, mean))
     k, j = values.shape[:2]
     grad_z = rows.new_empty(rows.shape[0], j)
     grad_weight, sums = torch.empty_like(values), _sums(j)
     _library().norm_relu_conv3x3_backward(
-        _at(rows), rows.stride(0), *shape, j, _at(scale), _at(shift), _at(mean), _at(values), k, _at(grad),
-        grad.stride(0), _at(grad_z), _at(grad_weight), *map(_at, sums), torch.get_num_threads(),
+        _at(rows), rows.stride(0), *shape, j, _at(scale), _at(shift), _at(mean), _at(values), *layout, k,
+        _at(grad), grad.stride(0), _at(grad_z), _at(grad_weight), *map(_at, sums), torch.get_num_threads(),
     )  # fmt: skip
     return grad_z, grad_weight.to(weight.dtype), *(s.float() for s in sums)
+
+
+def evaluate_layers(buffer: Tensor, c0: int, shape: Shape, tensors: Sequence[Sequence[Tensor]], eps: float) -> None:
+    """All layers of a block with running statistics, in one call.
+
+    Args:
+        buffer: (M, C0 + L * k), whose first C0 columns are given; the rest is written.
+        c0: C0.
+        shape: (N, H, W).
+        tensors: of each layer norm1's weight, bias, running mean and running variance, conv1's weight, and the same of
+            norm2 and conv2.
+        eps: of the norms.
+    """
+    weights = [_weight(layer[9]) for layer in tensors]
+    if len({(inner, taps) for _, inner, taps in weights}) > 1:
+        weights = [(layer[9].float().contiguous(), 9, 1) for layer in tensors]
+    held = [t for layer, (weight, *_) in zip(tensors, weights) for t in (*map(_vector, layer[:9]), weight)]
+    _, inner, taps = weights[0]
+    k, width = held[9].shape[:2]
+    pointers = (ctypes.c_void_p * len(held))(*(tensor.data_ptr() for tensor in held))
+    _library().evaluate_layers(
+        _at(buffer), buffer.stride(0), *shape, c0, len(tensors), width, k, pointers, eps, inner, taps,
+        torch.get_num_threads(),
+    )  # fmt: skip
 
 
 # as wide as the features, so that torch's convolution on chunks of images is as good

@@ -152,16 +152,17 @@ void pack(index_t outputs, index_t inner, float* panels, int threads, Weight wei
 
 extern "C" {
 
-// rows (n*h*w, channels), weight (width, channels, 3, 3), out (n*h*w, width) with its stride; scale (channels) or null for
-// ones; mask (n*h*w, width) or null; mean and var (width) or null.
+// rows (n*h*w, channels), weight (width, channels, 3, 3), contiguous or channels last as the distances of its input
+// channels and of its taps say, out (n*h*w, width) with its stride; scale (channels) or null for ones; mask (n*h*w, width)
+// or null; mean and var (width) or null.
 void norm_relu_conv3x3(const float* rows, index_t stride, index_t n, index_t h, index_t w, index_t channels,
-                       const float* scale, const float* shift, const float* weight, index_t width, float* out,
-                       index_t out_stride, const float* mask, float* mean, float* var, int threads) {
+                       const float* scale, const float* shift, const float* weight, index_t inner, index_t taps,
+                       index_t width, float* out, index_t out_stride, const float* mask, float* mean, float* var, int threads) {
     const Image image{n, h, w};
     const index_t blocks = (channels + BLOCK - 1) / BLOCK, padded = blocks * BLOCK;
     Memory panels = allocate(padded * 9 * round_up(width, LANES));
     pack(width, channels, panels.get(), threads,
-         [&](index_t o, index_t i, index_t tap) { return weight[(o * channels + i) * 9 + tap]; });
+         [&](index_t o, index_t i, index_t tap) { return weight[o * channels * 9 + i * inner + tap * taps]; });
     const Bands bands(image, padded, threads);
     Memory partial = allocate(mean ? 2 * bands.count * width : 1);
 #pragma omp parallel num_threads(threads)
@@ -199,10 +200,10 @@ void norm_relu_conv3x3(const float* rows, index_t stride, index_t n, index_t h, 
             mean, var);
 }
 
-// grad (n*h*w, width) with its stride; grad_z (n*h*w, channels), grad_weight (width, channels, 3, 3), sums (channels).
+// grad (n*h*w, width) with its stride; grad_z (n*h*w, channels), grad_weight in the weight's layout, sums (channels).
 void norm_relu_conv3x3_backward(const float* rows, index_t stride, index_t n, index_t h, index_t w, index_t channels,
                                 const float* scale, const float* shift, const float* mean, const float* weight,
-                                index_t width, const float* grad, index_t grad_stride, float* grad_z,
+                                index_t inner, index_t taps, index_t width, const float* grad, index_t grad_stride, float* grad_z,
                                 float* grad_weight, double* sum_dz, double* sum_centred, int threads) {
     const Image image{n, h, w};
     const index_t blocks = (width + BLOCK - 1) / BLOCK, padded = blocks * BLOCK;
@@ -210,7 +211,7 @@ void norm_relu_conv3x3_backward(const float* rows, index_t stride, index_t n, in
     Memory panels = allocate(blocks * BLOCK * 9 * round_up(channels, LANES));
     // the gradient is the convolution with the taps turned round
     pack(channels, width, panels.get(), threads,
-         [&](index_t o, index_t i, index_t tap) { return weight[(i * channels + o) * 9 + 8 - tap]; });
+         [&](index_t o, index_t i, index_t tap) { return weight[i * channels * 9 + o * inner + (8 - tap) * taps]; });
     const Bands bands(image, std::max(channels, padded), threads);
     const index_t part_size = 9 * outer * padded;
     Memory parts = allocate_zeros(threads * part_size);
@@ -276,7 +277,7 @@ void norm_relu_conv3x3_backward(const float* rows, index_t stride, index_t n, in
             for (int tap = 0; tap < 9; ++tap) {
                 float total = 0;
                 for (int t = 0; t < threads; ++t) total += parts[t * part_size + (tap * outer + c) * padded + o];
-                grad_weight[(o * channels + c) * 9 + tap] = total;
+                grad_weight[o * channels * 9 + c * inner + tap * taps] = total;
             }
     for (index_t c = 0; c < channels; ++c) {
         sum_dz[c] = sum_centred[c] = 0;

@@ -60,26 +60,30 @@ void forward_tile(const float* left, const float* panels, index_t blocks, index_
     }
 }
 
-// weight (J, C) to panels [C rounded up][32 or 16 columns j]
-void pack_transposed(const float* weight, index_t j_count, index_t c_count, index_t c_padded, float* panels, int threads) {
+// weight (J, C), its lines times row_scale unless that is null, to panels [C rounded up][32 or 16 columns j]
+void pack_transposed(const float* weight, const float* row_scale, index_t j_count, index_t c_count, index_t c_padded, float* panels, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (index_t c0 = 0; c0 < c_padded; c0 += BLOCK) {
         for (index_t n = 0; n < j_count; n += WIDTH) {
             const index_t columns = j_count - n > LANES ? WIDTH : LANES;
             float* panel = panels + n * c_padded + c0 * columns;
-            for (index_t j = 0; j < columns; ++j)
+            for (index_t j = 0; j < columns; ++j) {
+                const float factor = row_scale && n + j < j_count ? row_scale[n + j] : 1;
                 for (index_t c = 0; c < BLOCK; ++c)
-                    panel[c * columns + j] = n + j < j_count && c0 + c < c_count ? weight[(n + j) * c_count + c0 + c] : 0;
+                    panel[c * columns + j] =
+                        n + j < j_count && c0 + c < c_count ? factor * weight[(n + j) * c_count + c0 + c] : 0;
+            }
         }
     }
 }
 
 template <int P>
 void forward(const Rows& rows, index_t count, index_t channels, const float* scale, const float* shift,
-             const float* weight, index_t width, float* out, float* mean, float* var, int threads) {
+             const float* weight, const float* row_scale, index_t width, float* out, float* mean, float* var,
+             int threads) {
     const index_t blocks = (channels + BLOCK - 1) / BLOCK, padded = blocks * BLOCK;
     Memory panels = allocate(padded * round_up(width, LANES));
-    pack_transposed(weight, width, channels, padded, panels.get(), threads);
+    pack_transposed(weight, row_scale, width, channels, padded, panels.get(), threads);
     const index_t task_rows = rows_per_task(count, 8 * TILE, TILE, threads);
     const index_t tasks = (count + task_rows - 1) / task_rows;
     Memory partial = allocate(mean ? 2 * tasks * width : 1);
@@ -259,16 +263,16 @@ void backward(const Backward& b, index_t count, const float* weight, const float
 
 extern "C" {
 
-// features (count rows, or those of images h x w that are pooled when h > 0; channels), weight (width, channels),
-// out (count, width); mean and var (width) or null.
+// features (count rows, or those of images h x w that are pooled when h > 0; channels), weight (width, channels) whose
+// lines are multiplied by row_scale (width) unless that is null, out (count, width); mean and var (width) or null.
 void norm_relu_matmul(const float* features, index_t stride, index_t h, index_t w, index_t count, index_t channels,
-                      const float* scale, const float* shift, const float* weight, index_t width, float* out,
-                      float* mean, float* var, int threads) {
+                      const float* scale, const float* shift, const float* weight, const float* row_scale,
+                      index_t width, float* out, float* mean, float* var, int threads) {
     const Rows rows{features, stride, h, w};
     if (h > 0)
-        forward<4>(rows, count, channels, scale, shift, weight, width, out, mean, var, threads);
+        forward<4>(rows, count, channels, scale, shift, weight, row_scale, width, out, mean, var, threads);
     else
-        forward<1>(rows, count, channels, scale, shift, weight, width, out, mean, var, threads);
+        forward<1>(rows, count, channels, scale, shift, weight, row_scale, width, out, mean, var, threads);
 }
 
 // grad (count, width); accumulator like features; grad_weight (width, channels), sum_dz and sum_centred (channels).
