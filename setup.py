@@ -76,6 +76,7 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['mmdensenet', 'mmdensenet.*']),
+    package_data={'mmdensenet.ops.native': ['*.cpp', '*.h']},
     python_requires='>=3.11',
     install_requires=requirements('runtime'),
     extras_require={

@@ -46,10 +46,10 @@ def run_op(rank, batches):
     return dict(out=out.detach(), x=x.grad, gamma=gamma.grad, beta=beta.grad, mean=mean, var=var)
 
 
-def train(rank, norm, steps, batches):
-    """Three steps of DistributedDataParallel; the loss is the mean over the rank's batch."""
+def train(rank, norm, steps, batches, engine='fused'):
+    """Some steps of DistributedDataParallel; the loss is the mean over the rank's batch."""
     torch.manual_seed(0)
-    model = DenseNet(SMALL, stem='cifar', norm_cfg=dict(type=norm)).double()
+    model = DenseNet(SMALL, stem='cifar', norm_cfg=dict(type=norm), engine=engine).double()
     wrapped = nn.parallel.DistributedDataParallel(model) if rank is not None else model
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     for step in range(steps):

@@ -103,7 +103,6 @@ class DenseBlock(nn.Module):
         return reason is None
 
 
-@torch.compiler.disable
 @functools.cache
 def _log_once(reason: str) -> None:
     print_log(f'The dense blocks are computed with concatenation: {reason}.', logger='current')

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .reference import DenseLayerModules, TransitionModules
+from .reference import DenseLayerModules
 
 
 def is_exporting() -> bool:
@@ -27,9 +27,10 @@ def why_not_fused(x: Tensor, layers: Sequence[DenseLayerModules]) -> str | None:
     dtype = compute_dtype(x)
     if not dtype.is_floating_point:
         return f'the features are {str(x.dtype).removeprefix("torch.")}'
+    autocast = x.dtype != torch.float64 and torch.is_autocast_enabled(x.device.type)
     first = layers[0].norm1
     for layer in layers:
-        if reason := _why_not_layer(layer, first, x.shape[1], x.dtype if dtype == x.dtype else None):
+        if reason := _why_not_layer(layer, first, None if autocast else dtype):
             return reason
     if first.training and not synchronised(first) and x.shape[0] * x.shape[2] * x.shape[3] < 2:
         return 'there is one value per channel'
@@ -81,7 +82,7 @@ def has_hooks(module: nn.Module) -> bool:
     )
 
 
-def _why_not_layer(layer: DenseLayerModules, first: nn.Module, in_channels: int, dtype: torch.dtype | None):
+def _why_not_layer(layer: DenseLayerModules, first: nn.Module, dtype: torch.dtype | None) -> str | None:
     """``first`` is the block's first norm; ``dtype`` the weights' necessary type, None where autocast casts them."""
     if type(layer.act) is not nn.ReLU:
         return f'the activation is {type(layer.act).__name__}, not ReLU'

@@ -276,7 +276,7 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
     k = parameters[per_layer - 1].shape[0]
     channels = buffer.shape[1]
     c0 = channels - depth * k
-    rows = buffer.shape[0]
+    buffer.shape[0]
     direct = None if grad_features is None else _as_rows(grad_features.to(buffer.dtype))
     grads: list[Tensor | None] = [None] * len(parameters)
     if direct is None and grad_out is None:

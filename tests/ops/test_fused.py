@@ -8,7 +8,7 @@ from helpers import assert_same, assert_same_state, randomise
 from torch import nn
 
 from mmdensenet import ops
-from mmdensenet.models import DenseBlock, DenseNet
+from mmdensenet.models import DenseBlock, DenseNet, DenseTransition, densenet
 from mmdensenet.ops import plain
 
 SHAPES = [(2, 5, 6, 6), (1, 5, 7, 3), (3, 5, 1, 2), (2, 5, 9, 11)]
@@ -17,8 +17,8 @@ SHAPES = [(2, 5, 6, 6), (1, 5, 7, 3), (3, 5, 1, 2), (2, 5, 9, 11)]
 def pair(**kwargs):
     """The same block twice: reference and fused, with random weights, some gammas negative."""
     settings = dict(num_layers=3, in_channels=5, bn_size=2, growth_rate=4) | kwargs
-    reference = randomise(DenseBlock(**settings, engine='reference').double())
-    fused_block = DenseBlock(**settings, engine='fused').double()
+    reference = randomise(DenseBlock(**settings | dict(engine='reference')).double())
+    fused_block = DenseBlock(**dict(engine='fused') | settings).double()
     fused_block.load_state_dict(reference.state_dict())
     return reference, fused_block
 
@@ -119,7 +119,8 @@ def hook(block):
         (lambda b: setattr(b.block[1], 'norm2', nn.GroupNorm(1, 8).double()), 'the norm is GroupNorm'),
         (lambda b: b.block[1].norm1.eval(), 'some norms are in training'),
         (lambda b: setattr(b.block[1].norm1, 'eps', 1e-3), 'different eps'),
-        (lambda b: b.eval(), 'gradients are asked for'),
+        (lambda b: setattr(b.block[1].conv2, 'padding_mode', 'reflect'), 'not a plain 3x3'),
+        (lambda b: setattr(b.block[1].norm1, 'momentum', None), 'with running statistics'),
         (hook, 'hooks on inner modules'),
     ],
     ids=lambda value: value if isinstance(value, str) else '',
@@ -135,19 +136,146 @@ def test_where_it_does_not_apply_the_reference_runs(change, reason):
     assert_same(block(x), reference(x), 0)
 
 
-@pytest.mark.parametrize(
-    'make', [lambda x: x.float().bfloat16(), lambda x: x[:1, :, :1, :1]], ids=['bfloat16', 'one value']
-)
-def test_inputs_to_which_it_does_not_apply(make):
+def test_one_value_per_channel_is_the_references_error():
+    _, block = pair(engine='auto')
+    with pytest.raises(ValueError, match='more than 1 value per channel'):
+        block(random(1, 5, 1, 1))
+
+
+@pytest.mark.parametrize('bottleneck', [True, False], ids=['bottleneck', 'plain'])
+def test_norms_in_evaluation_mode_while_training(bottleneck):
+    """norm_eval and frozen statistics: gradients flow, running statistics stay."""
+    blocks = pair(bottleneck=bottleneck)
+    for block in blocks:
+        for module in block.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+    x, weight = random(2, 5, 6, 5), random(2, 17, 6, 5, seed=1)
+    inputs = [x.clone().requires_grad_() for _ in blocks]
+    outs = [block(value) for block, value in zip(blocks, inputs)]
+    assert_same(outs[1], outs[0])
+    for out in outs:
+        (out * weight).sum().backward()
+    assert_same(inputs[1].grad, inputs[0].grad, name='input')
+    assert_same_state(blocks[1], blocks[0])
+
+
+@pytest.mark.parametrize('shape', [(2, 5, 6, 6), (1, 5, 7, 5), (2, 5, 2, 3)], ids=str)
+@pytest.mark.parametrize('keep_features', [False, True])
+@pytest.mark.parametrize('training', [True, False])
+def test_with_a_transition(shape, keep_features, training):
+    """One more consumer of the buffer; odd sizes lose a line in the pooling. Two steps, so that statistics move."""
+    blocks = pair()
+    transitions = [randomise(DenseTransition(17, 6).double()) for _ in blocks]
+    for step in range(2):
+        inputs = [random(*shape, seed=step).requires_grad_() for _ in blocks]
+        for block, transition, x in zip(blocks, transitions, inputs):
+            block.train(training)
+            transition.train(training)
+            features, out = block.with_transition(x, transition, keep_features)
+            assert (features is not None) == keep_features
+            loss = (out * random(*out.shape, seed=5)).sum()
+            if keep_features:
+                loss = loss + (features * random(*features.shape, seed=6)).sum()
+            loss.backward()
+        assert_same(inputs[1].grad, inputs[0].grad, name='input')
+    assert_same_state(blocks[1], blocks[0])
+    assert_same_state(transitions[1], transitions[0])
+    with torch.no_grad():
+        got, want = (b.with_transition(random(*shape), t)[1] for b, t in zip(blocks[::-1], transitions[::-1]))
+    assert_same(got, want)
+
+
+def test_a_transition_with_hooks_or_other_parts_is_called():
     _, block = pair()
-    assert ops.why_not_fused(make(random(2, 5, 4, 4)), block.block) is not None
+    transition, seen = DenseTransition(17, 6).double(), []
+    x = random(2, 5, 6, 6)
+    assert ops.transition_is_fusable(x, block.block, transition)
+    handle = transition.register_forward_hook(lambda *_: seen.append(1))
+    block.with_transition(x, transition)
+    assert seen
+    handle.remove()
+    transition.pool = nn.MaxPool2d(2)
+    assert not ops.transition_is_fusable(x, block.block, transition)
 
 
-def test_autocast_takes_the_reference():
-    block = DenseBlock(2, 5, 2, 4, engine='auto')
-    with torch.autocast('cpu', dtype=torch.bfloat16):
-        assert 'float32 and float64' in ops.why_not_fused(torch.randn(2, 5, 4, 4), block.block)
-        block(torch.randn(2, 5, 4, 4)).sum().backward()
+@pytest.mark.parametrize('drop_rate', [0.0, 0.3])
+@pytest.mark.parametrize('bottleneck', [True, False], ids=['bottleneck', 'plain'])
+@pytest.mark.parametrize('autocast', [True, False], ids=['autocast', 'bfloat16'])
+def test_low_precision_errs_no_more_than_twice_as_much(autocast, bottleneck, drop_rate):
+    """bfloat16 against float64, beside plain torch in bfloat16: outputs, gradients and running statistics."""
+    settings = dict(num_layers=6, in_channels=16, growth_rate=8, bn_size=4, bottleneck=bottleneck)
+    reference, fused_block = pair(**settings)
+    x, weight = random(4, 16, 10, 9) + 2, random(4, 64, 10, 9, seed=1)
+
+    def results(block, dtype, engine):
+        block = copy.deepcopy(block).to(dtype if not autocast else torch.promote_types(dtype, torch.float32))
+        block.engine = engine
+        value = x.to(next(block.parameters()).dtype, copy=True).requires_grad_()
+        with torch.autocast('cpu', dtype=torch.bfloat16, enabled=autocast and dtype == torch.bfloat16):
+            # the first convolution of a network would have made it bfloat16
+            out = block(value.to(dtype) if autocast else value)
+        assert out.dtype == dtype
+        out.backward(weight.to(dtype))
+        gradients = [p.grad.double() for p in block.parameters()]
+        running = [b.double() for name, b in block.named_buffers() if 'running' in name]
+        return [out.detach().double(), value.grad.double(), *gradients, *running]
+
+    exact = results(reference, torch.float64, 'reference')
+    errors = []
+    for engine in ('reference', 'fused'):
+        got = results(reference, torch.bfloat16, engine)
+        relative = [((a - b).norm() / b.norm()).item() for a, b in zip(got, exact)]
+        errors.append((sum(e * e for e in relative) / len(relative)) ** 0.5)
+    assert errors[1] <= 2 * errors[0], errors
+    if drop_rate:  # random: that it runs and trains in this type is all that can be compared
+        fused_block.block[0].drop_rate = drop_rate
+        assert results(fused_block, torch.bfloat16, 'fused')[0].isfinite().all()
+
+
+def test_weights_of_another_type_are_the_references_business():
+    _, block = pair(engine='auto')
+    assert 'different types' in ops.why_not_fused(random(2, 5, 4, 4).float(), block.block)
+
+
+def test_accumulated_gradients_and_frozen_weights():
+    blocks = pair()
+    for block in blocks:
+        block.block[1].conv1.weight.requires_grad_(False)
+        block.block[0].norm2.requires_grad_(False)
+        for step in range(2):
+            block(random(2, 5, 4, 4, seed=step)).square().sum().backward()
+    assert_same_state(blocks[1], blocks[0])
+
+
+def test_features_changed_in_place_before_backward_are_noticed():
+    _, block = pair()
+    out = block(random(2, 5, 4, 4).requires_grad_())
+    loss = out.sum()
+    with torch.no_grad():
+        out.mul_(2)
+    with pytest.raises(RuntimeError, match='modified by an inplace operation'):
+        loss.backward()
+
+
+def test_torch_func_transforms_take_the_reference():
+    _, block = pair(engine='auto')
+    x = random(2, 5, 4, 4)
+    block.requires_grad_(False)
+    gradient = torch.func.grad(lambda value: block.eval()(value).square().sum())(x)
+    y = x.clone().requires_grad_()
+    block(y).square().sum().backward()
+    assert_same(gradient, y.grad)
+
+
+def test_the_reason_is_logged_once(monkeypatch):
+    _, block = pair(engine='auto')
+    block.block[0].act = nn.SiLU()
+    reasons = []
+    monkeypatch.setattr(densenet, 'print_log', lambda message, **_: reasons.append(message))
+    for _ in range(3):
+        block(random(2, 5, 4, 4))
+    assert len([r for r in reasons if 'SiLU' in r]) == 1
 
 
 @pytest.mark.parametrize('memory_efficient', [False, True])
@@ -171,8 +299,9 @@ def test_whole_network_after_three_steps(memory_efficient):
 def test_tracing_and_export_go_through_the_reference():
     model = DenseNet(dict(growth_rate=4, depths=[2, 2], init_channels=8), engine='auto').eval()
     x = torch.randn(1, 3, 32, 32)
-    traced = torch.jit.trace(model, x)
-    assert_same(traced(x)[0], model(x)[0].detach(), 1e-5)
+    with torch.no_grad():
+        assert_same(torch.jit.trace(model, x)(x)[0], model(x)[0], 1e-5)
+        assert_same(torch.export.export(model, (x,)).module()(x)[0], model(x)[0], 1e-5)
 
 
 def test_unknown_engine():
@@ -209,3 +338,54 @@ def test_float32_errs_no_more_than_twice_as_much_as_the_reference():
         ]
         errors.append((sum(e * e for e in relative) / len(relative)) ** 0.5)
     assert errors[1] <= 2 * errors[0], errors
+
+
+@pytest.mark.slow
+def test_densenet121_after_three_steps_beside_mmpretrains():
+    """Weights, every running statistic and num_batches_tracked, from the same start, in float64."""
+    from mmpretrain.models.backbones import DenseNet as TheirDenseNet
+
+    torch.manual_seed(0)
+    theirs = TheirDenseNet('121').double()
+    models = [theirs, *(DenseNet('121', engine=engine).double() for engine in ('reference', 'fused'))]
+    for model in models:
+        model.load_state_dict(theirs.state_dict(), strict=True)
+    models = [copy.deepcopy(model) for model in models]
+    for model in models:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+        for step in range(3):
+            optimizer.zero_grad()
+            out = model(random(2, 3, 64, 64, seed=step))[-1]
+            (out.mean((2, 3)) * random(2, 1024, seed=9)).sum().backward()
+            optimizer.step()
+    for model in models[1:]:
+        assert_same_state(model, models[0], 1e-8)
+    assert models[2].stages[3].block[15].norm2.num_batches_tracked == 3
+    # and a checkpoint moves between engines unchanged
+    assert list(models[1].state_dict()) == list(models[2].state_dict())
+
+
+def test_twin_training_on_digits():
+    """30 steps of both engines from the same start on the same batches: the losses agree."""
+    from sklearn.datasets import load_digits
+
+    images = torch.tensor(load_digits().images[: 30 * 16] / 16.0).unsqueeze(1)
+    labels = torch.tensor(load_digits().target[: 30 * 16])
+    losses = []
+    for engine in ('reference', 'fused'):
+        torch.manual_seed(0)
+        arch = dict(growth_rate=8, depths=[3, 3], init_channels=16)
+        model = DenseNet(arch, in_channels=1, stem='cifar', engine=engine)
+        model.double()
+        head = nn.Linear(model.out_channels[-1], 10).double()
+        optimizer = torch.optim.SGD([*model.parameters(), *head.parameters()], lr=0.05, momentum=0.9)
+        run = []
+        for x, y in zip(images.split(16), labels.split(16)):
+            loss = nn.functional.cross_entropy(head(model(x)[-1].mean((2, 3))), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            run.append(loss.item())
+        losses.append(run)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+    assert losses[0][-1] < 0.7 * losses[0][0], 'it learns'

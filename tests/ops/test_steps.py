@@ -60,7 +60,7 @@ def inputs(case, seed=0):
 @pytest.mark.parametrize('case', CASES, ids=IDS)
 def test_matmul(case, steps, kernels):
     steps = {'plain': plain, 'native': kernels}[steps]
-    shape, c, j, _, m = inputs(case)
+    _shape, c, j, _, m = inputs(case)
     features, weight = rows(m, c, 7), torch.randn(j, c)
     scale, shift = torch.randn(c), torch.randn(c)
     out, mean, var = steps.norm_relu_matmul(features, scale, shift, weight)
@@ -113,7 +113,13 @@ def test_matmul_backward(case, overwrite, pooled, steps, kernels):
 def test_convolution(case, with_mask, steps, kernels):
     steps = {'plain': plain, 'native': kernels}[steps]
     shape, _, j, k, m = inputs(case)
-    y, weight, scale, shift, mean = rows(m, j, 3), torch.randn(k, j, 3, 3), torch.randn(j), torch.randn(j), torch.randn(j)
+    y, weight, scale, shift, mean = (
+        rows(m, j, 3),
+        torch.randn(k, j, 3, 3),
+        torch.randn(j),
+        torch.randn(j),
+        torch.randn(j),
+    )
     whole = torch.full((m, k + 2), 7.0)
     mask = torch.randint(0, 2, (m, k)) * 2.0 if with_mask else None
     out_mean, out_var = steps.norm_relu_conv3x3(y, scale, shift, weight, shape, whole[:, 1:-1], mask)
@@ -175,7 +181,7 @@ def test_statistics_far_from_zero(steps, kernels):
 
 
 def test_native_is_deterministic_and_keeps_nan(kernels):
-    shape, c, j, k, m = inputs(CASES[0])
+    _shape, c, j, _k, m = inputs(CASES[0])
     features, weight = rows(m, c), torch.randn(j, c)
     scale, shift = torch.randn(c), torch.randn(c)
     first, second = (kernels.norm_relu_matmul(features, scale, shift, weight) for _ in range(2))

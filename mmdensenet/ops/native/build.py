@@ -41,7 +41,9 @@ def build(compiler: str | None = None) -> Path:
         raise RuntimeError('the C++ kernels are for Linux; elsewhere plain torch is used')
     compiler = compiler or os.environ.get('CXX') or 'g++'
     if shutil.which(compiler) is None:
-        raise RuntimeError(f'there is no {compiler}: install a C++ compiler, or name one in CXX. Plain torch works without')
+        raise RuntimeError(
+            f'there is no {compiler}: install a C++ compiler, or name one in CXX. Plain torch works without'
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     # beside it and renamed, so that a process that starts meanwhile finds nothing or the whole
     partial = path.with_suffix(f'.{os.getpid()}.partial')

@@ -1,0 +1,33 @@
+#!/usr/bin/env python
+"""Compile the C++ kernels of the dense block for this machine's CPU: once, in some ten seconds, into the user's cache.
+
+They are then used by themselves in every run on this machine (float32 on CPUs). MMDENSENET_KERNELS=plain goes back to
+plain torch. GPUs need nothing of this.
+"""
+
+import argparse
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--compiler', help='g++ or a compiler that takes its flags (default: $CXX, else g++)')
+    parser.add_argument('--debug', action='store_true', help='show the traceback of a mistake')
+    return parser.parse_args()
+
+
+def build_kernels(args: argparse.Namespace) -> None:
+    from mmdensenet.errors import UserError
+    from mmdensenet.ops.native import build
+
+    try:
+        print(f'built {build.build(args.compiler)}')
+    except RuntimeError as error:
+        raise UserError(str(error)) from None
+
+
+if __name__ == '__main__':
+    arguments = parse_args()
+
+    from mmdensenet.cli import run_tool
+
+    run_tool(build_kernels, arguments)
