@@ -148,6 +148,7 @@ def compile_all(networks: list[str], dtypes: list[str], targets: list[int], only
         for module in modules:
             module.launch = launch
             module.processors = lambda device, count=MULTIPROCESSORS[target]: count
+            module.has_wgmma = lambda device, answer=target in (90, 100): answer
         for layer in layers(network):
             step(*layer, getattr(torch, dtype))
             yield from rows

@@ -16,15 +16,14 @@ from torch import Tensor
 from .common import (
     launch,
     merge_statistics,
-    merge_tile,
     multiple_of,
     precision,
     processors,
     relu,
     row_major,
     split_columns,
-    split_rows,
     store_statistics,
+    tile_statistics,
     unit,
 )
 from .norm import copy_with_statistics, masked_sums, norm_relu
@@ -118,14 +117,14 @@ def _images(rows: Tensor, shape: tuple[int, int, int]) -> Tensor:
 def _implicit(rows, scale, shift, weight, shape, out, mask):
     (m, j), k = rows.shape, weight.shape[0]
     blocks, block = conv_blocks(m, k, j, rows.dtype, processors(rows.device))
-    programs, tiles = split_rows(m, block['BLOCK_M'], 4 * processors(rows.device))
-    partial = torch.empty(programs, 2, k, dtype=torch.float32, device=rows.device)
+    tiles = triton.cdiv(m, block['BLOCK_M'])
+    partial = torch.empty(tiles, 2, k, dtype=torch.float32, device=rows.device)
     taps = rows.new_empty(9, j, k).copy_(weight.permute(2, 3, 1, 0).flatten(0, 1))
     factors = out if mask is None else mask
     strides = factors.stride(0), out.stride(0)
     launch(
         norm_relu_conv3x3_kernel,
-        (blocks, programs),
+        (blocks * tiles,),
         rows,
         scale,
         shift,
@@ -140,7 +139,7 @@ def _implicit(rows, scale, shift, weight, shape, out, mask):
         k,
         rows.stride(0),
         *strides,
-        tiles,
+        blocks,
         MASK=mask is not None,
         UNIT=unit(j, rows.stride(0)),
         COLUMN_UNIT=unit(k, *strides),
@@ -148,7 +147,7 @@ def _implicit(rows, scale, shift, weight, shape, out, mask):
         STEPS=triton.cdiv(j, block['BLOCK_C']),
         **block,
     )
-    return merge_statistics(partial, m, tiles * block['BLOCK_M'])
+    return merge_statistics(partial, m, block['BLOCK_M'])
 
 
 @triton.jit
@@ -160,32 +159,20 @@ def load_taps(weight_ptr, tap, c, j, channels, columns):
 
 @triton.jit
 def store_part(
-    acc,
-    out_ptr,
-    mask_ptr,
-    out_stride,
-    mask_stride,
-    m,
-    j,
-    rows,
-    columns,
-    count,
-    size,
-    mean,
-    deviations,
-    MASK: tl.constexpr,
+    acc, out_ptr, mask_ptr, partial_ptr, out_stride, mask_stride, tile, m, j, rows, columns, size, MASK: tl.constexpr
 ):
-    """Apply dropout's factors, store a tile of the result and merge the statistics of what was stored."""
+    """Apply dropout's factors, store a tile of the result, and the statistics of what was stored."""
     present = (m < rows)[:, None] & (j < columns)[None, :]
     m = m.to(tl.int64)[:, None]
     if MASK:
         acc *= tl.load(mask_ptr + m * mask_stride + j[None, :], mask=present, other=0.0)
     value = acc.to(out_ptr.dtype.element_ty)
     tl.store(out_ptr + m * out_stride + j[None, :], value, mask=present)
-    return merge_tile(count, mean, deviations, value.to(tl.float32), present, size)
+    mean, variance = tile_statistics(value.to(tl.float32), present, size)
+    store_statistics(partial_ptr, tile, columns, j, mean, variance)
 
 
-@triton.jit(do_not_specialize=['rows', 'height', 'width', 'tiles_per_program'])
+@triton.jit(do_not_specialize=['rows', 'height', 'width', 'column_blocks'])
 def norm_relu_conv3x3_kernel(
     x_ptr,  # (M, J), M = N*H*W, stride (x_stride, 1)
     scale_ptr,  # (J,) fp32
@@ -193,7 +180,7 @@ def norm_relu_conv3x3_kernel(
     weight_ptr,  # (9, J, k), contiguous, dtype of x: a matrix for each tap
     mask_ptr,  # (M, k), stride (mask_stride, 1); read if MASK
     out_ptr,  # (M, k), stride (out_stride, 1), dtype of x, written
-    partial_ptr,  # (P, 2, k) fp32, contiguous, written: mean and squared deviations of each program's rows
+    partial_ptr,  # (P, 2, k) fp32, contiguous, written: mean and biased variance of each tile's rows
     rows,
     height,
     width,
@@ -202,7 +189,7 @@ def norm_relu_conv3x3_kernel(
     x_stride,
     mask_stride,
     out_stride,
-    tiles_per_program,
+    column_blocks,
     MASK: tl.constexpr,
     UNIT: tl.constexpr,
     COLUMN_UNIT: tl.constexpr,
@@ -218,76 +205,38 @@ def norm_relu_conv3x3_kernel(
     columns = multiple_of(columns, COLUMN_UNIT)
     mask_stride = multiple_of(mask_stride, COLUMN_UNIT)
     out_stride = multiple_of(out_stride, COLUMN_UNIT)
-    program = tl.program_id(1)
+    tile = tl.program_id(0) // column_blocks
+    m = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    h = m // width % height
+    w = m % width
     k = tl.arange(0, BLOCK_C)
-    j1 = tl.program_id(0) * (FIRST + SECOND) + tl.arange(0, FIRST)
-    mean1 = tl.zeros((FIRST,), tl.float32)
-    deviations1 = tl.zeros((FIRST,), tl.float32)
+    j1 = tl.program_id(0) % column_blocks * (FIRST + SECOND) + tl.arange(0, FIRST)
+    acc1 = tl.zeros((BLOCK_M, FIRST), tl.float32)
     if SECOND > 0:
-        j2 = tl.program_id(0) * (FIRST + SECOND) + FIRST + tl.arange(0, SECOND)
-        mean2 = tl.zeros((SECOND,), tl.float32)
-        deviations2 = tl.zeros((SECOND,), tl.float32)
-    first = program * tiles_per_program * BLOCK_M
-    stop = tl.minimum(rows, first + tiles_per_program * BLOCK_M)
-    for start in range(first, stop, BLOCK_M):
-        m = start + tl.arange(0, BLOCK_M)
-        h = m // width % height
-        w = m % width
-        acc1 = tl.zeros((BLOCK_M, FIRST), tl.float32)
+        j2 = tl.program_id(0) % column_blocks * (FIRST + SECOND) + FIRST + tl.arange(0, SECOND)
+        acc2 = tl.zeros((BLOCK_M, SECOND), tl.float32)
+    for step in range(9 * STEPS):
+        tap = step // STEPS
+        dh = tap // 3 - 1
+        dw = tap % 3 - 1
+        c = step % STEPS * BLOCK_C + k
+        inside = c < channels
+        scale = tl.load(scale_ptr + c, mask=inside, other=0.0)
+        shift = tl.load(shift_ptr + c, mask=inside, other=0.0)
+        pixel = (m < rows) & (h + dh >= 0) & (h + dh < height) & (w + dw >= 0) & (w + dw < width)
+        present = pixel[:, None] & inside[None, :]
+        neighbour = (m + (dh * width + dw)).to(tl.int64)[:, None]
+        x = tl.load(x_ptr + neighbour * x_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
+        # the padding is zero after the activation, not before
+        z = tl.where(pixel[:, None], relu(x * scale[None, :] + shift[None, :]), 0.0).to(x_ptr.dtype.element_ty)
+        acc1 = tl.dot(z, load_taps(weight_ptr, tap, c, j1, channels, columns), acc1, input_precision=PRECISION)
         if SECOND > 0:
-            acc2 = tl.zeros((BLOCK_M, SECOND), tl.float32)
-        for step in range(9 * STEPS):
-            tap = step // STEPS
-            dh = tap // 3 - 1
-            dw = tap % 3 - 1
-            c = step % STEPS * BLOCK_C + k
-            inside = c < channels
-            scale = tl.load(scale_ptr + c, mask=inside, other=0.0)
-            shift = tl.load(shift_ptr + c, mask=inside, other=0.0)
-            pixel = (m < rows) & (h + dh >= 0) & (h + dh < height) & (w + dw >= 0) & (w + dw < width)
-            present = pixel[:, None] & inside[None, :]
-            neighbour = (m + (dh * width + dw)).to(tl.int64)[:, None]
-            x = tl.load(x_ptr + neighbour * x_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
-            # the padding is zero after the activation, not before
-            z = tl.where(present, relu(x * scale[None, :] + shift[None, :]), 0.0).to(x_ptr.dtype.element_ty)
-            acc1 = tl.dot(z, load_taps(weight_ptr, tap, c, j1, channels, columns), acc1, input_precision=PRECISION)
-            if SECOND > 0:
-                acc2 = tl.dot(z, load_taps(weight_ptr, tap, c, j2, channels, columns), acc2, input_precision=PRECISION)
-        count = (start - first).to(tl.float32)
-        size = tl.minimum(stop - start, BLOCK_M).to(tl.float32)
-        mean1, deviations1 = store_part(
-            acc1,
-            out_ptr,
-            mask_ptr,
-            out_stride,
-            mask_stride,
-            m,
-            j1,
-            rows,
-            columns,
-            count,
-            size,
-            mean1,
-            deviations1,
-            MASK,
+            acc2 = tl.dot(z, load_taps(weight_ptr, tap, c, j2, channels, columns), acc2, input_precision=PRECISION)
+    size = tl.minimum(rows - tile * BLOCK_M, BLOCK_M).to(tl.float32)
+    store_part(
+        acc1, out_ptr, mask_ptr, partial_ptr, out_stride, mask_stride, tile, m, j1, rows, columns, size, MASK
+    )
+    if SECOND > 0:
+        store_part(
+            acc2, out_ptr, mask_ptr, partial_ptr, out_stride, mask_stride, tile, m, j2, rows, columns, size, MASK
         )
-        if SECOND > 0:
-            mean2, deviations2 = store_part(
-                acc2,
-                out_ptr,
-                mask_ptr,
-                out_stride,
-                mask_stride,
-                m,
-                j2,
-                rows,
-                columns,
-                count,
-                size,
-                mean2,
-                deviations2,
-                MASK,
-            )
-    store_statistics(partial_ptr, program, columns, j1, mean1, deviations1)
-    if SECOND > 0:
-        store_statistics(partial_ptr, program, columns, j2, mean2, deviations2)

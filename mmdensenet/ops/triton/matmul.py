@@ -15,15 +15,14 @@ from torch import Tensor
 from .common import (
     launch,
     merge_statistics,
-    merge_tile,
     multiple_of,
     precision,
     processors,
     relu,
     row_major,
     split_columns,
-    split_rows,
     store_statistics,
+    tile_statistics,
     unit,
 )
 
@@ -63,12 +62,12 @@ def _matmul(features, scale, shift, weight, shape):
     rows = features.shape[0] if shape is None else pooled_rows(shape)
     out = features.new_empty(rows, j)
     blocks, block = matmul_blocks(rows, j, dtype, processors(features.device), shape is not None)
-    programs, tiles = split_rows(rows, block['BLOCK_M'], 4 * processors(features.device))
-    partial = torch.empty(programs, 2, j, dtype=torch.float32, device=features.device)
+    tiles = triton.cdiv(rows, block['BLOCK_M'])
+    partial = torch.empty(tiles, 2, j, dtype=torch.float32, device=features.device)
     strides = features.stride(0), weight.stride(0)
     launch(
         norm_relu_matmul_kernel,
-        (blocks, programs),
+        (blocks * tiles,),
         features,
         scale,
         shift,
@@ -80,14 +79,14 @@ def _matmul(features, scale, shift, weight, shape):
         j,
         *((1, 1) if shape is None else shape[1:]),
         *strides,
-        tiles,
+        blocks,
         POOL=shape is not None,
         UNIT=unit(c, *strides),
         COLUMN_UNIT=unit(j),
         PRECISION=precision(dtype),
         **block,
     )
-    return out, *merge_statistics(partial, rows, tiles * block['BLOCK_M'])
+    return out, *merge_statistics(partial, rows, block['BLOCK_M'])
 
 
 def matmul_blocks(rows: int, columns: int, dtype: torch.dtype, sms: int, pool: bool) -> tuple[int, dict[str, int]]:
@@ -96,17 +95,19 @@ def matmul_blocks(rows: int, columns: int, dtype: torch.dtype, sms: int, pool: b
         # without tensor cores the operands of a product sit in registers
         widest, tallest, block_c, stages = (128, 64, 16, 2)
     else:
-        widest, tallest, block_c, stages = (256, 128, 64, 3)
+        widest, tallest, block_c, stages = (256, 128, 32, 4)
     blocks = triton.cdiv(columns, widest)
     first, second = split_columns(triton.cdiv(columns, blocks))
+    # the four pixels of a pooled one are four tiles
+    block_m = tallest // 2 if pool else tallest
     # enough programs for every processor, if there are enough rows
-    block_m = tallest if first + second <= 192 and not pool else 64
     while block_m > 32 and triton.cdiv(rows, block_m) * blocks < sms:
         block_m //= 2
-    warps = 8 if block_m * (first + second) >= 128 * 64 else 4
-    return blocks, dict(
-        FIRST=first, SECOND=second, BLOCK_M=block_m, BLOCK_C=block_c, num_warps=warps, num_stages=stages
-    )
+    block = dict(FIRST=first, SECOND=second, BLOCK_M=block_m, BLOCK_C=block_c)
+    if dtype != torch.float32 and first + second <= 128:
+        # two programs at a time on each processor
+        block['maxnreg'] = 128
+    return blocks, dict(block, num_warps=8 if block_m * first >= 8192 else 4, num_stages=2 if pool else stages)
 
 
 @triton.jit
@@ -137,22 +138,30 @@ def load_activation(pointers, present, scale, shift, x_stride, width, POOL: tl.c
 
 
 @triton.jit
-def store_part(acc, out_ptr, m, j, rows, columns, start, first, size, mean, deviations):
-    """Store a tile of the result and merge the statistics of what was stored."""
+def load_weight(weight_ptr, weight_stride, c, j, channels, columns):
+    """A tile (channels, columns) of the transposed weight."""
+    present = (c < channels)[:, None] & (j < columns)[None, :]
+    return tl.load(weight_ptr + j[None, :] * weight_stride + c[:, None], mask=present, other=0.0)
+
+
+@triton.jit
+def store_part(acc, out_ptr, partial_ptr, tile, m, j, rows, columns, size):
+    """Store a tile of the result, and the statistics of what was stored."""
     value = acc.to(out_ptr.dtype.element_ty)
     present = (m < rows)[:, None] & (j < columns)[None, :]
     tl.store(out_ptr + m.to(tl.int64)[:, None] * columns + j[None, :], value, mask=present)
-    return merge_tile((start - first).to(tl.float32), mean, deviations, value.to(tl.float32), present, size)
+    mean, variance = tile_statistics(value.to(tl.float32), present, size)
+    store_statistics(partial_ptr, tile, columns, j, mean, variance)
 
 
-@triton.jit(do_not_specialize=['rows', 'height', 'width', 'tiles_per_program'])
+@triton.jit(do_not_specialize=['rows', 'height', 'width', 'column_blocks'])
 def norm_relu_matmul_kernel(
     x_ptr,  # (M, C), or (N*H*W, C) with POOL, stride (x_stride, 1)
     scale_ptr,  # (C,) fp32
     shift_ptr,  # (C,) fp32
     weight_ptr,  # (J, C), stride (weight_stride, 1), dtype of x
     out_ptr,  # (M, J), contiguous, dtype of x, written
-    partial_ptr,  # (P, 2, J) fp32, contiguous, written: mean and squared deviations of each program's rows
+    partial_ptr,  # (P, 2, J) fp32, contiguous, written: mean and biased variance of each tile's rows
     rows,  # M, of the result
     channels,
     columns,  # J
@@ -160,7 +169,7 @@ def norm_relu_matmul_kernel(
     width,
     x_stride,
     weight_stride,
-    tiles_per_program,
+    column_blocks,
     POOL: tl.constexpr,
     UNIT: tl.constexpr,
     COLUMN_UNIT: tl.constexpr,
@@ -174,52 +183,30 @@ def norm_relu_matmul_kernel(
     x_stride = multiple_of(x_stride, UNIT)
     weight_stride = multiple_of(weight_stride, UNIT)
     columns = multiple_of(columns, COLUMN_UNIT)
-    program = tl.program_id(1)
+    # blocks of columns vary fastest: programs that read the same rows run at the same time
+    tile = tl.program_id(0) // column_blocks
+    m = tile * BLOCK_M + tl.arange(0, BLOCK_M)
     k = tl.arange(0, BLOCK_C)
-    j1 = tl.program_id(0) * (FIRST + SECOND) + tl.arange(0, FIRST)
-    mean1 = tl.zeros((FIRST,), tl.float32)
-    deviations1 = tl.zeros((FIRST,), tl.float32)
+    j1 = tl.program_id(0) % column_blocks * (FIRST + SECOND) + tl.arange(0, FIRST)
+    acc1 = tl.zeros((BLOCK_M, FIRST), tl.float32)
     if SECOND > 0:
-        j2 = tl.program_id(0) * (FIRST + SECOND) + FIRST + tl.arange(0, SECOND)
-        mean2 = tl.zeros((SECOND,), tl.float32)
-        deviations2 = tl.zeros((SECOND,), tl.float32)
-    first = program * tiles_per_program * BLOCK_M
-    stop = tl.minimum(rows, first + tiles_per_program * BLOCK_M)
-    for start in range(first, stop, BLOCK_M):
-        m = start + tl.arange(0, BLOCK_M)
-        x_rows = x_ptr + input_rows(m, height, width, POOL).to(tl.int64)[:, None] * x_stride
-        acc1 = tl.zeros((BLOCK_M, FIRST), tl.float32)
+        j2 = tl.program_id(0) % column_blocks * (FIRST + SECOND) + FIRST + tl.arange(0, SECOND)
+        acc2 = tl.zeros((BLOCK_M, SECOND), tl.float32)
+    x_rows = x_ptr + input_rows(m, height, width, POOL).to(tl.int64)[:, None] * x_stride
+    for channel in range(0, channels, BLOCK_C):
+        c = channel + k
+        inside = c < channels
+        scale = tl.load(scale_ptr + c, mask=inside, other=0.0)
+        shift = tl.load(shift_ptr + c, mask=inside, other=0.0)
+        present = (m < rows)[:, None] & inside[None, :]
+        z = load_activation(x_rows + c[None, :], present, scale, shift, x_stride, width, POOL)
+        z = z.to(x_ptr.dtype.element_ty)
+        w1 = load_weight(weight_ptr, weight_stride, c, j1, channels, columns)
+        acc1 = tl.dot(z, w1, acc1, input_precision=PRECISION)
         if SECOND > 0:
-            acc2 = tl.zeros((BLOCK_M, SECOND), tl.float32)
-        for channel in range(0, channels, BLOCK_C):
-            c = channel + k
-            inside = c < channels
-            scale = tl.load(scale_ptr + c, mask=inside, other=0.0)
-            shift = tl.load(shift_ptr + c, mask=inside, other=0.0)
-            present = (m < rows)[:, None] & inside[None, :]
-            z = load_activation(x_rows + c[None, :], present, scale, shift, x_stride, width, POOL)
-            z = z.to(x_ptr.dtype.element_ty)
-            w1 = tl.load(
-                weight_ptr + j1[None, :] * weight_stride + c[:, None],
-                mask=inside[:, None] & (j1 < columns)[None, :],
-                other=0.0,
-            )
-            acc1 = tl.dot(z, w1, acc1, input_precision=PRECISION)
-            if SECOND > 0:
-                w2 = tl.load(
-                    weight_ptr + j2[None, :] * weight_stride + c[:, None],
-                    mask=inside[:, None] & (j2 < columns)[None, :],
-                    other=0.0,
-                )
-                acc2 = tl.dot(z, w2, acc2, input_precision=PRECISION)
-        size = tl.minimum(stop - start, BLOCK_M).to(tl.float32)
-        mean1, deviations1 = store_part(
-            acc1, out_ptr, m, j1, rows, columns, start, first, size, mean1, deviations1
-        )
-        if SECOND > 0:
-            mean2, deviations2 = store_part(
-                acc2, out_ptr, m, j2, rows, columns, start, first, size, mean2, deviations2
-            )
-    store_statistics(partial_ptr, program, columns, j1, mean1, deviations1)
+            w2 = load_weight(weight_ptr, weight_stride, c, j2, channels, columns)
+            acc2 = tl.dot(z, w2, acc2, input_precision=PRECISION)
+    size = tl.minimum(rows - tile * BLOCK_M, BLOCK_M).to(tl.float32)
+    store_part(acc1, out_ptr, partial_ptr, tile, m, j1, rows, columns, size)
     if SECOND > 0:
-        store_statistics(partial_ptr, program, columns, j2, mean2, deviations2)
+        store_part(acc2, out_ptr, partial_ptr, tile, m, j2, rows, columns, size)

@@ -5,10 +5,11 @@ dz = (g @ weight) where z > 0, which is never stored: it is added to the accumul
 times a coefficient per channel, and summed for the norm's own gradients; and dweight = g.t() @ act.
 
 Two ways, one result:
-- 16-bit features, up to 192 columns: one kernel. A program owns a block of channels and a range of rows; its part of the
+- 16-bit features, up to 192 columns, a Hopper GPU or newer: one kernel. A program owns a block of channels and a range of rows; its part of the
   weight and of dweight stay on the chip, and features and accumulator pass by once. Traffic: 3 M * C, and g for each block
   of 64 channels, mostly from the cache.
-- else (float32, whose operands do not fit; the transition, whose weight is too tall) two kernels: one for dz and its sums,
+- else (float32, whose operands do not fit; older GPUs, which multiply from registers and not from shared memory; the
+  transition, whose weight is too tall) two kernels: one for dz and its sums,
   one for dweight. The transition's first kernel leaves the pooled activation for the second: a quarter of the features.
 """
 
@@ -18,6 +19,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .common import (
+    has_wgmma,
     launch,
     multiple_of,
     precision,
@@ -54,7 +56,7 @@ def norm_relu_matmul_backward(
     """
     features, grad = row_major(features), row_major(grad)
     operands = (features, scale, shift, mean, row_major(weight.to(features.dtype)), grad, coefficient, accumulator)
-    if features.element_size() == 2 and weight.shape[0] <= 192:
+    if features.element_size() == 2 and weight.shape[0] <= 192 and has_wgmma(features.device):
         grad_weight, *sums = _fused(*operands, overwrite)
     else:
         sums = _grad_input(*operands, overwrite, None)
@@ -92,24 +94,25 @@ def norm_relu_pool_matmul_backward(
 
 def fused_blocks(columns: int, channels: int) -> dict[str, int]:
     """The tile of the kernel that does everything."""
-    first, second = split_columns(columns)
-    wide = first + second > 128
+    # a warp group multiplies 64 rows of g.t()
+    first, second = split_columns(columns, least=64)
     return dict(
         FIRST=first,
         SECOND=second,
-        BLOCK_M=64,
+        BLOCK_M=32,
         BLOCK_C=64 if channels > 32 else 32,
-        num_warps=8 if wide else 4,
-        num_stages=2,
+        num_warps=8,
+        num_stages=3,
+        maxnreg=128,
     )
 
 
-def grad_input_blocks(rows: int, channels: int, dtype: torch.dtype) -> dict[str, int]:
+def grad_input_blocks(channels: int, dtype: torch.dtype, pool: bool) -> dict[str, int]:
     """The tile of the kernel for dz."""
     block_c = 64 if channels > 32 else 32
     if dtype == torch.float32:
         return dict(BLOCK_M=64, BLOCK_C=block_c, BLOCK_J=16, num_warps=8, num_stages=2)
-    return dict(BLOCK_M=64, BLOCK_C=block_c, BLOCK_J=64, num_warps=4, num_stages=3)
+    return dict(BLOCK_M=32 if pool else 64, BLOCK_C=block_c, BLOCK_J=64, num_warps=4, num_stages=3)
 
 
 def grad_weight_blocks(columns: int, channels: int, dtype: torch.dtype) -> dict[str, int]:
@@ -163,15 +166,14 @@ def _grad_input(
     features, scale, shift, mean, weight, grad, coefficient, accumulator, overwrite, shape, pooled=None
 ) -> tuple[Tensor, Tensor]:
     rows, c, j = grad.shape[0], features.shape[1], weight.shape[0]
-    block = grad_input_blocks(rows, c, features.dtype)
+    block = grad_input_blocks(c, features.dtype, shape is not None)
     column_blocks = triton.cdiv(c, block['BLOCK_C'])
-    limit = max(1, 8 * processors(features.device) // column_blocks)
-    programs, tiles = split_rows(rows, block['BLOCK_M'], limit)
-    partial = torch.empty(programs, 2, c, dtype=torch.float32, device=features.device)
+    tiles = triton.cdiv(rows, block['BLOCK_M'])
+    partial = torch.empty(tiles, 2, c, dtype=torch.float32, device=features.device)
     strides = [matrix.stride(0) for matrix in (features, weight, accumulator)]
     launch(
         grad_input_kernel,
-        (column_blocks, programs),
+        (column_blocks * tiles,),
         features,
         scale,
         shift,
@@ -190,7 +192,6 @@ def _grad_input(
         weight.stride(0),
         grad.stride(0),
         accumulator.stride(0),
-        tiles,
         OVERWRITE=overwrite,
         POOL=shape is not None,
         UNIT=unit(c, *strides),
@@ -337,7 +338,7 @@ def norm_relu_matmul_backward_kernel(
     tl.store(partial_ptr + (columns + 1) * channels + c, total_centred, mask=inside)
 
 
-@triton.jit(do_not_specialize=['rows', 'height', 'width', 'tiles_per_program'])
+@triton.jit(do_not_specialize=['rows', 'height', 'width'])
 def grad_input_kernel(
     x_ptr,  # (M, C), or (N*H*W, C) with POOL, stride (x_stride, 1)
     scale_ptr,  # (C,) fp32
@@ -348,7 +349,7 @@ def grad_input_kernel(
     coefficient_ptr,  # (C,) fp32
     accumulator_ptr,  # like x, stride (accumulator_stride, 1), read and written
     pooled_ptr,  # (M, C), contiguous, dtype of x; the pooled activation, written if POOL
-    partial_ptr,  # (P, 2, C) fp32, contiguous, written: sum(dz), sum(dz * (x - mean)) of a program's rows
+    partial_ptr,  # (P, 2, C) fp32, contiguous, written: sum(dz), sum(dz * (x - mean)) of a tile's rows
     rows,  # M, of g
     channels,
     columns,  # J
@@ -358,7 +359,6 @@ def grad_input_kernel(
     weight_stride,
     grad_stride,
     accumulator_stride,
-    tiles_per_program,
     OVERWRITE: tl.constexpr,
     POOL: tl.constexpr,
     UNIT: tl.constexpr,
@@ -374,35 +374,35 @@ def grad_input_kernel(
     accumulator_stride = multiple_of(accumulator_stride, UNIT)
     columns = multiple_of(columns, COLUMN_UNIT)
     grad_stride = multiple_of(grad_stride, COLUMN_UNIT)
-    program = tl.program_id(1)
-    c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
+    # blocks of channels vary fastest: programs that read the same rows of g run at the same time
+    column_blocks = tl.cdiv(channels, BLOCK_C)
+    tile = tl.program_id(0) // column_blocks
+    m = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    c = tl.program_id(0) % column_blocks * BLOCK_C + tl.arange(0, BLOCK_C)
     inside = c < channels
+    product = tl.zeros((BLOCK_M, BLOCK_C), tl.float32)
+    for column in range(0, columns, BLOCK_J):
+        j = column + tl.arange(0, BLOCK_J)
+        g = load_grad(grad_ptr, m, j, rows, columns, grad_stride)
+        w = tl.load(
+            weight_ptr + j[:, None] * weight_stride + c[None, :],
+            mask=(j < columns)[:, None] & inside[None, :],
+            other=0.0,
+        )
+        product = tl.dot(g, w, product, input_precision=PRECISION)
     scale = tl.load(scale_ptr + c, mask=inside, other=0.0)
     shift = tl.load(shift_ptr + c, mask=inside, other=0.0)
     mean = tl.load(mean_ptr + c, mask=inside, other=0.0)
     coefficient = tl.load(coefficient_ptr + c, mask=inside, other=0.0)
-    total = tl.zeros((BLOCK_C,), tl.float32)
-    total_centred = tl.zeros((BLOCK_C,), tl.float32)
-    first = program * tiles_per_program * BLOCK_M
-    stop = tl.minimum(rows, first + tiles_per_program * BLOCK_M)
-    for start in range(first, stop, BLOCK_M):
-        m = start + tl.arange(0, BLOCK_M)
-        product = tl.zeros((BLOCK_M, BLOCK_C), tl.float32)
-        for column in range(0, columns, BLOCK_J):
-            j = column + tl.arange(0, BLOCK_J)
-            g = load_grad(grad_ptr, m, j, rows, columns, grad_stride)
-            w = tl.load(
-                weight_ptr + j[:, None] * weight_stride + c[None, :],
-                mask=(j < columns)[:, None] & inside[None, :],
-                other=0.0,
-            )
-            product = tl.dot(g, w, product, input_precision=PRECISION)
-        if POOL:
-            product *= 0.25
-        present = (m < rows)[:, None] & inside[None, :]
-        row = input_rows(m, height, width, POOL).to(tl.int64)
-        sum_z = tl.zeros((BLOCK_M, BLOCK_C), tl.float32)
-        for corner in tl.static_range(4 if POOL else 1):
+    present = (m < rows)[:, None] & inside[None, :]
+    row = input_rows(m, height, width, POOL).to(tl.int64)
+    partial_ptr += tile * 2 * channels
+    if POOL:
+        product *= 0.25
+        total = tl.zeros((BLOCK_C,), tl.float32)
+        total_centred = tl.zeros((BLOCK_C,), tl.float32)
+        pooled = tl.zeros((BLOCK_M, BLOCK_C), tl.float32)
+        for corner in range(4):
             corner_row = (row + (corner // 2 * width + corner % 2))[:, None]
             x = tl.load(x_ptr + corner_row * x_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
             affine = x * scale[None, :] + shift[None, :]
@@ -411,12 +411,18 @@ def grad_input_kernel(
             total_centred += tl.sum(dz * (x - mean[None, :]), 0)
             pointers = accumulator_ptr + corner_row * accumulator_stride + c[None, :]
             accumulate(pointers, coefficient[None, :] * dz, present, OVERWRITE)
-            sum_z += relu(affine)
-        if POOL:
-            pooled = (0.25 * sum_z).to(pooled_ptr.dtype.element_ty)
-            tl.store(pooled_ptr + m.to(tl.int64)[:, None] * channels + c[None, :], pooled, mask=present)
-    tl.store(partial_ptr + program * 2 * channels + c, total, mask=inside)
-    tl.store(partial_ptr + (program * 2 + 1) * channels + c, total_centred, mask=inside)
+            pooled += relu(affine)
+        pooled = (0.25 * pooled).to(pooled_ptr.dtype.element_ty)
+        tl.store(pooled_ptr + m.to(tl.int64)[:, None] * channels + c[None, :], pooled, mask=present)
+        tl.store(partial_ptr + c, total, mask=inside)
+        tl.store(partial_ptr + channels + c, total_centred, mask=inside)
+    else:
+        x = tl.load(x_ptr + row[:, None] * x_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
+        dz = tl.where(x * scale[None, :] + shift[None, :] <= 0, 0.0, product)
+        pointers = accumulator_ptr + row[:, None] * accumulator_stride + c[None, :]
+        accumulate(pointers, coefficient[None, :] * dz, present, OVERWRITE)
+        tl.store(partial_ptr + c, tl.sum(dz, 0), mask=inside)
+        tl.store(partial_ptr + channels + c, tl.sum(dz * (x - mean[None, :]), 0), mask=inside)
 
 
 @triton.jit(do_not_specialize=['rows', 'tiles_per_program'])

@@ -12,7 +12,6 @@ from torch import Tensor
 from .common import (
     launch,
     merge_statistics,
-    merge_tile,
     multiple_of,
     processors,
     relu,
@@ -20,6 +19,7 @@ from .common import (
     split_rows,
     store_statistics,
     sum_partials,
+    tile_statistics,
     unit,
 )
 
@@ -188,7 +188,7 @@ def statistics_kernel(
     x_ptr,  # (M, C), stride (x_stride, 1)
     mask_ptr,  # (M, C) factors, stride (mask_stride, 1); read if MASK
     out_ptr,  # (M, C), stride (out_stride, 1); written if COPY
-    partial_ptr,  # (P, 2, C) fp32, contiguous, written: mean and squared deviations of each program's rows
+    partial_ptr,  # (P, 2, C) fp32, contiguous, written: mean and biased variance of each program's rows
     rows,
     columns,
     x_stride,
@@ -208,7 +208,7 @@ def statistics_kernel(
     program = tl.program_id(1)
     c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
     mean = tl.zeros((BLOCK_C,), tl.float32)
-    deviations = tl.zeros((BLOCK_C,), tl.float32)
+    variance = tl.zeros((BLOCK_C,), tl.float32)
     first = program * tiles_per_program * BLOCK_M
     stop = tl.minimum(rows, first + tiles_per_program * BLOCK_M)
     for start in range(first, stop, BLOCK_M):
@@ -222,9 +222,13 @@ def statistics_kernel(
             x = x.to(out_ptr.dtype.element_ty)
             tl.store(out_ptr + m * out_stride + c[None, :], x, mask=present)
         size = tl.minimum(stop - start, BLOCK_M).to(tl.float32)
-        count = (start - first).to(tl.float32)
-        mean, deviations = merge_tile(count, mean, deviations, x.to(tl.float32), present, size)
-    store_statistics(partial_ptr, program, columns, c, mean, deviations)
+        tile_mean, tile_variance = tile_statistics(x.to(tl.float32), present, size)
+        # Chan et al. (1979)
+        weight = size / (start - first + size)
+        difference = tile_mean - mean
+        mean += weight * difference
+        variance += weight * (tile_variance - variance + (1 - weight) * difference * difference)
+    store_statistics(partial_ptr, program, columns, c, mean, variance)
 
 
 @triton.jit(do_not_specialize=['rows'])
