@@ -75,7 +75,10 @@ def precision(dtype: torch.dtype) -> str:
 
 
 def merge_statistics(partial: Tensor, rows: int, rows_each: int) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance, each (C,), from those of groups of ``rows_each`` rows, (P, 2, C); the last has fewer."""
+    """Mean and biased variance, each (C,), from those of groups of ``rows_each`` rows, (P, 2, C).
+
+    The last group may have fewer rows.
+    """
     while True:
         groups, _, columns = partial.shape
         # one program for all of few groups, else as many as halve the waiting
@@ -91,7 +94,7 @@ def merge_statistics(partial: Tensor, rows: int, rows_each: int) -> tuple[Tensor
             groups,
             columns,
             each,
-            BLOCK_P=min(256, triton.next_power_of_2(each)),
+            BLOCK_P=max(32, min(256, triton.next_power_of_2(each))),
             BLOCK_C=16,
             num_warps=4,
         )

@@ -1,8 +1,9 @@
 """BN-ReLU-1x1 as a matrix product: out = act @ weight.t() with act = relu(features * scale + shift), never stored.
 
-A program keeps all columns of the result (up to 256) for a tile of rows, so the wide features are read once; it forms the
-activation while it loads them, and takes the statistics of what it stores for the norm that follows. With POOL the
-activation is the mean of 2x2 pixels: the transition, whose 1x1 convolution and average pooling are both linear.
+A program keeps all columns of the result (up to 256, in float32 128) for a tile of rows, so the wide features are read
+once; it forms the activation while it loads them, and takes the statistics of what it stores for the norm that follows.
+With POOL the activation is the mean of 2x2 pixels: the transition, whose 1x1 convolution and average pooling are both
+linear.
 
 Traffic: M * C read once, M * J written. Limits: channels contiguous, fp32, bf16 or fp16, fewer than 2^31 rows.
 """
@@ -27,9 +28,7 @@ from .common import (
 )
 
 
-def norm_relu_matmul(
-    features: Tensor, scale: Tensor, shift: Tensor, weight: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def norm_relu_matmul(features: Tensor, scale: Tensor, shift: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The result (M, J) for features (M, C) and weight (J, C), with its mean and biased variance, each (J,) fp32.
 
     The affine map and all sums are fp32; the activation and the weight are rounded to the features' dtype.
@@ -61,10 +60,11 @@ def _matmul(features, scale, shift, weight, shape):
     weight = row_major(weight.to(dtype))
     rows = features.shape[0] if shape is None else pooled_rows(shape)
     out = features.new_empty(rows, j)
-    blocks, block = matmul_blocks(rows, j, dtype, processors(features.device), shape is not None)
+    strides = features.stride(0), weight.stride(0)
+    aligned = unit(c, *strides)
+    blocks, block = matmul_blocks(rows, j, dtype, aligned, processors(features.device), shape is not None)
     tiles = triton.cdiv(rows, block['BLOCK_M'])
     partial = torch.empty(tiles, 2, j, dtype=torch.float32, device=features.device)
-    strides = features.stride(0), weight.stride(0)
     launch(
         norm_relu_matmul_kernel,
         (blocks * tiles,),
@@ -81,7 +81,7 @@ def _matmul(features, scale, shift, weight, shape):
         *strides,
         blocks,
         POOL=shape is not None,
-        UNIT=unit(c, *strides),
+        UNIT=aligned,
         COLUMN_UNIT=unit(j),
         PRECISION=precision(dtype),
         **block,
@@ -89,25 +89,29 @@ def _matmul(features, scale, shift, weight, shape):
     return out, *merge_statistics(partial, rows, block['BLOCK_M'])
 
 
-def matmul_blocks(rows: int, columns: int, dtype: torch.dtype, sms: int, pool: bool) -> tuple[int, dict[str, int]]:
-    """Blocks of columns, and the tile of a program."""
+def matmul_blocks(
+    rows: int, columns: int, dtype: torch.dtype, aligned: int, sms: int, pool: bool
+) -> tuple[int, dict[str, int]]:
+    """Blocks of columns, and the tile of a program. Rows of the features are ``aligned`` to so many elements."""
     if dtype == torch.float32:
         # without tensor cores the operands of a product sit in registers
-        widest, tallest, block_c, stages = (128, 64, 16, 2)
+        widest, block_m, block_c, stages = 128, 64, 16, 2
     else:
-        widest, tallest, block_c, stages = (256, 128, 32, 4)
+        widest, block_m, block_c, stages = 256, 128, 32, 4
     blocks = triton.cdiv(columns, widest)
     first, second = split_columns(triton.cdiv(columns, blocks))
-    # the four pixels of a pooled one are four tiles
-    block_m = tallest // 2 if pool else tallest
+    if pool:
+        # the four pixels of a pooled one are four tiles
+        block_m, stages = 64, 2
     # enough programs for every processor, if there are enough rows
-    while block_m > 32 and triton.cdiv(rows, block_m) * blocks < sms:
+    while block_m > (64 if first == 256 else 32) and triton.cdiv(rows, block_m) * blocks < sms:
         block_m //= 2
-    block = dict(FIRST=first, SECOND=second, BLOCK_M=block_m, BLOCK_C=block_c)
-    if dtype != torch.float32 and first + second <= 128:
+    wide = block_m * first >= 8192 or second > 0
+    block = dict(FIRST=first, SECOND=second, BLOCK_M=block_m, BLOCK_C=block_c, num_stages=stages)
+    if dtype != torch.float32 and (first, second) == (128, 0) and aligned >= 8:
         # two programs at a time on each processor
         block['maxnreg'] = 128
-    return blocks, dict(block, num_warps=8 if block_m * first >= 8192 else 4, num_stages=2 if pool else stages)
+    return blocks, dict(block, num_warps=8 if wide else 4)
 
 
 @triton.jit

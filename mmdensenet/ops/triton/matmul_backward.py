@@ -5,12 +5,14 @@ dz = (g @ weight) where z > 0, which is never stored: it is added to the accumul
 times a coefficient per channel, and summed for the norm's own gradients; and dweight = g.t() @ act.
 
 Two ways, one result:
-- 16-bit features, up to 192 columns, a Hopper GPU or newer: one kernel. A program owns a block of channels and a range of rows; its part of the
-  weight and of dweight stay on the chip, and features and accumulator pass by once. Traffic: 3 M * C, and g for each block
-  of 64 channels, mostly from the cache.
-- else (float32, whose operands do not fit; older GPUs, which multiply from registers and not from shared memory; the
-  transition, whose weight is too tall) two kernels: one for dz and its sums,
-  one for dweight. The transition's first kernel leaves the pooled activation for the second: a quarter of the features.
+- 16-bit features, up to 192 columns, a GPU that multiplies from shared memory (Hopper): one kernel. A program owns a
+  block of channels and a range of rows; its part of the weight and of dweight stay on the chip, and features and
+  accumulator pass by once. Traffic: 3 M * C, and g for each block of 64 channels, mostly from the cache.
+- else (float32, whose operands do not fit; older GPUs, which would keep the weight in registers; the transition, whose
+  weight is too tall) two kernels: one for dz and its sums, one for dweight. Traffic: 4 M * C. The transition's first
+  kernel leaves the pooled activation for the second: a quarter of the features.
+
+Limits: channels contiguous, fp32, bf16 or fp16, fewer than 2^31 rows.
 """
 
 import torch
@@ -92,19 +94,15 @@ def norm_relu_pool_matmul_backward(
     return _grad_weight(pooled, grad).to(weight.dtype), *sums
 
 
-def fused_blocks(columns: int, channels: int) -> dict[str, int]:
-    """The tile of the kernel that does everything."""
+def fused_blocks(columns: int, channels: int, aligned: int) -> dict[str, int]:
+    """The tile of the kernel that does everything. Rows of the features are ``aligned`` to so many elements."""
     # a warp group multiplies 64 rows of g.t()
     first, second = split_columns(columns, least=64)
-    return dict(
-        FIRST=first,
-        SECOND=second,
-        BLOCK_M=32,
-        BLOCK_C=64 if channels > 32 else 32,
-        num_warps=8,
-        num_stages=3,
-        maxnreg=128,
-    )
+    block = dict(FIRST=first, SECOND=second, BLOCK_M=32, BLOCK_C=64 if channels > 32 else 32)
+    if aligned >= 8:
+        # two programs at a time on each processor; narrow loads need more registers for their addresses
+        block['maxnreg'] = 128
+    return dict(block, num_warps=8, num_stages=3)
 
 
 def grad_input_blocks(channels: int, dtype: torch.dtype, pool: bool) -> dict[str, int]:
@@ -126,13 +124,14 @@ def grad_weight_blocks(columns: int, channels: int, dtype: torch.dtype) -> dict[
 
 def _fused(features, scale, shift, mean, weight, grad, coefficient, accumulator, overwrite):
     (rows, c), j = features.shape, weight.shape[0]
-    block = fused_blocks(j, c)
+    strides = [matrix.stride(0) for matrix in (features, weight, accumulator)]
+    aligned = unit(c, *strides)
+    block = fused_blocks(j, c, aligned)
     column_blocks = triton.cdiv(c, block['BLOCK_C'])
     # each program leaves a part of dweight to be summed: no more of them than run at once
     limit = max(1, 2 * processors(features.device) // column_blocks)
     programs, tiles = split_rows(rows, block['BLOCK_M'], limit)
     partial = torch.empty(programs, j + 2, c, dtype=torch.float32, device=features.device)
-    strides = [matrix.stride(0) for matrix in (features, weight, accumulator)]
     launch(
         norm_relu_matmul_backward_kernel,
         (column_blocks, programs),
@@ -154,7 +153,7 @@ def _fused(features, scale, shift, mean, weight, grad, coefficient, accumulator,
         accumulator.stride(0),
         tiles,
         OVERWRITE=overwrite,
-        UNIT=unit(c, *strides),
+        UNIT=aligned,
         COLUMN_UNIT=unit(j, grad.stride(0)),
         **block,
     )

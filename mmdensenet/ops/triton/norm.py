@@ -115,9 +115,9 @@ def batch_norm_backward(
     return out
 
 
-def _block(columns: int) -> dict[str, int]:
+def _block(columns: int, tile: int = TILE) -> dict[str, int]:
     width = max(16, min(128, triton.next_power_of_2(columns)))
-    return dict(BLOCK_M=TILE // width, BLOCK_C=width, num_warps=4)
+    return dict(BLOCK_M=tile // width, BLOCK_C=width, num_warps=4)
 
 
 def _split(rows: Tensor, block: dict[str, int]) -> tuple[tuple[int, int], int]:
@@ -130,7 +130,7 @@ def _split(rows: Tensor, block: dict[str, int]) -> tuple[tuple[int, int], int]:
 
 def _statistics(rows: Tensor, out: Tensor | None = None, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     m, c = rows.shape
-    block = _block(c)
+    block = _block(c, TILE if mask is None else TILE // 2)
     grid, tiles = _split(rows, block)
     partial = torch.empty(grid[1], 2, c, dtype=torch.float32, device=rows.device)
     target, factors = rows if out is None else out, rows if mask is None else mask

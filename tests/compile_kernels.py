@@ -1,11 +1,11 @@
 """Compile the Triton kernels for GPUs that this machine does not have, as the launchers would use them.
 
-    python tests/ops/compile_kernels.py bfloat16 float32 --networks densenet121 densenet-bc-190-40 --targets 80 90
+    python tests/compile_kernels.py bfloat16 float32 --networks densenet121 densenet-bc-190-40 --targets 80 90
 
-The launchers run on meta tensors of a network's training step, so block sizes, strides and specialisations are the real
-ones; a launch compiles instead of running. Prints one row for each compiled kernel as JSON: registers a thread, bytes of
-shared memory, and bytes of stack, which is where registers spill to. A module of its own, for tests run it in a process
-without Triton's interpreter.
+The launchers run on meta tensors of a network's training step, so block sizes, strides and specialisations are the
+real ones; a launch compiles instead of running. Prints one row for each compiled kernel as JSON: registers a thread,
+bytes of shared memory, and bytes of stack, which is where registers spill to. A module of its own, for tests run it in a
+process without Triton's interpreter.
 """
 
 import argparse
