@@ -4,8 +4,8 @@
 
 The launchers run on meta tensors of a network's training step, so block sizes, strides and specialisations are the
 real ones; a launch compiles instead of running. Prints one row for each compiled kernel as JSON: registers a thread,
-bytes of shared memory, and bytes of stack, which is where registers spill to. A module of its own, for tests run it in a
-process without Triton's interpreter.
+bytes of shared memory, and bytes of stack, which is where registers spill to. A module of its own, for tests run it in
+a process without Triton's interpreter.
 """
 
 import argparse

@@ -60,7 +60,8 @@ def norm_relu_conv3x3(
         implicit = rows.element_size() == 2 or precision(rows.dtype) == 'tf32'
     if implicit:
         return _implicit(rows, scale, shift, weight, shape, out, mask)
-    with torch.autocast(rows.device.type, enabled=False):
+    # the features' dtype is chosen already
+    with torch.autocast('cuda' if rows.is_cuda else 'cpu', enabled=False):
         new = F.conv2d(_images(norm_relu(rows, scale, shift), shape), weight.to(rows.dtype), padding=1)
     return copy_with_statistics(new.permute(0, 2, 3, 1).flatten(0, 2), out, mask)
 
