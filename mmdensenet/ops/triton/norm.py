@@ -1,6 +1,7 @@
 """Kernels without products: statistics, the norm with ReLU, the sums of its backward, and its deferred correction.
 
-Each reads its matrices once and is bound by memory. A tile is 4096 elements, whose width covers the columns up to 128.
+Each reads its matrices once and is bound by memory. A tile is 4096 elements, or 2048 of three matrices or more, whose
+width covers the columns up to 128.
 Matrices are rows with contiguous channels and any row stride, in fp32, bf16 or fp16; vectors are fp32.
 """
 
@@ -91,7 +92,7 @@ def batch_norm_backward(
     if out is None:
         out = torch.empty_like(rows, memory_format=torch.contiguous_format)
     m, c = rows.shape
-    block = _block(c)
+    block = _block(c, TILE // 2)
     strides = [matrix.stride(0) for matrix in (grad, rows, rows if add is None else add, out)]
     launch(
         batch_norm_backward_kernel,
