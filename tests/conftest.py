@@ -17,6 +17,10 @@ from PIL import Image
 
 import mmdensenet  # noqa: F401  before anything imports torchvision
 
+if not torch.cuda.is_available():
+    # Triton's kernels run in its interpreter, which must be on before anything imports Triton
+    os.environ['TRITON_INTERPRET'] = '1'
+
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / 'configs'
 TOOLS = ROOT / 'tools'

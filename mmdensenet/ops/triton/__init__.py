@@ -1,0 +1,41 @@
+"""The steps of the fused dense block as Triton kernels, for CUDA GPUs.
+
+Importing this package imports Triton: only do so for tensors that are on a GPU. All matrices are rows, (M, C) with
+M = N*H*W, contiguous channels and any row stride; features are fp32, bf16 or fp16, statistics and sums fp32.
+"""
+
+import torch
+from torch import Tensor
+from triton import knobs
+
+from .conv import norm_relu_conv3x3, norm_relu_conv3x3_backward
+from .matmul import norm_relu_matmul, norm_relu_pool_matmul
+from .matmul_backward import norm_relu_matmul_backward, norm_relu_pool_matmul_backward
+from .norm import batch_norm_backward, batch_norm_backward_sums, statistics
+
+__all__ = [
+    'batch_norm_backward',
+    'batch_norm_backward_sums',
+    'norm_relu_conv3x3',
+    'norm_relu_conv3x3_backward',
+    'norm_relu_matmul',
+    'norm_relu_matmul_backward',
+    'norm_relu_pool_matmul',
+    'norm_relu_pool_matmul_backward',
+    'statistics',
+    'why_not',
+]
+
+
+def why_not(x: Tensor) -> str | None:
+    """The reason for which the kernels cannot compute with features like ``x``, or None if they can."""
+    if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        return f'the Triton kernels compute in float32, bfloat16 and float16, not {str(x.dtype).removeprefix("torch.")}'
+    if knobs.runtime.interpret:
+        return None
+    if x.device.type != 'cuda' or torch.version.hip is not None:
+        return 'the Triton kernels need a CUDA GPU'
+    major, minor = torch.cuda.get_device_capability(x.device)
+    if major < 8:
+        return f'the Triton kernels need compute capability 8.0, the GPU has {major}.{minor}'
+    return None

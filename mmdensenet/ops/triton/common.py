@@ -1,0 +1,219 @@
+"""What the kernels share: launching, block sizes, sums and statistics in a fixed order.
+
+No kernel adds with atomics. A program writes the sums of its rows, or their mean and variance, into a row of a small
+float32 matrix, which one more kernel reduces in a fixed order. Two runs give the same bits on the same device; another
+device has another number of programs, and may round differently.
+"""
+
+import functools
+import math
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+
+def launch(kernel, grid: tuple[int, ...], *args, **meta) -> None:
+    """Run a kernel on its first tensor's device, which need not be the current one."""
+    device = args[0].device
+    if device.type == 'cuda' and device.index != torch.cuda.current_device():
+        with torch.cuda.device(device):
+            kernel[grid](*args, **meta)
+    else:
+        kernel[grid](*args, **meta)
+
+
+@functools.lru_cache
+def processors(device: torch.device) -> int:
+    """Streaming multiprocessors; in the interpreter two, so that a program has several tiles and there are several."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == 'cuda' else 2
+
+
+@functools.lru_cache
+def has_wgmma(device: torch.device) -> bool:
+    """Whether products read both operands from shared memory (Hopper, and Blackwell for data centres)."""
+    return device.type == 'cuda' and torch.cuda.get_device_capability(device)[0] in (9, 10)
+
+
+def split_rows(rows: int, block: int, programs: int) -> tuple[int, int]:
+    """How many programs share the tiles of ``block`` rows, at most ``programs``, and the tiles of each."""
+    tiles = triton.cdiv(rows, block)
+    each = triton.cdiv(tiles, max(1, min(tiles, programs)))
+    return triton.cdiv(tiles, each), each
+
+
+def split_columns(columns: int, least: int = 16) -> tuple[int, int]:
+    """``columns`` as one or two powers of two (the second may be 0), each at least ``least``, with little left over.
+
+    A tile's sides are powers of two, and the bottleneck's widths (48, 96, 160, 192) mostly are not.
+    """
+    first = max(least, 1 << (columns.bit_length() - 1))
+    if columns <= first:
+        return first, 0
+    second = max(least, triton.next_power_of_2(columns - first))
+    return (first, second) if second < first else (2 * first, 0)
+
+
+def unit(*sizes: int) -> int:
+    """The largest power of two up to 16 that divides all sizes.
+
+    The compiler only finds out whether an argument is a multiple of 16, and loads element by element if it is not. With
+    growth rates such as 12 and 40 strides are multiples of 4 or 8, which is enough for wide loads: kernels are told.
+    """
+    return math.gcd(16, *sizes)
+
+
+def row_major(rows: Tensor) -> Tensor:
+    """The matrix itself if its channels are contiguous, else a copy that is."""
+    return rows if rows.stride(1) == 1 else rows.contiguous()
+
+
+def precision(dtype: torch.dtype) -> str:
+    """Of float32 products: TensorFloat32 where the user allows it. Narrower products are exact, their sums float32."""
+    return 'tf32' if dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32 else 'ieee'
+
+
+def merge_statistics(partial: Tensor, rows: int, rows_each: int) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance, each (C,), from those of groups of ``rows_each`` rows, (P, 2, C).
+
+    The last group may have fewer rows.
+    """
+    while True:
+        groups, _, columns = partial.shape
+        # one program for all of few groups, else as many as halve the waiting
+        each = groups if groups <= 512 else 256
+        merged = partial.new_empty(triton.cdiv(groups, each), 2, columns)
+        launch(
+            merge_statistics_kernel,
+            (triton.cdiv(columns, 16), len(merged)),
+            partial,
+            merged,
+            rows,
+            rows_each,
+            groups,
+            columns,
+            each,
+            BLOCK_P=max(32, min(256, triton.next_power_of_2(each))),
+            BLOCK_C=16,
+            num_warps=4,
+        )
+        if len(merged) == 1:
+            return merged[0, 0], merged[0, 1]
+        partial, rows_each = merged, rows_each * each
+
+
+def sum_partials(partial: Tensor) -> Tensor:
+    """The sum over the first dimension, (P, ...) to (...), float32."""
+    shape, size = partial.shape[1:], partial[0].numel()
+    # few columns: more rows at a time, for a program waits for memory once per step
+    block_p, block_c = (256, 16) if size <= 8192 else (32, 128)
+    while True:
+        programs = len(partial)
+        each = programs if programs <= 2 * block_p else block_p
+        out = partial.new_empty(triton.cdiv(programs, each), *shape)
+        launch(
+            sum_partials_kernel,
+            (triton.cdiv(size, block_c), len(out)),
+            partial,
+            out,
+            programs,
+            size,
+            each,
+            BLOCK_P=min(block_p, triton.next_power_of_2(each)),
+            BLOCK_C=block_c,
+            num_warps=4,
+        )
+        if len(out) == 1:
+            return out[0]
+        partial = out
+
+
+@triton.jit(do_not_specialize=['rows', 'rows_each', 'groups', 'groups_each'])
+def merge_statistics_kernel(
+    partial_ptr,  # (P, 2, C) fp32, contiguous: mean and biased variance of each group of rows
+    out_ptr,  # (programs, 2, C) fp32, contiguous, written: the same of larger groups
+    rows,
+    rows_each,  # rows of a group; the last has fewer
+    groups,  # P
+    columns,
+    groups_each,  # groups that a program merges
+    BLOCK_P: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
+    inside = c < columns
+    first = tl.program_id(1) * groups_each
+    stop = tl.minimum(first + groups_each, groups)
+    size = (tl.minimum(stop * rows_each, rows) - first * rows_each).to(tl.float32)
+    # Chan et al. (1979), around the first group's mean: sums of large means would lose digits.
+    pivot = tl.load(partial_ptr + first * 2 * columns + c, mask=inside, other=0.0)
+    total = tl.zeros((BLOCK_P, BLOCK_C), tl.float32)
+    for start in range(first, stop, BLOCK_P):
+        p = start + tl.arange(0, BLOCK_P)
+        present = (p < stop)[:, None] & inside[None, :]
+        weight = tl.minimum(rows - p * rows_each, rows_each).to(tl.float32) / size
+        mean = tl.load(partial_ptr + p[:, None] * 2 * columns + c[None, :], mask=present, other=0.0)
+        total += tl.where(present, weight[:, None] * (mean - pivot[None, :]), 0.0)
+    mean_of_all = pivot + tl.sum(total, 0)
+    total = tl.zeros((BLOCK_P, BLOCK_C), tl.float32)
+    for start in range(first, stop, BLOCK_P):
+        p = start + tl.arange(0, BLOCK_P)
+        present = (p < stop)[:, None] & inside[None, :]
+        weight = tl.minimum(rows - p * rows_each, rows_each).to(tl.float32) / size
+        pointers = partial_ptr + p[:, None] * 2 * columns + c[None, :]
+        difference = tl.load(pointers, mask=present, other=0.0) - mean_of_all[None, :]
+        variance = tl.load(pointers + columns, mask=present, other=0.0)
+        total += tl.where(present, weight[:, None] * (variance + difference * difference), 0.0)
+    out_ptr += tl.program_id(1) * 2 * columns
+    tl.store(out_ptr + c, mean_of_all, mask=inside)
+    tl.store(out_ptr + columns + c, tl.sum(total, 0), mask=inside)
+
+
+@triton.jit(do_not_specialize=['programs', 'programs_each'])
+def sum_partials_kernel(
+    partial_ptr,  # (P, size) fp32, contiguous
+    out_ptr,  # (ceil(P / programs_each), size) fp32, contiguous, written
+    programs,
+    size,
+    programs_each,  # rows that are summed into one
+    BLOCK_P: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
+    first = tl.program_id(1) * programs_each
+    stop = tl.minimum(first + programs_each, programs)
+    total = tl.zeros((BLOCK_P, BLOCK_C), tl.float32)
+    for start in range(first, stop, BLOCK_P):
+        p = start + tl.arange(0, BLOCK_P)
+        present = (p < stop)[:, None] & (c < size)[None, :]
+        total += tl.load(partial_ptr + p.to(tl.int64)[:, None] * size + c[None, :], mask=present, other=0.0)
+    tl.store(out_ptr + tl.program_id(1) * size + c, tl.sum(total, 0), mask=c < size)
+
+
+@triton.jit
+def multiple_of(value, UNIT: tl.constexpr):
+    """The value, of which the caller knows that UNIT divides it, in a form that tells the compiler."""
+    return value // UNIT * UNIT
+
+
+@triton.jit
+def relu(value):
+    """As torch's, NaN stays NaN."""
+    return tl.where(value <= 0, 0.0, value)
+
+
+@triton.jit
+def tile_statistics(tile, present, size):
+    """Mean and biased variance of a tile's columns, over its ``size`` rows that are present."""
+    mean = tl.sum(tl.where(present, tile, 0.0), 0) / size
+    centred = tl.where(present, tile - mean[None, :], 0.0)
+    return mean, tl.sum(centred * centred, 0) / size
+
+
+@triton.jit
+def store_statistics(partial_ptr, group, columns, c, mean, variance):
+    """One row of the (P, 2, C) matrix that ``merge_statistics`` reads."""
+    partial_ptr += group * 2 * columns
+    tl.store(partial_ptr + c, mean, mask=c < columns)
+    tl.store(partial_ptr + columns + c, variance, mask=c < columns)

@@ -1,0 +1,246 @@
+"""BN-ReLU-3x3: u = relu(rows * scale + shift), then the convolution with padding 1, which pads u with zeros.
+
+Forward has two ways, one result:
+- an implicit matrix product: for each of the nine taps a program loads the shifted pixels, activates them and
+  multiplies. u is never stored, the nine loads of a pixel mostly hit the cache, and the statistics are taken in the
+  epilogue;
+- cuDNN on u, which one kernel writes, and one more kernel that copies its result and takes the statistics.
+Backward is cuDNN's, on u written once more, and one kernel that applies the ReLU's mask and sums. cuDNN follows its own
+switches: torch.backends.cudnn.allow_tf32 for float32, and .deterministic for bits that do not change from run to run.
+
+Limits: channels contiguous, fp32, bf16 or fp16, stride 1, padding 1, fewer than 2^31 rows.
+"""
+
+import torch
+import torch.nn.functional as F
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .common import (
+    launch,
+    merge_statistics,
+    multiple_of,
+    precision,
+    processors,
+    relu,
+    row_major,
+    split_columns,
+    store_statistics,
+    tile_statistics,
+    unit,
+)
+from .norm import copy_with_statistics, masked_sums, norm_relu
+
+#: which of the two ways forward takes: True, False, or None: the product where it runs on tensor cores
+IMPLICIT: bool | None = None
+
+
+def norm_relu_conv3x3(
+    rows: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    weight: Tensor,
+    shape: tuple[int, int, int],
+    out: Tensor,
+    mask: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Write the convolution's result, times ``mask`` if there is one, to ``out``.
+
+    Args:
+        rows: (M, J), M = N*H*W. scale, shift: (J,). weight: (k, J, 3, 3). shape: (N, H, W).
+        out: (M, k), dtype of rows. mask: (M, k), factors of dropout.
+
+    Returns:
+        Mean and biased variance of what was stored, each (k,) fp32.
+    """
+    rows = row_major(rows)
+    implicit = IMPLICIT
+    if implicit is None:
+        implicit = rows.element_size() == 2 or precision(rows.dtype) == 'tf32'
+    if implicit:
+        return _implicit(rows, scale, shift, weight, shape, out, mask)
+    # the features' dtype is chosen already
+    with torch.autocast('cuda' if rows.is_cuda else 'cpu', enabled=False):
+        new = F.conv2d(_images(norm_relu(rows, scale, shift), shape), weight.to(rows.dtype), padding=1)
+    return copy_with_statistics(new.permute(0, 2, 3, 1).flatten(0, 2), out, mask)
+
+
+def norm_relu_conv3x3_backward(
+    rows: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    mean: Tensor,
+    weight: Tensor,
+    shape: tuple[int, int, int],
+    grad: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients from that of the convolution's result, grad (M, k).
+
+    Returns:
+        dz (M, J), the gradient at the norm's output, in the dtype of rows; the weight's, in its dtype and shape;
+        sum(dz) and sum(dz * (rows - mean)), each (J,) fp32.
+    """
+    rows = row_major(rows)
+    grad_u, grad_weight, _ = torch.ops.aten.convolution_backward(
+        _images(grad.contiguous(), shape),
+        _images(norm_relu(rows, scale, shift), shape),
+        weight.to(rows.dtype),
+        None,
+        [1, 1],
+        [1, 1],
+        [1, 1],
+        False,
+        [0, 0],
+        1,
+        [True, True, False],
+    )
+    grad_z = grad_u.permute(0, 2, 3, 1).flatten(0, 2).contiguous()
+    return grad_z, grad_weight.to(weight.dtype), *masked_sums(grad_z, rows, scale, shift, mean)
+
+
+def conv_blocks(rows: int, columns: int, channels: int, dtype: torch.dtype, sms: int) -> tuple[int, dict[str, int]]:
+    """Blocks of columns, and the tile of a program."""
+    wide = dtype != torch.float32
+    blocks = triton.cdiv(columns, 128 if wide else 64)
+    first, second = split_columns(triton.cdiv(columns, blocks))
+    block_c = 64 if wide else 16
+    while block_c > 16 and channels % block_c:
+        block_c //= 2
+    block_m = 128 if wide else 64
+    while block_m > 32 and triton.cdiv(rows, block_m) * blocks < sms:
+        block_m //= 2
+    return blocks, dict(
+        FIRST=first, SECOND=second, BLOCK_M=block_m, BLOCK_C=block_c, num_warps=4, num_stages=3 if wide else 2
+    )
+
+
+def _images(rows: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """(M, C) rows as channels-last images (N, C, H, W), a view."""
+    return rows.unflatten(0, shape).permute(0, 3, 1, 2)
+
+
+def _implicit(rows, scale, shift, weight, shape, out, mask):
+    (m, j), k = rows.shape, weight.shape[0]
+    blocks, block = conv_blocks(m, k, j, rows.dtype, processors(rows.device))
+    tiles = triton.cdiv(m, block['BLOCK_M'])
+    partial = torch.empty(tiles, 2, k, dtype=torch.float32, device=rows.device)
+    taps = rows.new_empty(9, j, k).copy_(weight.permute(2, 3, 1, 0).flatten(0, 1))
+    factors = out if mask is None else mask
+    strides = factors.stride(0), out.stride(0)
+    launch(
+        norm_relu_conv3x3_kernel,
+        (blocks * tiles,),
+        rows,
+        scale,
+        shift,
+        taps,
+        factors,
+        out,
+        partial,
+        m,
+        shape[1],
+        shape[2],
+        j,
+        k,
+        rows.stride(0),
+        *strides,
+        blocks,
+        MASK=mask is not None,
+        UNIT=unit(j, rows.stride(0)),
+        COLUMN_UNIT=unit(k, *strides),
+        PRECISION=precision(rows.dtype),
+        STEPS=triton.cdiv(j, block['BLOCK_C']),
+        **block,
+    )
+    return merge_statistics(partial, m, block['BLOCK_M'])
+
+
+@triton.jit
+def load_taps(weight_ptr, tap, c, j, channels, columns):
+    """A tile (channels, columns) of one tap's matrix."""
+    present = (c < channels)[:, None] & (j < columns)[None, :]
+    return tl.load(weight_ptr + tap * channels * columns + c[:, None] * columns + j[None, :], mask=present, other=0.0)
+
+
+@triton.jit
+def store_part(
+    acc, out_ptr, mask_ptr, partial_ptr, out_stride, mask_stride, tile, m, j, rows, columns, size, MASK: tl.constexpr
+):
+    """Apply dropout's factors, store a tile of the result, and the statistics of what was stored."""
+    present = (m < rows)[:, None] & (j < columns)[None, :]
+    m = m.to(tl.int64)[:, None]
+    if MASK:
+        acc *= tl.load(mask_ptr + m * mask_stride + j[None, :], mask=present, other=0.0)
+    value = acc.to(out_ptr.dtype.element_ty)
+    tl.store(out_ptr + m * out_stride + j[None, :], value, mask=present)
+    mean, variance = tile_statistics(value.to(tl.float32), present, size)
+    store_statistics(partial_ptr, tile, columns, j, mean, variance)
+
+
+@triton.jit(do_not_specialize=['rows', 'height', 'width', 'column_blocks'])
+def norm_relu_conv3x3_kernel(
+    x_ptr,  # (M, J), M = N*H*W, stride (x_stride, 1)
+    scale_ptr,  # (J,) fp32
+    shift_ptr,  # (J,) fp32
+    weight_ptr,  # (9, J, k), contiguous, dtype of x: a matrix for each tap
+    mask_ptr,  # (M, k), stride (mask_stride, 1); read if MASK
+    out_ptr,  # (M, k), stride (out_stride, 1), dtype of x, written
+    partial_ptr,  # (P, 2, k) fp32, contiguous, written: mean and biased variance of each tile's rows
+    rows,
+    height,
+    width,
+    channels,  # J
+    columns,  # k
+    x_stride,
+    mask_stride,
+    out_stride,
+    column_blocks,
+    MASK: tl.constexpr,
+    UNIT: tl.constexpr,
+    COLUMN_UNIT: tl.constexpr,
+    PRECISION: tl.constexpr,
+    STEPS: tl.constexpr,  # blocks of channels
+    FIRST: tl.constexpr,  # columns of a program: FIRST + SECOND, two powers of two, SECOND possibly 0
+    SECOND: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    channels = multiple_of(channels, UNIT)
+    x_stride = multiple_of(x_stride, UNIT)
+    columns = multiple_of(columns, COLUMN_UNIT)
+    mask_stride = multiple_of(mask_stride, COLUMN_UNIT)
+    out_stride = multiple_of(out_stride, COLUMN_UNIT)
+    tile = tl.program_id(0) // column_blocks
+    m = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    h = m // width % height
+    w = m % width
+    k = tl.arange(0, BLOCK_C)
+    j1 = tl.program_id(0) % column_blocks * (FIRST + SECOND) + tl.arange(0, FIRST)
+    acc1 = tl.zeros((BLOCK_M, FIRST), tl.float32)
+    if SECOND > 0:
+        j2 = tl.program_id(0) % column_blocks * (FIRST + SECOND) + FIRST + tl.arange(0, SECOND)
+        acc2 = tl.zeros((BLOCK_M, SECOND), tl.float32)
+    for step in range(9 * STEPS):
+        tap = step // STEPS
+        dh = tap // 3 - 1
+        dw = tap % 3 - 1
+        c = step % STEPS * BLOCK_C + k
+        inside = c < channels
+        scale = tl.load(scale_ptr + c, mask=inside, other=0.0)
+        shift = tl.load(shift_ptr + c, mask=inside, other=0.0)
+        pixel = (m < rows) & (h + dh >= 0) & (h + dh < height) & (w + dw >= 0) & (w + dw < width)
+        present = pixel[:, None] & inside[None, :]
+        neighbour = (m + (dh * width + dw)).to(tl.int64)[:, None]
+        x = tl.load(x_ptr + neighbour * x_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
+        # the padding is zero after the activation, not before
+        z = tl.where(pixel[:, None], relu(x * scale[None, :] + shift[None, :]), 0.0).to(x_ptr.dtype.element_ty)
+        acc1 = tl.dot(z, load_taps(weight_ptr, tap, c, j1, channels, columns), acc1, input_precision=PRECISION)
+        if SECOND > 0:
+            acc2 = tl.dot(z, load_taps(weight_ptr, tap, c, j2, channels, columns), acc2, input_precision=PRECISION)
+    size = tl.minimum(rows - tile * BLOCK_M, BLOCK_M).to(tl.float32)
+    store_part(acc1, out_ptr, mask_ptr, partial_ptr, out_stride, mask_stride, tile, m, j1, rows, columns, size, MASK)
+    if SECOND > 0:
+        store_part(
+            acc2, out_ptr, mask_ptr, partial_ptr, out_stride, mask_stride, tile, m, j2, rows, columns, size, MASK
+        )

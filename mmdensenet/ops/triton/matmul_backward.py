@@ -1,0 +1,471 @@
+"""Backward of BN-ReLU-1x1, with and without pooling in front of the product.
+
+With act = relu(z), z = features * scale + shift and the gradient g of act @ weight.t():
+dz = (g @ weight) where z > 0, which is never stored: it is added to the accumulator of all consumers of the features,
+times a coefficient per channel, and summed for the norm's own gradients; and dweight = g.t() @ act.
+
+Two ways, one result:
+- 16-bit features, up to 192 columns, a GPU that multiplies from shared memory (Hopper): one kernel. A program owns a
+  block of channels and a range of rows; its part of the weight and of dweight stay on the chip, and features and
+  accumulator pass by once. Traffic: 3 M * C, and g for each block of 64 channels, mostly from the cache.
+- else (float32, whose operands do not fit; older GPUs, which would keep the weight in registers; the transition, whose
+  weight is too tall) two kernels: one for dz and its sums, one for dweight. Traffic: 4 M * C. The transition's first
+  kernel leaves the pooled activation for the second: a quarter of the features.
+
+Limits: channels contiguous, fp32, bf16 or fp16, fewer than 2^31 rows.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .common import (
+    has_wgmma,
+    launch,
+    multiple_of,
+    precision,
+    processors,
+    relu,
+    row_major,
+    split_columns,
+    split_rows,
+    sum_partials,
+    unit,
+)
+from .matmul import input_rows, pooled_rows
+
+
+def norm_relu_matmul_backward(
+    features: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    mean: Tensor,
+    weight: Tensor,
+    grad: Tensor,
+    coefficient: Tensor,
+    accumulator: Tensor,
+    overwrite: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Add coefficient * dz to ``accumulator`` (or write it there), and return the gradients of the parameters.
+
+    Args:
+        features: (M, C). scale, shift, mean, coefficient: (C,). weight: (J, C). grad: (M, J).
+        accumulator: (M, C), dtype of features, updated in place.
+
+    Returns:
+        dweight (J, C) in the weight's dtype; sum(dz) and sum(dz * (features - mean)), each (C,) fp32.
+    """
+    features, grad = row_major(features), row_major(grad)
+    operands = (features, scale, shift, mean, row_major(weight.to(features.dtype)), grad, coefficient, accumulator)
+    if features.element_size() == 2 and weight.shape[0] <= 192 and has_wgmma(features.device):
+        grad_weight, *sums = _fused(*operands, overwrite)
+    else:
+        sums = _grad_input(*operands, overwrite, None)
+        grad_weight = _grad_weight(features, grad, scale, shift)
+    return grad_weight.to(weight.dtype), *sums
+
+
+def norm_relu_pool_matmul_backward(
+    features: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    mean: Tensor,
+    weight: Tensor,
+    shape: tuple[int, int, int],
+    grad: Tensor,
+    coefficient: Tensor,
+    accumulator: Tensor,
+    overwrite: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same for ``norm_relu_pool_matmul``; grad is (N * (H // 2) * (W // 2), J).
+
+    Pixels that the pooling dropped have no gradient: with ``overwrite`` their rows are set to 0.
+    """
+    features, grad = row_major(features), row_major(grad)
+    n, height, width = shape
+    pooled = features.new_empty(pooled_rows(shape), features.shape[1])
+    if overwrite:
+        images = accumulator.unflatten(0, (n, height, width))
+        images[:, height // 2 * 2 :] = 0
+        images[:, :, width // 2 * 2 :] = 0
+    operands = (features, scale, shift, mean, row_major(weight.to(features.dtype)), grad, coefficient, accumulator)
+    sums = _grad_input(*operands, overwrite, shape, pooled)
+    return _grad_weight(pooled, grad).to(weight.dtype), *sums
+
+
+def fused_blocks(columns: int, channels: int, aligned: int) -> dict[str, int]:
+    """The tile of the kernel that does everything. Rows of the features are ``aligned`` to so many elements."""
+    # a warp group multiplies 64 rows of g.t()
+    first, second = split_columns(columns, least=64)
+    block = dict(FIRST=first, SECOND=second, BLOCK_M=32, BLOCK_C=64 if channels > 32 else 32)
+    if aligned >= 8:
+        # two programs at a time on each processor; narrow loads need more registers for their addresses
+        block['maxnreg'] = 128
+    return dict(block, num_warps=8, num_stages=3)
+
+
+def grad_input_blocks(channels: int, dtype: torch.dtype, pool: bool) -> dict[str, int]:
+    """The tile of the kernel for dz."""
+    block_c = 64 if channels > 32 else 32
+    if dtype == torch.float32:
+        return dict(BLOCK_M=64, BLOCK_C=block_c, BLOCK_J=16, num_warps=8, num_stages=2)
+    return dict(BLOCK_M=32 if pool else 64, BLOCK_C=block_c, BLOCK_J=64, num_warps=4, num_stages=3)
+
+
+def grad_weight_blocks(columns: int, channels: int, dtype: torch.dtype) -> dict[str, int]:
+    """The tile of the kernel for dweight."""
+    block_c = 64 if channels > 32 else 32
+    block_j = 64 if columns > 32 else 32
+    if dtype == torch.float32:
+        return dict(BLOCK_M=16, BLOCK_C=block_c, BLOCK_J=block_j, num_warps=8, num_stages=2)
+    return dict(BLOCK_M=64, BLOCK_C=block_c, BLOCK_J=block_j, num_warps=4, num_stages=3)
+
+
+def _fused(features, scale, shift, mean, weight, grad, coefficient, accumulator, overwrite):
+    (rows, c), j = features.shape, weight.shape[0]
+    strides = [matrix.stride(0) for matrix in (features, weight, accumulator)]
+    aligned = unit(c, *strides)
+    block = fused_blocks(j, c, aligned)
+    column_blocks = triton.cdiv(c, block['BLOCK_C'])
+    # each program leaves a part of dweight to be summed: no more of them than run at once
+    limit = max(1, 2 * processors(features.device) // column_blocks)
+    programs, tiles = split_rows(rows, block['BLOCK_M'], limit)
+    partial = torch.empty(programs, j + 2, c, dtype=torch.float32, device=features.device)
+    launch(
+        norm_relu_matmul_backward_kernel,
+        (column_blocks, programs),
+        features,
+        scale,
+        shift,
+        mean,
+        weight,
+        grad,
+        coefficient,
+        accumulator,
+        partial,
+        rows,
+        c,
+        j,
+        features.stride(0),
+        weight.stride(0),
+        grad.stride(0),
+        accumulator.stride(0),
+        tiles,
+        OVERWRITE=overwrite,
+        UNIT=aligned,
+        COLUMN_UNIT=unit(j, grad.stride(0)),
+        **block,
+    )
+    sums = sum_partials(partial)
+    return sums[:j], sums[j], sums[j + 1]
+
+
+def _grad_input(
+    features, scale, shift, mean, weight, grad, coefficient, accumulator, overwrite, shape, pooled=None
+) -> tuple[Tensor, Tensor]:
+    rows, c, j = grad.shape[0], features.shape[1], weight.shape[0]
+    block = grad_input_blocks(c, features.dtype, shape is not None)
+    column_blocks = triton.cdiv(c, block['BLOCK_C'])
+    tiles = triton.cdiv(rows, block['BLOCK_M'])
+    partial = torch.empty(tiles, 2, c, dtype=torch.float32, device=features.device)
+    strides = [matrix.stride(0) for matrix in (features, weight, accumulator)]
+    launch(
+        grad_input_kernel,
+        (column_blocks * tiles,),
+        features,
+        scale,
+        shift,
+        mean,
+        weight,
+        grad,
+        coefficient,
+        accumulator,
+        features if pooled is None else pooled,
+        partial,
+        rows,
+        c,
+        j,
+        *((1, 1) if shape is None else shape[1:]),
+        features.stride(0),
+        weight.stride(0),
+        grad.stride(0),
+        accumulator.stride(0),
+        OVERWRITE=overwrite,
+        POOL=shape is not None,
+        UNIT=unit(c, *strides),
+        COLUMN_UNIT=unit(j, grad.stride(0)),
+        PRECISION=precision(features.dtype),
+        **block,
+    )
+    sums = sum_partials(partial)
+    return sums[0], sums[1]
+
+
+def _grad_weight(features, grad, scale=None, shift=None) -> Tensor:
+    (rows, c), j = features.shape, grad.shape[1]
+    block = grad_weight_blocks(j, c, features.dtype)
+    grid = triton.cdiv(c, block['BLOCK_C']), triton.cdiv(j, block['BLOCK_J'])
+    limit = max(1, 2 * processors(features.device) // (grid[0] * grid[1]))
+    programs, tiles = split_rows(rows, block['BLOCK_M'], limit)
+    partial = torch.empty(programs, j, c, dtype=torch.float32, device=features.device)
+    launch(
+        grad_weight_kernel,
+        (*grid, programs),
+        features,
+        grad if scale is None else scale,
+        grad if shift is None else shift,
+        grad,
+        partial,
+        rows,
+        c,
+        j,
+        features.stride(0),
+        grad.stride(0),
+        tiles,
+        ACTIVATE=scale is not None,
+        UNIT=unit(c, features.stride(0)),
+        COLUMN_UNIT=unit(j, grad.stride(0)),
+        PRECISION=precision(features.dtype),
+        **block,
+    )
+    return sum_partials(partial)
+
+
+@triton.jit
+def load_grad(grad_ptr, m, j, rows, columns, grad_stride):
+    """A tile of g, 0 outside."""
+    present = (m < rows)[:, None] & (j < columns)[None, :]
+    return tl.load(grad_ptr + m.to(tl.int64)[:, None] * grad_stride + j[None, :], mask=present, other=0.0)
+
+
+@triton.jit
+def accumulate(pointers, value, present, OVERWRITE: tl.constexpr):
+    """Add to what is there, or write."""
+    if not OVERWRITE:
+        value += tl.load(pointers, mask=present, other=0.0).to(tl.float32)
+    tl.store(pointers, value.to(pointers.dtype.element_ty), mask=present)
+
+
+@triton.jit(do_not_specialize=['rows', 'tiles_per_program'])
+def norm_relu_matmul_backward_kernel(
+    x_ptr,  # (M, C), stride (x_stride, 1), bf16 or fp16
+    scale_ptr,  # (C,) fp32
+    shift_ptr,  # (C,) fp32
+    mean_ptr,  # (C,) fp32
+    weight_ptr,  # (J, C), stride (weight_stride, 1), dtype of x
+    grad_ptr,  # (M, J), stride (grad_stride, 1), dtype of x
+    coefficient_ptr,  # (C,) fp32
+    accumulator_ptr,  # (M, C), stride (accumulator_stride, 1), dtype of x, read and written
+    partial_ptr,  # (P, J + 2, C) fp32, contiguous, written: dweight, sum(dz), sum(dz * (x - mean)) of a program's rows
+    rows,
+    channels,
+    columns,  # J
+    x_stride,
+    weight_stride,
+    grad_stride,
+    accumulator_stride,
+    tiles_per_program,
+    OVERWRITE: tl.constexpr,
+    UNIT: tl.constexpr,
+    COLUMN_UNIT: tl.constexpr,
+    FIRST: tl.constexpr,  # FIRST + SECOND columns, two powers of two, cover J; SECOND may be 0
+    SECOND: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    channels = multiple_of(channels, UNIT)
+    x_stride = multiple_of(x_stride, UNIT)
+    weight_stride = multiple_of(weight_stride, UNIT)
+    accumulator_stride = multiple_of(accumulator_stride, UNIT)
+    columns = multiple_of(columns, COLUMN_UNIT)
+    grad_stride = multiple_of(grad_stride, COLUMN_UNIT)
+    # blocks of channels vary fastest: programs that read the same rows of g run at the same time
+    program = tl.program_id(1)
+    c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
+    inside = c < channels
+    scale = tl.load(scale_ptr + c, mask=inside, other=0.0)
+    shift = tl.load(shift_ptr + c, mask=inside, other=0.0)
+    mean = tl.load(mean_ptr + c, mask=inside, other=0.0)
+    coefficient = tl.load(coefficient_ptr + c, mask=inside, other=0.0)
+    j1 = tl.arange(0, FIRST)
+    w1 = tl.load(
+        weight_ptr + j1[:, None] * weight_stride + c[None, :],
+        mask=(j1 < columns)[:, None] & inside[None, :],
+        other=0.0,
+    )
+    grad_weight1 = tl.zeros((FIRST, BLOCK_C), tl.float32)
+    if SECOND > 0:
+        j2 = FIRST + tl.arange(0, SECOND)
+        w2 = tl.load(
+            weight_ptr + j2[:, None] * weight_stride + c[None, :],
+            mask=(j2 < columns)[:, None] & inside[None, :],
+            other=0.0,
+        )
+        grad_weight2 = tl.zeros((SECOND, BLOCK_C), tl.float32)
+    total = tl.zeros((BLOCK_C,), tl.float32)
+    total_centred = tl.zeros((BLOCK_C,), tl.float32)
+    first = program * tiles_per_program * BLOCK_M
+    stop = tl.minimum(rows, first + tiles_per_program * BLOCK_M)
+    for start in range(first, stop, BLOCK_M):
+        m = start + tl.arange(0, BLOCK_M)
+        present = (m < rows)[:, None] & inside[None, :]
+        m_long = m.to(tl.int64)[:, None]
+        x = tl.load(x_ptr + m_long * x_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
+        g1 = load_grad(grad_ptr, m, j1, rows, columns, grad_stride)
+        dz = tl.dot(g1, w1)
+        if SECOND > 0:
+            g2 = load_grad(grad_ptr, m, j2, rows, columns, grad_stride)
+            dz = tl.dot(g2, w2, dz)
+        affine = x * scale[None, :] + shift[None, :]
+        dz = tl.where(affine <= 0, 0.0, dz)
+        total += tl.sum(dz, 0)
+        total_centred += tl.sum(dz * (x - mean[None, :]), 0)
+        pointers = accumulator_ptr + m_long * accumulator_stride + c[None, :]
+        accumulate(pointers, coefficient[None, :] * dz, present, OVERWRITE)
+        z = relu(affine).to(x_ptr.dtype.element_ty)
+        grad_weight1 = tl.dot(tl.trans(g1), z, grad_weight1)
+        if SECOND > 0:
+            grad_weight2 = tl.dot(tl.trans(g2), z, grad_weight2)
+    partial_ptr += program * (columns + 2) * channels
+    partial1 = partial_ptr + j1[:, None] * channels + c[None, :]
+    tl.store(partial1, grad_weight1, mask=(j1 < columns)[:, None] & inside[None, :])
+    if SECOND > 0:
+        partial2 = partial_ptr + j2[:, None] * channels + c[None, :]
+        tl.store(partial2, grad_weight2, mask=(j2 < columns)[:, None] & inside[None, :])
+    tl.store(partial_ptr + columns * channels + c, total, mask=inside)
+    tl.store(partial_ptr + (columns + 1) * channels + c, total_centred, mask=inside)
+
+
+@triton.jit(do_not_specialize=['rows', 'height', 'width'])
+def grad_input_kernel(
+    x_ptr,  # (M, C), or (N*H*W, C) with POOL, stride (x_stride, 1)
+    scale_ptr,  # (C,) fp32
+    shift_ptr,  # (C,) fp32
+    mean_ptr,  # (C,) fp32
+    weight_ptr,  # (J, C), stride (weight_stride, 1), dtype of x
+    grad_ptr,  # (M, J), stride (grad_stride, 1), dtype of x
+    coefficient_ptr,  # (C,) fp32
+    accumulator_ptr,  # like x, stride (accumulator_stride, 1), read and written
+    pooled_ptr,  # (M, C), contiguous, dtype of x; the pooled activation, written if POOL
+    partial_ptr,  # (P, 2, C) fp32, contiguous, written: sum(dz), sum(dz * (x - mean)) of a tile's rows
+    rows,  # M, of g
+    channels,
+    columns,  # J
+    height,  # of the images before pooling
+    width,
+    x_stride,
+    weight_stride,
+    grad_stride,
+    accumulator_stride,
+    OVERWRITE: tl.constexpr,
+    POOL: tl.constexpr,
+    UNIT: tl.constexpr,
+    COLUMN_UNIT: tl.constexpr,
+    PRECISION: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_J: tl.constexpr,
+):
+    channels = multiple_of(channels, UNIT)
+    x_stride = multiple_of(x_stride, UNIT)
+    weight_stride = multiple_of(weight_stride, UNIT)
+    accumulator_stride = multiple_of(accumulator_stride, UNIT)
+    columns = multiple_of(columns, COLUMN_UNIT)
+    grad_stride = multiple_of(grad_stride, COLUMN_UNIT)
+    # blocks of channels vary fastest: programs that read the same rows of g run at the same time
+    column_blocks = tl.cdiv(channels, BLOCK_C)
+    tile = tl.program_id(0) // column_blocks
+    m = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    c = tl.program_id(0) % column_blocks * BLOCK_C + tl.arange(0, BLOCK_C)
+    inside = c < channels
+    product = tl.zeros((BLOCK_M, BLOCK_C), tl.float32)
+    for column in range(0, columns, BLOCK_J):
+        j = column + tl.arange(0, BLOCK_J)
+        g = load_grad(grad_ptr, m, j, rows, columns, grad_stride)
+        w = tl.load(
+            weight_ptr + j[:, None] * weight_stride + c[None, :],
+            mask=(j < columns)[:, None] & inside[None, :],
+            other=0.0,
+        )
+        product = tl.dot(g, w, product, input_precision=PRECISION)
+    scale = tl.load(scale_ptr + c, mask=inside, other=0.0)
+    shift = tl.load(shift_ptr + c, mask=inside, other=0.0)
+    mean = tl.load(mean_ptr + c, mask=inside, other=0.0)
+    coefficient = tl.load(coefficient_ptr + c, mask=inside, other=0.0)
+    present = (m < rows)[:, None] & inside[None, :]
+    row = input_rows(m, height, width, POOL).to(tl.int64)
+    partial_ptr += tile * 2 * channels
+    if POOL:
+        product *= 0.25
+        total = tl.zeros((BLOCK_C,), tl.float32)
+        total_centred = tl.zeros((BLOCK_C,), tl.float32)
+        pooled = tl.zeros((BLOCK_M, BLOCK_C), tl.float32)
+        for corner in range(4):
+            corner_row = (row + (corner // 2 * width + corner % 2))[:, None]
+            x = tl.load(x_ptr + corner_row * x_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
+            affine = x * scale[None, :] + shift[None, :]
+            dz = tl.where(affine <= 0, 0.0, product)
+            total += tl.sum(dz, 0)
+            total_centred += tl.sum(dz * (x - mean[None, :]), 0)
+            pointers = accumulator_ptr + corner_row * accumulator_stride + c[None, :]
+            accumulate(pointers, coefficient[None, :] * dz, present, OVERWRITE)
+            pooled += relu(affine)
+        pooled = (0.25 * pooled).to(pooled_ptr.dtype.element_ty)
+        tl.store(pooled_ptr + m.to(tl.int64)[:, None] * channels + c[None, :], pooled, mask=present)
+        tl.store(partial_ptr + c, total, mask=inside)
+        tl.store(partial_ptr + channels + c, total_centred, mask=inside)
+    else:
+        x = tl.load(x_ptr + row[:, None] * x_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
+        dz = tl.where(x * scale[None, :] + shift[None, :] <= 0, 0.0, product)
+        pointers = accumulator_ptr + row[:, None] * accumulator_stride + c[None, :]
+        accumulate(pointers, coefficient[None, :] * dz, present, OVERWRITE)
+        tl.store(partial_ptr + c, tl.sum(dz, 0), mask=inside)
+        tl.store(partial_ptr + channels + c, tl.sum(dz * (x - mean[None, :]), 0), mask=inside)
+
+
+@triton.jit(do_not_specialize=['rows', 'tiles_per_program'])
+def grad_weight_kernel(
+    x_ptr,  # (M, C), stride (x_stride, 1)
+    scale_ptr,  # (C,) fp32; read if ACTIVATE
+    shift_ptr,  # (C,) fp32; read if ACTIVATE
+    grad_ptr,  # (M, J), stride (grad_stride, 1), dtype of x
+    partial_ptr,  # (P, J, C) fp32, contiguous, written: g.t() @ act of a program's rows
+    rows,
+    channels,
+    columns,  # J
+    x_stride,
+    grad_stride,
+    tiles_per_program,
+    ACTIVATE: tl.constexpr,  # act = relu(x * scale + shift), else x itself
+    UNIT: tl.constexpr,
+    COLUMN_UNIT: tl.constexpr,
+    PRECISION: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_J: tl.constexpr,
+):
+    channels = multiple_of(channels, UNIT)
+    x_stride = multiple_of(x_stride, UNIT)
+    columns = multiple_of(columns, COLUMN_UNIT)
+    grad_stride = multiple_of(grad_stride, COLUMN_UNIT)
+    program = tl.program_id(2)
+    c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
+    j = tl.program_id(1) * BLOCK_J + tl.arange(0, BLOCK_J)
+    inside = c < channels
+    if ACTIVATE:
+        scale = tl.load(scale_ptr + c, mask=inside, other=0.0)
+        shift = tl.load(shift_ptr + c, mask=inside, other=0.0)
+    acc = tl.zeros((BLOCK_J, BLOCK_C), tl.float32)
+    first = program * tiles_per_program * BLOCK_M
+    stop = tl.minimum(rows, first + tiles_per_program * BLOCK_M)
+    for start in range(first, stop, BLOCK_M):
+        m = start + tl.arange(0, BLOCK_M)
+        present = (m < rows)[:, None] & inside[None, :]
+        x = tl.load(x_ptr + m.to(tl.int64)[:, None] * x_stride + c[None, :], mask=present, other=0.0)
+        if ACTIVATE:
+            x = relu(x.to(tl.float32) * scale[None, :] + shift[None, :]).to(x_ptr.dtype.element_ty)
+        g = load_grad(grad_ptr, m, j, rows, columns, grad_stride)
+        acc = tl.dot(tl.trans(g), x, acc, input_precision=PRECISION)
+    out = partial_ptr + program * columns * channels + j[:, None] * channels + c[None, :]
+    tl.store(out, acc, mask=(j < columns)[:, None] & inside[None, :])

@@ -1,0 +1,356 @@
+"""Kernels without products: statistics, the norm with ReLU, the sums of its backward, and its deferred correction.
+
+Each reads its matrices once and is bound by memory. A tile is 4096 elements, or 2048 of three matrices or more, whose
+width covers the columns up to 128.
+Matrices are rows with contiguous channels and any row stride, in fp32, bf16 or fp16; vectors are fp32.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .common import (
+    launch,
+    merge_statistics,
+    multiple_of,
+    processors,
+    relu,
+    row_major,
+    split_rows,
+    store_statistics,
+    sum_partials,
+    tile_statistics,
+    unit,
+)
+
+TILE = 4096
+
+
+def statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each column of (M, C), each (C,) fp32."""
+    return _statistics(row_major(rows))
+
+
+def copy_with_statistics(rows: Tensor, out: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Write ``rows``, times ``mask`` if there is one, to ``out``; return the statistics of what was written."""
+    return _statistics(row_major(rows), out, mask)
+
+
+def norm_relu(rows: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """relu(rows * scale + shift), (M, C), contiguous."""
+    rows = row_major(rows)
+    out = torch.empty_like(rows, memory_format=torch.contiguous_format)
+    m, c = rows.shape
+    block = _block(c)
+    launch(
+        norm_relu_kernel,
+        (triton.cdiv(m, block['BLOCK_M']) * triton.cdiv(c, block['BLOCK_C']),),
+        rows,
+        scale,
+        shift,
+        out,
+        m,
+        c,
+        rows.stride(0),
+        UNIT=unit(c, rows.stride(0)),
+        **block,
+    )
+    return out
+
+
+def masked_sums(grad: Tensor, rows: Tensor, scale: Tensor, shift: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Set ``grad`` to 0 where rows * scale + shift <= 0, in place; return its sums as ``batch_norm_backward_sums``."""
+    return _sums(grad, rows, mean, scale, shift)
+
+
+def batch_norm_backward_sums(grad: Tensor, rows: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Column sums of ``grad`` and of grad * (rows - mean), each (C,) fp32, for (M, C) matrices."""
+    return _sums(row_major(grad), row_major(rows), mean)
+
+
+def batch_norm_backward(
+    grad: Tensor,
+    rows: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    coefficient: Tensor,
+    mean_grad: Tensor,
+    mean_grad_normalised: Tensor,
+    add: Tensor | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """coefficient * (grad - mean_grad - (rows - mean) * rstd * mean_grad_normalised) + add, in the dtype of ``rows``.
+
+    Args:
+        grad, rows, add: (M, C); ``add`` may be missing.
+        mean, rstd, coefficient, mean_grad, mean_grad_normalised: (C,).
+        out: (M, C), written; a new matrix by default. It may be ``grad`` or ``add``.
+    """
+    grad, rows = row_major(grad), row_major(rows)
+    add = None if add is None else row_major(add)
+    if out is None:
+        out = torch.empty_like(rows, memory_format=torch.contiguous_format)
+    m, c = rows.shape
+    block = _block(c, TILE // 2)
+    strides = [matrix.stride(0) for matrix in (grad, rows, rows if add is None else add, out)]
+    launch(
+        batch_norm_backward_kernel,
+        (triton.cdiv(m, block['BLOCK_M']) * triton.cdiv(c, block['BLOCK_C']),),
+        grad,
+        rows,
+        mean,
+        rstd,
+        coefficient,
+        mean_grad,
+        mean_grad_normalised,
+        rows if add is None else add,
+        out,
+        m,
+        c,
+        *strides,
+        ADD=add is not None,
+        UNIT=unit(c, *strides),
+        **block,
+    )
+    return out
+
+
+def _block(columns: int, tile: int = TILE) -> dict[str, int]:
+    width = max(16, min(128, triton.next_power_of_2(columns)))
+    return dict(BLOCK_M=tile // width, BLOCK_C=width, num_warps=4)
+
+
+def _split(rows: Tensor, block: dict[str, int]) -> tuple[tuple[int, int], int]:
+    """The grid of a reduction over rows, (column blocks, programs), and the tiles of a program."""
+    column_blocks = triton.cdiv(rows.shape[1], block['BLOCK_C'])
+    limit = max(1, 4 * processors(rows.device) // column_blocks)
+    programs, tiles = split_rows(rows.shape[0], block['BLOCK_M'], limit)
+    return (column_blocks, programs), tiles
+
+
+def _statistics(rows: Tensor, out: Tensor | None = None, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    m, c = rows.shape
+    block = _block(c, TILE if mask is None else TILE // 2)
+    grid, tiles = _split(rows, block)
+    partial = torch.empty(grid[1], 2, c, dtype=torch.float32, device=rows.device)
+    target, factors = rows if out is None else out, rows if mask is None else mask
+    strides = [matrix.stride(0) for matrix in (rows, factors, target)]
+    launch(
+        statistics_kernel,
+        grid,
+        rows,
+        factors,
+        target,
+        partial,
+        m,
+        c,
+        *strides,
+        tiles,
+        COPY=out is not None,
+        MASK=mask is not None,
+        UNIT=unit(c, *strides),
+        **block,
+    )
+    return merge_statistics(partial, m, tiles * block['BLOCK_M'])
+
+
+def _sums(
+    grad: Tensor, rows: Tensor, mean: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    m, c = rows.shape
+    block = _block(c)
+    grid, tiles = _split(rows, block)
+    partial = torch.empty(grid[1], 2, c, dtype=torch.float32, device=rows.device)
+    strides = grad.stride(0), rows.stride(0)
+    launch(
+        batch_norm_sums_kernel,
+        grid,
+        grad,
+        rows,
+        mean,
+        mean if scale is None else scale,
+        mean if shift is None else shift,
+        partial,
+        m,
+        c,
+        *strides,
+        tiles,
+        MASK=scale is not None,
+        UNIT=unit(c, *strides),
+        **block,
+    )
+    sums = sum_partials(partial)
+    return sums[0], sums[1]
+
+
+@triton.jit(do_not_specialize=['rows', 'tiles_per_program'])
+def statistics_kernel(
+    x_ptr,  # (M, C), stride (x_stride, 1)
+    mask_ptr,  # (M, C) factors, stride (mask_stride, 1); read if MASK
+    out_ptr,  # (M, C), stride (out_stride, 1); written if COPY
+    partial_ptr,  # (P, 2, C) fp32, contiguous, written: mean and biased variance of each program's rows
+    rows,
+    columns,
+    x_stride,
+    mask_stride,
+    out_stride,
+    tiles_per_program,
+    COPY: tl.constexpr,
+    MASK: tl.constexpr,
+    UNIT: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    columns = multiple_of(columns, UNIT)
+    x_stride = multiple_of(x_stride, UNIT)
+    mask_stride = multiple_of(mask_stride, UNIT)
+    out_stride = multiple_of(out_stride, UNIT)
+    program = tl.program_id(1)
+    c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
+    mean = tl.zeros((BLOCK_C,), tl.float32)
+    variance = tl.zeros((BLOCK_C,), tl.float32)
+    first = program * tiles_per_program * BLOCK_M
+    stop = tl.minimum(rows, first + tiles_per_program * BLOCK_M)
+    for start in range(first, stop, BLOCK_M):
+        m = start + tl.arange(0, BLOCK_M)
+        present = (m < rows)[:, None] & (c < columns)[None, :]
+        m = m.to(tl.int64)[:, None]
+        x = tl.load(x_ptr + m * x_stride + c[None, :], mask=present, other=0.0)
+        if COPY:
+            if MASK:
+                x = x.to(tl.float32) * tl.load(mask_ptr + m * mask_stride + c[None, :], mask=present, other=0.0)
+            x = x.to(out_ptr.dtype.element_ty)
+            tl.store(out_ptr + m * out_stride + c[None, :], x, mask=present)
+        size = tl.minimum(stop - start, BLOCK_M).to(tl.float32)
+        tile_mean, tile_variance = tile_statistics(x.to(tl.float32), present, size)
+        # Chan et al. (1979)
+        weight = size / (start - first + size)
+        difference = tile_mean - mean
+        mean += weight * difference
+        variance += weight * (tile_variance - variance + (1 - weight) * difference * difference)
+    store_statistics(partial_ptr, program, columns, c, mean, variance)
+
+
+@triton.jit(do_not_specialize=['rows'])
+def norm_relu_kernel(
+    x_ptr,  # (M, C), stride (x_stride, 1)
+    scale_ptr,  # (C,) fp32
+    shift_ptr,  # (C,) fp32
+    out_ptr,  # (M, C), contiguous, written
+    rows,
+    columns,
+    x_stride,
+    UNIT: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    columns = multiple_of(columns, UNIT)
+    x_stride = multiple_of(x_stride, UNIT)
+    # one grid dimension: the others end at 65535
+    column_blocks = tl.cdiv(columns, BLOCK_C)
+    m = tl.program_id(0) // column_blocks * BLOCK_M + tl.arange(0, BLOCK_M)
+    c = tl.program_id(0) % column_blocks * BLOCK_C + tl.arange(0, BLOCK_C)
+    present = (m < rows)[:, None] & (c < columns)[None, :]
+    m = m.to(tl.int64)[:, None]
+    scale = tl.load(scale_ptr + c, mask=c < columns, other=0.0)
+    shift = tl.load(shift_ptr + c, mask=c < columns, other=0.0)
+    x = tl.load(x_ptr + m * x_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
+    u = relu(x * scale[None, :] + shift[None, :])
+    tl.store(out_ptr + m * columns + c[None, :], u.to(out_ptr.dtype.element_ty), mask=present)
+
+
+@triton.jit(do_not_specialize=['rows', 'tiles_per_program'])
+def batch_norm_sums_kernel(
+    grad_ptr,  # (M, C), stride (grad_stride, 1); with MASK also written: 0 where the ReLU was
+    x_ptr,  # (M, C), stride (x_stride, 1)
+    mean_ptr,  # (C,) fp32
+    scale_ptr,  # (C,) fp32; read if MASK
+    shift_ptr,  # (C,) fp32; read if MASK
+    partial_ptr,  # (P, 2, C) fp32, contiguous, written: sums of grad and of grad * (x - mean)
+    rows,
+    columns,
+    grad_stride,
+    x_stride,
+    tiles_per_program,
+    MASK: tl.constexpr,
+    UNIT: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    columns = multiple_of(columns, UNIT)
+    grad_stride = multiple_of(grad_stride, UNIT)
+    x_stride = multiple_of(x_stride, UNIT)
+    program = tl.program_id(1)
+    c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
+    inside = c < columns
+    mean = tl.load(mean_ptr + c, mask=inside, other=0.0)
+    if MASK:
+        scale = tl.load(scale_ptr + c, mask=inside, other=0.0)
+        shift = tl.load(shift_ptr + c, mask=inside, other=0.0)
+    total = tl.zeros((BLOCK_C,), tl.float32)
+    total_centred = tl.zeros((BLOCK_C,), tl.float32)
+    first = program * tiles_per_program * BLOCK_M
+    stop = tl.minimum(rows, first + tiles_per_program * BLOCK_M)
+    for start in range(first, stop, BLOCK_M):
+        m = start + tl.arange(0, BLOCK_M)
+        present = (m < rows)[:, None] & inside[None, :]
+        m = m.to(tl.int64)[:, None]
+        grad_pointers = grad_ptr + m * grad_stride + c[None, :]
+        grad = tl.load(grad_pointers, mask=present, other=0.0)
+        x = tl.load(x_ptr + m * x_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
+        if MASK:
+            grad = tl.where(x * scale[None, :] + shift[None, :] <= 0, 0.0, grad.to(tl.float32))
+            tl.store(grad_pointers, grad.to(grad_ptr.dtype.element_ty), mask=present)
+        grad = grad.to(tl.float32)
+        total += tl.sum(grad, 0)
+        total_centred += tl.sum(grad * (x - mean[None, :]), 0)
+    tl.store(partial_ptr + program * 2 * columns + c, total, mask=inside)
+    tl.store(partial_ptr + (program * 2 + 1) * columns + c, total_centred, mask=inside)
+
+
+@triton.jit(do_not_specialize=['rows'])
+def batch_norm_backward_kernel(
+    grad_ptr,  # (M, C), stride (grad_stride, 1)
+    x_ptr,  # (M, C), stride (x_stride, 1)
+    mean_ptr,  # (C,) fp32, as the four that follow
+    rstd_ptr,
+    coefficient_ptr,
+    mean_grad_ptr,
+    mean_grad_normalised_ptr,
+    add_ptr,  # (M, C), stride (add_stride, 1); read if ADD
+    out_ptr,  # (M, C), stride (out_stride, 1), written; may be grad_ptr or add_ptr
+    rows,
+    columns,
+    grad_stride,
+    x_stride,
+    add_stride,
+    out_stride,
+    ADD: tl.constexpr,
+    UNIT: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    columns = multiple_of(columns, UNIT)
+    grad_stride = multiple_of(grad_stride, UNIT)
+    x_stride = multiple_of(x_stride, UNIT)
+    add_stride = multiple_of(add_stride, UNIT)
+    out_stride = multiple_of(out_stride, UNIT)
+    # one grid dimension: the others end at 65535
+    column_blocks = tl.cdiv(columns, BLOCK_C)
+    m = tl.program_id(0) // column_blocks * BLOCK_M + tl.arange(0, BLOCK_M)
+    c = tl.program_id(0) % column_blocks * BLOCK_C + tl.arange(0, BLOCK_C)
+    inside = c < columns
+    present = (m < rows)[:, None] & inside[None, :]
+    m = m.to(tl.int64)[:, None]
+    coefficient = tl.load(coefficient_ptr + c, mask=inside, other=0.0)
+    mean = tl.load(mean_ptr + c, mask=inside, other=0.0)
+    mean_grad = tl.load(mean_grad_ptr + c, mask=inside, other=0.0)
+    slope = tl.load(rstd_ptr + c, mask=inside, other=0.0)
+    slope *= tl.load(mean_grad_normalised_ptr + c, mask=inside, other=0.0)
+    grad = tl.load(grad_ptr + m * grad_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
+    x = tl.load(x_ptr + m * x_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
+    out = coefficient[None, :] * (grad - mean_grad[None, :] - (x - mean[None, :]) * slope[None, :])
+    if ADD:
+        out += tl.load(add_ptr + m * add_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
+    tl.store(out_ptr + m * out_stride + c[None, :], out.to(out_ptr.dtype.element_ty), mask=present)
