@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    # Triton's kernels run in its interpreter, which must be on before anything imports Triton
+    os.environ['TRITON_INTERPRET'] = '1'
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 from PIL import Image
 
 import mmdensenet  # noqa: F401  before anything imports torchvision
-
-if not torch.cuda.is_available():
-    # Triton's kernels run in its interpreter, which must be on before anything imports Triton
-    os.environ['TRITON_INTERPRET'] = '1'
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / 'configs'

@@ -154,9 +154,16 @@ def _parameters(module: DenseLayerModules | TransitionModules) -> tuple[Tensor, 
 def _new_buffer(x: Tensor, channels: int) -> Tensor:
     """A buffer (M, channels) that begins with the input's channels."""
     n, c, h, w = x.shape
-    buffer = x.new_empty(n * h * w, channels)
+    # GPUs load 16 bytes at a time where every row begins at a multiple of them
+    stride = -(-channels // 8) * 8 if x.is_cuda else channels
+    buffer = x.new_empty(n * h * w, stride)[:, :channels]
     buffer.view(n, h, w, channels)[..., :c] = x.permute(0, 2, 3, 1)
     return buffer
+
+
+def _empty_like(buffer: Tensor) -> Tensor:
+    """With its distance between rows, which torch.empty_like would drop."""
+    return torch.empty_strided(buffer.shape, buffer.stride(), dtype=buffer.dtype, device=buffer.device)
 
 
 def _as_images(rows: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -313,7 +320,7 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
 
     #: G: the sum over consumers of gamma * dz
     if plan.transition and grad_out is not None:
-        consumers = torch.empty_like(buffer)
+        consumers = _empty_like(buffer)
         gamma, beta, weight = parameters[-3:]
         grad_gamma, grad_beta, grad_weight = consume(
             steps.norm_relu_pool_matmul_backward, depth, channels, gamma, beta, weight.flatten(1), shape,
@@ -321,7 +328,7 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
         )  # fmt: skip
         grads[-3:] = grad_gamma, grad_beta, grad_weight.view_as(weight)
     else:
-        consumers = torch.zeros_like(buffer)
+        consumers = _empty_like(buffer).zero_()
 
     for i in reversed(range(depth)):
         gamma1, beta1, w1, *second = parameters[per_layer * i : per_layer * (i + 1)]

@@ -1,10 +1,10 @@
 """The steps of a dense block in plain torch, for any device and floating dtype.
 
-A step gets "rows": a matrix (M, C), M = N*H*W, one row per pixel, whose rows may lie apart (a view of some columns of the
-block's buffer). The wide tensors, relu(norm1(features)) and its gradient, are formed for a chunk of rows at a time, while
-they are in the cache, and consumed at once. Statistics, scales, shifts and sums are in float32 (float64 for float64
-rows), whatever the rows' type. The other modules of steps (:mod:`.native`, :mod:`.triton`) have these functions with
-these signatures, and are compared to them.
+A step gets "rows": a matrix (M, C), M = N*H*W, one row per pixel, whose rows may lie apart (a view of some columns of
+the block's buffer). The wide tensors, relu(norm1(features)) and its gradient, are formed for a chunk of rows at a time,
+while they are in the cache, and consumed at once. Statistics, scales, shifts and sums are in float32 (float64 for
+float64 rows), whatever the rows' type. The other modules of steps (:mod:`.native`, :mod:`.triton`) have these functions
+with these signatures, and are compared to them.
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,8 @@ from torch import Tensor
 
 #: bytes of the temporaries that hold some rows of a wide tensor: small enough for the cache, large enough for the calls
 CHUNK_BYTES = 4 * 2**20
+#: how much larger they are on a GPU, whose launches cost more and whose memory is faster
+GPU_FACTOR = 64
 
 Shape = tuple[int, int, int]
 
@@ -270,9 +272,13 @@ def _wide(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
+def _chunk_bytes(rows: Tensor) -> int:
+    return CHUNK_BYTES if rows.device.type == 'cpu' else GPU_FACTOR * CHUNK_BYTES
+
+
 def _chunks(rows: Tensor, *others: Tensor) -> Iterator:
     """Matching chunks of the matrices: of ``rows`` alone, or tuples with those of the others."""
-    step = max(64, CHUNK_BYTES // (rows.shape[1] * max(4, rows.element_size())))
+    step = max(64, _chunk_bytes(rows) // (rows.shape[1] * max(4, rows.element_size())))
     for start in range(0, rows.shape[0], step):
         part = rows[start : start + step]
         yield (part, *(other[start : start + step] for other in others)) if others else part
@@ -281,7 +287,7 @@ def _chunks(rows: Tensor, *others: Tensor) -> Iterator:
 def _images(rows: Tensor, shape: Shape, *others: Tensor) -> Iterator[tuple[Tensor, tuple[Tensor, ...], Shape]]:
     """Matching chunks of whole images, and the shape (N, H, W) of each chunk."""
     n, h, w = shape
-    step = max(1, CHUNK_BYTES // (h * w * rows.shape[1] * max(4, rows.element_size())))
+    step = max(1, _chunk_bytes(rows) // (h * w * rows.shape[1] * max(4, rows.element_size())))
     for first in range(0, n, step):
         images = min(step, n - first)
         part = slice(first * h * w, (first + images) * h * w)

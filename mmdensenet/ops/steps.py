@@ -29,14 +29,14 @@ def steps_for(x: Tensor, dtype: torch.dtype) -> ModuleType:
 
 @functools.cache
 def _choose(wanted: str, device: torch.device, dtype: torch.dtype) -> ModuleType:
-    reason = 'it is for ' + ('CUDA GPUs' if wanted == 'triton' else 'CPUs')
+    reason = 'it is for CPUs'
     if device.type == 'cpu' and wanted in ('auto', 'native'):
         from . import native
 
         reason = native.why_not(dtype)
         if reason is None:
             return native
-    elif device.type == 'cuda' and wanted in ('auto', 'triton'):
+    elif wanted == 'triton' or (wanted == 'auto' and device.type == 'cuda'):
         try:
             from . import triton
         except ImportError as error:

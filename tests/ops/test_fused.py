@@ -10,6 +10,7 @@ from torch import nn
 from mmdensenet import ops
 from mmdensenet.models import DenseBlock, DenseNet, DenseTransition, densenet
 from mmdensenet.ops import plain
+from mmdensenet.ops.steps import steps_for
 
 SHAPES = [(2, 5, 6, 6), (1, 5, 7, 3), (3, 5, 1, 2), (2, 5, 9, 11)]
 
@@ -256,6 +257,48 @@ def test_features_changed_in_place_before_backward_are_noticed():
         out.mul_(2)
     with pytest.raises(RuntimeError, match='modified by an inplace operation'):
         loss.backward()
+
+
+@pytest.mark.parametrize('kernels', ['native', 'triton'])
+@pytest.mark.parametrize('bottleneck', [True, False], ids=['bottleneck', 'plain'])
+@pytest.mark.parametrize('norm_eval', [False, True])
+def test_other_kernels(kernels, bottleneck, norm_eval, monkeypatch, request):
+    """The whole block and its transition in float32 through the C++ kernels, and through Triton's interpreter."""
+    if kernels == 'triton':
+        pytest.importorskip('triton')
+    else:
+        request.getfixturevalue('native_kernels')
+    monkeypatch.setenv('MMDENSENET_KERNELS', kernels)
+    assert steps_for(torch.zeros(1), torch.float32).__name__.endswith(kernels)
+    reference, block = pair(bottleneck=bottleneck, num_layers=2, growth_rate=8, drop_rate=0.0)
+    transitions = [randomise(DenseTransition(21, 6).double()) for _ in range(2)]
+    block.float()
+    transitions[1].float()
+    modules = [nn.ModuleList(both) for both in zip((reference, block), transitions)]
+    inputs = [random(2, 5, 7, 6).requires_grad_(), random(2, 5, 7, 6).float().requires_grad_()]
+    for both, x in zip(modules, inputs):
+        for norm in both.modules():
+            if isinstance(norm, nn.BatchNorm2d) and norm_eval:
+                norm.eval()
+        features, out = both[0].with_transition(x, both[1], keep_features=True)
+        (out.sum() + (features * random(2, 21, 7, 6, seed=3).to(x.dtype)).sum()).backward()
+    assert_same(inputs[1].grad.double(), inputs[0].grad, 1e-4)
+    assert_same_state(modules[1].double(), modules[0], 1e-4)
+    with torch.no_grad():
+        wanted = modules[0].eval()[0].with_transition(inputs[0], modules[0][1])[1]
+        got = modules[1].float().eval()[0].with_transition(inputs[1], modules[1][1])[1]
+    assert_same(got.double(), wanted, 1e-5)
+
+
+def test_kernels_that_cannot_be_used_are_an_error(monkeypatch):
+    monkeypatch.setenv('MMDENSENET_KERNELS', 'native')
+    with pytest.raises(
+        RuntimeError, match='MMDENSENET_KERNELS=native cannot be used: the C\\+\\+ kernels are for float32'
+    ):
+        steps_for(torch.zeros(1), torch.float64)
+    monkeypatch.setenv('MMDENSENET_KERNELS', 'fast')
+    with pytest.raises(RuntimeError, match='MMDENSENET_KERNELS=fast: choose one of auto, plain'):
+        steps_for(torch.zeros(1), torch.float32)
 
 
 def test_torch_func_transforms_take_the_reference():

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmdensenet.ops import native, plain
+from mmdensenet.ops import plain
 
 #: (N, H, W), channels, bottleneck width, growth rate: of DenseNet-121, -161 and CIFAR's, minimal and ragged ones
 CASES = [
@@ -18,22 +18,6 @@ CASES = [
     ((1, 56, 30), 70, 192, 48),
 ]
 IDS = ['121', 'one image', 'cifar', 'odd', 'minimal', 'ragged', '161']
-
-
-@pytest.fixture(scope='session')
-def kernels(tmp_path_factory):
-    """The C++ kernels, compiled here unless they are in the cache already."""
-    from mmdensenet.ops.native import build
-
-    if native.why_not() is not None:
-        patch = pytest.MonkeyPatch()
-        patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
-        build.library_path.cache_clear()
-        try:
-            build.build()
-        except RuntimeError as error:
-            pytest.skip(str(error))
-    return native
 
 
 def rows(count: int, channels: int, wide: int = 0) -> Tensor:
@@ -58,8 +42,8 @@ def inputs(case, seed=0):
 
 @pytest.mark.parametrize('steps', ['plain', 'native'])
 @pytest.mark.parametrize('case', CASES, ids=IDS)
-def test_matmul(case, steps, kernels):
-    steps = {'plain': plain, 'native': kernels}[steps]
+def test_matmul(case, steps, native_kernels):
+    steps = {'plain': plain, 'native': native_kernels}[steps]
     _shape, c, j, _, m = inputs(case)
     features, weight = rows(m, c, 7), torch.randn(j, c)
     scale, shift = torch.randn(c), torch.randn(c)
@@ -75,8 +59,8 @@ def test_matmul(case, steps, kernels):
 @pytest.mark.parametrize('pooled', [False, True], ids=['matmul', 'pooled'])
 @pytest.mark.parametrize('overwrite', [False, True])
 @pytest.mark.parametrize('case', CASES, ids=IDS)
-def test_matmul_backward(case, overwrite, pooled, steps, kernels):
-    steps = {'plain': plain, 'native': kernels}[steps]
+def test_matmul_backward(case, overwrite, pooled, steps, native_kernels):
+    steps = {'plain': plain, 'native': native_kernels}[steps]
     shape, c, j, _, m = inputs(case)
     n, h, w = shape
     features, weight, mean = rows(m, c, 5), torch.randn(j, c), torch.randn(c)
@@ -110,8 +94,8 @@ def test_matmul_backward(case, overwrite, pooled, steps, kernels):
 @pytest.mark.parametrize('steps', ['plain', 'native'])
 @pytest.mark.parametrize('case', CASES, ids=IDS)
 @pytest.mark.parametrize('with_mask', [False, True], ids=['', 'dropout'])
-def test_convolution(case, with_mask, steps, kernels):
-    steps = {'plain': plain, 'native': kernels}[steps]
+def test_convolution(case, with_mask, steps, native_kernels):
+    steps = {'plain': plain, 'native': native_kernels}[steps]
     shape, _, j, k, m = inputs(case)
     y, weight, scale, shift, mean = (
         rows(m, j, 3),
@@ -152,8 +136,8 @@ def test_convolution(case, with_mask, steps, kernels):
 
 @pytest.mark.parametrize('steps', ['plain', 'native'])
 @pytest.mark.parametrize('case', CASES, ids=IDS)
-def test_batch_norm(case, steps, kernels):
-    steps = {'plain': plain, 'native': kernels}[steps]
+def test_batch_norm(case, steps, native_kernels):
+    steps = {'plain': plain, 'native': native_kernels}[steps]
     _, c, _, _, m = inputs(case)
     x, grad, add = rows(m, c, 3), rows(m, c, 2), rows(m, c, 1)
     mean, rstd, a, b, k = torch.randn(5, c)
@@ -169,9 +153,9 @@ def test_batch_norm(case, steps, kernels):
 
 
 @pytest.mark.parametrize('steps', ['plain', 'native'])
-def test_statistics_far_from_zero(steps, kernels):
+def test_statistics_far_from_zero(steps, native_kernels):
     """Channels whose mean is a thousand times their deviation."""
-    steps = {'plain': plain, 'native': kernels}[steps]
+    steps = {'plain': plain, 'native': native_kernels}[steps]
     torch.manual_seed(0)
     x = torch.randn(5000, 20) + 1000
     exact = x.double()
@@ -180,11 +164,11 @@ def test_statistics_far_from_zero(steps, kernels):
     assert_close(var, exact.var(0, correction=0), tolerance=1e-3)
 
 
-def test_native_is_deterministic_and_keeps_nan(kernels):
+def test_native_is_deterministic_and_keeps_nan(native_kernels):
     _shape, c, j, _k, m = inputs(CASES[0])
     features, weight = rows(m, c), torch.randn(j, c)
     scale, shift = torch.randn(c), torch.randn(c)
-    first, second = (kernels.norm_relu_matmul(features, scale, shift, weight) for _ in range(2))
+    first, second = (native_kernels.norm_relu_matmul(features, scale, shift, weight) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second))
     features[3, 5] = float('nan')
-    assert kernels.norm_relu_matmul(features, scale, shift, weight)[0][3].isnan().all()
+    assert native_kernels.norm_relu_matmul(features, scale, shift, weight)[0][3].isnan().all()

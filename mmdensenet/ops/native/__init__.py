@@ -68,7 +68,7 @@ def _vector(tensor: Tensor) -> Tensor:
 
 
 def _weight(weight: Tensor) -> tuple[Tensor, int, int]:
-    """A weight (k, C, 3, 3) as it lies, contiguous or channels last, and the distances of input channels and of taps."""
+    """A weight (k, C, 3, 3) as it lies, contiguous or channels last, and its distances of input channels and taps."""
     weight = weight.to(torch.float32)
     if weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous():
         return weight, 1, weight.shape[1]

@@ -1,4 +1,4 @@
-"""Compiles the C++ kernels, when asked to, into the user's cache: one library per source, compiler flags and processor."""
+"""Compiles the C++ kernels, when asked to, into the cache: one library per source, compiler flags and processor."""
 
 import functools
 import hashlib

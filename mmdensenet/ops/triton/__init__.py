@@ -5,10 +5,9 @@ M = N*H*W, contiguous channels and any row stride; features are fp32, bf16 or fp
 """
 
 import torch
-from torch import Tensor
 from triton import knobs
 
-from .conv import norm_relu_conv3x3, norm_relu_conv3x3_backward
+from .conv import norm_relu_conv3x3, norm_relu_conv3x3_backward, norm_relu_conv3x3_backward_into
 from .matmul import norm_relu_matmul, norm_relu_pool_matmul
 from .matmul_backward import norm_relu_matmul_backward, norm_relu_pool_matmul_backward
 from .norm import batch_norm_backward, batch_norm_backward_sums, statistics
@@ -18,6 +17,7 @@ __all__ = [
     'batch_norm_backward_sums',
     'norm_relu_conv3x3',
     'norm_relu_conv3x3_backward',
+    'norm_relu_conv3x3_backward_into',
     'norm_relu_matmul',
     'norm_relu_matmul_backward',
     'norm_relu_pool_matmul',
@@ -27,15 +27,15 @@ __all__ = [
 ]
 
 
-def why_not(x: Tensor) -> str | None:
-    """The reason for which the kernels cannot compute with features like ``x``, or None if they can."""
-    if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-        return f'the Triton kernels compute in float32, bfloat16 and float16, not {str(x.dtype).removeprefix("torch.")}'
+def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
+    """The reason for which the kernels cannot compute with features of this type on this device, or None."""
+    if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        return f'the Triton kernels compute in float32, bfloat16 and float16, not {str(dtype).removeprefix("torch.")}'
     if knobs.runtime.interpret:
         return None
-    if x.device.type != 'cuda' or torch.version.hip is not None:
+    if device.type != 'cuda' or torch.version.hip is not None:
         return 'the Triton kernels need a CUDA GPU'
-    major, minor = torch.cuda.get_device_capability(x.device)
+    major, minor = torch.cuda.get_device_capability(device)
     if major < 8:
         return f'the Triton kernels need compute capability 8.0, the GPU has {major}.{minor}'
     return None

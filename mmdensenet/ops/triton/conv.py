@@ -38,28 +38,30 @@ IMPLICIT: bool | None = None
 
 def norm_relu_conv3x3(
     rows: Tensor,
-    scale: Tensor,
+    scale: Tensor | None,
     shift: Tensor,
     weight: Tensor,
     shape: tuple[int, int, int],
     out: Tensor,
     mask: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+    measure: bool = True,
+) -> tuple[Tensor | None, Tensor | None]:
     """Write the convolution's result, times ``mask`` if there is one, to ``out``.
 
     Args:
-        rows: (M, J), M = N*H*W. scale, shift: (J,). weight: (k, J, 3, 3). shape: (N, H, W).
+        rows: (M, J), M = N*H*W. scale, shift: (J,), scale None for ones. weight: (k, J, 3, 3). shape: (N, H, W).
         out: (M, k), dtype of rows. mask: (M, k), factors of dropout.
 
     Returns:
-        Mean and biased variance of what was stored, each (k,) fp32.
+        Mean and biased variance of what was stored, each (k,) fp32, or None and None without ``measure``.
     """
     rows = row_major(rows)
+    scale = torch.ones_like(shift) if scale is None else scale
     implicit = IMPLICIT
     if implicit is None:
         implicit = rows.element_size() == 2 or precision(rows.dtype) == 'tf32'
     if implicit:
-        return _implicit(rows, scale, shift, weight, shape, out, mask)
+        return _implicit(rows, scale, shift, weight, shape, out, mask, measure)
     # the features' dtype is chosen already
     with torch.autocast('cuda' if rows.is_cuda else 'cpu', enabled=False):
         new = F.conv2d(_images(norm_relu(rows, scale, shift), shape), weight.to(rows.dtype), padding=1)
@@ -99,6 +101,27 @@ def norm_relu_conv3x3_backward(
     return grad_z, grad_weight.to(weight.dtype), *masked_sums(grad_z, rows, scale, shift, mean)
 
 
+def norm_relu_conv3x3_backward_into(
+    rows: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    mean: Tensor,
+    weight: Tensor,
+    shape: tuple[int, int, int],
+    grad: Tensor,
+    coefficient: Tensor,
+    accumulator: Tensor,
+    overwrite: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same for layers without bottleneck: ``accumulator += coefficient * dz``, (M, J), or = with ``overwrite``."""
+    grad_z, *rest = norm_relu_conv3x3_backward(rows, scale, shift, mean, weight, shape, grad)
+    if overwrite:
+        torch.mul(grad_z, coefficient, out=accumulator)
+    else:
+        accumulator.add_(grad_z * coefficient)
+    return tuple(rest)
+
+
 def conv_blocks(rows: int, columns: int, channels: int, dtype: torch.dtype, sms: int) -> tuple[int, dict[str, int]]:
     """Blocks of columns, and the tile of a program."""
     wide = dtype != torch.float32
@@ -120,7 +143,7 @@ def _images(rows: Tensor, shape: tuple[int, int, int]) -> Tensor:
     return rows.unflatten(0, shape).permute(0, 3, 1, 2)
 
 
-def _implicit(rows, scale, shift, weight, shape, out, mask):
+def _implicit(rows, scale, shift, weight, shape, out, mask, measure):
     (m, j), k = rows.shape, weight.shape[0]
     blocks, block = conv_blocks(m, k, j, rows.dtype, processors(rows.device))
     tiles = triton.cdiv(m, block['BLOCK_M'])
@@ -153,7 +176,7 @@ def _implicit(rows, scale, shift, weight, shape, out, mask):
         STEPS=triton.cdiv(j, block['BLOCK_C']),
         **block,
     )
-    return merge_statistics(partial, m, block['BLOCK_M'])
+    return merge_statistics(partial, m, block['BLOCK_M']) if measure else (None, None)
 
 
 @triton.jit

@@ -28,22 +28,26 @@ from .common import (
 )
 
 
-def norm_relu_matmul(features: Tensor, scale: Tensor, shift: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def norm_relu_matmul(
+    features: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, measure: bool = True
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The result (M, J) for features (M, C) and weight (J, C), with its mean and biased variance, each (J,) fp32.
 
-    The affine map and all sums are fp32; the activation and the weight are rounded to the features' dtype.
+    Without ``measure`` these are None. The affine map and all sums are fp32; the activation and the weight are rounded
+    to the features' dtype.
     """
-    return _matmul(features, scale, shift, weight, None)
+    return _matmul(features, scale, shift, weight, None, measure)
 
 
 def norm_relu_pool_matmul(
     features: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, shape: tuple[int, int, int]
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, None, None]:
     """The same after 2x2 average pooling with stride 2, (N * (H // 2) * (W // 2), J); shape is (N, H, W).
 
-    An odd last row or column of pixels is dropped, as ``nn.AvgPool2d(2)`` does.
+    An odd last row or column of pixels is dropped, as ``nn.AvgPool2d(2)`` does. Nothing normalises the result with
+    these statistics, so there are none.
     """
-    return _matmul(features, scale, shift, weight, shape)
+    return _matmul(features, scale, shift, weight, shape, False)
 
 
 def pooled_rows(shape: tuple[int, int, int]) -> int:
@@ -54,7 +58,7 @@ def pooled_rows(shape: tuple[int, int, int]) -> int:
     return n * (height // 2) * (width // 2)
 
 
-def _matmul(features, scale, shift, weight, shape):
+def _matmul(features, scale, shift, weight, shape, measure):
     features = row_major(features)
     dtype, c, j = features.dtype, features.shape[1], weight.shape[0]
     weight = row_major(weight.to(dtype))
@@ -86,7 +90,7 @@ def _matmul(features, scale, shift, weight, shape):
         PRECISION=precision(dtype),
         **block,
     )
-    return out, *merge_statistics(partial, rows, block['BLOCK_M'])
+    return out, *(merge_statistics(partial, rows, block['BLOCK_M']) if measure else (None, None))
 
 
 def matmul_blocks(
