@@ -34,7 +34,7 @@ def main() -> None:
     origin = provenance(device, args.threads)
     file = args.csv or RESULTS / f'{device}.csv'
     compiled = args.compile if args.compile is not None else [BEST] if device == 'cuda' else []
-    rounds = args.rounds or (20 if device == 'cuda' else 5)
+    rounds = args.rounds or (10 if device == 'cuda' else 5)
     print(', '.join(f'{key} {value}' for key, value in origin.items() if value), flush=True)
     for case in cases:
         started = time.monotonic()
@@ -64,7 +64,7 @@ def parse() -> argparse.Namespace:
         help='also these candidates through torch.compile; "best" is the eager peer that was fastest in the warm-up; '
         'default: best on a GPU, none on a CPU, where it takes minutes',
     )
-    add('--rounds', type=int, help='turns of each candidate (5 on a CPU, 20 on a GPU)')
+    add('--rounds', type=int, help='turns of each candidate (5 on a CPU, 10 on a GPU)')
     add('--turn-seconds', type=float, default=0.3, help='a turn has as many steps as fit, at least one (0.3)')
     add('--threads', type=int, default=machine.default_threads(), help='of each candidate (all processors)')
     add('--csv', type=Path, help='default: benchmarks/results/DEVICE.csv')

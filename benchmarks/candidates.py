@@ -91,6 +91,8 @@ def _repair() -> None:
     """Let mmpretrain, torchvision and timm, which imports torchvision, work with today's versions."""
     import_module('mmdensenet')
     warnings.filterwarnings('ignore', message='Fail to import', module='mmcv')
+    # mmpretrain's memory_efficient, through torch's wrapper
+    warnings.filterwarnings('ignore', message='torch.utils.checkpoint: the use_reentrant parameter')
 
 
 def _as_dict(arch: Architecture) -> dict:

@@ -27,7 +27,7 @@ BLOCKS = {
     'fused': (dict(engine='fused'), '#3a94d6', 's'),
 }
 #: readable on white and on black
-GREY = '#858b94'
+GREY = '#787e88'
 
 
 def prepare(arguments: dict, layers: int, args: argparse.Namespace, device: str) -> Workload:

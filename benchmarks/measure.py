@@ -7,8 +7,8 @@ GPU is waited for at both ends of a step.
 Peak memory is the highest during the steps minus what the process held before the first one: the model, its inputs and
 the optimiser's state are in that baseline, activations, gradients and temporaries are not. A rehearsal on a small input
 comes before it, so that libraries which load when they are first used are in the baseline too. On a CPU memory is the
-resident set, on a GPU what torch's allocator has given out. What a compiler needed is not counted: a compiled job's peak
-begins after its compilation, and so does its baseline on a CPU.
+resident set, on a GPU what torch's allocator has given out. What a compiler needed is not counted: a compiled job's
+peak begins after its compilation, and so does its baseline on a CPU.
 """
 
 import gc
@@ -99,14 +99,19 @@ def take_turns(
         results.pop(name, None)
 
     def start(new: dict[str, Job]) -> None:
-        """All at once, for importing takes most of it; then each warms up alone."""
+        """All at once, for importing takes most of it; when all are ready, each warms up alone."""
+        facts = {}
         for name, job in new.items():
             processes[name] = _Process(job, threads)
         for name in new:
             try:
-                facts = processes[name].receive()
+                facts[name] = processes[name].receive()
+            except _FailedError as error:
+                drop(name, str(error))
+        for name in facts:
+            try:
                 first, last, baseline = processes[name].ask('warm up')
-                results[name] = Measurement(facts, first, last, baseline_mib=baseline)
+                results[name] = Measurement(facts[name], first, last, baseline_mib=baseline)
             except _FailedError as error:
                 drop(name, str(error))
 
