@@ -16,7 +16,7 @@ export MKL_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-all lint format bench docs wheel-check clean
+.PHONY: help demo install test test-all lint format bench bench-gpu bench-depth docs wheel-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -47,10 +47,17 @@ format: $(STAMPS)/tests  ## put the code into ruff's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: OMP_NUM_THREADS = 2
-bench: MKL_NUM_THREADS = 2
-bench: $(STAMPS)/tests  ## measure speed and memory beside other DenseNets
-	env -u OMP_WAIT_POLICY $(BIN)/python benchmarks/train_step.py
+# They set their own number of threads; and threads that spin between operations are the default that users have.
+BENCH := env -u OMP_WAIT_POLICY -u OMP_NUM_THREADS -u MKL_NUM_THREADS $(BIN)/python -m benchmarks
+
+bench: $(STAMPS)/bench  ## measure speed and memory beside other DenseNets (a quarter of an hour on two cores)
+	$(BENCH) --device cpu $(BENCH_ARGS)
+
+bench-gpu: $(STAMPS)/bench  ## the same on a GPU, with torch.compile
+	$(BENCH) --device cuda $(BENCH_ARGS)
+
+bench-depth: $(STAMPS)/bench  ## measure one dense block against its depth, and draw the picture of the docs
+	$(BENCH).depth $(BENCH_ARGS)
 
 docs: $(STAMPS)/docs  ## build the documentation into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
@@ -75,6 +82,10 @@ $(STAMPS)/base: $(STAMPS)/venv $(REQUIREMENTS)
 
 $(STAMPS)/tests: $(STAMPS)/base requirements/tests.txt
 	$(PIP) -e .[lite,tests]
+	@touch $@
+
+$(STAMPS)/bench: $(STAMPS)/base requirements/bench.txt
+	$(PIP) -e .[lite,bench]
 	@touch $@
 
 $(STAMPS)/docs: $(STAMPS)/base requirements/docs.txt

@@ -85,6 +85,7 @@ setup(
         'optional': requirements('optional'),
         'tests': requirements('tests'),
         'docs': requirements('docs'),
+        'bench': requirements('bench'),
     },
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,

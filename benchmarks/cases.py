@@ -1,0 +1,99 @@
+"""What is measured: an architecture, a batch, a size, and training steps or evaluation."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from .architectures import ARCHITECTURES
+from .candidates import CANDIDATES
+from .machine import DTYPES
+from .measure import Job, Workload
+
+MODES = ('train', 'eval')
+
+
+@dataclass(frozen=True)
+class Case:
+    """A table: ``mode`` is 'train' (forward, loss, backward, SGD with momentum) or 'eval'; bf16 is autocast."""
+
+    arch: str
+    batch: int
+    size: int
+    mode: str = 'train'
+    dtype: str = 'fp32'
+
+    def __str__(self) -> str:
+        return f'{self.arch}-batch{self.batch}-{self.size}px-{self.mode}-{self.dtype}'
+
+
+def _both(case: Case) -> list[Case]:
+    return [case, replace(case, mode='eval')]
+
+
+_CPU = [
+    *_both(Case('121', 16, 224)),
+    *_both(Case('121', 1, 224)),
+    Case('201', 2, 224),
+    Case('161', 2, 224),
+    Case('264', 2, 224),
+    Case('bc-100-12', 16, 32),
+    Case('bc-190-40', 2, 32),
+]
+_GPU = [
+    *_both(Case('121', 256, 224)),
+    *_both(Case('121', 64, 224)),
+    *_both(Case('121', 1, 224)),
+    Case('201', 64, 224),
+    Case('161', 64, 224),
+    Case('264', 64, 224),
+    Case('bc-100-12', 64, 32),
+    Case('bc-190-40', 64, 32),
+]
+SUITES = {'cpu': _CPU, 'cuda': [replace(case, dtype='bf16') for case in _GPU]}
+
+
+def job(name: str, case: Case, device: str, compiled: bool = False) -> Job:
+    """The job that measures a candidate, optionally through torch.compile."""
+    return Job(partial(prepare, name, case, device, compiled), CANDIDATES[name].env, compiled)
+
+
+def prepare(name: str, case: Case, device: str, compiled: bool) -> Workload:
+    """Model, inputs and optimiser of a candidate; its step."""
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor
+
+    candidate, arch = CANDIDATES[name], ARCHITECTURES[case.arch]
+    model = candidate.model(arch).to(device)
+    model.train(case.mode == 'train')
+    facts = dict(parameters=sum(parameter.numel() for parameter in model.parameters()))
+    layout = torch.channels_last if candidate.channels_last else torch.contiguous_format
+    images = torch.randn(case.batch, 3, case.size, case.size, device=device).to(memory_format=layout)
+    labels = torch.randint(arch.classes, (case.batch,), device=device)
+    autocast = torch.autocast(device, getattr(torch, DTYPES[case.dtype]), enabled=case.dtype != 'fp32')
+    torch.backends.cudnn.benchmark = True  # the fastest algorithms for every candidate
+    run = torch.compile(model) if compiled else model
+    # the feature maps of ImageNet models shrink to a 32nd
+    few = images[:2, :, :64, :64].contiguous(memory_format=layout)
+
+    if case.mode == 'eval':
+
+        @torch.inference_mode()
+        def evaluate(images: Tensor = images) -> None:
+            with autocast:
+                run(images)
+
+        return Workload(evaluate, rehearse=lambda: evaluate(few), device=device, facts=facts)
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()  # its state belongs to the baseline
+    optimizer.zero_grad()
+
+    def train(images: Tensor = images) -> None:
+        with autocast:
+            loss = F.cross_entropy(run(images), labels[: len(images)])
+        loss.backward()
+        optimizer.step()
+
+    return Workload(train, optimizer.zero_grad, lambda: train(few), device, facts)

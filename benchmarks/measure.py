@@ -1,0 +1,270 @@
+"""Time and peak memory of jobs that take turns, each in a process of its own.
+
+The processes do their steps one after another, in turns, so that a change in the machine's speed meets all of them.
+Only a step is timed; what comes between steps (dropping gradients) is not, and inputs exist before the first one. A
+GPU is waited for at both ends of a step.
+
+Peak memory is the highest during the steps minus what the process held before the first one: the model, its inputs and
+the optimiser's state are in that baseline, activations, gradients and temporaries are not. A rehearsal on a small input
+comes before it, so that libraries which load when they are first used are in the baseline too. On a CPU memory is the
+resident set, on a GPU what torch's allocator has given out. What a compiler needed is not counted: a compiled job's
+peak begins after its compilation, and so does its baseline on a CPU.
+"""
+
+import gc
+import math
+import multiprocessing as mp
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from ctypes import CDLL
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+MIB = 2**20
+
+
+class UnavailableError(Exception):
+    """A job cannot run here; the message says why."""
+
+
+@dataclass
+class Workload:
+    """What a job does, in its own process: ``step`` is measured; ``between`` drops what a step left, such as gradients;
+    ``rehearse`` is a step on a small input."""
+
+    step: Callable[[], object]
+    between: Callable[[], object] = lambda: None
+    rehearse: Callable[[], object] = lambda: None
+    device: str = 'cpu'
+    facts: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """How to make a workload. It is sent to another process, so ``prepare`` is a function of a module, or a partial.
+
+    ``env`` is set before anything is imported there.
+    """
+
+    prepare: Callable[[], Workload]
+    env: dict[str, str] = field(default_factory=dict)
+    compiled: bool = False
+
+
+@dataclass
+class Measurement:
+    """Seconds of each timed step and of the first one, memory in MiB (None where the system does not tell it)."""
+
+    facts: dict
+    first_seconds: float
+    warm_seconds: float
+    seconds: list[float] = field(default_factory=list)
+    baseline_mib: float | None = None
+    peak_mib: float | None = None
+
+    def add(self, seconds: list[float], peak_mib: float | None) -> None:
+        self.seconds += seconds
+        if peak_mib is not None:
+            self.peak_mib = max(peak_mib, self.peak_mib or 0.0)
+
+
+def take_turns(
+    jobs: dict[str, Job],
+    rounds: int,
+    threads: int,
+    turn_seconds: float,
+    more: Callable[[dict[str, Measurement]], dict[str, Job]] = lambda warm: {},
+    tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+) -> dict[str, Measurement]:
+    """Run the jobs side by side.
+
+    Args:
+        rounds: turns of each job that are measured.
+        threads: of each job; only one works at a time.
+        turn_seconds: in each turn a job makes as many steps as fit, but one at least.
+        more: gets the measurements after the warm-up and gives jobs to add.
+        tell: gets a line about each job that failed; it is left out of the result.
+    """
+    processes: dict[str, _Process] = {}
+    results: dict[str, Measurement] = {}
+
+    def drop(name: str, reason: str) -> None:
+        tell(f'without {name}: {reason}')
+        processes.pop(name).stop()
+        results.pop(name, None)
+
+    def start(new: dict[str, Job]) -> None:
+        """All at once, for importing takes most of it; when all are ready, each warms up alone."""
+        facts = {}
+        for name, job in new.items():
+            processes[name] = _Process(job, threads)
+        for name in new:
+            try:
+                facts[name] = processes[name].receive()
+            except _FailedError as error:
+                drop(name, str(error))
+        for name in facts:
+            try:
+                first, last, baseline = processes[name].ask('warm up')
+                results[name] = Measurement(facts[name], first, last, baseline_mib=baseline)
+            except _FailedError as error:
+                drop(name, str(error))
+
+    try:
+        start(jobs)
+        start(more(results))
+        for _ in range(rounds):
+            for name in list(results):
+                steps = min(200, max(1, math.floor(turn_seconds / results[name].warm_seconds)))
+                try:
+                    results[name].add(*processes[name].ask(steps))
+                except _FailedError as error:
+                    drop(name, str(error))
+    finally:
+        for process in processes.values():
+            process.stop()
+    return results
+
+
+class _FailedError(Exception):
+    pass
+
+
+class _Process:
+    """The parent's end of a job's process."""
+
+    def __init__(self, job: Job, threads: int):
+        context = mp.get_context('spawn')
+        self.connection, there = context.Pipe()
+        self.process = context.Process(target=_work, args=(there, job, threads))
+        self.process.start()
+        there.close()
+
+    def ask(self, request: str | int) -> object:
+        try:
+            self.connection.send(request)
+        except OSError:
+            raise _FailedError('its process ended') from None
+        return self.receive()
+
+    def receive(self) -> object:
+        try:
+            failed, answer = self.connection.recv()
+        except (EOFError, OSError):
+            raise _FailedError('its process ended; is there enough memory?') from None
+        if failed:
+            raise _FailedError(answer)
+        return answer
+
+    def stop(self) -> None:
+        self.connection.close()
+        self.process.join(10)
+        if self.process.is_alive():
+            self.process.kill()
+
+
+def _work(connection: Connection, job: Job, threads: int) -> None:
+    """A job's process: facts, then an answer to each request, until the parent closes the connection."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops, and closes the connection
+    names = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')
+    os.environ.update(dict.fromkeys(names, str(threads)) | job.env)
+    with suppress(EOFError, BrokenPipeError):
+        try:
+            _serve(connection, job, threads)
+        except (EOFError, BrokenPipeError):
+            raise
+        except UnavailableError as error:
+            connection.send((True, str(error)))
+        except Exception as error:
+            lines = str(error).strip().splitlines() or ['']
+            connection.send((True, f'{type(error).__name__}: {lines[0]}'))
+
+
+def _serve(connection: Connection, job: Job, threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    workload = job.prepare()
+    on_gpu = workload.device == 'cuda'
+    synchronize = torch.cuda.synchronize if on_gpu else lambda: None
+    memory = _GPUMemory() if on_gpu else _CPUMemory()
+    if not job.compiled:  # it would be compiled for the small input, too
+        workload.rehearse()
+        workload.between()
+    memory.start()
+    connection.send((False, workload.facts))
+
+    def step() -> float:
+        workload.between()
+        synchronize()
+        start = time.perf_counter()
+        workload.step()
+        synchronize()
+        return time.perf_counter() - start
+
+    while True:
+        request = connection.recv()
+        if request == 'warm up':
+            first = last = step()
+            if first < 1 or job.compiled or on_gpu:
+                step()
+                last = step()
+            if job.compiled and not on_gpu:
+                workload.between()
+                memory.start()
+            answer = first, last, memory.baseline
+        else:
+            if request > 1 or on_gpu:  # what other jobs did to caches and allocators in the meantime
+                step()
+            answer = [step() for _ in range(request)], memory.peak()
+        workload.between()
+        if on_gpu:
+            memory.release()
+        connection.send((False, answer))
+
+
+class _CPUMemory:
+    """MiB of the resident set, by Linux's /proc; None elsewhere."""
+
+    def start(self) -> None:
+        gc.collect()
+        with suppress(AttributeError, OSError):  # only glibc has it
+            CDLL(None).malloc_trim(0)
+        self.baseline = self._read('VmRSS')
+        try:
+            Path('/proc/self/clear_refs').write_text('5')  # the highest so far becomes what is in use now
+        except OSError:
+            self.baseline = None
+
+    def peak(self) -> float | None:
+        return None if self.baseline is None else self._read('VmHWM') - self.baseline
+
+    def _read(self, field: str) -> float | None:
+        with suppress(OSError):
+            for line in Path('/proc/self/status').read_text().splitlines():
+                if line.startswith(f'{field}:'):
+                    return int(line.split()[1]) * 1024 / MIB
+        return None
+
+
+class _GPUMemory:
+    def start(self) -> None:
+        import torch
+
+        self.cuda = torch.cuda
+        gc.collect()
+        self.baseline = self.cuda.memory_allocated() / MIB
+
+    def peak(self) -> float:
+        return self.cuda.max_memory_allocated() / MIB - self.baseline
+
+    def release(self) -> None:
+        """Leave the memory to the others; and forget the peak of the warm-up, which tries algorithms out."""
+        self.cuda.empty_cache()
+        self.cuda.reset_peak_memory_stats()
