@@ -8,9 +8,10 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
-from mmdensenet.engine.hooks import CheckLabelsHook, CheckpointCoverageHook
+from mmdensenet.engine.checkpoint_file import newest_that_verifies
+from mmdensenet.engine.hooks import CheckLabelsHook, CheckpointCoverageHook, ExactResumeHook
 from mmdensenet.engine.launch import LAUNCH_TIME
 from mmdensenet.errors import UserError
 
@@ -59,8 +60,8 @@ def train_model(
             raise UserError('--amp: the config has no optim_wrapper.')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    if resume is not None:
-        _set_resume(cfg, resume)
+    passed_over = _set_resume(cfg, resume) if resume is not None else []
+    _use_our_loop(cfg)
     if auto_scale_lr:
         if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
             raise UserError(
@@ -82,7 +83,16 @@ def train_model(
     runner.register_hook(CheckLabelsHook())
     source = cfg.get('load_from') or 'the latest checkpoint'
     runner.register_hook(CheckpointCoverageHook(source, head_may_differ=not cfg.get('resume')))
-    runner.train()
+    for path, reason in passed_over:
+        runner.logger.warning(f'{path} is passed over: {reason}.')
+    exact = next((hook for hook in runner.hooks if isinstance(hook, ExactResumeHook)), None)
+    if exact is None:
+        exact = ExactResumeHook()
+        runner.register_hook(exact)
+    try:
+        runner.train()
+    finally:
+        exact.release()
     return runner
 
 
@@ -101,22 +111,29 @@ def open_config(config: str | Config, options: dict | None, launcher: str) -> Co
     return cfg
 
 
-def _set_resume(cfg: Config, resume: str) -> None:
+def _set_resume(cfg: Config, resume: str) -> list[tuple[Path, str]]:
     """Decide where training goes on: at ``resume``, or at the latest checkpoint of the work directory.
 
+    The latest is the newest that is whole; the newer ones that are not are returned, with the reasons.
     Without a checkpoint there ('auto'), training starts as if it were not resumed, with the config's ``load_from``. A
     job that torchrun has restarted goes on where it was killed, not where it once was told to start.
     """
-    latest = find_latest_checkpoint(cfg.work_dir) if Path(cfg.work_dir, 'last_checkpoint').is_file() else None
-    if latest is not None and not Path(latest).is_file():
-        latest = None
+    latest, passed_over = newest_that_verifies(cfg.work_dir)
     started = float(os.environ.get(LAUNCH_TIME, 'inf'))
-    if resume == 'auto' or (latest is not None and Path(latest).stat().st_mtime > started):
+    if resume == 'auto' or (latest is not None and latest.time_ns / 1e9 > started):
         cfg.resume = latest is not None
-        cfg.load_from = latest or cfg.get('load_from')
-    else:
-        cfg.resume = True
-        cfg.load_from = resume
+        cfg.load_from = str(latest.path) if latest else cfg.get('load_from')
+        return passed_over
+    cfg.resume = True
+    cfg.load_from = resume
+    return []
+
+
+def _use_our_loop(cfg: Config) -> None:
+    """mmengine's loop by epochs cannot begin inside one."""
+    if cfg.get('train_cfg') and 'type' not in cfg.train_cfg and cfg.train_cfg.get('by_epoch'):
+        cfg.train_cfg.pop('by_epoch')
+        cfg.train_cfg.type = 'mmdensenet.EpochBasedTrainLoop'
 
 
 def _require_known_hook_keys(runner: Runner) -> None:

@@ -5,7 +5,6 @@ arrays; their pickled form is rebuilt by the inert stand-ins below, which look a
 is plain, so ``torch.load(file, weights_only=True)`` reads it without mmdensenet.
 """
 
-import os
 import os.path as osp
 import pickle
 import re
@@ -19,6 +18,8 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from mmdensenet.errors import UserError
+
+from .checkpoint_file import write_whole
 
 #: leaves of a checkpoint
 _PLAIN = (
@@ -245,18 +246,12 @@ def _materialise(value: Any) -> Any:
 
 
 def save_whole(checkpoint: Any, filename: str) -> None:
-    """Write a checkpoint of plain data: the file appears whole or not at all, also when it replaces an older one."""
-    target = Path(filename)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
-    try:
-        with beside.open('wb') as file:
-            torch.save(to_plain(checkpoint), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)
+    """Write a checkpoint of plain data: the file appears whole or not at all, with a checksum.
+
+    Raises:
+        UserError: if it cannot be written; see :func:`mmdensenet.engine.checkpoint_file.write_whole`.
+    """
+    write_whole(to_plain(checkpoint), filename, resumable=isinstance(checkpoint, dict) and 'optimizer' in checkpoint)
 
 
 def to_plain(value: Any) -> Any:
