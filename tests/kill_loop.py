@@ -183,7 +183,7 @@ def strike(kind: str, rng: random.Random, config: Path, work_dir: Path, log: Pat
     assert kind == 'torn'  # the file system has lost the end of the newest checkpoint
     status = wait(start(*arguments, 'iteration', rng.randint(3, 8)))
     files = sorted(work_dir.glob('[re]*.pth'), key=lambda path: path.stat().st_mtime_ns)
-    if len(files) > 1:
+    if status and len(files) > 1:
         os.truncate(files[-1], rng.randrange(files[-1].stat().st_size))
     return status
 

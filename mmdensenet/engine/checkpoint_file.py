@@ -179,6 +179,8 @@ def _what_is_wrong_with_zip(path: str | os.PathLike) -> str | None:
         with zipfile.ZipFile(path) as archive:
             if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
                 return 'it is compressed, which torch does not do'
+            if not any(name.endswith('data.pkl') for name in archive.namelist()):
+                return 'it is not a checkpoint'
             if archive.comment:
                 return 'its checksum is damaged'
             damaged = archive.testzip()
