@@ -58,9 +58,9 @@ def parse_cfg_options(values: Sequence[str] | None) -> dict:
 
 def explain(error: BaseException) -> str | None:
     """What the user can do about an error, in one or two lines; None if it looks like a fault of the program."""
-    if isinstance(error, UserError):
-        return str(error)
     text = str(error)
+    if isinstance(error, UserError):  # from a data loader's worker it comes with a traceback
+        return _after_traceback(text) if 'Original Traceback' in text else text
     if isinstance(error, KeyError) and (found := re.search(r'(\S+) is not in the (\S+)::(.+?) registry', text)):
         return _unknown_type(found[1].strip('\'"'), found[3])
     if isinstance(error, TypeError) and (found := re.search(r"unexpected keyword argument '(\w+)'", text)):
@@ -80,6 +80,10 @@ def explain(error: BaseException) -> str | None:
         r'Found 0 files|Cannot find \w+ dataset|Download failed|The number of subfolders', text
     ):
         return _last_line(text)
+    if re.search(r'DataLoader worker \(pid.*(killed by signal|exited unexpectedly)', text):
+        return (
+            f'{_last_line(text)}\nWorkers are killed when memory runs short: give the data loaders fewer (num_workers).'
+        )
     if found := re.findall(r'failed to load image: (.+)', text):  # the last: a worker's traceback quotes the code too
         return f'{found[-1]} cannot be read as an image: repair or remove it.'
     if found := re.search(r'mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x', text):
@@ -108,6 +112,12 @@ def _while_building(error: BaseException) -> str | None:
     return (
         f'the config cannot be built, at {what}: {first}\nCorrect its keys and values; --debug shows where it stopped.'
     )
+
+
+def _after_traceback(text: str) -> str:
+    """What a worker's exception said: the lines behind its type."""
+    *_, last = re.split(r'^mmdensenet\.errors\.\w+: ', text, flags=re.MULTILINE)
+    return _last_line(text) if last == text else last.strip()
 
 
 def _last_line(text: str) -> str:

@@ -7,12 +7,12 @@ import mmengine
 from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import DumpResults
 
-from mmdensenet.engine.hooks import CheckLabelsHook, CheckpointCoverageHook
+from mmdensenet.engine.hooks import BadImagesHook, CheckLabelsHook, CheckpointCoverageHook
 from mmdensenet.engine.predictions import DumpPredictions
 from mmdensenet.errors import UserError
 
-from .config import complete_dataloaders, require_data
-from .train import build_runner, open_config, require_checkpoint, set_work_dir
+from .config import complete_dataloaders, name_bad_images, require_data
+from .train import add_if_missing, build_runner, open_config, require_checkpoint, set_work_dir
 
 
 def test_model(
@@ -67,12 +67,14 @@ def test_model(
         hook.update(enable=True, show=show, wait_time=wait_time, out_dir=show_dir, interval=interval)
     if tta:
         _use_tta(cfg)
+    name_bad_images(cfg)
     complete_dataloaders(cfg, pin_memory)
     require_data(cfg, 'test_dataloader')
     writer = _prediction_writer(out, out_item)
 
     runner = build_runner(cfg)
     runner.register_hook(CheckLabelsHook())
+    add_if_missing(runner, BadImagesHook)
     if not partial:
         runner.register_hook(CheckpointCoverageHook(checkpoint))
     if writer is not None:

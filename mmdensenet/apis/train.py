@@ -6,16 +6,22 @@ from copy import deepcopy
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmdensenet.engine.checkpoint_file import newest_that_verifies
-from mmdensenet.engine.hooks import CheckLabelsHook, CheckpointCoverageHook, ExactResumeHook
+from mmdensenet.engine.hooks import (
+    BadImagesHook,
+    CheckLabelsHook,
+    CheckpointCoverageHook,
+    ExactResumeHook,
+    FiniteHook,
+)
 from mmdensenet.engine.launch import LAUNCH_TIME
 from mmdensenet.errors import UserError
 
-from .config import complete_dataloaders, load_config, merge_options, require_data
+from .config import complete_dataloaders, load_config, merge_options, name_bad_images, require_data
 
 
 def train_model(
@@ -73,6 +79,7 @@ def train_model(
         visualizer = cfg.setdefault('visualizer', ConfigDict(type='Visualizer'))
         backends = visualizer.get('vis_backends') or [dict(type='LocalVisBackend')]
         visualizer.vis_backends = [*backends, dict(type='TensorboardVisBackend')]
+    name_bad_images(cfg)
     complete_dataloaders(cfg, pin_memory, persistent_workers)
     require_data(cfg, 'train_dataloader', 'val_dataloader')
     if cfg.get('load_from'):
@@ -85,10 +92,7 @@ def train_model(
     runner.register_hook(CheckpointCoverageHook(source, head_may_differ=not cfg.get('resume')))
     for path, reason in passed_over:
         runner.logger.warning(f'{path} is passed over: {reason}.')
-    exact = next((hook for hook in runner.hooks if isinstance(hook, ExactResumeHook)), None)
-    if exact is None:
-        exact = ExactResumeHook()
-        runner.register_hook(exact)
+    exact, *_ = [add_if_missing(runner, cls) for cls in (ExactResumeHook, FiniteHook, BadImagesHook)]
     try:
         runner.train()
     finally:
@@ -152,6 +156,15 @@ def build_runner(cfg: Config) -> Runner:
         lambda record: not str(record.msg).startswith(('"FileClient" will', '"HardDiskBackend" is'))
     )
     return runner
+
+
+def add_if_missing(runner: Runner, cls: type[Hook]) -> Hook:
+    """The runner's hook of this class; one with the default settings where its config has none."""
+    hook = next((hook for hook in runner.hooks if isinstance(hook, cls)), None)
+    if hook is None:
+        hook = cls()
+        runner.register_hook(hook)
+    return hook
 
 
 def set_work_dir(cfg: Config, work_dir: str | None) -> None:
