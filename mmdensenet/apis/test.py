@@ -38,7 +38,7 @@ def test_model(
     Args:
         config: path of a config file, 'mmdensenet::NAME', or a loaded config.
         checkpoint: path or URL.
-        out: file for the predictions (.json or .pkl) or the metrics (.json, .yaml or .pkl).
+        out: file for the predictions (.json, .npz or .pkl) or the metrics (.json, .yaml or .pkl).
         out_item: 'pred' (the default) or 'metrics', what ``out`` gets.
         show_dir: folder for one picture per image, or per ``interval`` images, with true and predicted label.
         tta: average over test-time augmentations; a horizontal flip unless the config says which.
@@ -106,10 +106,12 @@ def _prediction_writer(out: str | None, out_item: str | None):
             raise UserError('--out-item says what to write, --out FILE where: give both.')
         return None
     suffix = Path(out).suffix
-    allowed = ('.json', '.yaml', '.yml', '.pkl', '.pickle') if out_item == 'metrics' else ('.json', '.pkl', '.pickle')
+    allowed = (
+        ('.json', '.yaml', '.yml', '.pkl', '.pickle') if out_item == 'metrics' else ('.json', '.npz', '.pkl', '.pickle')
+    )
     if suffix not in allowed:
         raise UserError(f'--out {out}: the name must end in one of {", ".join(allowed)}.')
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     if out_item == 'metrics':
         return None
-    return DumpPredictions(out) if suffix == '.json' else DumpResults(out_file_path=out)
+    return DumpPredictions(out) if suffix in ('.json', '.npz') else DumpResults(out_file_path=out)

@@ -19,6 +19,7 @@ from mmdensenet.engine.hooks import (
     FiniteHook,
 )
 from mmdensenet.engine.launch import LAUNCH_TIME
+from mmdensenet.engine.memory import advise, is_out_of_memory
 from mmdensenet.errors import UserError
 
 from .config import complete_dataloaders, load_config, merge_options, name_bad_images, require_data
@@ -32,6 +33,7 @@ def train_model(
     amp: bool = False,
     validate: bool = True,
     auto_scale_lr: bool = False,
+    partial: bool = False,
     tensorboard: bool = False,
     pin_memory: bool = True,
     persistent_workers: bool = True,
@@ -47,6 +49,7 @@ def train_model(
         resume: 'auto' for the latest checkpoint of the work directory if there is one, or a checkpoint's path.
         amp: mixed precision; bfloat16 on a CPU.
         auto_scale_lr: scale the learning rate by the real batch over ``auto_scale_lr.base_batch_size``.
+        partial: start from a ``load_from`` that has only some of the backbone's tensors. Resuming needs all.
         tensorboard: also write TensorBoard's event files.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         cfg_options: dotted keys to values, which override the config.
@@ -89,12 +92,17 @@ def train_model(
     _require_known_hook_keys(runner)
     runner.register_hook(CheckLabelsHook())
     source = cfg.get('load_from') or 'the latest checkpoint'
-    runner.register_hook(CheckpointCoverageHook(source, head_may_differ=not cfg.get('resume')))
+    if cfg.get('resume') or not partial:
+        runner.register_hook(CheckpointCoverageHook(source, head_may_differ=not cfg.get('resume')))
     for path, reason in passed_over:
         runner.logger.warning(f'{path} is passed over: {reason}.')
     exact, *_ = [add_if_missing(runner, cls) for cls in (ExactResumeHook, FiniteHook, BadImagesHook)]
     try:
         runner.train()
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise UserError(advise(runner, error)) from error
+        raise
     finally:
         exact.release()
     return runner

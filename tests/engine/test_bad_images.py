@@ -22,7 +22,7 @@ def run(tmp_path, run_tool):
         for name in bad:
             (data / name).write_bytes(b'')
         entry = dict(type='CustomDataset', data_root=str(data), data_prefix='')
-        loader = dict(batch_size=4, num_workers=workers, persistent_workers=workers > 0)
+        loader = dict(batch_size=4, num_workers=workers, persistent_workers=False)
         config = tmp_path / 'folder.py'
         config.write_text(
             f"""
@@ -82,9 +82,8 @@ def test_skip_counts_and_lists(run, tmp_path, workers):
     assert len(tested) == 14 and not any(path.endswith(bad) for path in tested)
 
 
-@pytest.mark.parametrize('workers', [0, 1])
-def test_budget(run, tmp_path, workers):
-    done = run('class_0/0.jpg', 'class_1/0.jpg', 'class_2/0.jpg', workers=workers, policy='skip', budget=2)
+def test_budget(run, tmp_path):
+    done = run('class_0/0.jpg', 'class_1/0.jpg', 'class_2/0.jpg', policy='skip', budget=2)
     assert done.status == 2, done.err
     error = done.err[done.err.index('error: ') :]
     assert error.startswith('error: 3 images cannot be read, and 2 may be left out (BadImagesHook.budget): ')
@@ -136,7 +135,7 @@ class Spoiled(Dataset):
         return torch.tensor(index)
 
 
-@pytest.mark.parametrize('workers', [0, 4])
+@pytest.mark.parametrize('workers', [0, 2])
 def test_workers_share_the_count(tmp_path, workers):
     loader = DataLoader(Spoiled(), batch_size=4, num_workers=workers)
     fetch_of(loader).keep = Skip(tmp_path / LIST, budget=10)
@@ -145,5 +144,8 @@ def test_workers_share_the_count(tmp_path, workers):
     assert sorted(listed(tmp_path / LIST)) == sorted(f'/data/ö {i}?.jpg' for i in range(0, 40, 4))
     os.truncate(tmp_path / LIST, 0)
     fetch_of(loader).keep = Skip(tmp_path / LIST, budget=9)
+    batches = iter(loader)
     with pytest.raises(UserError, match='10 images cannot be read, and 9 may be left out'):
-        list(loader)
+        list(batches)
+    if workers:
+        batches._shutdown_workers()  # torch takes seconds for each when it is collected
