@@ -31,16 +31,19 @@ class DumpPredictions(BaseMetric):
     def compute_metrics(self, results: list) -> dict:
         if Path(self.file).suffix == '.npz':
             names = [name for name in self.FIELDS if results and all(name in record for record in results)]
-            columns = {name: [record[name] for record in results] for name in names}
-            for name, column in columns.items():
-                if len({np.shape(value) for value in column}) > 1:  # several labels an image, and not as many for each
-                    columns[name] = [json.dumps(value) for value in column]
-            arrays = {name: np.array(column) for name, column in columns.items()}
-            np.savez_compressed(self.file, allow_pickle=False, **arrays)
+            arrays = {name: _to_array([record[name] for record in results]) for name in names}
+            np.savez_compressed(self.file, **arrays)
             return {}
         with open(self.file, 'w', encoding='utf-8') as file:
             json.dump(results, file, indent=0)
         return {}
+
+
+def _to_array(column: list) -> np.ndarray:
+    """Numbers or text, never objects, which numpy would pickle."""
+    if len({np.shape(value) for value in column}) == 1 and np.array(column).dtype.kind in 'biufU':
+        return np.array(column)
+    return np.array([json.dumps(value) for value in column])  # as with several labels, not as many for each image
 
 
 def _to_json(value):
