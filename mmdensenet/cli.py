@@ -30,6 +30,7 @@ def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
         warnings.filterwarnings('ignore', message=message, module=module)
     try:
         tool(args)
+        _leave_process_group()
     except Exception as error:
         message = explain(error)
         if message is None or args.debug:
@@ -39,6 +40,14 @@ def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
             time.sleep(3)
         print(f'error: {message}' if rank == 0 else f'error on rank {rank}: {message}', file=sys.stderr)
         sys.exit(2)
+
+
+def _leave_process_group() -> None:
+    """Processes that end while gloo's threads run may abort (signal 6) after all their work is done."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def parse_cfg_options(values: Sequence[str] | None) -> dict:
