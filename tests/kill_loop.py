@@ -50,7 +50,8 @@ custom_hooks = [dict(type='EMAHook', momentum=0.1)]
 ROOT = Path(__file__).resolve().parent.parent
 #: what can happen; the first five are what `make test` goes through
 KINDS = ('step', 'save', 'validation', 'sigterm', 'worker', 'clock', 'rename', 'delete', 'last', 'interrupt', 'torn')
-#: statuses of a run that was killed, or stopped by a signal that it caught; without a worker it ends with an error
+#: statuses of a run that was killed, or stopped by a signal that it caught; without a worker it ends with
+#: an error, and is itself killed where it has none
 ENDINGS = (-signal.SIGKILL, 128 + signal.SIGTERM, 128 + signal.SIGINT)
 
 
@@ -264,7 +265,7 @@ def main() -> int:
             kind = order.pop() if order else (rng.choice(KINDS) if kills < args.kills else None)
             status = wait(start(config, work_dir, log)) if kind is None else strike(kind, rng, config, work_dir, log)
             if status:
-                if status not in ((1,) if kind == 'worker' else ENDINGS):
+                if status not in ((1, -signal.SIGKILL) if kind == 'worker' else ENDINGS):
                     print(log.read_text()[-5000:])
                     print(f'run {runs} ended with {status} after {kind}')
                     return 1
