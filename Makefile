@@ -16,7 +16,7 @@ export MKL_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-all lint format bench bench-gpu bench-depth docs wheel-check clean
+.PHONY: help demo install test test-all kill-test fuzz lint format bench bench-gpu bench-depth docs wheel-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -38,6 +38,12 @@ test: $(STAMPS)/tests  ## run the test suite
 
 test-all: $(STAMPS)/tests  ## run the test suite and the long tests
 	$(PYTEST) -n 2 --cov --cov-report=term
+
+kill-test: $(STAMPS)/tests  ## kill a training run 200 times, resume it, compare what it ends with
+	$(BIN)/python tests/kill_loop.py --kills 200
+
+fuzz: $(STAMPS)/tests  ## read 100,000 mutated checkpoints: each is data or refused, and nothing runs
+	$(BIN)/python tests/fuzz_checkpoint.py --inputs 100000
 
 lint: $(STAMPS)/tests  ## check the style with ruff
 	$(BIN)/ruff check .

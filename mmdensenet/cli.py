@@ -30,6 +30,7 @@ def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
         warnings.filterwarnings('ignore', message=message, module=module)
     try:
         tool(args)
+        _leave_process_group()
     except Exception as error:
         message = explain(error)
         if message is None or args.debug:
@@ -39,6 +40,14 @@ def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
             time.sleep(3)
         print(f'error: {message}' if rank == 0 else f'error on rank {rank}: {message}', file=sys.stderr)
         sys.exit(2)
+
+
+def _leave_process_group() -> None:
+    """Processes that end while gloo's threads run may abort (signal 6) after all their work is done."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def parse_cfg_options(values: Sequence[str] | None) -> dict:
@@ -58,9 +67,9 @@ def parse_cfg_options(values: Sequence[str] | None) -> dict:
 
 def explain(error: BaseException) -> str | None:
     """What the user can do about an error, in one or two lines; None if it looks like a fault of the program."""
-    if isinstance(error, UserError):
-        return str(error)
     text = str(error)
+    if isinstance(error, UserError):  # from a data loader's worker it comes with a traceback
+        return _after_traceback(text) if 'Original Traceback' in text else text
     if isinstance(error, KeyError) and (found := re.search(r'(\S+) is not in the (\S+)::(.+?) registry', text)):
         return _unknown_type(found[1].strip('\'"'), found[3])
     if isinstance(error, TypeError) and (found := re.search(r"unexpected keyword argument '(\w+)'", text)):
@@ -80,6 +89,10 @@ def explain(error: BaseException) -> str | None:
         r'Found 0 files|Cannot find \w+ dataset|Download failed|The number of subfolders', text
     ):
         return _last_line(text)
+    if re.search(r'DataLoader worker \(pid.*(killed by signal|exited unexpectedly)', text):
+        return (
+            f'{_last_line(text)}\nWorkers are killed when memory runs short: give the data loaders fewer (num_workers).'
+        )
     if found := re.findall(r'failed to load image: (.+)', text):  # the last: a worker's traceback quotes the code too
         return f'{found[-1]} cannot be read as an image: repair or remove it.'
     if found := re.search(r'mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x', text):
@@ -95,6 +108,7 @@ def _while_building(error: BaseException) -> str | None:
         if code.co_name == 'build_from_cfg':
             built = frame.f_locals.get('obj_cls') or frame.f_locals.get('cfg', {}).get('type')
             what = getattr(built, '__name__', str(built or 'an entry without type'))
+            what = 'train_cfg' if what == 'EpochBasedTrainLoop' else what
         elif code.co_filename.endswith('runner.py') and (
             code.co_name.startswith('build_') or code.co_name in ('setup_env', 'set_randomness', '__init__')
         ):
@@ -107,6 +121,12 @@ def _while_building(error: BaseException) -> str | None:
     return (
         f'the config cannot be built, at {what}: {first}\nCorrect its keys and values; --debug shows where it stopped.'
     )
+
+
+def _after_traceback(text: str) -> str:
+    """What a worker's exception said: the lines behind its type."""
+    *_, last = re.split(r'^mmdensenet\.errors\.\w+: ', text, flags=re.MULTILINE)
+    return _last_line(text) if last == text else last.strip()
 
 
 def _last_line(text: str) -> str:

@@ -16,6 +16,7 @@ import importlib.machinery
 import importlib.metadata
 import importlib.util
 import inspect
+import logging
 import os.path as osp
 import sys
 from collections.abc import Callable
@@ -235,6 +236,29 @@ def load_and_save_plain_checkpoints() -> None:
     checkpoint.CheckpointLoader.register_scheme(prefixes='', loader=load_from_file, force=True)
     checkpoint.load_url = load_from_url
     _replace_everywhere(save, save_plain)
+
+
+@fault(
+    what='auto-resume takes the file that last_checkpoint names, whole or not',
+    versions='mmengine 0.10.7',
+    until='mmengine verifies checkpoints',
+)
+def resume_from_whole_checkpoints() -> None:
+    import mmengine.runner.checkpoint as checkpoint
+    from mmengine.logging import print_log
+
+    from .engine.checkpoint_file import newest_that_verifies
+
+    find = checkpoint.find_latest_checkpoint
+
+    @functools.wraps(find)
+    def find_whole(path: str) -> str | None:
+        found, passed_over = newest_that_verifies(path)
+        for file, reason in passed_over:
+            print_log(f'{file} is passed over: {reason}.', 'current', logging.WARNING)
+        return str(found.path) if found else None
+
+    _replace_everywhere(find, find_whole)
 
 
 @fault(

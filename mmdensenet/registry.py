@@ -7,7 +7,9 @@ what mmdensenet itself adds.
 
 from mmengine.registry import DATASETS as ROOT_DATASETS
 from mmengine.registry import HOOKS as ROOT_HOOKS
+from mmengine.registry import LOOPS as ROOT_LOOPS
 from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
 from mmengine.registry import VISUALIZERS as ROOT_VISUALIZERS
 from mmengine.registry import Registry
 
@@ -17,6 +19,8 @@ CONFIG_SCOPE = 'mmpretrain'
 MODELS = Registry('model', parent=ROOT_MODELS, scope='mmdensenet', locations=['mmdensenet.models'])
 DATASETS = Registry('dataset', parent=ROOT_DATASETS, scope='mmdensenet', locations=['mmdensenet.datasets'])
 HOOKS = Registry('hook', parent=ROOT_HOOKS, scope='mmdensenet', locations=['mmdensenet.engine.hooks'])
+TRANSFORMS = Registry('transform', parent=ROOT_TRANSFORMS, scope='mmdensenet', locations=['mmdensenet.datasets'])
+LOOPS = Registry('loop', parent=ROOT_LOOPS, scope='mmdensenet', locations=['mmdensenet.engine.loops'])
 VISUALIZERS = Registry(
     'visualizer', parent=ROOT_VISUALIZERS, scope='mmdensenet', locations=['mmdensenet.engine.visualizer']
 )

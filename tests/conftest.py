@@ -107,17 +107,7 @@ def image_folder(tmp_path) -> Path:
     return write_images(tmp_path / 'images')
 
 
-@pytest.fixture
-def short_config(tmp_path):
-    """A config file that inherits the digits config but trains for a few iterations on a few images.
-
-    ``short_config(extra)`` appends Python lines to it.
-    """
-
-    def write(extra: str = '', name: str = 'short.py', images: int = 24) -> Path:
-        file = tmp_path / name
-        file.write_text(
-            f"""_base_ = {str(DIGITS)!r}
+SHORT = """_base_ = {digits!r}
 model = dict(backbone=dict(arch=dict(growth_rate=4, depths=(1, 2), init_channels=8)), head=dict(in_channels=14))
 train_dataloader = dict(batch_size=8, dataset=dict(indices={images}))
 val_dataloader = dict(dataset=dict(indices=20))
@@ -127,7 +117,18 @@ param_scheduler = dict(milestones=[1])
 default_hooks = dict(logger=dict(interval=1))
 {extra}
 """
-        )
+
+
+@pytest.fixture
+def short_config(tmp_path):
+    """A config file that inherits the digits config but trains for a few iterations on a few images.
+
+    ``short_config(extra)`` appends Python lines to it.
+    """
+
+    def write(extra: str = '', name: str = 'short.py', images: int = 24) -> Path:
+        file = tmp_path / name
+        file.write_text(SHORT.format(digits=str(DIGITS), images=images, extra=extra))
         return file
 
     return write

@@ -19,6 +19,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16 on a CPU)')
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
     parser.add_argument(
+        '--partial', action='store_true', help="accept a load_from that has only some of the backbone's tensors"
+    )
+    parser.add_argument(
         '--auto-scale-lr', action='store_true', help="scale the learning rate by the real batch over the config's"
     )
     parser.add_argument('--tensorboard', action='store_true', help="also write TensorBoard's event files")
@@ -44,6 +47,7 @@ def train(args: argparse.Namespace) -> None:
         amp=args.amp,
         validate=not args.no_validate,
         auto_scale_lr=args.auto_scale_lr,
+        partial=args.partial,
         tensorboard=args.tensorboard,
         pin_memory=not args.no_pin_memory,
         persistent_workers=not args.no_persistent_workers,

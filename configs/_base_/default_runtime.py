@@ -16,6 +16,10 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3, save_best='auto'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    # a resumed run equals an uninterrupted one; a checkpoint inside an epoch every ten minutes and on SIGTERM
+    exact_resume=dict(type='mmdensenet.ExactResumeHook', minutes=10),
+    finite=dict(type='mmdensenet.FiniteHook'),  # stops at a loss that is NaN or infinite
+    bad_images=dict(type='mmdensenet.BadImagesHook', policy='stop'),  # or 'skip', with a budget
     visualization=dict(type='mmdensenet.VisualizationHook', enable=False),
     progress=dict(type='mmdensenet.ProgressHook'),  # a live bar on a terminal
     curves=dict(type='mmdensenet.CurvesHook'),  # training_curves.png in the work directory

@@ -117,6 +117,23 @@ def complete_dataloaders(cfg: Config, pin_memory: bool = True, persistent_worker
         cfg[key] = loader
 
 
+def name_bad_images(cfg: Config) -> None:
+    """Put ``mmdensenet.LoadImage`` in the place of LoadImageFromFile in the pipelines of the data sets."""
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'tta_pipeline'):
+        _replace_loader(cfg.get(key))
+
+
+def _replace_loader(entry) -> None:
+    if isinstance(entry, dict):
+        if entry.get('type') in ('LoadImageFromFile', 'mmcv.LoadImageFromFile', 'mmpretrain.LoadImageFromFile'):
+            entry['type'] = 'mmdensenet.LoadImage'
+        for value in entry.values():
+            _replace_loader(value)
+    elif isinstance(entry, (list, tuple)):
+        for value in entry:
+            _replace_loader(value)
+
+
 def require_data(cfg: Config, *keys: str) -> None:
     """Check that the folders and files that the data sets of these data loaders name are there.
 

@@ -7,12 +7,12 @@ import mmengine
 from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import DumpResults
 
-from mmdensenet.engine.hooks import CheckLabelsHook, CheckpointCoverageHook
+from mmdensenet.engine.hooks import BadImagesHook, CheckLabelsHook, CheckpointCoverageHook
 from mmdensenet.engine.predictions import DumpPredictions
 from mmdensenet.errors import UserError
 
-from .config import complete_dataloaders, require_data
-from .train import build_runner, open_config, require_checkpoint, set_work_dir
+from .config import complete_dataloaders, name_bad_images, require_data
+from .train import add_if_missing, build_runner, open_config, require_checkpoint, set_work_dir
 
 
 def test_model(
@@ -38,7 +38,7 @@ def test_model(
     Args:
         config: path of a config file, 'mmdensenet::NAME', or a loaded config.
         checkpoint: path or URL.
-        out: file for the predictions (.json or .pkl) or the metrics (.json, .yaml or .pkl).
+        out: file for the predictions (.json, .npz or .pkl) or the metrics (.json, .yaml or .pkl).
         out_item: 'pred' (the default) or 'metrics', what ``out`` gets.
         show_dir: folder for one picture per image, or per ``interval`` images, with true and predicted label.
         tta: average over test-time augmentations; a horizontal flip unless the config says which.
@@ -67,12 +67,14 @@ def test_model(
         hook.update(enable=True, show=show, wait_time=wait_time, out_dir=show_dir, interval=interval)
     if tta:
         _use_tta(cfg)
+    name_bad_images(cfg)
     complete_dataloaders(cfg, pin_memory)
     require_data(cfg, 'test_dataloader')
     writer = _prediction_writer(out, out_item)
 
     runner = build_runner(cfg)
     runner.register_hook(CheckLabelsHook())
+    add_if_missing(runner, BadImagesHook)
     if not partial:
         runner.register_hook(CheckpointCoverageHook(checkpoint))
     if writer is not None:
@@ -104,10 +106,12 @@ def _prediction_writer(out: str | None, out_item: str | None):
             raise UserError('--out-item says what to write, --out FILE where: give both.')
         return None
     suffix = Path(out).suffix
-    allowed = ('.json', '.yaml', '.yml', '.pkl', '.pickle') if out_item == 'metrics' else ('.json', '.pkl', '.pickle')
+    allowed = (
+        ('.json', '.yaml', '.yml', '.pkl', '.pickle') if out_item == 'metrics' else ('.json', '.npz', '.pkl', '.pickle')
+    )
     if suffix not in allowed:
         raise UserError(f'--out {out}: the name must end in one of {", ".join(allowed)}.')
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     if out_item == 'metrics':
         return None
-    return DumpPredictions(out) if suffix == '.json' else DumpResults(out_file_path=out)
+    return DumpPredictions(out) if suffix in ('.json', '.npz') else DumpResults(out_file_path=out)

@@ -6,15 +6,23 @@ from copy import deepcopy
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
-from mmdensenet.engine.hooks import CheckLabelsHook, CheckpointCoverageHook
+from mmdensenet.engine.checkpoint_file import newest_that_verifies
+from mmdensenet.engine.hooks import (
+    BadImagesHook,
+    CheckLabelsHook,
+    CheckpointCoverageHook,
+    ExactResumeHook,
+    FiniteHook,
+)
 from mmdensenet.engine.launch import LAUNCH_TIME
+from mmdensenet.engine.memory import advise, is_out_of_memory
 from mmdensenet.errors import UserError
 
-from .config import complete_dataloaders, load_config, merge_options, require_data
+from .config import complete_dataloaders, load_config, merge_options, name_bad_images, require_data
 
 
 def train_model(
@@ -25,6 +33,7 @@ def train_model(
     amp: bool = False,
     validate: bool = True,
     auto_scale_lr: bool = False,
+    partial: bool = False,
     tensorboard: bool = False,
     pin_memory: bool = True,
     persistent_workers: bool = True,
@@ -40,6 +49,7 @@ def train_model(
         resume: 'auto' for the latest checkpoint of the work directory if there is one, or a checkpoint's path.
         amp: mixed precision; bfloat16 on a CPU.
         auto_scale_lr: scale the learning rate by the real batch over ``auto_scale_lr.base_batch_size``.
+        partial: start from a ``load_from`` that has only some of the backbone's tensors. Resuming needs all.
         tensorboard: also write TensorBoard's event files.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         cfg_options: dotted keys to values, which override the config.
@@ -59,8 +69,8 @@ def train_model(
             raise UserError('--amp: the config has no optim_wrapper.')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    if resume is not None:
-        _set_resume(cfg, resume)
+    passed_over = _set_resume(cfg, resume) if resume is not None else []
+    _use_our_loop(cfg)
     if auto_scale_lr:
         if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
             raise UserError(
@@ -72,6 +82,7 @@ def train_model(
         visualizer = cfg.setdefault('visualizer', ConfigDict(type='Visualizer'))
         backends = visualizer.get('vis_backends') or [dict(type='LocalVisBackend')]
         visualizer.vis_backends = [*backends, dict(type='TensorboardVisBackend')]
+    name_bad_images(cfg)
     complete_dataloaders(cfg, pin_memory, persistent_workers)
     require_data(cfg, 'train_dataloader', 'val_dataloader')
     if cfg.get('load_from'):
@@ -81,8 +92,19 @@ def train_model(
     _require_known_hook_keys(runner)
     runner.register_hook(CheckLabelsHook())
     source = cfg.get('load_from') or 'the latest checkpoint'
-    runner.register_hook(CheckpointCoverageHook(source, head_may_differ=not cfg.get('resume')))
-    runner.train()
+    if cfg.get('resume') or not partial:
+        runner.register_hook(CheckpointCoverageHook(source, head_may_differ=not cfg.get('resume')))
+    for path, reason in passed_over:
+        runner.logger.warning(f'{path} is passed over: {reason}.')
+    exact, *_ = [add_if_missing(runner, cls) for cls in (ExactResumeHook, FiniteHook, BadImagesHook)]
+    try:
+        runner.train()
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise UserError(advise(runner, error)) from error
+        raise
+    finally:
+        exact.release()
     return runner
 
 
@@ -101,22 +123,29 @@ def open_config(config: str | Config, options: dict | None, launcher: str) -> Co
     return cfg
 
 
-def _set_resume(cfg: Config, resume: str) -> None:
+def _set_resume(cfg: Config, resume: str) -> list[tuple[Path, str]]:
     """Decide where training goes on: at ``resume``, or at the latest checkpoint of the work directory.
 
+    The latest is the newest that is whole; the newer ones that are not are returned, with the reasons.
     Without a checkpoint there ('auto'), training starts as if it were not resumed, with the config's ``load_from``. A
     job that torchrun has restarted goes on where it was killed, not where it once was told to start.
     """
-    latest = find_latest_checkpoint(cfg.work_dir) if Path(cfg.work_dir, 'last_checkpoint').is_file() else None
-    if latest is not None and not Path(latest).is_file():
-        latest = None
+    latest, passed_over = newest_that_verifies(cfg.work_dir)
     started = float(os.environ.get(LAUNCH_TIME, 'inf'))
-    if resume == 'auto' or (latest is not None and Path(latest).stat().st_mtime > started):
+    if resume == 'auto' or (latest is not None and latest.time_ns / 1e9 > started):
         cfg.resume = latest is not None
-        cfg.load_from = latest or cfg.get('load_from')
-    else:
-        cfg.resume = True
-        cfg.load_from = resume
+        cfg.load_from = str(latest.path) if latest else cfg.get('load_from')
+        return passed_over
+    cfg.resume = True
+    cfg.load_from = resume
+    return []
+
+
+def _use_our_loop(cfg: Config) -> None:
+    """mmengine's loop by epochs cannot begin inside one."""
+    if cfg.get('train_cfg') and 'type' not in cfg.train_cfg and cfg.train_cfg.get('by_epoch'):
+        cfg.train_cfg.pop('by_epoch')
+        cfg.train_cfg.type = 'mmdensenet.EpochBasedTrainLoop'
 
 
 def _require_known_hook_keys(runner: Runner) -> None:
@@ -135,6 +164,15 @@ def build_runner(cfg: Config) -> Runner:
         lambda record: not str(record.msg).startswith(('"FileClient" will', '"HardDiskBackend" is'))
     )
     return runner
+
+
+def add_if_missing(runner: Runner, cls: type[Hook]) -> Hook:
+    """The runner's hook of this class; one with the default settings where its config has none."""
+    hook = next((hook for hook in runner.hooks if isinstance(hook, cls)), None)
+    if hook is None:
+        hook = cls()
+        runner.register_hook(hook)
+    return hook
 
 
 def set_work_dir(cfg: Config, work_dir: str | None) -> None:

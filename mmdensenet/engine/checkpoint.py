@@ -5,7 +5,6 @@ arrays; their pickled form is rebuilt by the inert stand-ins below, which look a
 is plain, so ``torch.load(file, weights_only=True)`` reads it without mmdensenet.
 """
 
-import os
 import os.path as osp
 import pickle
 import re
@@ -19,6 +18,9 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from mmdensenet.errors import UserError
+
+from .archive import check_claims
+from .checkpoint_file import write_whole
 
 #: leaves of a checkpoint
 _PLAIN = (
@@ -58,6 +60,7 @@ def load_from_file(filename: str, map_location=None) -> Any:
     if not osp.isfile(path):
         raise FileNotFoundError(f'{filename} can not be found.')
     try:
+        check_claims(path)
         with torch.serialization.safe_globals(_STAND_INS):
             loaded = torch.load(path, map_location=map_location, weights_only=True)
         loaded = _materialise(loaded)
@@ -68,8 +71,10 @@ def load_from_file(filename: str, map_location=None) -> Any:
                 f'{filename} holds Python objects ({found[1]}), not only tensors and plain data, and loading them '
                 'could run code. Ask its author for the state dict, saved with torch.save(model.state_dict(), FILE).'
             ) from error
+        why = re.search(r'WeightsUnpickler error: (.*)', str(error))  # the rest advises to load it unsafely
         raise UserError(
-            f'{filename} is not a checkpoint that torch can read, or holds more than plain data.'
+            f'{filename} is not a checkpoint that torch can read, or holds more than plain data: '
+            f'{why[1][:200] if why else _first_line(error)}'
         ) from error
     except PermissionError:
         raise
@@ -203,7 +208,13 @@ def _no_attribute(*_) -> None:
     """Stands in for ``getattr``: HistoryBuffer's pickle looks up its own methods, which the class has anyway."""
 
 
+def _empty_bytes() -> bytes:
+    """Stands in for ``bytes``: so pickle writes empty ones, those of an empty array. A number would be a length."""
+    return b''
+
+
 _STAND_INS = [
+    (_empty_bytes, 'builtins.bytes'),
     (_History, 'mmengine.logging.history_buffer.HistoryBuffer'),
     (_no_attribute, 'builtins.getattr'),
     (_Array, 'numpy.ndarray'),
@@ -221,6 +232,8 @@ def _materialise(value: Any) -> Any:
     """
     if isinstance(value, (_Array, _History, _Scalar)):
         return value.resolve()
+    if isinstance(value, torch.Tensor):
+        return _plain_tensor(value)
     if isinstance(value, dict):
         kind = OrderedDict if isinstance(value, OrderedDict) else dict
         made = kind((_materialise(key), _materialise(item)) for key, item in dict.items(value))
@@ -240,23 +253,26 @@ def _materialise(value: Any) -> Any:
     raise pickle.UnpicklingError(f'unsupported content of type {type(value).__name__}')
 
 
+def _plain_tensor(value: torch.Tensor) -> torch.Tensor:
+    """The tensor without attributes. A few bytes may claim any shape: by strides of 0, as sparse, without storage."""
+    if value.layout != torch.strided or value.is_quantized or value.is_meta:
+        raise pickle.UnpicklingError(f'unsupported kind of tensor ({value.layout}, {value.device})')
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise pickle.UnpicklingError(f'a tensor of shape {tuple(value.shape)} is larger than its data')
+    return value.detach()
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Writing
 
 
 def save_whole(checkpoint: Any, filename: str) -> None:
-    """Write a checkpoint of plain data: the file appears whole or not at all, also when it replaces an older one."""
-    target = Path(filename)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
-    try:
-        with beside.open('wb') as file:
-            torch.save(to_plain(checkpoint), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)
+    """Write a checkpoint of plain data: the file appears whole or not at all, with a checksum.
+
+    Raises:
+        UserError: if it cannot be written; see :func:`mmdensenet.engine.checkpoint_file.write_whole`.
+    """
+    write_whole(to_plain(checkpoint), filename, resumable=isinstance(checkpoint, dict) and 'optimizer' in checkpoint)
 
 
 def to_plain(value: Any) -> Any:
@@ -270,8 +286,11 @@ def to_plain(value: Any) -> Any:
         )
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, (bytes, bytearray)):  # torch cannot read empty ones
+        return torch.tensor(list(value), dtype=torch.uint8)
     if isinstance(value, np.ndarray):
-        return torch.from_numpy(value.copy()) if value.dtype.kind in 'biuf' else to_plain(value.tolist())
+        native = value.astype(value.dtype.newbyteorder('='))
+        return torch.from_numpy(native) if value.dtype.kind in 'biuf' else to_plain(value.tolist())
     if isinstance(value, dict):
         plain = (OrderedDict if isinstance(value, OrderedDict) else dict)(
             # functions (of OneCycleLR's schedule, say) are made anew by whoever loads the state

@@ -19,6 +19,8 @@ def deleting_last(save_with_step: Callable) -> Callable:
             and hook.keep_ckpt_ids[-1] != step
         ):
             outdated = hook.keep_ckpt_ids.popleft()
+        if hasattr(runner, 'call_hook'):
+            runner.call_hook('before_collective_save')  # on all ranks; save_checkpoint does its work on the first
         save_with_step(hook, runner, step, meta)
         if outdated is not None:
             _remove(hook, hook.file_backend.join_path(hook.out_dir, hook.filename_tmpl.format(outdated)))

@@ -1,12 +1,17 @@
-"""Predictions as a JSON file."""
+"""Predictions as a JSON or npz file."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 from mmengine.evaluator import BaseMetric
 
 
 class DumpPredictions(BaseMetric):
     """Write a list, one object per image: ``img_path``, ``sample_idx``, ``gt_label``, ``pred_label``, ``pred_score``.
+
+    A file that ends in .npz gets an array of each of these names instead, with as many rows as images; nothing in it is
+    a pickle, so ``numpy.load`` reads it as it is.
 
     Works across ranks; the first writes. mmengine's ``DumpResults`` does the same as a pickle.
     """
@@ -24,9 +29,21 @@ class DumpPredictions(BaseMetric):
             self.results.append({key: _to_json(value) for key, value in record.items()})
 
     def compute_metrics(self, results: list) -> dict:
+        if Path(self.file).suffix == '.npz':
+            names = [name for name in self.FIELDS if results and all(name in record for record in results)]
+            arrays = {name: _to_array([record[name] for record in results]) for name in names}
+            np.savez_compressed(self.file, **arrays)
+            return {}
         with open(self.file, 'w', encoding='utf-8') as file:
             json.dump(results, file, indent=0)
         return {}
+
+
+def _to_array(column: list) -> np.ndarray:
+    """Numbers or text, never objects, which numpy would pickle."""
+    if len({np.shape(value) for value in column}) == 1 and np.array(column).dtype.kind in 'biufU':
+        return np.array(column)
+    return np.array([json.dumps(value) for value in column])  # as with several labels, not as many for each image
 
 
 def _to_json(value):

@@ -130,7 +130,7 @@ def test_predictions_pictures_and_augmentation(run_tool, short_config, tmp_path)
         == 0
     )
     outputs = {}
-    for name, extra in (('plain.json', []), ('plain.pkl', []), ('tta.json', ['--tta'])):
+    for name, extra in (('plain.json', []), ('plain.pkl', []), ('plain.npz', []), ('tta.json', ['--tta'])):
         done = run_tool(
             'test.py', config, tmp_path / 'w/epoch_1.pth', '--work-dir', tmp_path / 't', '--out', tmp_path / name,
             '--show-dir', tmp_path / f'shown-{name}', '--interval', '5', *extra,
@@ -138,7 +138,10 @@ def test_predictions_pictures_and_augmentation(run_tool, short_config, tmp_path)
         )  # fmt: skip
         assert done.status == 0, done.err
         content = (tmp_path / name).read_bytes()
-        outputs[name] = pickle.loads(content) if name.endswith('pkl') else json.loads(content)
+        if name.endswith('npz'):
+            outputs[name] = dict(np.load(tmp_path / name))  # which reads no pickles
+        else:
+            outputs[name] = pickle.loads(content) if name.endswith('pkl') else json.loads(content)
         pictures = sorted(file.name for file in (tmp_path / f'shown-{name}').iterdir())
         assert pictures == [f'{i:06d}.png' for i in range(0, 20, 5)]
     assert len(outputs['plain.json']) == 20
@@ -147,6 +150,9 @@ def test_predictions_pictures_and_augmentation(run_tool, short_config, tmp_path)
         assert record['pred_label'] == sample['pred_label'].item() == int(np.argmax(record['pred_score']))
         assert np.allclose(record['pred_score'], sample['pred_score'])
     assert outputs['tta.json'] != outputs['plain.json']
+    assert set(outputs['plain.npz']) == set(outputs['plain.json'][0])
+    for name, column in outputs['plain.npz'].items():
+        assert np.allclose(column, [record[name] for record in outputs['plain.json']]), name
     picture = np.asarray(Image.open(tmp_path / 'shown-plain.json' / '000000.png').convert('RGB'))
     assert picture.shape[0] == 128 + 36 and picture[:36].max() == 255, 'two lines of text above the enlarged image'
 
@@ -188,6 +194,14 @@ def test_folder_of_images_with_colours_and_names(run_tool, tmp_path):
     picture = np.asarray(Image.open(tmp_path / 'shown/000000_0.png').convert('RGB'))
     assert picture[-64, 64, 0] > 200 and picture[-64, 64, 2] < 60, 'red stays red'
     assert json.loads((tmp_path / 'p.json').read_text())[0]['img_path'].endswith('class_0/0.jpg')
+
+
+def test_fine_tuning_from_another_backbone(run_tool, short_config, tmp_path, checkpoint):
+    options = ['--work-dir', tmp_path, '--cfg-options', 'train_cfg.max_epochs=1', f'load_from={checkpoint}']
+    done = run_tool('train.py', short_config(), *options)
+    assert done.status == 2 and 'tensors of this model' in done.err
+    done = run_tool('train.py', short_config(), '--partial', *options)
+    assert done.status == 0, done.err
 
 
 def test_fine_tuning_another_head(run_tool, short_config, tmp_path):

@@ -1,9 +1,21 @@
 """Hooks: a config names one as ``mmdensenet.X``."""
 
+from .bad_images_hook import BadImagesHook
 from .check_labels_hook import CheckLabelsHook
 from .checkpoint_coverage_hook import CheckpointCoverageHook
 from .curves_hook import CurvesHook
+from .exact_resume_hook import ExactResumeHook
+from .finite_hook import FiniteHook
 from .progress_hook import ProgressHook
 from .visualization_hook import VisualizationHook
 
-__all__ = ['CheckLabelsHook', 'CheckpointCoverageHook', 'CurvesHook', 'ProgressHook', 'VisualizationHook']
+__all__ = [
+    'BadImagesHook',
+    'CheckLabelsHook',
+    'CheckpointCoverageHook',
+    'CurvesHook',
+    'ExactResumeHook',
+    'FiniteHook',
+    'ProgressHook',
+    'VisualizationHook',
+]

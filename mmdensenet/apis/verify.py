@@ -1,0 +1,214 @@
+"""Checking all images and labels of a config's data sets before a run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+
+import numpy as np
+from mmengine import fileio
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
+
+from mmdensenet.datasets import LoadImage
+from mmdensenet.errors import BadImageError, UserError
+
+from .config import complete_dataloaders, name_bad_images, require_data
+from .train import open_config
+
+SPLITS = ('train', 'val', 'test')
+
+
+@dataclass
+class Report:
+    """What is wrong with the data sets of a config: for each kind of problem, its lines."""
+
+    images: dict[str, int] = field(default_factory=dict)
+    problems: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, kind: str, line: str) -> None:
+        self.problems[kind].append(line)
+
+    @property
+    def ok(self) -> bool:
+        return not any(self.problems.values())
+
+
+def verify_dataset(
+    config: str | Config,
+    *,
+    workers: int | None = None,
+    cfg_options: dict | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Read all images of the train, validation and test set of a config, in parallel, and check all labels.
+
+    Args:
+        workers: processes; by default one per core. 0 reads in this process.
+        progress: called with the numbers of images read and of all images.
+
+    Returns:
+        The report: unreadable images, exact duplicates (of the file's bytes, or of the pixels where the images are in
+        no file) within a split and across splits, classes without images, labels outside the head's classes, and a
+        head that has another number of classes than the data set.
+
+    Raises:
+        UserError: if the config has no data set, or one cannot be found.
+    """
+    cfg = open_config(config, cfg_options, 'none')
+    DefaultScope.get_instance('verify_dataset', scope_name=cfg.get('default_scope') or 'mmengine')
+    name_bad_images(cfg)
+    complete_dataloaders(cfg)
+    require_data(cfg, *(f'{split}_dataloader' for split in SPLITS))
+    splits = _build(cfg)
+    if not splits:
+        raise UserError('the config has no train_dataloader, val_dataloader or test_dataloader: nothing to verify.')
+    report = Report()
+    classes = (cfg.get('model') or {}).get('head', {}).get('num_classes')
+    samples = []
+    for name, dataset in splits.items():
+        report.images[name] = len(dataset)
+        _check_labels(report, name, dataset, classes)
+        samples += [(name, index) for index in range(len(dataset))]
+    seen: dict[bytes, list[tuple[str, str]]] = defaultdict(list)
+    for done, ((name, _), (place, digest, reason)) in enumerate(
+        zip(samples, _read_all(splits, samples, _workers(workers, len(samples)))), 1
+    ):
+        if reason is not None:
+            report.add('unreadable', f'{name}: {place} ({reason})')
+        else:
+            seen[digest].append((name, place))
+        if progress is not None:
+            progress(done, len(samples))
+    _report_duplicates(report, seen)
+    return report
+
+
+def _build(cfg: Config) -> dict[str, object]:
+    """The data sets by split; one that two splits share is read once."""
+    built, texts = {}, {}
+    for split in SPLITS:
+        loader = cfg.get(f'{split}_dataloader')
+        if loader is None or loader.get('dataset') is None:
+            continue
+        text = repr(loader.dataset)
+        if text in texts:
+            first = texts[text]
+            built[f'{first}, {split}'] = built.pop(first)
+            texts[text] = f'{first}, {split}'
+            continue
+        built[split] = DATASETS.build(loader.dataset)
+        texts[text] = split
+        if hasattr(built[split], 'full_init'):
+            built[split].full_init()
+    return built
+
+
+def _workers(workers: int | None, samples: int) -> int:
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    if workers < 0:
+        raise UserError(f'--workers {workers}: give 0 or more.')
+    return min(workers, samples // 8)
+
+
+def _read_all(splits: dict, samples: list[tuple[str, int]], workers: int) -> Iterator[tuple[str, bytes, str | None]]:
+    if workers == 0:
+        yield from (_read(splits, sample) for sample in samples)
+        return
+    # forked: the data sets are there, and nothing has to be imported again
+    method = 'fork' if sys.platform == 'linux' else 'spawn'
+    with ProcessPoolExecutor(workers, mp_context=get_context(method)) as pool:
+        chunk = max(1, min(64, len(samples) // (4 * workers)))
+        yield from pool.map(partial(_read, splits), samples, chunksize=chunk)
+
+
+def _read(splits: dict, sample: tuple[str, int]) -> tuple[str, bytes, str | None]:
+    """Where an image is, a hash of it, and why it cannot be read."""
+    name, index = sample
+    dataset = splits[name]
+    info = dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
+    path = info.get('img_path')
+    try:
+        if path is not None:
+            loader = _loader(dataset)
+            loader.transform(dict(img_path=path))
+            content = fileio.get(path, backend_args=loader.backend_args)
+        else:
+            image = info['img'] if 'img' in info else dataset[index]['inputs']
+            image = np.ascontiguousarray(image)
+            content = f'{image.shape}{image.dtype}'.encode() + image.tobytes()
+    except BadImageError as error:
+        return error.path or str(path), b'', error.reason or str(error)
+    except Exception as error:  # a data set's own
+        return str(path or f'sample {index}'), b'', f'{type(error).__name__}: {error}'
+    return str(path or f'sample {index}'), hashlib.blake2b(content, digest_size=16).digest(), None
+
+
+def _loader(dataset) -> LoadImage:
+    pipeline = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    return next((step for step in pipeline if isinstance(step, LoadImage)), None) or LoadImage()
+
+
+def _check_labels(report: Report, name: str, dataset, classes: int | None) -> None:
+    own = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    if own and classes is not None and len(own) != classes:
+        report.add('head', f'{name}: the data set has {len(own)} classes, and model.head.num_classes is {classes}')
+    total = classes if classes is not None else len(own or ())
+    count: Counter[int] = Counter()
+    for index in range(len(dataset) if hasattr(dataset, 'get_cat_ids') else 0):
+        try:
+            labels = dataset.get_cat_ids(index)
+        except (KeyError, TypeError):  # a data set without labels
+            return
+        count.update(labels)
+        for label in labels:
+            if total and not 0 <= label < total:
+                place = dataset.get_data_info(index).get('img_path', f'sample {index}')
+                report.add('label', f'{name}: {place} has label {label}, outside 0 to {total - 1}')
+    if count:
+        for label in range(total):
+            if not count[label]:
+                class_name = f' ({own[label]})' if own and label < len(own) else ''
+                report.add('empty', f'{name}: class {label}{class_name} has no image')
+
+
+def _report_duplicates(report: Report, seen: dict[bytes, list[tuple[str, str]]]) -> None:
+    for places in seen.values():
+        if len(places) < 2:
+            continue
+        splits = {name for name, _ in places}
+        kind = 'duplicate across splits' if len(splits) > 1 else 'duplicate'
+        report.add(kind, ' = '.join(f'{name}: {place}' for name, place in places))
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal; without one a line at every tenth, on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        told = 0
+
+        def tell(done: int, total: int) -> None:
+            nonlocal told
+            if done * 10 // total > told:
+                told = done * 10 // total
+                print(f'{done} of {total} images', file=sys.stderr, flush=True)
+
+        yield tell
+        return
+    columns = (TextColumn('images'), BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task('images', total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

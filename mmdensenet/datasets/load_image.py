@@ -1,0 +1,100 @@
+"""Reading images so that each loads right or is named; which is which stands in docs/reliability.md."""
+
+import struct
+from io import BytesIO
+
+import cv2
+import mmcv
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
+from mmengine import fileio
+from PIL import Image
+
+from mmdensenet.errors import BadImageError, UserError
+from mmdensenet.registry import TRANSFORMS
+
+_MARKERS_WITH_SIZE = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+
+
+@TRANSFORMS.register_module()
+class LoadImage(LoadImageFromFile):
+    """mmcv's LoadImageFromFile, which names the file that it cannot read and why.
+
+    Args:
+        max_pixels: larger images are refused before they are decoded. A file of some kB may hold gigabytes.
+
+    Raises:
+        BadImageError: naming the file.
+    """
+
+    def __init__(self, *args, max_pixels: int = 1 << 27, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.ignore_empty:
+            raise UserError(
+                'LoadImageFromFile: ignore_empty=True puts another image in the place of one that cannot be read. To '
+                "go without it set default_hooks.bad_images=dict(type='mmdensenet.BadImagesHook', policy='skip')."
+            )
+        self.max_pixels = max_pixels
+
+    def transform(self, results: dict) -> dict:
+        path = results['img_path']
+        content = self._read(path)
+        width, height = image_size(content)
+        if width * height > self.max_pixels:
+            raise BadImageError.of(path, f'{width}x{height} is more than max_pixels={self.max_pixels:,}')
+        try:
+            image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
+        except (cv2.error, OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
+            raise BadImageError.of(path, _reason(content)) from error
+        if image is None:
+            raise BadImageError.of(path, _reason(content))
+        if self.to_float32:
+            image = image.astype(np.float32)
+        results['img'] = image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+    def _read(self, path: str) -> bytes:
+        try:
+            if self.file_client_args is not None:
+                return fileio.FileClient.infer_client(self.file_client_args, path).get(path)
+            return fileio.get(path, backend_args=self.backend_args)
+        except OSError as error:
+            raise BadImageError.of(path, (error.strerror or str(error)).lower()) from error
+
+
+def _reason(content: bytes) -> str:
+    if not content:
+        return 'the file is empty'
+    return 'it is cut short or damaged' if image_size(content) != (0, 0) else 'it is not an image'
+
+
+def image_size(content: bytes) -> tuple[int, int]:
+    """Width and height as a file's header has them, (0, 0) if there is no header of an image. Nothing is decoded."""
+    if content.startswith(b'\x89PNG\r\n\x1a\n') and len(content) >= 24:
+        return struct.unpack('>II', content[16:24])
+    if content.startswith(b'\xff\xd8'):
+        return _jpeg_size(content)
+    try:
+        with Image.open(BytesIO(content)) as image:
+            return image.size
+    except Image.DecompressionBombError:
+        return 1 << 20, 1 << 20
+    except Exception:  # PIL's readers raise whatever the bytes lead to
+        return 0, 0
+
+
+def _jpeg_size(content: bytes) -> tuple[int, int]:
+    position = 2
+    while position + 9 < len(content) and content[position] == 0xFF:
+        marker = content[position + 1]
+        if marker in _MARKERS_WITH_SIZE:
+            height, width = struct.unpack('>HH', content[position + 5 : position + 9])
+            return width, height
+        if marker == 0xFF:  # fill byte
+            position += 1
+        elif marker == 1 or 0xD0 <= marker <= 0xD8:  # without a length
+            position += 2
+        else:
+            position += 2 + int.from_bytes(content[position + 2 : position + 4], 'big')
+    return 0, 0

@@ -1,0 +1,246 @@
+"""Checkpoint files that appear whole or not at all, carry a checksum, and are found again after a crash.
+
+The checksum stands in the comment at the end of torch's zip file, which other readers skip: ``torch.load`` reads the
+file without mmdensenet. It is the SHA-256 of all bytes before it.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import struct
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmdensenet.errors import UserError
+
+_END_OF_ZIP = 22  # bytes of a zip file's last record, without a comment
+_PREFIX = 'mmdensenet resume={:d} time={:020d} sha256='
+_TRAILER = re.compile(rb'mmdensenet resume=([01]) time=(\d{20}) sha256=([0-9a-f]{64})$')
+_TRAILER_SIZE = len(_PREFIX.format(0, 0)) + 64
+_CHUNK = 1 << 22
+
+
+def write_whole(content: Any, filename: str | os.PathLike, resumable: bool = False) -> None:
+    """Write plain data with ``torch.save``, beside the target, flushed, then renamed, the folder flushed.
+
+    Whatever happens in between, the target is the old file or the new one. An older file goes with the renaming.
+
+    Args:
+        resumable: whether training can go on from it; :func:`newest_that_verifies` looks at no others.
+
+    Raises:
+        UserError: if the folder cannot be written to or the disk is full; it names the path and the bytes needed.
+    """
+    target = Path(filename)
+    beside = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
+    sink = _Sink()
+    try:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with beside.open('wb') as file:
+                sink.file = file
+                torch.save(content, sink)
+                sink.finish(resumable)
+                os.fsync(file.fileno())
+            os.replace(beside, target)
+        except OSError as error:
+            if not sink.size:
+                torch.save(content, sink)  # only counts
+            raise UserError(_why_not_written(target, sink.size + _TRAILER_SIZE, error)) from error
+        flush_folder(target.parent)
+    finally:
+        with contextlib.suppress(OSError):  # the folder cannot be written to, as the message says
+            beside.unlink(missing_ok=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make a renaming durable. Not every system can open a folder: then there is nothing to flush."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    with contextlib.suppress(OSError):
+        os.fsync(handle)
+    os.close(handle)
+
+
+def _why_not_written(target: Path, needed: int, error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        status = os.statvfs(target.parent) if hasattr(os, 'statvfs') else None
+        free = f', {status.f_bavail * status.f_frsize:,} are free' if status else ''
+        what = f'the disk is full: {needed:,} bytes are needed{free}. Make room'
+    else:
+        what = f'{error.strerror or error} ({needed:,} bytes are needed). Make the folder writable'
+    return f'cannot write {target}: {what}, then go on with --resume; the checkpoints that are there stay.'
+
+
+class _Sink:
+    """A file for ``torch.save`` that hashes and counts what passes.
+
+    An error of the file is kept until :meth:`finish`: torch's writer does not survive one, and it goes on to count.
+    """
+
+    def __init__(self):
+        self.file = None
+        self.size = 0
+        self.error: OSError | None = None
+        self._hash = hashlib.sha256()
+        self._held = b''  # the end of the zip file, which gets a comment
+
+    def write(self, data) -> int:
+        data = memoryview(data).cast('B')
+        self.size += len(data)
+        if len(data) < _END_OF_ZIP:
+            joined = self._held + bytes(data)
+            self._put(joined[:-_END_OF_ZIP])
+            self._held = joined[-_END_OF_ZIP:]
+        else:
+            self._put(self._held)
+            self._put(data[:-_END_OF_ZIP])
+            self._held = bytes(data[-_END_OF_ZIP:])
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+    def _put(self, data) -> None:
+        if self.file is None or self.error is not None:
+            return
+        try:
+            self.file.write(data)
+        except OSError as error:
+            self.error = error
+        else:
+            self._hash.update(data)
+
+    def finish(self, resumable: bool) -> None:
+        assert self._held.startswith(b'PK\5\6') and self._held.endswith(b'\0\0'), 'torch.save writes a zip file'
+        self._put(self._held[:-2] + struct.pack('<H', _TRAILER_SIZE))
+        self._put(_PREFIX.format(resumable, time.time_ns()).encode())
+        self._put(self._hash.hexdigest().encode())
+        if self.error is not None:
+            raise self.error
+        self.file.flush()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Finding
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a checkpoint file says about itself; ``sha256`` is None for a file that mmdensenet did not write."""
+
+    path: Path
+    resumable: bool
+    time_ns: int
+    sha256: str | None
+
+
+def inspect_file(path: str | os.PathLike) -> Written:
+    """Read the end of a checkpoint file. A file without a checksum counts as written when it was last modified."""
+    path = Path(path)
+    with path.open('rb') as file:
+        status = os.fstat(file.fileno())
+        file.seek(max(0, status.st_size - _TRAILER_SIZE))
+        found = _TRAILER.search(file.read(_TRAILER_SIZE))
+    if found is None:
+        return Written(path, True, status.st_mtime_ns, None)
+    return Written(path, found[1] == b'1', int(found[2]), found[3].decode())
+
+
+def what_is_wrong(path: str | os.PathLike) -> str | None:
+    """None for a whole checkpoint file, else the reason in a few words. Nothing in the file is loaded."""
+    try:
+        written = inspect_file(path)
+        if written.sha256 is None:
+            return _what_is_wrong_with_zip(path)
+        with open(path, 'rb') as file:
+            left = os.fstat(file.fileno()).st_size - 64
+            digest = hashlib.sha256()
+            while left > 0 and (chunk := file.read(min(left, _CHUNK))):
+                digest.update(chunk)
+                left -= len(chunk)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None if digest.hexdigest() == written.sha256 else 'its checksum differs'
+
+
+def _what_is_wrong_with_zip(path: str | os.PathLike) -> str | None:
+    """For files of mmengine's own: torch's zip files are not compressed and have a CRC-32 for each part."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                return 'it is compressed, which torch does not do'
+            if not any(name.endswith('data.pkl') for name in archive.namelist()):
+                return 'it is not a checkpoint'
+            if archive.comment:
+                return 'its checksum is damaged'
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError):
+        return 'it is cut short or not a checkpoint'
+    return None if damaged is None else f'its part {damaged} is damaged'
+
+
+def newest_that_verifies(work_dir: str | os.PathLike) -> tuple[Written | None, list[tuple[Path, str]]]:
+    """The checkpoint of a work directory that was written last and is whole, for resuming.
+
+    Returns:
+        The file, or None, and the newer ones that were passed over, each with the reason.
+    """
+    found = {path.absolute() for path in Path(work_dir).glob('*.pth') if path.is_file()}
+    named = None
+    try:
+        text = Path(work_dir, 'last_checkpoint').read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        text = ''
+    if text and '://' not in text:
+        named = Path(text).absolute()
+        # checkpoints go elsewhere with CheckpointHook's out_dir
+        found |= {path for path in (named, *named.parent.glob('*.pth')) if path.is_file()}
+    candidates = []
+    for path in found:
+        try:
+            written = inspect_file(path)
+        except OSError:
+            continue
+        usual = path == named or re.fullmatch(r'(resume_)?(epoch|iter)_\d+\.pth', path.name)
+        if written.resumable and (written.sha256 is not None or usual):
+            candidates.append(written)
+    passed = []
+    for written in sorted(candidates, key=lambda w: (w.time_ns, w.path.name), reverse=True):
+        reason = what_is_wrong(written.path)
+        if reason is None:
+            return written, passed
+        passed.append((written.path, reason))
+    return None, passed
+
+
+def remove_leftovers(folder: str | os.PathLike) -> list[str]:
+    """Delete what a process that was killed while it wrote has left, and return the names."""
+    removed = []
+    for path in Path(folder).glob('.*.pth.*.tmp'):
+        pid = path.name.rsplit('.', 2)[1]
+        if pid.isdigit() and not _is_running(int(pid)):
+            path.unlink(missing_ok=True)
+            removed.append(path.name)
+    return removed
+
+
+def _is_running(pid: int) -> bool:
+    if pid == os.getpid():
+        return False  # an earlier process of this number: this one is not writing
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,117 @@
+"""Out of memory: which batch would fit, from two measured steps."""
+
+from __future__ import annotations
+
+import os
+import resource
+import traceback
+from pathlib import Path
+
+import torch
+from mmengine.model import is_model_wrapper
+
+_ON_CPU = "can't allocate memory"
+#: of what is available, for fragments and for what the two steps do not show
+_SHARE = 0.9
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and _ON_CPU in str(error)
+    )
+
+
+def advise(runner, error: BaseException) -> str:
+    """Two lines for a run that ran out of memory: its batch size, and the largest power of two that would fit.
+
+    Memory is a constant and a share for each image. Both are measured, by training steps on two and on four images.
+    """
+    batch = runner.train_dataloader.batch_sampler.batch_size
+    device = next(runner.model.parameters()).device
+    first = f'out of memory on {device} in training with train_dataloader.batch_size={batch}.'
+    # the frames of the step that failed hold its activations
+    for link in (error, error.__context__):
+        if link is not None:
+            traceback.clear_frames(link.__traceback__)
+    runner.optim_wrapper.zero_grad()
+    try:
+        constant, share = measure(runner, device)
+        fits = largest_power_of_two((_SHARE * available_bytes(device) - constant) / share, batch)
+    except Exception as failure:  # there may be no room for two images either
+        if not is_out_of_memory(failure):
+            runner.logger.warning(f'The memory of a step could not be measured: {failure}')
+        return f'{first}\nSet a smaller one; a step on four images does not tell how large.'
+    if fits == 0:
+        return f'{first}\nNot even one image fits: a smaller model or smaller images are needed.'
+    measured = f'measured, {constant / 2**20:,.0f} MiB and {share / 2**20:,.1f} MiB for each image'
+    return (
+        f'{first}\nSet --cfg-options train_dataloader.batch_size={fits}: {measured}. '
+        f'optim_wrapper.accumulative_counts={-(-batch // fits)} keeps the batch.'
+    )
+
+
+def largest_power_of_two(number: float, below: int) -> int:
+    """At most ``number`` and less than ``below``; 0 if there is none."""
+    power = 1
+    while power * 2 <= number and power * 2 < below:
+        power *= 2
+    return power if power <= number and power < below else 0
+
+
+def measure(runner, device: torch.device) -> tuple[float, float]:
+    """Bytes of training that do not depend on the batch, and bytes for each image."""
+    peaks = []
+    for images in (2, 4):
+        _reset_peak(device)
+        _step(runner, images)
+        peaks.append(_peak(device))
+    share = max((peaks[1] - peaks[0]) / 2, 1.0)
+    constant = max(peaks[0] - 2 * share, 0.0)
+    if not runner.optim_wrapper.optimizer.state:  # momentum and the like come with the first step
+        moments = 2 if 'betas' in runner.optim_wrapper.optimizer.defaults else 1
+        constant += moments * sum(p.numel() * p.element_size() for p in runner.model.parameters())
+    return constant, share
+
+
+def _step(runner, images: int) -> None:
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    loader = runner.train_dataloader
+    samples = [loader.dataset[index % len(loader.dataset)] for index in range(images)]
+    with runner.optim_wrapper.optim_context(model):
+        data = model.data_preprocessor(loader.collate_fn(samples), True)
+        losses = model(**data, mode='loss') if isinstance(data, dict) else model(*data, mode='loss')
+    model.parse_losses(losses)[0].backward()
+    runner.optim_wrapper.zero_grad()
+
+
+def _reset_peak(device: torch.device) -> None:
+    if device.type == 'cuda':
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        Path('/proc/self/clear_refs').write_text('5')  # Linux: the peak of the resident memory
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == 'cuda':
+        return torch.cuda.max_memory_allocated(device)
+    status = Path('/proc/self/status').read_text()
+    return int(status.split('VmHWM:')[1].split()[0]) * 1024
+
+
+def available_bytes(device: torch.device) -> int:
+    """What this process may have in all: on the GPU, or of the machine's memory, its limits and its control group's."""
+    if device.type == 'cuda':
+        free, total = torch.cuda.mem_get_info(device)
+        share = getattr(torch.cuda.memory, 'get_per_process_memory_fraction', lambda device: 1.0)(device)
+        return min(free + torch.cuda.memory_reserved(device), int(share * total))
+    memory = dict(line.split(':') for line in Path('/proc/meminfo').read_text().splitlines())
+    resident = int(Path('/proc/self/statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+    found = [int(memory['MemAvailable'].split()[0]) * 1024 + resident]
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        found.append(limit)
+    group = Path('/sys/fs/cgroup/memory.max')
+    if group.is_file() and group.read_text().strip().isdigit():
+        found.append(int(group.read_text()))
+    return min(found)

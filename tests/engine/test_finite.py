@@ -1,0 +1,98 @@
+"""A loss that is NaN or infinite stops the run, and nothing of it is saved."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+from mmdensenet.engine.checkpoint_file import what_is_wrong
+from mmdensenet.engine.hooks import FiniteHook
+from mmdensenet.errors import UserError
+
+
+@HOOKS.register_module()
+class Poison(Hook):
+    """Spoils the images before the fourth iteration, or the weights after it."""
+
+    what = 'images'
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 3 and Poison.what == 'images':
+            data_batch['inputs'] = torch.full(data_batch['inputs'].shape, float('inf'))
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == 5 and Poison.what == 'weights':
+            runner.model.head.fc.weight.data[0, 0] = float('nan')
+
+
+@pytest.mark.parametrize('amp', [[], ['--amp']], ids=['fp32', 'bf16'])
+def test_a_loss_that_is_nan(run_tool, short_config, tmp_path, amp):
+    Poison.what = 'images'
+    config = short_config("custom_hooks = [dict(type='Poison')]\ndefault_hooks['exact_resume'] = dict(interval=1)")
+    done = run_tool('train.py', config, '--work-dir', tmp_path / 'w', *amp)
+    assert done.status == 2, done.err
+    first, second = done.err[done.err.index('error: ') :].splitlines()
+    assert first.startswith('error: the loss is nan at iteration 4, learning rate 0.005; images: sample ')
+    assert 'and 6 more, which ' in first
+    assert len((tmp_path / 'w/nonfinite_loss.txt').read_text().splitlines()) == 8
+    good = tmp_path / 'w/epoch_1.pth'
+    assert second.startswith(f'The last good checkpoint is {good}: ')
+    assert what_is_wrong(good) is None
+    for file in (tmp_path / 'w').glob('*.pth'):
+        state = torch.load(file, weights_only=True)['state_dict']
+        assert all(torch.isfinite(tensor).all() for tensor in state.values()), file
+
+
+def test_weights_that_are_not_finite_are_not_saved(run_tool, short_config, tmp_path):
+    Poison.what = 'weights'
+    config = short_config("custom_hooks = [dict(type='Poison')]")
+    done = run_tool('train.py', config, '--work-dir', tmp_path / 'w')
+    assert done.status == 2
+    assert 'state_dict head.fc.weight is not finite at iteration' in done.err and 'epoch_1.pth' in done.err
+    assert not (tmp_path / 'w/epoch_2.pth').exists()
+
+
+def runner(tmp_path, scaling, iteration=0):
+    said = []
+    optim_wrapper = SimpleNamespace(
+        get_lr=lambda: dict(lr=[0.1]), loss_scaler=SimpleNamespace(is_enabled=lambda: scaling)
+    )
+    return SimpleNamespace(
+        iter=iteration,
+        work_dir=str(tmp_path),
+        optim_wrapper=optim_wrapper,
+        logger=SimpleNamespace(warning=said.append),
+        said=said,
+    )
+
+
+def losses(hook, run, values):
+    for value in values:
+        hook.after_train_iter(run, 0, {}, dict(loss=torch.tensor(value)))
+        run.iter += 1
+
+
+def test_amp_may_leave_out_a_bounded_number_of_steps(tmp_path):
+    nan = float('nan')
+    hook, run = FiniteHook(max_skipped=2), runner(tmp_path, scaling=True)
+    losses(hook, run, [1.0, nan, float('inf'), 1.0, nan, nan, 2.0])
+    assert len(run.said) == 4 and 'AMP leaves the step out' in run.said[0]
+    with pytest.raises(
+        UserError, match=r'the loss is nan at iteration 10, learning rate 0\.1\.\nThere is no checkpoint'
+    ):
+        losses(hook, run, [nan, nan, nan])
+    hook, run = FiniteHook(max_skipped=2), runner(tmp_path, scaling=False)
+    with pytest.raises(UserError, match='inf at iteration 2'):
+        losses(hook, run, [1.0, float('inf')])
+
+
+def test_losses_that_wait_on_a_gpu_are_seen_before_a_save(tmp_path, monkeypatch):
+    hook, run = FiniteHook(interval=5), runner(tmp_path, scaling=False)
+    monkeypatch.setattr(hook, '_look', lambda runner, look=hook._look: look(runner) if run.look else None)
+    run.look = False
+    losses(hook, run, [1.0, float('nan'), 1.0])
+    run.look = True
+    with pytest.raises(UserError, match='the loss is nan at iteration 2'):
+        hook.before_save_checkpoint(run, {})
