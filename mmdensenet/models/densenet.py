@@ -212,6 +212,7 @@ class DenseNet(BaseModule):
             raise ValueError(f'drop_rate={drop_rate}: give a probability from 0 to below 1')
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+        self.engine = engine
         self.out_before_transition = out_before_transition
 
         self.act = build_activation_layer(act_cfg)
@@ -285,7 +286,7 @@ class DenseNet(BaseModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of the stages in ``out_indices``, in ascending order, for images (N, in_channels, H, W)."""
-        x = self.stem(x.to(memory_format=self.memory_format))
+        x = self._run_stem(x.to(memory_format=self.memory_format))
         outs = []
         last_needed = self.out_indices[-1]
         for i in range(last_needed + 1):
@@ -297,6 +298,14 @@ class DenseNet(BaseModule):
             if i in self.out_indices:
                 outs.append(features if before else x)
         return tuple(outs)
+
+    def _run_stem(self, x: Tensor) -> Tensor:
+        if self.engine == 'reference' or ops.is_exporting() or ops.has_hooks(self.stem):
+            return self.stem(x)
+        x = self.stem[0](x)
+        if ops.stem_is_fusable(x, self.stem):
+            return ops.fused_stem(x, self.stem[1])
+        return self.stem[1:](x)
 
     def train(self, mode: bool = True) -> 'DenseNet':
         super().train(mode)

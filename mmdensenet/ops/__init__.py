@@ -4,9 +4,10 @@ Nothing here imports mmengine, mmcv or anything else of mmdensenet: a function g
 parameters it reads, and returns tensors.
 """
 
-from .applicability import has_hooks, is_exporting, transition_is_fusable, why_not_fused
+from .applicability import has_hooks, is_exporting, stem_is_fusable, transition_is_fusable, why_not_fused
 from .fused import fused_dense_block, fused_dense_stage
 from .reference import dense_block, dense_layer
+from .stem import fused_stem
 from .sync_batch_norm import sync_batch_norm
 
 __all__ = [
@@ -14,8 +15,10 @@ __all__ = [
     'dense_layer',
     'fused_dense_block',
     'fused_dense_stage',
+    'fused_stem',
     'has_hooks',
     'is_exporting',
+    'stem_is_fusable',
     'sync_batch_norm',
     'transition_is_fusable',
     'why_not_fused',

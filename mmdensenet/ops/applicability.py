@@ -59,6 +59,20 @@ def transition_is_fusable(x: Tensor, layers: Sequence[DenseLayerModules], transi
     )
 
 
+@torch.compiler.disable
+def stem_is_fusable(x: Tensor, stem: nn.Module) -> bool:
+    """Whether what follows the stem's convolution, whose result is x, is :func:`fused_stem`."""
+    if is_exporting() or _inside_transform() or not x.dtype.is_floating_point or not _is_stem(stem):
+        return False
+    _, norm, act, pool = stem.children()
+    return (
+        _why_not_norm(norm, norm) is None
+        and (not norm.training or synchronised(norm) or x.numel() // x.shape[1] > 1)
+        and not any(has_hooks(module) for module in (stem, norm, act, pool))
+        and not _has_global_hooks()
+    )
+
+
 def compute_dtype(x: Tensor) -> torch.dtype:
     """The type in which the block's features are kept: autocast's where it is enabled, else the input's."""
     device = x.device.type
@@ -139,3 +153,13 @@ def _inside_transform() -> bool:
 
 def _has_global_hooks() -> bool:
     return bool(torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks)
+
+
+def _is_stem(stem: nn.Module) -> bool:
+    """Convolution, norm, ReLU, 3x3 max pooling with stride 2 and padding 1."""
+    parts = list(stem.children())
+    if len(parts) != 4 or type(parts[2]) is not nn.ReLU or type(parts[3]) is not nn.MaxPool2d:
+        return False
+    pool = parts[3]
+    sizes = [v if isinstance(v, int) else v[0] for v in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)]
+    return sizes == [3, 2, 1, 1] and not pool.ceil_mode and not pool.return_indices

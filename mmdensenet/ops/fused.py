@@ -22,15 +22,14 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .applicability import compute_dtype, differentiable, synchronised
+from .norms import Group, affine, update_running_statistics
 from .reference import DenseLayerModules, TransitionModules
 from .steps import steps_for
-from .sync_batch_norm import combine_statistics
 
 
 @torch.compiler.disable
@@ -87,7 +86,7 @@ def _run(
             drop_rates=drop_rates,
             transition=transition is not None,
             keep_features=keep_features,
-            group=_Group(getattr(first, 'process_group', None)) if training and synchronised(first) else None,
+            group=Group(getattr(first, 'process_group', None)) if training and synchronised(first) else None,
             steps=steps_for(x, dtype),
         )
         running = [] if training else [b for norm in _norms(modules) for b in (norm.running_mean, norm.running_var)]
@@ -95,23 +94,8 @@ def _run(
         features, out, *statistics = _FusedBlock.apply(x.to(dtype), plan, *parameters, *running)
         if training:
             with torch.no_grad():
-                _update_running_statistics(layers, transition, statistics)
+                _update_all_statistics(layers, transition, statistics)
     return features, out
-
-
-@dataclass
-class _Group:
-    """The ranks whose batches are normalised together."""
-
-    process_group: dist.ProcessGroup | None
-
-    def combine(self, mean: Tensor, var: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        return combine_statistics(mean, var, count, self.process_group)
-
-    def sum(self, *sums: Tensor) -> list[Tensor]:
-        together = torch.stack(sums)
-        dist.all_reduce(together, group=self.process_group)
-        return list(together)
 
 
 @dataclass
@@ -125,7 +109,7 @@ class _Plan:
     drop_rates: list[float]
     transition: bool
     keep_features: bool
-    group: _Group | None
+    group: Group | None
     steps: ModuleType
 
     @property
@@ -175,12 +159,6 @@ def _as_rows(images: Tensor) -> Tensor:
     return images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
 
 
-def _affine(gamma: Tensor, beta: Tensor, mean: Tensor, rstd: Tensor) -> tuple[Tensor, Tensor]:
-    """Batch norm as a scale and a shift per channel."""
-    scale = gamma.to(mean.dtype) * rstd
-    return scale, torch.addcmul(beta.to(mean.dtype), mean, scale, value=-1)
-
-
 class _FusedBlock(torch.autograd.Function):
     """x, plan, parameters, in evaluation mode running means and variances -> features, transition's output, statistics.
 
@@ -226,7 +204,7 @@ class _FusedBlock(torch.autograd.Function):
             c = c0 + i * k
             features, new = buffer[:, :c], buffer[:, c : c + k]
             norms1.append((mean[:c], rstd[:c]) if plan.training else next_norm())
-            scale, shift = _affine(gamma1, beta1, *norms1[-1])
+            scale, shift = affine(gamma1, beta1, *norms1[-1])
             mask = _dropout_mask(new, plan.drop_rates[i])
             if plan.bottleneck:
                 gamma2, beta2, w2 = second
@@ -237,7 +215,7 @@ class _FusedBlock(torch.autograd.Function):
                     norms2.append((mean2, torch.rsqrt(var2 + plan.eps)))
                 else:
                     norms2.append(next_norm())
-                scale2, shift2 = _affine(gamma2, beta2, *norms2[-1])
+                scale2, shift2 = affine(gamma2, beta2, *norms2[-1])
                 stats = steps.norm_relu_conv3x3(y, scale2, shift2, w2, shape, new, mask, measure=plan.training)
                 ys.append(y)
             else:
@@ -251,7 +229,7 @@ class _FusedBlock(torch.autograd.Function):
             gamma, beta, weight = parameters[-3:]
             norms1.append((mean, rstd) if plan.training else next_norm())
             rows_out, *_ = steps.norm_relu_pool_matmul(
-                buffer, *_affine(gamma, beta, *norms1[-1]), weight.flatten(1), shape
+                buffer, *affine(gamma, beta, *norms1[-1]), weight.flatten(1), shape
             )
             out = _as_images(rows_out, (n, h // 2, w // 2))
 
@@ -295,7 +273,7 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
     def consume(step, i: int, c: int, gamma: Tensor, beta: Tensor, weight: Tensor, *args, overwrite: bool = False):
         """One consumer's part: adds to ``consumers``, returns the gradients of its norm and convolution."""
         mean, rstd = first_norm(i, c)
-        scale, shift = _affine(gamma, beta, mean, rstd)
+        scale, shift = affine(gamma, beta, mean, rstd)
         # with running statistics the norm is an affine map, and dz * scale is all there is
         coefficient = gamma.to(mean.dtype) if plan.training else scale
         grad_weight, sum_dz, centred = step(
@@ -340,7 +318,7 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
             gamma2, beta2, w2 = second
             mean2, rstd2 = norms2[2 * i : 2 * i + 2]
             y = ys[i]
-            scale2, shift2 = _affine(gamma2, beta2, mean2, rstd2)
+            scale2, shift2 = affine(gamma2, beta2, mean2, rstd2)
             grad_y, grad_w2, sum_dz, centred = steps.norm_relu_conv3x3_backward(
                 y, scale2, shift2, mean2, w2, shape, grad_new
             )
@@ -378,25 +356,18 @@ def _dropout_mask(new: Tensor, drop_rate: float) -> Tensor | None:
     return torch.empty_like(new, memory_format=torch.contiguous_format).bernoulli_(1 - drop_rate).div_(1 - drop_rate)
 
 
-def _update_running_statistics(
+def _update_all_statistics(
     layers: Sequence[DenseLayerModules], transition: TransitionModules | None, statistics: list[Tensor]
 ) -> None:
     """What each layer's own batch norms would have done: biased mean, unbiased variance."""
     mean, var, total, *bottlenecks = statistics
-    unbiased = total / (total - 1)
-
-    def update(norm: _BatchNorm, m: Tensor, v: Tensor) -> None:
-        norm.num_batches_tracked.add_(1)
-        norm.running_mean.lerp_(m.to(norm.running_mean.dtype), norm.momentum)
-        norm.running_var.lerp_((v * unbiased).to(norm.running_var.dtype), norm.momentum)
-
     for i, layer in enumerate(layers):
         c = layer.norm1.num_features
-        update(layer.norm1, mean[:c], var[:c])
+        update_running_statistics(layer.norm1, mean[:c], var[:c], total)
         if layer.norm2 is not None:
-            update(layer.norm2, *bottlenecks[2 * i : 2 * i + 2])
+            update_running_statistics(layer.norm2, *bottlenecks[2 * i : 2 * i + 2], total)
     if transition is not None:
-        update(transition.norm, mean, var)
+        update_running_statistics(transition.norm, mean, var, total)
 
 
 def _evaluate(
@@ -409,9 +380,9 @@ def _evaluate(
     k = (layers[0].conv1 if layers[0].conv2 is None else layers[0].conv2).out_channels
     buffer = _new_buffer(x, c0 + len(layers) * k)
 
-    def affine(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    def of(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
         rstd = torch.rsqrt(norm.running_var.to(wide) + norm.eps)
-        return _affine(norm.weight, norm.bias, norm.running_mean.to(wide), rstd)
+        return affine(norm.weight, norm.bias, norm.running_mean.to(wide), rstd)
 
     whole = getattr(steps, 'evaluate_layers', None)
     if whole is not None and layers[0].conv2 is not None:
@@ -420,19 +391,19 @@ def _evaluate(
     for i, layer in enumerate(layers):
         c = c0 + i * k
         features, new = buffer[:, :c], buffer[:, c : c + k]
-        scale, shift = affine(layer.norm1)
+        scale, shift = of(layer.norm1)
         weight = layer.conv1.weight
         if layer.conv2 is None:
             steps.norm_relu_conv3x3(features, scale, shift, weight, (n, h, w), new, measure=False)
         else:
-            scale2, shift2 = affine(layer.norm2)
+            scale2, shift2 = of(layer.norm2)
             folded = weight.flatten(1).to(wide) * scale2[:, None]
             y, *_ = steps.norm_relu_matmul(features, scale, shift, folded, measure=False)
             steps.norm_relu_conv3x3(y, None, shift2, layer.conv2.weight, (n, h, w), new, measure=False)
     out = None
     if transition is not None:
         weight = transition.conv.weight.flatten(1)
-        rows, *_ = steps.norm_relu_pool_matmul(buffer, *affine(transition.norm), weight, (n, h, w))
+        rows, *_ = steps.norm_relu_pool_matmul(buffer, *of(transition.norm), weight, (n, h, w))
         out = _as_images(rows, (n, h // 2, w // 2))
     return (_as_images(buffer, (n, h, w)) if keep_features else None), out
 

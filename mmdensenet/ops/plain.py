@@ -230,6 +230,43 @@ def norm_relu_pool_matmul_backward(
     return sums.result(weight)
 
 
+def norm_relu_max_pool(rows: Tensor, scale: Tensor, shift: Tensor, shape: Shape) -> Tensor:
+    """3x3 max pooling, stride 2 and padding 1, of ``relu(rows * scale + shift)``: (N*H*W, C) to (N*H'*W', C)."""
+    n, h, w = shape
+    out = rows.new_empty(n * ((h + 1) // 2) * ((w + 1) // 2), rows.shape[1])
+    start = 0
+    for part, _, images in _images(rows, shape):
+        z = _activate(part, scale, shift).view(*images, -1).permute(0, 3, 1, 2)
+        pooled = F.max_pool2d(z, 3, 2, 1).permute(0, 2, 3, 1).reshape(-1, rows.shape[1])
+        out[start : start + len(pooled)] = pooled
+        start += len(pooled)
+    return out
+
+
+def norm_relu_max_pool_backward(
+    rows: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, shape: Shape, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dz (M, C), the gradient of ``rows * scale + shift``, and the sums (C,) of dz and of dz * (rows - mean)."""
+    grad_z = torch.empty_like(rows, memory_format=torch.contiguous_format)
+    total, centred = torch.zeros_like(mean), torch.zeros_like(mean)
+    start = 0
+    for part, (dz,), (n, h, w) in _images(rows, shape, grad_z):
+        u = _activate(part, scale, shift)
+        images = u.view(n, h, w, -1).permute(0, 3, 1, 2)
+        pooled, indices = F.max_pool2d(images, 3, 2, 1, return_indices=True)
+        size = pooled.numel() // pooled.shape[1]
+        grad_part = grad[start : start + size].view(n, *pooled.shape[2:], -1).permute(0, 3, 1, 2)
+        start += size
+        grad_u = torch.ops.aten.max_pool2d_with_indices_backward(
+            grad_part, images, [3, 3], [2, 2], [1, 1], [1, 1], False, indices
+        )
+        torch.ops.aten.threshold_backward(grad_u.permute(0, 2, 3, 1).reshape(len(u), -1), u, 0, grad_input=dz)
+        wide = _wide(dz)
+        total += wide.sum(0)
+        centred += torch.sub(part, mean).mul_(wide).sum(0)
+    return grad_z, total, centred
+
+
 def batch_norm_backward_sums(grad: Tensor, rows: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
     """The sums over rows (C,) of grad and of grad * (rows - mean), for grad and rows (M, C)."""
     total, centred = torch.zeros_like(mean), torch.zeros_like(mean)

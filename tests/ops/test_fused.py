@@ -161,6 +161,28 @@ def test_norms_in_evaluation_mode_while_training(bottleneck):
     assert_same_state(blocks[1], blocks[0])
 
 
+@pytest.mark.parametrize('size', [(16, 16), (11, 14), (3, 5)], ids=str)
+@pytest.mark.parametrize('training', [True, False])
+def test_stem(size, training):
+    """Norm, ReLU and max pooling behind the first convolution; gradients in evaluation mode too."""
+    torch.manual_seed(0)
+    arch = dict(growth_rate=4, depths=[1], init_channels=8)
+    models = [randomise(DenseNet(arch, engine=engine)).double().train(training) for engine in ('reference', 'fused')]
+    for step in range(2):
+        x = random(2, 3, *size, seed=step)
+        outs = [model._run_stem(x) for model in models]
+        assert_same(outs[1], outs[0])
+        for out in outs:
+            (out * random(*out.shape, seed=3)).sum().backward()
+    assert_same_state(models[1].stem, models[0].stem)
+    with torch.no_grad():
+        assert_same(models[1]._run_stem(x), models[0]._run_stem(x))
+    seen = []
+    models[1].stem[3].register_forward_hook(lambda *_: seen.append(1))
+    models[1](x)
+    assert seen, 'hooks on the parts are served'
+
+
 @pytest.mark.parametrize('shape', [(2, 5, 6, 6), (1, 5, 7, 5), (2, 5, 2, 3)], ids=str)
 @pytest.mark.parametrize('keep_features', [False, True])
 @pytest.mark.parametrize('training', [True, False])

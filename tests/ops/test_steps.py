@@ -153,6 +153,24 @@ def test_batch_norm(case, steps, native_kernels):
 
 
 @pytest.mark.parametrize('steps', ['plain', 'native'])
+@pytest.mark.parametrize('case', CASES, ids=IDS)
+def test_max_pool(case, steps, native_kernels):
+    steps = {'plain': plain, 'native': native_kernels}[steps]
+    shape, c, _, _, m = inputs(case)
+    x, scale, shift, mean = rows(m, c, 3), *torch.randn(3, c)
+    x[: m // 2] = x[:1]  # equal values: the first of them is the largest
+    z = (x.double() * scale + shift).float().requires_grad_()
+    want = F.max_pool2d(z.relu().view(*shape, c).permute(0, 3, 1, 2), 3, 2, 1).permute(0, 2, 3, 1).reshape(-1, c)
+    assert_close(steps.norm_relu_max_pool(x, scale, shift, shape), want.detach(), 'out')
+    grad = torch.randn(want.shape)
+    want.backward(grad)
+    dz, total, centred = steps.norm_relu_max_pool_backward(x, scale, shift, mean, shape, grad)
+    assert_close(total, z.grad.double().sum(0), 'sum')
+    assert_close(centred, (z.grad.double() * (x.double() - mean)).sum(0), 'centred')
+    assert_close(dz, z.grad, 'dz')
+
+
+@pytest.mark.parametrize('steps', ['plain', 'native'])
 def test_statistics_far_from_zero(steps, native_kernels):
     """Channels whose mean is a thousand times their deviation."""
     steps = {'plain': plain, 'native': native_kernels}[steps]

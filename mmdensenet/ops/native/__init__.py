@@ -27,6 +27,8 @@ _SIGNATURES = {
     'norm_relu_conv3x3': 'piiiii' + 'pppiii' + 'pippp' + 'n',
     'norm_relu_conv3x3_backward': 'piiiii' + 'ppppiii' + 'pi' + 'pppp' + 'n',
     'evaluate_layers': 'piiiiiiiip' + 'diin',
+    'norm_relu_max_pool': 'piiiii' + 'pppn',
+    'norm_relu_max_pool_backward': 'piiiii' + 'pppp' + 'pppn',
     'batch_norm_backward_sums': 'pipiii' + 'pppn',
     'batch_norm_backward': 'pipiii' + 'pppp' + 'pipi' + 'n',
 }
@@ -220,6 +222,29 @@ def evaluate_layers(buffer: Tensor, c0: int, shape: Shape, tensors: Sequence[Seq
 
 # as wide as the features, so that torch's convolution on chunks of images is as good
 norm_relu_conv3x3_backward_into = plain.norm_relu_conv3x3_backward_into
+
+
+def norm_relu_max_pool(rows: Tensor, scale: Tensor, shift: Tensor, shape: Shape) -> Tensor:
+    rows, scale, shift = _rows(rows), _vector(scale), _vector(shift)
+    (n, h, w), c = shape, rows.shape[1]
+    out = rows.new_empty(n * ((h + 1) // 2) * ((w + 1) // 2), c)
+    _library().norm_relu_max_pool(
+        _at(rows), rows.stride(0), *shape, c, _at(scale), _at(shift), _at(out), torch.get_num_threads()
+    )
+    return out
+
+
+def norm_relu_max_pool_backward(
+    rows: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, shape: Shape, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    rows, grad = _rows(rows), grad.contiguous()
+    scale, shift, mean = (_vector(v) for v in (scale, shift, mean))
+    grad_z, sums = rows.new_empty(rows.shape), _sums(rows.shape[1])
+    _library().norm_relu_max_pool_backward(
+        _at(rows), rows.stride(0), *shape, rows.shape[1], _at(scale), _at(shift), _at(mean), _at(grad), _at(grad_z),
+        *map(_at, sums), torch.get_num_threads(),
+    )  # fmt: skip
+    return grad_z, sums[0].float(), sums[1].float()
 
 
 def batch_norm_backward_sums(grad: Tensor, rows: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:

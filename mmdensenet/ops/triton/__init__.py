@@ -7,6 +7,7 @@ M = N*H*W, contiguous channels and any row stride; features are fp32, bf16 or fp
 import torch
 from triton import knobs
 
+from ..plain import norm_relu_max_pool, norm_relu_max_pool_backward
 from .conv import norm_relu_conv3x3, norm_relu_conv3x3_backward, norm_relu_conv3x3_backward_into
 from .matmul import norm_relu_matmul, norm_relu_pool_matmul
 from .matmul_backward import norm_relu_matmul_backward, norm_relu_pool_matmul_backward
@@ -20,6 +21,8 @@ __all__ = [
     'norm_relu_conv3x3_backward_into',
     'norm_relu_matmul',
     'norm_relu_matmul_backward',
+    'norm_relu_max_pool',
+    'norm_relu_max_pool_backward',
     'norm_relu_pool_matmul',
     'norm_relu_pool_matmul_backward',
     'statistics',
