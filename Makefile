@@ -16,7 +16,7 @@ export MKL_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-all lint format bench docs wheel-check clean
+.PHONY: help demo install test test-all lint format bench docs model-zoo wheel-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -54,6 +54,9 @@ bench: $(STAMPS)/tests  ## measure speed and memory beside other DenseNets
 
 docs: $(STAMPS)/docs  ## build the documentation into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+model-zoo: $(STAMPS)/base  ## write the README's results and docs/model_zoo.md from configs/metafile.yml
+	$(BIN)/python docs/model_zoo.py
 
 wheel-check: $(STAMPS)/tests  ## build the wheel and use it in an environment and a folder of its own
 	$(BIN)/python tests/wheel_check.py
