@@ -36,7 +36,7 @@ install: $(STAMPS)/tests  ## make .venv with mmdensenet and what the tests need
 test: $(STAMPS)/tests  ## run the test suite
 	$(PYTEST) -n 2 -m "not slow" --cov --cov-report=term
 
-test-all: $(STAMPS)/tests  ## run the test suite and the long tests
+test-all: $(STAMPS)/peers  ## run the test suite and the long tests
 	$(PYTEST) -n 2 --cov --cov-report=term
 
 lint: $(STAMPS)/tests  ## check the style with ruff
@@ -78,6 +78,10 @@ $(STAMPS)/base: $(STAMPS)/venv $(REQUIREMENTS)
 
 $(STAMPS)/tests: $(STAMPS)/base requirements/tests.txt
 	$(PIP) -e .[lite,tests]
+	@touch $@
+
+$(STAMPS)/peers: $(STAMPS)/tests requirements/peers.txt
+	$(PIP) -e .[lite,tests,peers]
 	@touch $@
 
 $(STAMPS)/docs: $(STAMPS)/base requirements/docs.txt

@@ -10,5 +10,8 @@ from .version import __version__
 compat.apply()
 
 from . import models, registry  # noqa: E402
+from .convert import on_load  # noqa: E402
+
+on_load.install()
 
 __all__ = ['__version__', 'models', 'registry']
