@@ -14,4 +14,15 @@ from .convert import on_load  # noqa: E402
 
 on_load.install()
 
-__all__ = ['__version__', 'models', 'registry']
+#: of mmdensenet.apis, which imports mmpretrain and so takes seconds: imported when it is asked for
+_APIS = ('get_model', 'inference', 'list_models')
+
+__all__ = ['__version__', 'models', 'registry', *_APIS]
+
+
+def __getattr__(name: str):
+    if name in _APIS:
+        from . import apis
+
+        return getattr(apis, name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
