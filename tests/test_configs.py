@@ -197,7 +197,8 @@ def test_one_training_step(file):
     from mmengine.optim import build_optim_wrapper
 
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    samples = [DataSample().set_gt_label(label) for label in (0, cfg.model.head.num_classes - 1)]
+    classes = cfg.model.head.num_classes
+    samples = [DataSample().set_gt_label(label).set_gt_score(torch.eye(classes)[label]) for label in (0, classes - 1)]
     images = torch.randint(0, 256, (2, channels, size, size), dtype=torch.uint8)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     losses = model.train_step(dict(inputs=images, data_samples=samples), wrapper)
@@ -213,6 +214,7 @@ def test_pipelines_and_evaluators_build(cfg):
         for step in loader.dataset.pipeline:
             TRANSFORMS.build(step)
     METRICS.build(cfg.val_evaluator)
+    METRICS.build(cfg.test_evaluator)
 
 
 @pytest.mark.parametrize(('gpu', 'backend'), [(True, 'nccl'), (False, 'gloo')])

@@ -95,6 +95,7 @@ class Inferencer(ImageClassificationInferencer):
         """All of the test pipeline; ``self.after_loading`` is what follows its loading step."""
         steps = [TRANSFORMS.build(step) for step in cfg.test_dataloader.dataset.pipeline]
         self.loads = bool(steps) and 'Load' in type(steps[0]).__name__
+        self.loader = steps[0] if self.loads else None
         self.after_loading = Compose(steps[1:] if self.loads else steps)
         preprocessor = self.model.data_preprocessor
         #: what the model's preprocessor takes, where it takes colours
@@ -126,6 +127,8 @@ class Inferencer(ImageClassificationInferencer):
             except (AssertionError, OSError, ValueError, URLError) as error:
                 raise _unreadable(image, error) from error
         pixels = self._pixels(image)
+        if hasattr(self.loader, 'apply_window'):  # LoadGreyImage: arrays have the file's values
+            pixels = self.loader.apply_window(pixels[..., 0])
         shape = pixels.shape[:2]
         path = dict(img_path=image) if isinstance(image, str) else {}
         return self.after_loading(dict(img=pixels, img_shape=shape, ori_shape=shape, **path))

@@ -1,6 +1,10 @@
-"""Data sets, as mmpretrain's are: a config names one as ``mmdensenet.X``."""
+"""Data sets, as mmpretrain's are, and how to read and sample them: a config names one as ``mmdensenet.X``."""
 
+from .balanced_sampler import BalancedSampler
+from .csv_dataset import CSVDataset
 from .digits import Digits
+from .grey_image import LoadGreyImage
+from .splits import assign_parts
 from .svhn import SVHN
 
-__all__ = ['SVHN', 'Digits']
+__all__ = ['SVHN', 'BalancedSampler', 'CSVDataset', 'Digits', 'LoadGreyImage', 'assign_parts']
