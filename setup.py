@@ -83,7 +83,9 @@ setup(
         # mmcv-lite and mmcv install into the same folder, so neither may be a hard requirement.
         'lite': requirements('lite'),
         'optional': requirements('optional'),
+        'dicom': requirements('dicom'),
         'tests': requirements('tests'),
+        'peers': requirements('peers'),
         'docs': requirements('docs'),
         'bench': requirements('bench'),
     },

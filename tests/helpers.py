@@ -62,7 +62,8 @@ def count_multiply_adds(model: nn.Module, shape: Iterable[int]) -> int:
         pixels = out.shape[-1] * out.shape[-2] if isinstance(module, nn.Conv2d) else 1
         total += module.weight.numel() * pixels
 
-    with_hooks(model, (nn.Conv2d, nn.Linear), add, lambda: model(torch.zeros(1, *shape)))
+    images = torch.zeros(1, *shape, device=next(model.parameters()).device)
+    with_hooks(model, (nn.Conv2d, nn.Linear), add, lambda: model(images))
     return total
 
 

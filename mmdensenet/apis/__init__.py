@@ -1,7 +1,9 @@
 """What the tools call, for use from Python too."""
 
 from .config import load_config
+from .inference import Inferencer, inference
+from .models import get_model, list_models
 from .test import test_model
 from .train import train_model
 
-__all__ = ['load_config', 'test_model', 'train_model']
+__all__ = ['Inferencer', 'get_model', 'inference', 'list_models', 'load_config', 'test_model', 'train_model']

@@ -49,7 +49,7 @@ def load_from_file(filename: str, map_location=None) -> Any:
     mmengine does not execute it.
 
     Args:
-        filename: path of a file that ``torch.save`` wrote.
+        filename: path of a file that ``torch.save`` wrote, or of a ``.safetensors`` file.
         map_location: as for :func:`torch.load`.
 
     Raises:
@@ -59,6 +59,8 @@ def load_from_file(filename: str, map_location=None) -> Any:
     path = osp.expanduser(filename)
     if not osp.isfile(path):
         raise FileNotFoundError(f'{filename} can not be found.')
+    if path.endswith('.safetensors'):
+        return _load_safetensors(filename, path, map_location)
     try:
         check_claims(path)
         with torch.serialization.safe_globals(_STAND_INS):
@@ -84,6 +86,18 @@ def load_from_file(filename: str, map_location=None) -> Any:
         _disarm_config_text(loaded)
         _restore_message_hub(loaded)
     return loaded
+
+
+def _load_safetensors(filename: str, path: str, map_location) -> dict:
+    """Tensors of a safetensors file, a format without code, as a checkpoint; its texts are under 'meta'."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, 'pt', device=str(map_location or 'cpu')) as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  not a dict
+            return dict(meta=dict(file.metadata() or {}), state_dict=tensors)
+    except SafetensorError as error:
+        raise UserError(f'{filename} is damaged or not a safetensors file: {_first_line(error)}') from error
 
 
 def load_from_url(

@@ -5,6 +5,7 @@ import re
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
+from mmdensenet.convert.on_load import fit_checkpoint
 from mmdensenet.errors import UserError
 from mmdensenet.registry import HOOKS
 
@@ -12,6 +13,8 @@ from mmdensenet.registry import HOOKS
 @HOOKS.register_module()
 class CheckpointCoverageHook(Hook):
     """Compare a checkpoint's keys and shapes with the model's before they are loaded.
+
+    A checkpoint in another library's layout is converted first.
 
     Testing and resuming need all of the model. Fine-tuning (``load_from`` in training) needs the backbone: a head for
     other classes starts anew.
@@ -29,6 +32,7 @@ class CheckpointCoverageHook(Hook):
         self.head_may_differ = head_may_differ
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        fit_checkpoint(runner.model, checkpoint, fit_channels=self.head_may_differ)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if not hasattr(model, 'head') and hasattr(model, 'module'):  # test-time augmentation
             model = model.module

@@ -1,0 +1,16 @@
+"""DenseNet-264 (k=48) on ImageNet-1k, batch 256, cosine schedule.
+
+Expected: top-1 error 20.4% with one crop (the authors' published model; 20.26% in arXiv:1707.06990).
+No run of ours stands behind this config yet.
+
+Hardware: 4 GPUs (memory and time not measured yet).
+Train:    bash tools/dist_train.sh configs/densenet264-k48-cosine_4xb64_in1k.py 4 --amp
+Test:     python tools/test.py configs/densenet264-k48-cosine_4xb64_in1k.py CHECKPOINT
+"""
+
+_base_ = [
+    '_base_/models/densenet264-k48.py',
+    '_base_/datasets/imagenet_bs64.py',
+    '_base_/schedules/imagenet_bs256_cosine.py',
+    '_base_/default_runtime.py',
+]

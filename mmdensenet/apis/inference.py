@@ -1,0 +1,254 @@
+"""Predictions for images, on mmpretrain's inferencer, with exactly the preprocessing of the config's test pipeline."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from urllib.error import URLError
+
+import mmcv
+import numpy as np
+import torch
+from mmengine import fileio
+from mmengine.config import Config
+from mmengine.dataset import Compose, default_collate
+from mmengine.model import BaseModel
+from mmpretrain.apis import ImageClassificationInferencer
+from mmpretrain.models.heads import MultiLabelClsHead
+from mmpretrain.registry import TRANSFORMS
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from mmdensenet.engine.visualizer import FastVisualizer
+from mmdensenet.errors import UserError
+
+from .models import class_names, get_model
+
+IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.dcm', '.npy'}
+#: a path or URL, an image of PIL's, or an array (H, W) or (H, W, C), colours in BGR order as mmcv and OpenCV read them
+ImageLike = str | Path | Image.Image | np.ndarray
+
+
+class Inferencer(ImageClassificationInferencer):
+    """mmpretrain's inferencer for a model of :func:`get_model`.
+
+    The whole test pipeline of the config runs, its loading included, so that scores are those of ``tools/test.py``;
+    the text of a config inside a checkpoint is never executed; folders are searched, and pictures keep their own names.
+
+    Args:
+        model: a model of :func:`get_model`, or what it takes.
+        checkpoint: path or URL of weights in any layout. None takes the model zoo's, unless ``model`` is a model.
+        device: by default the GPU if there is one.
+        classes: names of the classes, if neither checkpoint nor config knows them.
+
+    Raises:
+        UserError: as :func:`get_model` does.
+    """
+
+    visualize_kwargs = {'show_dir'}
+
+    def __init__(
+        self,
+        model: BaseModel | Config | str,
+        checkpoint: str | None = None,
+        device: str | torch.device | None = None,
+        classes: Sequence[str] | None = None,
+    ):
+        if isinstance(model, BaseModel):
+            if not hasattr(model, '_config'):
+                raise UserError('the model has no _config: build it with mmdensenet.get_model, or give its config.')
+            if checkpoint is not None:
+                raise UserError('a built model already has its weights: give checkpoint to get_model(pretrained=...).')
+        else:
+            model = get_model(model, checkpoint or True)
+        device = device or ('cuda' if torch.cuda.is_available() else next(model.parameters()).device)
+        names = classes or (getattr(model, '_dataset_meta', None) or {}).get('classes') or class_names(model._config)
+        super().__init__(model, pretrained=False, device=device, classes=names)
+        self.multi_label = isinstance(getattr(model, 'head', None), MultiLabelClsHead)
+
+    def __call__(self, inputs: ImageLike | Sequence[ImageLike], batch_size: int = 32, show_dir: str | None = None):
+        """Predict.
+
+        Args:
+            inputs: an image, a folder, or a list of them; see ``ImageLike``.
+            show_dir: folder for a picture of each image with its prediction.
+
+        Returns:
+            For each image a dict with ``pred_scores`` (numpy, one score per class), ``pred_label``, ``pred_score`` and,
+            where names are known, ``pred_class``; of several labels, ``pred_label``, ``pred_score`` and ``pred_class``
+            are lists of those above the head's threshold. ``img_path`` where there is one.
+        """
+        if batch_size < 1:
+            raise UserError(f'batch_size={batch_size}: give 1 or more.')
+        images = self._inputs_to_list(inputs)
+        batches = self.preprocess(images, batch_size)
+        total = -(-len(images) // batch_size)
+        console = Console(stderr=True)
+        if sys.stderr.isatty() and total > 1:
+            batches = track(batches, 'Predicting', total=total, console=console, transient=True)
+        samples = [sample for batch in batches for sample in self.forward(batch)]
+        if show_dir is not None:
+            self.visualize(images, samples, show_dir)
+        return [self._result(image, sample) for image, sample in zip(images, samples)]
+
+    def _init_pipeline(self, cfg: Config):
+        """All of the test pipeline; ``self.after_loading`` is what follows its loading step."""
+        steps = [TRANSFORMS.build(step) for step in cfg.test_dataloader.dataset.pipeline]
+        self.loads = bool(steps) and 'Load' in type(steps[0]).__name__
+        self.loader = steps[0] if self.loads else None
+        self.after_loading = Compose(steps[1:] if self.loads else steps)
+        preprocessor = self.model.data_preprocessor
+        #: what the model's preprocessor takes, where it takes colours
+        self.wants_bgr = bool(getattr(preprocessor, 'to_rgb', False))
+        self.channels = self.model.backbone.stem[0].in_channels if hasattr(self.model.backbone, 'stem') else 3
+        return Compose(steps)
+
+    def _inputs_to_list(self, inputs) -> list:
+        items = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        images = [image for item in items for image in _expand(item)]
+        if not images:
+            raise UserError('there are no images to predict.')
+        return images
+
+    def preprocess(self, inputs: Iterable[ImageLike], batch_size: int = 1) -> Iterator[dict]:
+        batch: list[dict] = []
+        for image in inputs:
+            batch.append(self._prepare(image))
+            if len(batch) == batch_size:
+                yield self._collate(batch)
+                batch = []
+        if batch:
+            yield self._collate(batch)
+
+    def _prepare(self, image: ImageLike) -> dict:
+        if isinstance(image, str) and not image.endswith('.npy') and self.loads:
+            try:
+                return self.pipeline(dict(img_path=image))
+            except (AssertionError, OSError, ValueError, URLError) as error:
+                raise _unreadable(image, error) from error
+        pixels = self._pixels(image)
+        if hasattr(self.loader, 'apply_window'):  # LoadGreyImage: arrays have the file's values
+            pixels = self.loader.apply_window(pixels[..., 0])
+        shape = pixels.shape[:2]
+        path = dict(img_path=image) if isinstance(image, str) else {}
+        return self.after_loading(dict(img=pixels, img_shape=shape, ori_shape=shape, **path))
+
+    def _pixels(self, image: ImageLike) -> np.ndarray:
+        """(H, W, C) in the order that the pipeline gives to the model's preprocessor."""
+        if isinstance(image, Image.Image):
+            array = np.asarray(image.convert('L' if self.channels == 1 else 'RGB'))
+            array = array if self.channels == 1 else array[..., ::-1]
+        elif isinstance(image, str) and not image.endswith('.npy'):
+            try:
+                array = mmcv.imfrombytes(fileio.get(image), 'grayscale' if self.channels == 1 else 'color')
+            except (OSError, URLError) as error:
+                raise _unreadable(image, error) from error
+            if array is None:
+                raise _unreadable(image, None)
+        elif isinstance(image, str):
+            try:
+                array = np.load(image, allow_pickle=False)
+            except (OSError, ValueError) as error:
+                raise _unreadable(image, error) from error
+        else:
+            array = np.asarray(image)
+        if array.ndim == 2:
+            array = np.repeat(array[..., None], 3, 2) if self.channels == 3 else array[..., None]
+        if array.ndim != 3 or array.shape[2] != self.channels:
+            raise UserError(f'an array of shape {array.shape} is not (H, W) or (H, W, {self.channels}).')
+        if self.channels == 3 and not self.wants_bgr:
+            array = array[..., ::-1]
+        return np.ascontiguousarray(array)
+
+    def _collate(self, batch: list[dict]) -> dict:
+        sizes = {tuple(item['inputs'].shape[-2:]) for item in batch}
+        if len(sizes) > 1:
+            raise UserError(
+                f'the images of a batch have several sizes after the test pipeline, among them {sorted(sizes)[:2]}: '
+                'use a batch size of 1, or a config that resizes.'
+            )
+        return default_collate(batch)
+
+    def visualize(self, inputs: Sequence[ImageLike], samples: Sequence, show_dir: str) -> None:
+        """Write INDEX_NAME.png with the prediction for each image."""
+        visualizer = FastVisualizer()
+        for index, (image, sample) in enumerate(zip(inputs, samples)):
+            stem = Path(image).stem if isinstance(image, str) else 'array'
+            visualizer.visualize_cls(
+                self._picture(image),
+                sample.to('cpu'),
+                classes=self.classes,
+                draw_gt=False,
+                out_file=str(Path(show_dir, f'{index:06d}_{stem}.png')),
+            )
+
+    def _picture(self, image: ImageLike) -> np.ndarray:
+        """An image to draw: RGB or grey, 8 bits. As the test pipeline loads it where it does."""
+        if isinstance(image, str) and not image.endswith('.npy') and self.loads:
+            pixels, bgr = self.pipeline.transforms[0](dict(img_path=image))['img'], True
+        else:
+            pixels, bgr = self._pixels(image), self.wants_bgr
+        if pixels.dtype != np.uint8:
+            low, high = float(pixels.min()), float(pixels.max())
+            pixels = ((pixels - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
+        if pixels.ndim == 3 and pixels.shape[2] == 3 and bgr:
+            pixels = pixels[..., ::-1]
+        return np.ascontiguousarray(pixels)
+
+    def _result(self, image: ImageLike, sample) -> dict:
+        scores = sample.pred_score.detach().cpu()
+        result = dict(img_path=image) if isinstance(image, str) else {}
+        result['pred_scores'] = scores.numpy()
+        if self.multi_label:
+            labels = sample.pred_label.tolist()
+            result.update(pred_label=labels, pred_score=[scores[label].item() for label in labels])
+            if self.classes is not None:
+                result['pred_class'] = [self.classes[label] for label in labels]
+        else:
+            label = int(scores.argmax())
+            result.update(pred_label=label, pred_score=scores[label].item())
+            if self.classes is not None:
+                result['pred_class'] = self.classes[label]
+        return result
+
+
+def inference(
+    model: BaseModel | Config | str,
+    images: ImageLike | Sequence[ImageLike],
+    checkpoint: str | None = None,
+    *,
+    batch_size: int = 32,
+    device: str | torch.device | None = None,
+    show_dir: str | None = None,
+) -> list[dict]:
+    """Predict the classes of images; see :class:`Inferencer` for arguments and results.
+
+    For many calls make one ``Inferencer`` and call it.
+    """
+    return Inferencer(model, checkpoint, device)(images, batch_size, show_dir)
+
+
+def _expand(item) -> list:
+    """A folder's images, searched in its folders too; anything else as it is."""
+    if isinstance(item, Path):
+        item = str(item)
+    if not isinstance(item, str) or '://' in item:
+        return [item]
+    path = Path(item).expanduser()
+    if path.is_dir():
+        found = sorted(str(file) for file in path.rglob('*') if file.suffix.lower() in IMAGE_SUFFIXES)
+        if not found:
+            raise UserError(f'{item}: no images in this folder (by suffix: {", ".join(sorted(IMAGE_SUFFIXES))}).')
+        return found
+    if not path.is_file():
+        raise UserError(f'{item} does not exist.')
+    return [str(path)]
+
+
+def _unreadable(image: str, error: BaseException | None) -> UserError:
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, URLError):
+        return UserError(f'{image} cannot be downloaded: {error}.')
+    reason = '' if error is None or isinstance(error, AssertionError) else f' ({str(error).splitlines()[0][:150]})'
+    return UserError(f'{image} cannot be read as an image{reason}: repair or remove it.')

@@ -1,0 +1,184 @@
+"""Models by name, with weights."""
+
+import difflib
+import fnmatch
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+import yaml
+from mmengine.config import Config, ConfigDict
+from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
+from mmengine.runner import CheckpointLoader
+from mmengine.utils import get_installed_path
+
+from mmdensenet.convert.on_load import fit_checkpoint
+from mmdensenet.engine.hooks import CheckpointCoverageHook
+from mmdensenet.errors import UserError
+
+from .config import load_config
+from .train import require_checkpoint
+
+
+def list_models(pattern: str | None = None) -> list[str]:
+    """The names of our configs, which :func:`get_model` takes, in the model zoo's order.
+
+    Args:
+        pattern: with wildcards, such as '*bc*' or 'densenet121*'. None gives all.
+    """
+    names = [row['Name'] for row in _zoo()]
+    return names if pattern is None else fnmatch.filter(names, pattern)
+
+
+def get_model(
+    model: str | Config,
+    pretrained: bool | str = False,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    device: str | torch.device | None = None,
+) -> BaseModel:
+    """A classifier, in evaluation mode.
+
+    Args:
+        model: a name of :func:`list_models`; its first part, such as 'densenet121' or 'densenet-bc-l100-k12', for the
+            first config of that architecture; the path of a config file; or a config.
+        pretrained: True for the model zoo's weights, downloaded once and compared with the hash in their name; or the
+            path or URL of a checkpoint in any layout that :mod:`mmdensenet.convert` knows. False initialises anew.
+        num_classes: for other classes than the config's. The head of pretrained weights for other classes starts anew.
+        in_channels: for other images than the config's; 1 reads images as grey. Pretrained weights' first convolution
+            is adapted.
+
+    Returns:
+        mmpretrain's ImageClassifier; ``model.backbone`` is the :class:`mmdensenet.models.DenseNet`. ``model._config``
+        is the config, ``model._dataset_meta`` has the names of the classes where they are known.
+
+    Raises:
+        UserError: for an unknown name, weights that do not exist, cannot be downloaded or are of another model.
+    """
+    cfg, name = _config(model)
+    if in_channels is not None:
+        set_in_channels(cfg, in_channels)
+    if num_classes is not None:
+        _set_num_classes(cfg, num_classes)
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    from mmpretrain.registry import MODELS
+
+    if cfg.get('data_preprocessor') is not None:
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    built = MODELS.build(cfg.model)
+    classes = None
+    if pretrained:
+        source = _weights_of(name) if pretrained is True else str(pretrained)
+        require_checkpoint(source)
+        classes = load_weights(built, source, num_classes is not None, in_channels is not None)
+        built._is_init = True  # a runner would initialise it again
+    else:
+        built.init_weights()
+    built._config = cfg
+    built._dataset_meta = {'classes': classes or class_names(cfg)}
+    return built.to(device or 'cpu').eval()
+
+
+def load_weights(model: BaseModel, source: str, head_may_differ: bool, fit_channels: bool) -> list[str] | None:
+    """Load a checkpoint of any layout into a classifier.
+
+    Args:
+        head_may_differ: leave the head as it is where the checkpoint's is for other classes.
+        fit_channels: adapt the first convolution.
+
+    Returns:
+        The names of the classes, where the checkpoint has them for this number.
+
+    Raises:
+        UserError: if it does not fit.
+    """
+    checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu', logger='silent')
+    if not isinstance(checkpoint, dict):
+        raise UserError(f'{source} is not a checkpoint: it holds a {type(checkpoint).__name__}.')
+    fit_checkpoint(model, checkpoint, fit_channels=fit_channels)
+    hook = CheckpointCoverageHook(source, head_may_differ)
+    hook.after_load_checkpoint(SimpleNamespace(model=model), checkpoint)
+    given = checkpoint.get('state_dict', checkpoint)
+    given = {key.removeprefix('module.'): value for key, value in given.items() if isinstance(value, torch.Tensor)}
+    own = model.state_dict()
+    model.load_state_dict(
+        {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}, False
+    )
+    meta = checkpoint.get('meta')
+    dataset_meta = meta.get('dataset_meta') if isinstance(meta, dict) else None
+    classes = dataset_meta.get('classes') if isinstance(dataset_meta, dict) else None
+    return list(classes) if classes and len(classes) == model.head.num_classes else None
+
+
+def class_names(cfg: Config) -> list[str] | None:
+    """The names of a config's classes, where its data set tells them without data: ImageNet, CIFAR, SVHN and so on."""
+    from mmpretrain.registry import DATASETS
+
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    classes = (dataset.get('metainfo') or {}).get('classes') or dataset.get('classes')
+    if not classes and dataset.get('type'):
+        classes = (getattr(DATASETS.get(dataset['type']), 'METAINFO', None) or {}).get('classes')
+    known = isinstance(classes, (list, tuple)) and len(classes) == cfg.model.head.get('num_classes')
+    return list(classes) if known else None
+
+
+def set_in_channels(cfg: Config, in_channels: int) -> None:
+    """Change a config for images of other channels: backbone, mean and standard deviation, and how images are read."""
+    if in_channels < 1:
+        raise UserError(f'in_channels={in_channels}: give 1 or more.')
+    cfg.model.backbone.in_channels = in_channels
+    preprocessor = cfg.get('data_preprocessor') or {}
+    for key in ('mean', 'std'):
+        values = preprocessor.get(key)
+        if values and len(values) != in_channels:
+            average = sum(values) / len(values)
+            preprocessor[key] = [average] * in_channels
+    if in_channels != 3 and preprocessor:
+        preprocessor['to_rgb'] = False
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        for step in ((cfg.get(loader) or {}).get('dataset') or {}).get('pipeline') or ():
+            if in_channels == 1 and str(step.get('type')).rpartition('.')[2] == 'LoadImageFromFile':
+                step['color_type'] = 'grayscale'
+
+
+def _set_num_classes(cfg: Config, num_classes: int) -> None:
+    if num_classes < 1:
+        raise UserError(f'num_classes={num_classes}: give 1 or more.')
+    cfg.model.head.num_classes = num_classes
+    if cfg.model.head.get('topk'):
+        cfg.model.head.topk = tuple(k for k in cfg.model.head.topk if k <= num_classes) or (1,)
+    if cfg.get('data_preprocessor'):
+        cfg.data_preprocessor.num_classes = num_classes
+
+
+def _config(model: str | Config) -> tuple[Config, str | None]:
+    """A copy of the config, and its name in the model zoo."""
+    if isinstance(model, Config):
+        cfg = Config(ConfigDict(model.to_dict()), filename=model.filename)
+        return cfg, Path(model.filename or '').stem or None
+    if '::' in model or model.endswith(('.py', '.json', '.yaml', '.yml')):
+        return load_config(model), Path(model.partition('::')[2] or model).stem
+    names = [row['Name'] for row in _zoo()]
+    name = model if model in names else next((n for n in names if n.partition('_')[0] == model), None)
+    if name is None:
+        close = difflib.get_close_matches(model, [*names, *(n.partition('_')[0] for n in names)], n=1)
+        hint = f' Did you mean {close[0]}?' if close else ''
+        raise UserError(f'model {model} does not exist.{hint} mmdensenet.list_models() has the names.')
+    return load_config(f'mmdensenet::{name}.py'), name
+
+
+def _weights_of(name: str | None) -> str:
+    row = next((row for row in _zoo() if row['Name'] == name), {})
+    if 'Weights' not in row:
+        there = ', '.join(row['Name'] for row in _zoo() if 'Weights' in row)
+        raise UserError(
+            f'{name or "this config"} has no published weights; these have: {there}. Else give a checkpoint.'
+        )
+    return row['Weights']
+
+
+def _zoo() -> list[dict]:
+    file = Path(get_installed_path('mmdensenet'), '.mim', 'configs', 'metafile.yml')
+    return yaml.safe_load(file.read_text(encoding='utf-8'))['Models']

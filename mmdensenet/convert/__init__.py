@@ -1,0 +1,7 @@
+"""DenseNet weights of other libraries: recognised, renamed, checked."""
+
+from .convert import Report, convert_state_dict
+from .files import convert_checkpoint, read_checkpoint
+from .layouts import to_torchvision
+
+__all__ = ['Report', 'convert_checkpoint', 'convert_state_dict', 'read_checkpoint', 'to_torchvision']

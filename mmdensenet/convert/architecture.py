@@ -1,0 +1,116 @@
+"""Which DenseNet a set of tensors is, from their names (ours) and shapes."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mmdensenet.errors import UserError
+
+
+@dataclass
+class Architecture:
+    """What :class:`mmdensenet.models.DenseNet` is to be built with, and its number of classes (None without a head)."""
+
+    growth_rate: int
+    depths: tuple[int, ...]
+    init_channels: int
+    in_channels: int
+    bn_size: int
+    bottleneck: bool
+    compression_factor: float
+    stem: str
+    num_classes: int | None
+    features: int = field(default=0)
+
+    @property
+    def name(self) -> str:
+        """'DenseNet-121', 'DenseNet-232 (k=48)', or 'DenseNet-BC (L=40, k=12)' for images like CIFAR's."""
+        layers = (2 if self.bottleneck else 1) * sum(self.depths) + len(self.depths) + 1
+        letters = ('B' if self.bottleneck else '') + ('C' if self.compression_factor < 1 else '')
+        if self.stem == 'cifar' or not self.bottleneck or self.compression_factor != 0.5:
+            return f'DenseNet{letters and "-" + letters} (L={layers}, k={self.growth_rate})'
+        standard = {121: 32, 169: 32, 201: 32, 264: 32, 161: 48}.get(layers)
+        return f'DenseNet-{layers}' + ('' if standard == self.growth_rate else f' (k={self.growth_rate})')
+
+    def backbone(self, in_channels: int | None = None) -> dict:
+        """The arguments of the backbone."""
+        return dict(
+            arch=dict(growth_rate=self.growth_rate, depths=self.depths, init_channels=self.init_channels),
+            in_channels=in_channels or self.in_channels,
+            bn_size=self.bn_size,
+            bottleneck=self.bottleneck,
+            compression_factor=self.compression_factor,
+            stem=self.stem,
+        )
+
+    def shapes(self) -> dict[str, torch.Size]:
+        """Our keys of a classifier of this architecture, with their shapes; the head's only if there is one."""
+        from mmdensenet.models import DenseNet
+
+        with torch.device('meta'):
+            state = DenseNet(**self.backbone()).state_dict()
+        shapes = {f'backbone.{key}': value.shape for key, value in state.items()}
+        if self.num_classes is not None:
+            shapes['head.fc.weight'] = torch.Size([self.num_classes, self.features])
+            shapes['head.fc.bias'] = torch.Size([self.num_classes])
+        return shapes
+
+    def __str__(self) -> str:
+        blocks = '-'.join(map(str, self.depths))
+        classes = 'no head' if self.num_classes is None else f'{self.num_classes} classes'
+        return (
+            f'{self.name}: growth rate {self.growth_rate}, blocks {blocks}, {self.init_channels} channels in the stem, '
+            f'{self.in_channels} input channels, {classes}'
+        )
+
+
+def infer(tensors: Mapping[str, Tensor]) -> Architecture:
+    """The architecture of tensors under our names.
+
+    Raises:
+        UserError: if the tensors are of no DenseNet that the backbone can be.
+    """
+    try:
+        return _infer(tensors)
+    except KeyError as error:
+        raise UserError(f'these weights are incomplete: {error.args[0]} is missing.') from error
+
+
+def _infer(tensors: Mapping[str, Tensor]) -> Architecture:
+    stem = tensors['backbone.stem.0.weight']
+    if stem.dim() != 4:
+        raise UserError(f'the first convolution has {stem.dim() - 2} dimensions: only images (2) are supported.')
+    layers = [re.match(r'backbone\.stages\.(\d+)\.block\.(\d+)\.', key) for key in tensors]
+    numbers = [(int(match[1]), int(match[2])) for match in layers if match]
+    blocks = 1 + max(block for block, _ in numbers)
+    depths = tuple(1 + max((layer for b, layer in numbers if b == block), default=-1) for block in range(blocks))
+    first = 'backbone.stages.0.block.0'
+    bottleneck = f'{first}.conv2.weight' in tensors
+    width = tensors[f'{first}.conv1.weight'].shape[0]
+    growth_rate = tensors[f'{first}.conv2.weight'].shape[0] if bottleneck else width
+    kernel, norm = stem.shape[2], 'backbone.stem.1.weight' in tensors
+    if (kernel, norm) not in ((7, True), (3, False)):
+        raise UserError(
+            f'the stem, a {kernel}x{kernel} convolution {"with" if norm else "without"} norm, is neither that of '
+            "ImageNet (7x7, with norm) nor of CIFAR (3x3, without). timm's densenetblur121d and densenet264d are so."
+        )
+    compression = 1.0
+    if blocks > 1:
+        after, before = tensors['backbone.transitions.0.conv.weight'].shape[:2]
+        compression = 0.5 if after == before // 2 else after / before
+    head = tensors.get('head.fc.weight')
+    return Architecture(
+        growth_rate=growth_rate,
+        depths=depths,
+        init_channels=stem.shape[0],
+        in_channels=stem.shape[1],
+        bn_size=width // growth_rate if bottleneck else 4,
+        bottleneck=bottleneck,
+        compression_factor=compression,
+        stem='imagenet' if norm else 'cifar',
+        num_classes=None if head is None else head.shape[0],
+        features=tensors[f'backbone.transitions.{blocks - 1}.0.weight'].shape[0],
+    )

@@ -1,0 +1,197 @@
+"""A state dict of any library, as a state dict of ours."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import ceil
+
+import torch
+from torch import Tensor
+
+from mmdensenet.errors import UserError
+
+from .architecture import Architecture, infer
+from .layouts import Found, Layout, prefixes, recognise
+
+#: containers of the weights in a checkpoint, in order of preference
+CONTAINERS = ('state_dict', 'model_state_dict', 'model', 'net', 'network', 'weights', 'state_dict_ema', 'model_ema')
+#: tensors beside the layers that no logit depends on
+_HARMLESS = ('op_threshs',)
+
+
+@dataclass
+class Report:
+    """What a conversion found and did. Its text is what ``tools/convert_checkpoint.py`` prints."""
+
+    layout: Layout
+    prefix: str
+    architecture: Architecture
+    #: the library, where the file tells
+    library: str | None
+    source: str = 'the state dict'
+    sha256: str | None = None
+    #: the file's keys that were used, and those that were not: of the model, and from elsewhere in the file
+    used: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    #: our keys that the file does not have, or has in another shape
+    missing: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    #: found by --verify: the largest difference in logits, and what with
+    verified: str | None = None
+
+    def lines(self) -> list[tuple[str, str]]:
+        prefix = f', below {self.prefix!r}' if self.prefix not in ('', 'backbone.') else ''
+        rows = [
+            ('source', self.source),
+            ('sha256', self.sha256),
+            ('layout', f'{self.layout.name} (written by {self.layout.writers}){prefix}'),
+            ('library', self.library or 'the file does not tell'),
+            ('architecture', str(self.architecture)),
+            ('tensors', f'{len(self.used)} used, {len(self.left)} left, {len(self.missing)} missing'),
+            ('left', _first(self.left)),
+            ('missing', _first(self.missing)),
+            ('elsewhere', _first(self.elsewhere) and f'{_first(self.elsewhere)}: no part of the model'),
+            *(('note', note) for note in self.notes),
+            ('verified', self.verified),
+        ]
+        return [(key, value) for key, value in rows if value]
+
+    def __str__(self) -> str:
+        return '\n'.join(f'{key + ":":14}{value}' for key, value in self.lines())
+
+    def summary(self) -> str:
+        """One line for a log."""
+        notes = ''.join(f'; {note}' for note in self.notes)
+        return (
+            f'{self.source}: {self.architecture.name} in the layout of {self.layout.name}, converted '
+            f'({len(self.used)} tensors used, {len(self.left)} left, {len(self.missing)} missing){notes}'
+        )
+
+
+def convert_state_dict(
+    state_dict: Mapping,
+    *,
+    in_channels: int | None = None,
+    num_classes: int | None = None,
+    partial: bool = False,
+    prefix: str | None = None,
+) -> tuple[dict[str, Tensor], Report]:
+    """Recognise a DenseNet's weights by keys and shapes, and give them our names.
+
+    Known are the layouts of torchvision (new and legacy keys), timm, mmpretrain and mmcls, MONAI, torchxrayvision and
+    efficient_densenet_pytorch, below any prefix (``module.``, ``model.``, ``densenet121.``) and inside a checkpoint's
+    ``state_dict`` or ``model``.
+
+    Args:
+        state_dict: tensors by name, or a checkpoint that has them under one of ``CONTAINERS``.
+        in_channels: adapt the first convolution to images of so many channels: the sum over its channels for one, its
+            channels repeated and rescaled for more.
+        num_classes: for another number than the weights' the head is left out, to start anew.
+        partial: accept weights with tensors missing, or left over.
+        prefix: which model to take, where there are several.
+
+    Returns:
+        The state dict of an mmpretrain classifier with our backbone (``backbone.*``, ``head.fc.*``), and the report.
+
+    Raises:
+        UserError: if the keys are of no DenseNet, there are several, or the match is incomplete without ``partial``.
+    """
+    checkpoint = state_dict
+    tensors = unwrap(checkpoint)
+    found = _find(tensors, prefix)
+    converted = {ours: tensors[theirs] for ours, theirs in found.names.items()}
+    architecture = infer(converted)
+    report = Report(found.layout, found.prefix, architecture, _library(checkpoint, tensors, found.layout))
+    report.elsewhere = found.elsewhere
+    report.left = [key for key in found.left if not key.endswith(_HARMLESS)]
+    report.elsewhere += [key for key in found.left if key.endswith(_HARMLESS)]
+
+    shapes = architecture.shapes()
+    for key in [key for key in converted if converted[key].shape != shapes.get(key)]:
+        del converted[key]
+        report.left.append(found.names[key])
+    if architecture.num_classes is None:
+        report.notes.append('there is no head: it starts anew')
+    counters = [key for key in shapes if key.endswith('.num_batches_tracked') and key not in converted]
+    report.missing = [key for key in shapes if key not in converted and key not in counters]
+    report.used = [found.names[key] for key in converted]
+    for key in counters:  # weights from before torch 0.4.1 lack them; no result depends on them
+        converted[key] = torch.tensor(0)
+    if (report.missing or report.left) and not partial:
+        raise UserError(
+            f'{len(report.used)} of {len(shapes) - len(counters)} tensors fit {architecture.name}; missing: '
+            f'{_first(report.missing) or "none"}; left: {_first(report.left) or "none"}.\n'
+            'Use --partial (partial=True) to convert what fits.'
+        )
+    if in_channels is not None and in_channels != architecture.in_channels:
+        key = 'backbone.stem.0.weight'
+        converted[key] = adapt_channels(converted[key], in_channels)
+        report.notes.append(
+            f'the first convolution was adapted from {architecture.in_channels} to {in_channels} channels'
+        )
+    if num_classes not in (None, architecture.num_classes) and architecture.num_classes is not None:
+        converted = {key: value for key, value in converted.items() if not key.startswith('head.')}
+        report.notes.append(
+            f'the head is for {architecture.num_classes} classes, not {num_classes}: it was left out and starts anew'
+        )
+    return converted, report
+
+
+def unwrap(checkpoint: Mapping) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, without the containers around them."""
+    for _ in range(3):  # containers may be nested
+        inner = next((checkpoint[key] for key in CONTAINERS if isinstance(checkpoint.get(key), Mapping)), None)
+        if inner is None:
+            break
+        checkpoint = inner
+    return {key: value for key, value in checkpoint.items() if isinstance(value, Tensor) and isinstance(key, str)}
+
+
+def adapt_channels(weight: Tensor, in_channels: int) -> Tensor:
+    """The first convolution (O, I, h, w) for ``in_channels``: summed for 1, else repeated, times I / in_channels.
+
+    A grey image in all channels then gives what it gave before, where ``in_channels`` is 1 or a multiple of I.
+    """
+    given = weight.shape[1]
+    if in_channels == 1:
+        return weight.sum(1, keepdim=True)
+    repeated = weight.repeat(1, ceil(in_channels / given), 1, 1)[:, :in_channels]
+    return repeated * (given / in_channels)
+
+
+def _find(tensors: dict[str, Tensor], prefix: str | None) -> Found:
+    found = prefixes(tensors)
+    if prefix is not None:
+        found = {name: layout for name, layout in found.items() if name == prefix}
+    if not found:
+        keys = ', '.join(list(tensors)[:3]) or 'no tensors at all'
+        raise UserError(
+            f'these are no DenseNet weights in a known layout (first keys: {keys}). Known are those of torchvision, '
+            'timm, mmpretrain, MONAI, torchxrayvision and efficient_densenet_pytorch.'
+        )
+    if len(found) > 1:
+        raise UserError(f'there are several DenseNets in it: choose one of --prefix {", ".join(map(repr, found))}.')
+    return recognise(tensors, *next(iter(found.items())))
+
+
+def _library(checkpoint: Mapping, tensors: dict[str, Tensor], layout: Layout) -> str | None:
+    """The library that wrote the file, where something in it tells."""
+    meta = checkpoint.get('meta')
+    meta = meta if isinstance(meta, Mapping) else {}
+    if 'mmdensenet_version' in meta:
+        return 'mmdensenet'
+    for name in ('mmpretrain', 'mmcls'):
+        if f'{name}_version' in meta:
+            return name
+    if any(key.endswith('op_threshs') for key in tensors):
+        return 'torchxrayvision'
+    if layout.name == 'MONAI':
+        return 'MONAI'
+    if 'pytorch-lightning_version' in checkpoint:
+        return 'saved by Lightning; of whose model the file does not tell'
+    return None
+
+
+def _first(keys: list[str], count: int = 4) -> str:
+    more = f' and {len(keys) - count} more' if len(keys) > count else ''
+    return ', '.join(keys[:count]) + more

@@ -1,0 +1,131 @@
+"""Converted weights from file to file."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from mmdensenet.engine.checkpoint import load_from_file, load_from_url, save_whole
+from mmdensenet.errors import UserError
+from mmdensenet.version import __version__
+
+from .convert import Report, convert_state_dict
+from .layouts import to_torchvision
+
+
+def read_checkpoint(path: str) -> dict:
+    """Read a file or URL as data: ``.safetensors``, or what ``torch.load(weights_only=True)`` reads.
+
+    Raises:
+        UserError: for anything else, saying why; for a file that does not exist.
+    """
+    if '://' in path:
+        loaded = load_from_url(path, map_location='cpu')
+    elif not Path(path).expanduser().is_file():
+        raise UserError(f'{path} does not exist.')
+    else:
+        loaded = load_from_file(path, map_location='cpu')
+    if not isinstance(loaded, dict):
+        raise UserError(f'{path} holds a {type(loaded).__name__}, not tensors by name.')
+    return loaded
+
+
+def convert_checkpoint(
+    source: str,
+    target: str,
+    *,
+    in_channels: int | None = None,
+    num_classes: int | None = None,
+    partial: bool = False,
+    prefix: str | None = None,
+    to: str = 'mmdensenet',
+    verify: Sequence[str] | None = None,
+) -> Report:
+    """Convert a file of any known layout, and write it with its provenance.
+
+    Args:
+        source: file or URL.
+        target: ``.safetensors`` (provenance in the metadata), or ``.pth`` (``dict(meta=..., state_dict=...)``).
+        in_channels, num_classes, partial, prefix: see :func:`convert_state_dict`.
+        to: 'mmdensenet', or 'torchvision' for torchvision's names.
+        verify: compare the logits with those of the source's library: on these images, or on random input for an
+            empty list. None does not.
+
+    Raises:
+        UserError: for what the user can put right; among it, logits that differ.
+    """
+    suffix = Path(target).suffix
+    if suffix not in ('.safetensors', '.pth', '.pt'):
+        raise UserError(f'{target}: the name must end in .safetensors, .pth or .pt.')
+    if '://' not in source and Path(source).expanduser().resolve() == Path(target).expanduser().resolve():
+        raise UserError(f'{target} is the source itself: choose another name.')
+    checkpoint = read_checkpoint(source)
+    try:
+        converted, report = convert_state_dict(
+            checkpoint, in_channels=in_channels, num_classes=num_classes, partial=partial, prefix=prefix
+        )
+    except UserError as error:
+        raise UserError(f'{source}: {error}') from error
+    report.source = source
+    report.sha256 = sha256(_local_file(source))
+    if verify is not None:
+        from .verify import verify_conversion
+
+        report.verified = verify_conversion(checkpoint, report, verify)
+    if to == 'torchvision':
+        try:
+            converted = to_torchvision(converted)
+        except ValueError as error:
+            raise UserError(f'{source}: {error}.') from error
+    write(converted, target, provenance(report, in_channels, to))
+    return report
+
+
+def provenance(report: Report, in_channels: int | None, to: str) -> dict:
+    """What a converted file says about where it is from, in plain types."""
+    return dict(
+        mmdensenet_version=__version__,
+        source=report.source if '://' in report.source else Path(report.source).name,
+        sha256=report.sha256,
+        source_layout=report.layout.name,
+        source_library=report.library or 'unknown',
+        layout=to,
+        architecture=report.architecture.name,
+        backbone=report.architecture.backbone(in_channels),
+        num_classes=report.architecture.num_classes,
+        notes=report.notes,
+    )
+
+
+def write(state_dict: dict, target: str, meta: dict) -> None:
+    """The file appears whole or not at all."""
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    if not target.endswith('.safetensors'):
+        save_whole(dict(meta=meta, state_dict=state_dict), target)
+        return
+    from safetensors.torch import save_file
+
+    beside = Path(target).with_name(f'.{Path(target).name}.{os.getpid()}.tmp')
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in meta.items()}
+    try:
+        save_file({key: value.contiguous() for key, value in state_dict.items()}, beside, dict(texts, format='pt'))
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open('rb') as opened:
+        while chunk := opened.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _local_file(source: str) -> Path:
+    if '://' not in source:
+        return Path(source).expanduser()
+    return Path(torch.hub.get_dir(), 'checkpoints', source.split('?')[0].rstrip('/').rpartition('/')[2])

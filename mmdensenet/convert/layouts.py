@@ -1,0 +1,167 @@
+"""The names that libraries give to a DenseNet's tensors, and their translation into ours and back.
+
+Ours are mmpretrain's: ``backbone.stem.0.weight``, ``backbone.stages.0.block.0.norm1.weight``,
+``backbone.transitions.0.conv.weight``, ``head.fc.weight``. Several libraries share torchvision's, so a file of that
+layout does not tell which of them wrote it.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names of tensors: who writes them, and the two keys by which they are told apart."""
+
+    name: str
+    writers: str
+    #: the first convolution's key, after any prefix
+    anchor: str
+    #: a pattern that some key must match
+    mark: str
+
+
+#: more specific ones first
+LAYOUTS = [
+    Layout('mmpretrain', 'mmdensenet, mmpretrain 1.x and mmcls 0.x', 'stem.0.weight', r'stages\.0\.block\.0\.'),
+    Layout('MONAI', 'MONAI', 'features.conv0.weight', r'features\.denseblock1\.denselayer1\.layers\.'),
+    Layout(
+        'efficient_densenet_pytorch',
+        'efficient_densenet_pytorch',
+        'features.conv0.weight',
+        r'features\.norm_final\.',
+    ),
+    Layout(
+        'torchvision, legacy keys',
+        "torchvision's older weights and what was made from them, such as CheXNet's",
+        'features.conv0.weight',
+        r'features\.denseblock1\.denselayer1\.(norm|conv)\.\d\.',
+    ),
+    Layout(
+        'torchvision',
+        'torchvision, timm and torchxrayvision',
+        'features.conv0.weight',
+        r'features\.denseblock1\.denselayer1\.(norm|conv)\d\.',
+    ),
+]
+
+#: (pattern, ours) for everything but mmpretrain's layout; block and layer numbers are one less in ours
+_RULES = [
+    (r'features\.conv0\.(.+)', 'backbone.stem.0.{0}'),
+    (r'features\.norm0\.(.+)', 'backbone.stem.1.{0}'),
+    (
+        r'features\.denseblock(\d+)\.denselayer(\d+)\.(?:layers\.)?(norm|conv)\.?([12])\.(.+)',
+        'backbone.stages.{0}.block.{1}.{2}{3}.{4}',
+    ),
+    (r'features\.transition(\d+)\.(norm|conv)\.(.+)', 'backbone.transitions.{0}.{1}.{2}'),
+    (r'features\.(?:norm5|norm_final)\.(.+)', 'backbone.transitions.{last}.0.{0}'),
+    (r'(?:classifier|class_layers\.out)\.(weight|bias)', 'head.fc.{0}'),
+    # a Sequential with one linear layer, as in CheXNet's (Linear, Sigmoid)
+    (r'classifier\.\d+\.(weight|bias)', 'head.fc.{0}'),
+]
+
+
+@dataclass
+class Found:
+    """A layout that was recognised in a state dict, and its tensors under our names."""
+
+    layout: Layout
+    prefix: str
+    #: our key to the file's
+    names: dict[str, str]
+    #: the file's tensors that have no place in a DenseNet: under the prefix, and elsewhere
+    left: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+
+
+def prefixes(keys: Iterable[str]) -> dict[str, Layout]:
+    """Where DenseNets are in a state dict: the prefix of each, and its layout."""
+    keys = list(keys)
+    found = {}
+    for layout in LAYOUTS:
+        for key in keys:
+            prefix = key.removesuffix(layout.anchor)
+            if key.endswith(layout.anchor) and (not prefix or prefix.endswith('.')) and prefix not in found:
+                mark = re.compile(re.escape(prefix) + layout.mark)
+                if any(mark.match(other) for other in keys):
+                    found[prefix] = layout
+    return found
+
+
+def recognise(tensors: Mapping[str, Tensor], prefix: str, layout: Layout) -> Found:
+    """Our name for each tensor below ``prefix``."""
+    if layout.anchor.startswith('stem.'):
+        return _recognise_ours(tensors, prefix, layout)
+    inside = [key for key in tensors if key.startswith(prefix)]
+    blocks = [int(n) for key in inside for n in re.findall(r'features\.denseblock(\d+)\.', key)]
+    found = Found(layout, prefix, {}, elsewhere=[key for key in tensors if not key.startswith(prefix)])
+    for key in inside:
+        ours = _translate(key.removeprefix(prefix), max(blocks) - 1)
+        if ours is None or ours in found.names:  # a second linear layer is no part of a DenseNet
+            found.left.append(key)
+        else:
+            found.names[ours] = key
+    heads = [key for ours, key in found.names.items() if ours.startswith('head.')]
+    heads += [key for key in found.left if re.match(re.escape(prefix) + r'(classifier|class_layers)\.', key)]
+    if len({key.rpartition('.')[0] for key in heads}) > 1:  # several layers: none of them alone is the head
+        found.names = {ours: key for ours, key in found.names.items() if not ours.startswith('head.')}
+        found.left = [key for key in inside if key not in found.names.values()]
+    return found
+
+
+def _recognise_ours(tensors: Mapping[str, Tensor], prefix: str, layout: Layout) -> Found:
+    outer = prefix.removesuffix('backbone.')
+    found = Found(layout, prefix, {})
+    for key in tensors:
+        if key.startswith(prefix) and re.match(r'(stem|stages|transitions)\.', key.removeprefix(prefix)):
+            found.names['backbone.' + key.removeprefix(prefix)] = key
+        elif prefix.endswith('backbone.') and re.fullmatch(re.escape(outer) + r'head\.fc\.(weight|bias)', key):
+            found.names[key.removeprefix(outer)] = key
+        elif key.startswith((prefix, f'{outer}head.')):
+            found.left.append(key)
+        else:
+            found.elsewhere.append(key)
+    return found
+
+
+def _translate(key: str, last: int) -> str | None:
+    for pattern, ours in _RULES:
+        match = re.fullmatch(pattern, key)
+        if match:
+            numbers = 2 if 'denselayer' in pattern else 1 if 'transition' in pattern else 0
+            groups = [str(int(g) - 1) if i < numbers else g for i, g in enumerate(match.groups())]
+            return ours.format(*groups, last=last)
+    return None
+
+
+def to_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A classifier's state dict in our layout, under torchvision's names.
+
+    Raises:
+        ValueError: for layers without a bottleneck, which torchvision does not have, and for unknown keys.
+    """
+    blocks = 1 + max((int(n) for key in state_dict for n in re.findall(r'stages\.(\d+)\.', key)), default=0)
+    rules = [
+        (r'backbone\.stem\.0\.(.+)', 'features.conv0.{0}'),
+        (r'backbone\.stem\.1\.(.+)', 'features.norm0.{0}'),
+        (r'backbone\.stages\.(\d+)\.block\.(\d+)\.(.+)', 'features.denseblock{0}.denselayer{1}.{2}'),
+        (rf'backbone\.transitions\.{blocks - 1}\.0\.(.+)', 'features.norm5.{0}'),
+        (r'backbone\.transitions\.(\d+)\.((?:norm|conv)\..+)', 'features.transition{0}.{1}'),
+        (r'head\.fc\.(.+)', 'classifier.{0}'),
+    ]
+    if 'backbone.stages.0.block.0.conv2.weight' not in state_dict:
+        raise ValueError('torchvision has no DenseNet without bottlenecks')
+    renamed = {}
+    for key, value in state_dict.items():
+        for pattern, theirs in rules:
+            match = re.fullmatch(pattern, key)
+            if match:
+                groups = [str(int(g) + 1) if g.isdigit() else g for g in match.groups()]
+                renamed[theirs.format(*groups)] = value
+                break
+        else:
+            raise ValueError(f'{key} is no tensor of a DenseNet classifier')
+    return renamed

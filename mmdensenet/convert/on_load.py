@@ -1,0 +1,117 @@
+"""Weights of any layout where mmengine loads a checkpoint: ``load_from``, ``Pretrained``, the tools."""
+
+import functools
+import logging
+from collections.abc import Callable, MutableMapping
+
+from mmengine.logging import print_log
+from torch import nn
+
+from mmdensenet.errors import UserError
+
+from .convert import adapt_channels, convert_state_dict, unwrap
+from .layouts import prefixes
+
+
+def fit_checkpoint(model: nn.Module, checkpoint: MutableMapping, fit_channels: bool = True) -> bool:
+    """Put the weights for ``model`` under ``checkpoint['state_dict']``, converted if their layout is another's.
+
+    A model without our backbone, and a checkpoint that fits or that holds no DenseNet, are left alone.
+
+    Args:
+        model: a classifier, a detector and so on with a :class:`mmdensenet.models.DenseNet`, or that backbone itself.
+        fit_channels: adapt the first convolution to the backbone's number of input channels.
+
+    Returns:
+        Whether something was changed.
+    """
+    from mmdensenet.models import DenseNet
+
+    if not isinstance(checkpoint, MutableMapping):
+        return False
+    model = _inner(model)
+    name, backbone = next(((n, m) for n, m in model.named_modules() if isinstance(m, DenseNet)), (None, None))
+    if backbone is None:
+        return False
+    own = f'{name}.' if name else ''
+    tensors = unwrap(checkpoint)
+    converted, done = tensors, []
+    if not {f'{own}stem.0.weight', f'module.{own}stem.0.weight'} & set(tensors):
+        if not prefixes(tensors):
+            return False
+        try:
+            converted, report = convert_state_dict(tensors, partial=True)
+        except UserError as error:
+            print_log(f'The checkpoint is loaded as it is: {error}', logger='current', level=logging.WARNING)
+            return False
+        converted = {
+            own + key.removeprefix('backbone.') if key.startswith('backbone.') else key: value
+            for key, value in converted.items()
+            if key.startswith('backbone.') or own
+        }
+        report.source = 'the checkpoint'
+        done.append(report.summary())
+    key = next((k for k in (f'{own}stem.0.weight', f'module.{own}stem.0.weight') if k in converted), None)
+    wanted = backbone.stem[0].in_channels
+    if fit_channels and key is not None and converted[key].dim() == 4 and converted[key].shape[1] != wanted:
+        converted = dict(converted)
+        given = converted[key].shape[1]
+        converted[key] = adapt_channels(converted[key], wanted)
+        done.append(f'the first convolution was adapted from {given} to {wanted} input channels')
+    if not done:
+        return False
+    checkpoint['state_dict'] = converted
+    print_log('; '.join(done), logger='current')
+    return True
+
+
+def _inner(model: nn.Module) -> nn.Module:
+    """The model inside wrappers for several processes and for test-time augmentation."""
+    while not hasattr(model, 'backbone') and isinstance(getattr(model, 'module', None), nn.Module):
+        model = model.module
+    return model
+
+
+@functools.cache  # once a process
+def install() -> None:
+    """Let mmengine's functions that put a checkpoint into a model convert it first."""
+    import mmengine.runner.checkpoint as checkpoint
+    import mmengine.runner.runner as runner
+    from mmengine.model.weight_init import PretrainedInit
+
+    load_to_model = checkpoint._load_checkpoint_to_model
+
+    @functools.wraps(load_to_model)
+    def load_fitting(model, checkpoint, *args, **kwargs):
+        fit_checkpoint(model, checkpoint)
+        return load_to_model(model, checkpoint, *args, **kwargs)
+
+    checkpoint._load_checkpoint_to_model = runner._load_checkpoint_to_model = load_fitting
+    PretrainedInit.__call__ = _pretrained(PretrainedInit.__call__)
+
+
+def _pretrained(original: Callable) -> Callable:
+    """``PretrainedInit`` with a prefix asks the file for keys below it, which other layouts do not have."""
+
+    @functools.wraps(original)
+    def call(self, module):
+        from mmengine.model.weight_init import update_init_info
+        from mmengine.runner import CheckpointLoader
+        from mmengine.runner.checkpoint import load_state_dict
+
+        from mmdensenet.models import DenseNet
+
+        if self.prefix is None or not isinstance(module, DenseNet):
+            return original(self, module)
+        loaded = CheckpointLoader.load_checkpoint(self.checkpoint, map_location=self.map_location, logger='silent')
+        below = self.prefix.rstrip('.') + '.'
+        tensors = unwrap(loaded)
+        selected = {key.removeprefix(below): value for key, value in tensors.items() if key.startswith(below)}
+        chosen = dict(state_dict=selected or tensors)
+        if not fit_checkpoint(module, chosen):
+            return original(self, module)
+        load_state_dict(module, chosen['state_dict'], strict=False, logger='current')
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, init_info=self._get_init_info())
+
+    return call

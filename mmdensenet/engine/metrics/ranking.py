@@ -1,0 +1,123 @@
+"""Area under the ROC curve and average precision, per label, with intervals."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+
+from mmdensenet.errors import UserError
+from mmdensenet.registry import METRICS
+
+
+@METRICS.register_module()
+class RankingMetric(BaseMetric):
+    """AUROC and average precision of each label, or of each class against the others, and their mean.
+
+    Unknown labels (negative in ``gt_score``) are left out, each from its own label only. A label with only positives or
+    only negatives known has no value (nan) and is left out of the mean.
+
+    Args:
+        items: of 'auroc' and 'ap'.
+        bootstrap: so many resamplings of the images for percentile intervals; 0 for none.
+        confidence: share of the resamplings inside the interval.
+        seed: of the resamplings.
+
+    Returns as fractions of 1 ``auroc/macro``, ``auroc/LABEL`` and, with intervals, ``auroc/macro_low``,
+    ``auroc/macro_high``, ``auroc/LABEL_low`` and so on; the same of ``ap``. Works across ranks: it collects all scores.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[str] = ('auroc', 'ap'),
+        bootstrap: int = 0,
+        confidence: float = 0.95,
+        seed: int = 0,
+        collect_device: str = 'cpu',
+        **kwargs,
+    ):
+        super().__init__(collect_device=collect_device, prefix=kwargs.pop('prefix', None), **kwargs)
+        unknown = set(items) - set(_FUNCTIONS)
+        if unknown or not 0 < confidence < 1:
+            raise UserError(f'RankingMetric: items are of {sorted(_FUNCTIONS)}, confidence is between 0 and 1.')
+        self.items, self.bootstrap, self.confidence, self.seed = tuple(items), bootstrap, confidence, seed
+
+    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
+        for sample in data_samples:
+            score = sample['pred_score'].detach().cpu().double()
+            if 'gt_score' in sample:
+                target = sample['gt_score'].detach().cpu().double()
+            else:
+                target = torch.zeros_like(score)
+                target[sample['gt_label'].detach().cpu().long()] = 1
+            self.results.append((score.numpy(), target.numpy()))
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        scores = np.stack([np.asarray(score) for score, _ in results])
+        targets = np.stack([np.asarray(target) for _, target in results])
+        names = list((self.dataset_meta or {}).get('classes') or range(scores.shape[1]))
+        weights = np.ones((1, len(scores)))
+        if self.bootstrap:
+            rng = np.random.default_rng(self.seed)
+            drawn = rng.multinomial(len(scores), np.full(len(scores), 1 / len(scores)), size=self.bootstrap)
+            weights = np.concatenate([weights, drawn])
+        metrics: dict[str, float] = {}
+        for item in self.items:
+            values = np.stack(
+                [_FUNCTIONS[item](scores[:, j], targets[:, j], weights) for j in range(scores.shape[1])], 1
+            )
+            # a label without a value counts in no mean; one that a resampling lacks, not in that one's
+            defined = ~np.isnan(values)
+            macro = np.where(defined, values, 0).sum(1) / np.maximum(defined.sum(1), 1)
+            macro[~defined.any(1)] = np.nan
+            for name, column in zip(['macro', *names], [macro, *values.T]):
+                metrics[f'{item}/{name}'] = float(column[0])
+                if self.bootstrap:
+                    low, high = self._interval(column[1:])
+                    metrics[f'{item}/{name}_low'], metrics[f'{item}/{name}_high'] = low, high
+        return metrics
+
+    def _interval(self, values: np.ndarray) -> tuple[float, float]:
+        values = values[~np.isnan(values)]
+        if not len(values):
+            return float('nan'), float('nan')
+        tail = 50 * (1 - self.confidence)
+        low, high = np.percentile(values, [tail, 100 - tail])
+        return float(low), float(high)
+
+
+def _sorted_weights(score: np.ndarray, target: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of positives and of negatives, (B, T) each, at the T distinct scores in descending order."""
+    known = target >= 0
+    score, positive, weights = score[known], target[known] > 0.5, weights[:, known]
+    order = np.argsort(-score, kind='stable')
+    score, positive, weights = score[order], positive[order], weights[:, order]
+    starts = np.flatnonzero(np.concatenate([[True], score[1:] != score[:-1]])) if len(score) else np.empty(0, int)
+    if not len(starts):
+        return np.zeros((len(weights), 1)), np.zeros((len(weights), 1))
+    return (
+        np.add.reduceat(weights * positive, starts, axis=1),
+        np.add.reduceat(weights * ~positive, starts, axis=1),
+    )
+
+
+def auroc(score: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(B,) areas under the ROC curve of scores and targets (N,), for each row of weights (B, N); nan if undefined."""
+    positive, negative = _sorted_weights(score, target, weights)
+    below = negative.sum(1, keepdims=True) - negative.cumsum(1)
+    pairs = positive.sum(1) * negative.sum(1)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return np.where(pairs > 0, (positive * (below + negative / 2)).sum(1) / pairs, np.nan)
+
+
+def average_precision(score: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(B,) means of the precision over the steps of recall, as :func:`auroc` takes and gives them."""
+    positive, negative = _sorted_weights(score, target, weights)
+    true, false, total = positive.cumsum(1), negative.cumsum(1), positive.sum(1)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        precision = np.nan_to_num(true / (true + false))
+        both = (total > 0) & (negative.sum(1) > 0)
+        return np.where(both, (positive * precision).sum(1) / total, np.nan)
+
+
+_FUNCTIONS = dict(auroc=auroc, ap=average_precision)

@@ -1,0 +1,256 @@
+"""Weights of every layout give the same logits as in the library that they are from."""
+
+import pytest
+import torch
+from convert.sources import (
+    CLASSES,
+    DEPTHS,
+    GROWTH,
+    INIT,
+    MODELS_OF,
+    logits_of,
+    ours,
+    published_forms,
+    randomise,
+    rename,
+    torchvision_model,
+)
+from torch import nn
+
+from mmdensenet.convert import convert_state_dict, to_torchvision
+from mmdensenet.errors import UserError
+
+
+@pytest.mark.parametrize('in_channels', [1, 3])
+@pytest.mark.parametrize('library', MODELS_OF)
+def test_same_logits_as_the_library(library, in_channels):
+    theirs = randomise(MODELS_OF[library](in_channels=in_channels))
+    converted, report = convert_state_dict(theirs.state_dict())
+    assert report.architecture.in_channels == in_channels and report.architecture.num_classes == CLASSES
+    assert len(report.used) == len(theirs.state_dict()) and not report.left and not report.missing
+    images = torch.randn(3, in_channels, 65, 47, dtype=torch.float64)
+    for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
+        expected = logits_of(theirs.to(dtype), images.to(dtype))
+        assert expected.std() > 0.01, 'the logits say something'
+        actual = ours(report, converted, dtype=dtype)(images.to(dtype))
+        assert (actual - expected).abs().max() < tolerance
+
+
+@pytest.mark.parametrize('form', published_forms({}))
+def test_forms_of_files(form):
+    theirs = randomise(torchvision_model()).double()
+    checkpoint, layout = published_forms(theirs.state_dict())[form]
+    converted, report = convert_state_dict(checkpoint)
+    assert report.layout.name == layout
+    images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    assert (ours(report, converted, dtype=torch.float64)(images) - theirs(images)).abs().max() < 1e-9
+
+
+def test_the_library_is_named_only_where_the_file_tells():
+    state = torchvision_model().state_dict()
+    forms = {name: convert_state_dict(form)[1].library for name, (form, _) in published_forms(state).items()}
+    assert forms['plain'] is None and forms['legacy'] is None
+    assert 'Lightning' in forms['Lightning']
+    assert forms['torchxrayvision with thresholds'] == 'torchxrayvision'
+    mm = convert_state_dict(state)[0]
+    for version, name in (('mmcls_version', 'mmcls'), ('mmpretrain_version', 'mmpretrain')):
+        assert convert_state_dict(dict(meta={version: '0.25'}, state_dict=mm))[1].library == name
+    assert convert_state_dict(mm)[1].library is None
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.', 'model.'])
+def test_our_own_and_mmpretrains_layout(prefix):
+    mine, _ = convert_state_dict(randomise(torchvision_model()).state_dict())
+    again, report = convert_state_dict(rename(mine, prefix=prefix))
+    assert report.layout.name == 'mmpretrain'
+    assert again.keys() == mine.keys() and all(torch.equal(again[key], mine[key]) for key in mine)
+
+
+def test_a_backbone_alone_has_no_head():
+    mine, _ = convert_state_dict(torchvision_model().state_dict())
+    backbone = {key.removeprefix('backbone.'): value for key, value in mine.items() if key.startswith('backbone.')}
+    converted, report = convert_state_dict(backbone)
+    assert not any(key.startswith('head.') for key in converted)
+    assert report.architecture.num_classes is None and 'starts anew' in report.summary()
+
+
+def test_to_torchvision_and_back_is_the_identity():
+    theirs = randomise(torchvision_model()).state_dict()
+    mine, _ = convert_state_dict(theirs)
+    back = to_torchvision(mine)
+    assert list(back) == list(theirs)
+    assert all(torch.equal(back[key], value) for key, value in theirs.items())
+    torchvision_model().load_state_dict(back, strict=True)
+    again, _ = convert_state_dict(back)
+    assert again.keys() == mine.keys() and all(torch.equal(again[key], mine[key]) for key in mine)
+
+
+def test_to_torchvision_refuses_what_it_does_not_have():
+    from mmdensenet.models import DenseNet
+
+    plain = DenseNet(arch=dict(growth_rate=4, depths=(2, 2), init_channels=8), bottleneck=False)
+    with pytest.raises(ValueError, match='without bottlenecks'):
+        to_torchvision({f'backbone.{key}': value for key, value in plain.state_dict().items()})
+    mine, _ = convert_state_dict(torchvision_model().state_dict())
+    with pytest.raises(ValueError, match=r'extra\.weight'):
+        to_torchvision({**mine, 'extra.weight': torch.zeros(1)})
+
+
+@pytest.mark.parametrize('name', ['densenet121', 'densenet161', 'densenet169', 'densenet201'])
+def test_architecture_from_shapes(name):
+    import torchvision
+
+    with torch.device('meta'):
+        state = getattr(torchvision.models, name)(weights=None).state_dict()
+    _, report = convert_state_dict(state)
+    assert report.architecture.name == name.replace('densenet', 'DenseNet-')
+    from mmdensenet.models import DenseNet
+
+    with torch.device('meta'):
+        expected = DenseNet(name.removeprefix('densenet')).state_dict()
+    assert {f'backbone.{key}': value.shape for key, value in expected.items()} == {
+        key: shape for key, shape in report.architecture.shapes().items() if key.startswith('backbone.')
+    }
+
+
+@pytest.mark.parametrize(
+    ('settings', 'name'),
+    [
+        (dict(depths=(12,) * 3, init_channels=16, bottleneck=False, compression_factor=1.0), 'DenseNet (L=40, k=12)'),
+        (dict(depths=(6, 6, 6), init_channels=24), 'DenseNet-BC (L=40, k=12)'),
+        (dict(depths=(6, 6, 6), init_channels=24, compression_factor=1.0), 'DenseNet-B (L=40, k=12)'),
+        (dict(depths=(4, 4, 4), init_channels=16, bottleneck=False), 'DenseNet-C (L=16, k=12)'),
+    ],
+)  # fmt: skip
+def test_architectures_for_small_images(settings, name):
+    from mmdensenet.models import DenseNet
+
+    settings = dict(settings)
+    arch = dict(growth_rate=12, depths=settings.pop('depths'), init_channels=settings.pop('init_channels'))
+    with torch.device('meta'):
+        model = DenseNet(arch=arch, stem='cifar', **settings)
+    _, report = convert_state_dict({f'backbone.{key}': value for key, value in model.state_dict().items()})
+    assert report.architecture.name == name
+    assert report.architecture.backbone()['arch'] == arch
+    for key, value in settings.items():
+        assert report.architecture.backbone()[key] == value
+
+
+def test_grey_images_from_colour_weights():
+    theirs = randomise(torchvision_model()).double()
+    converted, report = convert_state_dict(theirs.state_dict(), in_channels=1)
+    assert 'adapted from 3 to 1 channels' in str(report)
+    grey = torch.randn(2, 1, 64, 64, dtype=torch.float64)
+    actual = ours(report, converted, in_channels=1, dtype=torch.float64)(grey)
+    assert (actual - theirs(grey.expand(2, 3, 64, 64))).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize('wanted', [3, 4, 6])
+def test_more_channels_are_repeated_and_rescaled(wanted):
+    source = randomise(torchvision_model(in_channels=1 if wanted == 3 else 3)).double()
+    converted, report = convert_state_dict(source.state_dict(), in_channels=wanted)
+    weight, given = converted['backbone.stem.0.weight'], source.features.conv0.weight
+    assert weight.shape[1] == wanted
+    for channel in range(wanted):
+        expected = given[:, channel % given.shape[1]] * given.shape[1] / wanted
+        assert torch.allclose(weight[:, channel], expected, rtol=1e-12)
+    if wanted % given.shape[1] == 0:  # a grey image gives the same
+        grey = torch.randn(2, 1, 64, 64, dtype=torch.float64)
+        actual = ours(report, converted, in_channels=wanted, dtype=torch.float64)(grey.expand(2, wanted, 64, 64))
+        assert (actual - source(grey.expand(2, given.shape[1], 64, 64))).abs().max() < 1e-9
+
+
+def test_other_classes_leave_the_head_fresh():
+    state = torchvision_model().state_dict()
+    converted, report = convert_state_dict(state, num_classes=3)
+    assert not any(key.startswith('head.') for key in converted)
+    assert 'starts anew' in str(report)
+    assert 'head.fc.weight' in convert_state_dict(state, num_classes=CLASSES)[0]
+
+
+class TestIncomplete:
+    """An incomplete match is an error, unless it is asked for."""
+
+    def check(self, state, message, missing=0, left=0):
+        with pytest.raises(UserError, match=message):
+            convert_state_dict(state)
+        converted, report = convert_state_dict(state, partial=True)
+        assert (len(report.missing), len(report.left)) == (missing, left)
+        return converted
+
+    def test_a_tensor_is_missing(self):
+        state = torchvision_model().state_dict()
+        del state['features.denseblock2.denselayer2.conv1.weight']
+        self.check(state, r'missing: backbone\.stages\.1\.block\.1\.conv1\.weight', missing=1)
+
+    def test_a_tensor_has_another_shape(self):
+        state = torchvision_model().state_dict()
+        state['features.transition1.norm.bias'] = torch.zeros(3)
+        self.check(state, r'backbone\.transitions\.0\.norm\.bias', missing=1, left=1)
+
+    def test_a_tensor_is_left(self):
+        state = dict(torchvision_model().state_dict(), **{'features.attention.weight': torch.zeros(3)})
+        self.check(state, r'left: features\.attention\.weight', left=1)
+
+    def test_a_head_of_two_layers_is_not_taken(self):
+        model = torchvision_model()
+        model.classifier = nn.Sequential(nn.Linear(model.classifier.in_features, 5), nn.ReLU(), nn.Linear(5, 2))
+        converted = self.check(model.state_dict(), r'left: classifier\.0\.weight', left=4)
+        assert not any(key.startswith('head.') for key in converted)
+
+    def test_other_parts_of_the_file_are_only_reported(self):
+        checkpoint, _ = published_forms(torchvision_model().state_dict())['Lightning']
+        _, report = convert_state_dict(checkpoint)
+        assert report.elsewhere == ['criterion.pos_weight'] and 'criterion.pos_weight' in str(report)
+
+
+def test_two_models_in_a_file():
+    first, second = randomise(torchvision_model(), 0).state_dict(), randomise(torchvision_model(), 1).state_dict()
+    both = {**rename(first, prefix='model.'), **rename(second, prefix='ema.')}
+    with pytest.raises(UserError, match=r"several DenseNets .* --prefix 'model\.', 'ema\.'"):
+        convert_state_dict(both)
+    converted, report = convert_state_dict(both, prefix='ema.')
+    assert torch.equal(converted['head.fc.bias'], second['classifier.bias'])
+    assert len(report.elsewhere) == len(first)
+
+
+def test_what_is_no_densenet():
+    import torchvision
+
+    with pytest.raises(UserError, match=r'no DenseNet weights in a known layout \(first keys: conv1\.weight'):
+        convert_state_dict(torchvision.models.resnet18(weights=None).state_dict())
+    with pytest.raises(UserError, match='no tensors at all'):
+        convert_state_dict({})
+
+
+def test_volumes_are_refused():
+    state = torchvision_model().state_dict()
+    state['features.conv0.weight'] = torch.zeros(INIT, 1, 7, 7, 7)
+    with pytest.raises(UserError, match='3 dimensions'):
+        convert_state_dict(state)
+
+
+def test_other_stems_are_refused():
+    timm = pytest.importorskip('timm', reason='timm is not installed (requirements/peers.txt)')
+    model = timm.models.densenet.DenseNet(growth_rate=GROWTH, block_config=DEPTHS, stem_type='deep')
+    with pytest.raises(UserError, match='densenetblur121d'):
+        convert_state_dict(model.state_dict())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['densenet121', 'densenet161', 'densenet169', 'densenet201'])
+def test_whole_models_of_timm_monai_and_torchxrayvision(name):
+    """Of full size, as their users have them."""
+    timm = pytest.importorskip('timm', reason='timm is not installed (requirements/peers.txt)')
+    models = [timm.create_model(name)]
+    nets = pytest.importorskip('monai.networks.nets', reason='MONAI is not installed (requirements/peers.txt)')
+    if name == 'densenet121':
+        models.append(nets.DenseNet121(2, 1, 14))
+        xrv = pytest.importorskip('torchxrayvision', reason='torchxrayvision is not installed (requirements/peers.txt)')
+        models.append(xrv.models.DenseNet(weights=None))
+    for model in models:
+        theirs = randomise(model)
+        converted, report = convert_state_dict(theirs.state_dict())
+        assert report.architecture.name == name.replace('densenet', 'DenseNet-')
+        images = torch.randn(2, report.architecture.in_channels, 96, 96)
+        assert (ours(report, converted)(images) - theirs(images)).abs().max() < 1e-4

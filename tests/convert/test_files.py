@@ -1,0 +1,175 @@
+"""tools/convert_checkpoint.py, its files and its report."""
+
+import hashlib
+import json
+import os
+
+import pytest
+import torch
+from convert.sources import (
+    CLASSES,
+    MODELS_OF,
+    logits_of,
+    mmpretrain_model,
+    ours,
+    published_forms,
+    randomise,
+    torchvision_model,
+)
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from mmdensenet.convert import convert_checkpoint, convert_state_dict, read_checkpoint
+from mmdensenet.convert.files import sha256
+from mmdensenet.errors import UserError
+
+
+@pytest.fixture
+def source(tmp_path):
+    torch.save(randomise(torchvision_model()).state_dict(), tmp_path / 'theirs.pth')
+    return tmp_path / 'theirs.pth'
+
+
+def test_tool(run_tool, source, tmp_path):
+    done = run_tool('convert_checkpoint.py', source, tmp_path / 'out' / 'ours.safetensors', '--verify')
+    assert done.status == 0, done.err
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    for text in (
+        str(source),
+        digest,
+        'torchvision, timm and torchxrayvision',
+        'the file does not tell',
+        'blocks 2-3-2-1',
+    ):
+        assert text in done.out
+    assert '0 left, 0 missing' in done.out and 'differ by at most' in done.out
+    with safe_open(tmp_path / 'out' / 'ours.safetensors', 'pt') as file:
+        meta = file.metadata()
+    assert meta['sha256'] == digest and meta['source'] == 'theirs.pth' and meta['source_layout'] == 'torchvision'
+    assert json.loads(meta['backbone'])['arch']['depths'] == [2, 3, 2, 1] and meta['num_classes'] == str(CLASSES)
+
+
+def test_plain_state_dict(source, tmp_path):
+    convert_checkpoint(str(source), str(tmp_path / 'ours.pth'))
+    written = torch.load(tmp_path / 'ours.pth', weights_only=True)
+    expected = convert_state_dict(torch.load(source, weights_only=True))[0]
+    assert written['state_dict'].keys() == expected.keys()
+    assert written['meta']['sha256'] == sha256(source) and written['meta']['num_classes'] == CLASSES
+
+
+def test_written_files_convert_again(run_tool, source, tmp_path):
+    """Also back to torchvision's layout, as the identity."""
+    for first, second in (('a.safetensors', 'b.pth'), ('c.pth', 'd.safetensors')):
+        convert_checkpoint(str(source), str(tmp_path / first))
+        report = convert_checkpoint(str(tmp_path / first), str(tmp_path / second), to='torchvision')
+        assert report.library in (None, 'mmdensenet')
+        back, original = read_checkpoint(str(tmp_path / second))['state_dict'], torch.load(source, weights_only=True)
+        assert set(back) == set(original) and all(torch.equal(back[key], original[key]) for key in back)
+
+
+@pytest.mark.parametrize('library', [*MODELS_OF, 'efficient', 'chexnet'])
+def test_verify(library, tmp_path):
+    if library in MODELS_OF:
+        state = randomise(MODELS_OF[library]()).state_dict()
+    else:
+        forms = published_forms(randomise(torchvision_model()).state_dict())
+        state = forms['CheXNet' if library == 'chexnet' else 'efficient_densenet_pytorch, 2017'][0]
+    torch.save(state, tmp_path / 'theirs.pth')
+    report = convert_checkpoint(str(tmp_path / 'theirs.pth'), str(tmp_path / 'ours.pth'), verify=[])
+    names = dict(monai='MONAI', mmpretrain='mmpretrain')
+    assert f'from {names.get(library, "torchvision")} ' in report.verified
+    assert float(report.verified.split('at most ')[1].split()[0]) < 1e-4
+
+
+def test_verify_on_images(image_folder, source, tmp_path):
+    images = [str(image_folder / 'class_0/0.jpg'), str(image_folder / 'class_1/1.jpg')]
+    assert '2 images' in convert_checkpoint(str(source), str(tmp_path / 'o.pth'), verify=images).verified
+
+
+def test_verify_finds_wrong_weights(source, tmp_path, monkeypatch):
+    """Of a conversion that mixes up two norms."""
+    from mmdensenet.convert import verify
+
+    def wrong(*args, **kwargs):
+        state, report = convert_state_dict(*args, **kwargs)
+        a, b = 'backbone.stages.0.block.0.norm2.bias', 'backbone.stages.0.block.1.norm2.bias'
+        return {**state, a: state[b], b: state[a]}, report
+
+    monkeypatch.setattr(verify, 'convert_state_dict', wrong)
+    with pytest.raises(UserError, match='--verify failed: the logits differ'):
+        convert_checkpoint(str(source), str(tmp_path / 'o.pth'), verify=[])
+    assert not (tmp_path / 'o.pth').exists()
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ('touch RAN',)
+
+
+def test_files_that_could_run_code_are_refused(run_tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(dict(state_dict=Hostile()), 'hostile.pth')
+    torch.save(torchvision_model(), 'whole.pt')  # as torchxrayvision publishes its models
+    for file, message in (('hostile.pth', 'could run code'), ('whole.pt', 'holds Python objects')):
+        done = run_tool('convert_checkpoint.py', file, 'out.pth')
+        assert done.status == 2 and message in done.err and 'state dict' in done.err
+    assert not os.path.exists('RAN') and not os.path.exists('out.pth')
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['gone.pth', 'o.pth'], 'gone.pth does not exist'),
+        (['theirs.pth', 'o.h5'], 'o.h5: the name must end in'),
+        (['theirs.pth', 'theirs.pth'], 'the source itself'),
+        (['broken.safetensors', 'o.pth'], 'broken.safetensors is damaged'),
+        (['tensor.pth', 'o.pth'], 'holds a Tensor'),
+        (['incomplete.pth', 'o.pth'], '--partial'),
+        (['theirs.pth', 'o.pth', '--in-channels', '0'], '--in-channels 0'),
+        (['theirs.pth', 'o.pth', '--prefix', 'x.'], 'no DenseNet weights'),
+        (['incomplete.pth', 'o.pth', '--partial', '--verify'], '--verify needs'),
+    ],
+)
+def test_mistakes(run_tool, source, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'broken.safetensors').write_bytes(b'no')
+    torch.save(torch.zeros(3), 'tensor.pth')
+    state = torch.load(source, weights_only=True)
+    del state['features.norm5.bias']
+    torch.save(state, 'incomplete.pth')
+    done = run_tool('convert_checkpoint.py', *arguments)
+    assert done.status == 2 and message in done.err, done.err
+    assert len(done.err.strip().splitlines()) <= 2
+
+
+def test_partial_channels_and_classes(run_tool, source, tmp_path):
+    state = torch.load(source, weights_only=True)
+    del state['features.norm5.bias']
+    save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / 'i.safetensors')
+    arguments = ['--partial', '--in-channels', '1', '--num-classes', '2']
+    done = run_tool('convert_checkpoint.py', tmp_path / 'i.safetensors', tmp_path / 'o.pth', *arguments)
+    assert done.status == 0, done.err
+    for text in ('1 missing', 'transitions.3.0.bias', 'adapted from 3 to 1', 'for 7 classes, not 2'):
+        assert text in done.out
+    written = torch.load(tmp_path / 'o.pth', weights_only=True)
+    assert written['state_dict']['backbone.stem.0.weight'].shape[1] == 1
+    assert written['meta']['backbone']['in_channels'] == 1
+    assert 'head.fc.weight' not in written['state_dict']
+
+
+def test_mmpretrains_checkpoint(tmp_path):
+    """As mmpretrain writes it, with pickled history and config text."""
+    theirs = randomise(mmpretrain_model())
+    meta = dict(mmpretrain_version='1.2.0', cfg="open('RAN', 'w')")
+    torch.save(dict(meta=meta, state_dict=theirs.state_dict()), tmp_path / 'mm.pth')
+    report = convert_checkpoint(str(tmp_path / 'mm.pth'), str(tmp_path / 'o.safetensors'))
+    assert report.library == 'mmpretrain'
+    images = torch.randn(2, 3, 64, 64)
+    mine = ours(report, read_checkpoint(str(tmp_path / 'o.safetensors'))['state_dict'])
+    assert (mine(images) - logits_of(theirs, images)).abs().max() < 1e-4
+
+
+def test_download(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    report = convert_checkpoint(source.as_uri(), str(tmp_path / 'o.pth'))
+    assert report.sha256 == sha256(source) and report.source == source.as_uri()

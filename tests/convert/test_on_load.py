@@ -1,0 +1,152 @@
+"""mmengine's ways of loading weights take any layout."""
+
+import pytest
+import torch
+from conftest import write_images
+from convert.sources import (
+    CLASSES,
+    DEPTHS,
+    GROWTH,
+    INIT,
+    MODELS_OF,
+    logits_of,
+    published_forms,
+    randomise,
+    torchvision_model,
+)
+from mmengine.runner import load_checkpoint
+from mmpretrain.registry import MODELS
+
+from mmdensenet.convert import convert_state_dict
+from mmdensenet.convert.on_load import fit_checkpoint
+from mmdensenet.models import DenseNet
+
+ARCH = dict(growth_rate=GROWTH, depths=DEPTHS, init_channels=INIT)
+
+
+def classifier(in_channels=3, num_classes=CLASSES, **backbone):
+    features = torchvision_model().classifier.in_features
+    return MODELS.build(
+        dict(
+            type='mmpretrain.ImageClassifier',
+            backbone=dict(type='mmdensenet.DenseNet', arch=ARCH, in_channels=in_channels, **backbone),
+            neck=dict(type='mmpretrain.GlobalAveragePooling'),
+            head=dict(type='mmpretrain.LinearClsHead', num_classes=num_classes, in_channels=features),
+        )
+    ).eval()
+
+
+@pytest.mark.parametrize('form', published_forms({}))
+def test_load_checkpoint(form, tmp_path):
+    theirs = randomise(torchvision_model())
+    torch.save(published_forms(theirs.state_dict())[form][0], tmp_path / 'theirs.pth')
+    mine = classifier()
+    load_checkpoint(mine, str(tmp_path / 'theirs.pth'), strict=True)
+    images = torch.randn(2, 3, 64, 64)
+    assert (logits_of(mine.eval(), images) - theirs(images)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize('prefix', [None, 'backbone.', 'backbone'])
+@pytest.mark.parametrize('layout', ['torchvision', 'monai', 'ours'])
+def test_pretrained(layout, prefix, tmp_path):
+    theirs = randomise(MODELS_OF[layout if layout != 'ours' else 'torchvision']())
+    state = theirs.state_dict()
+    torch.save(state if layout != 'ours' else convert_state_dict(state)[0], tmp_path / 'theirs.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'theirs.pth'), prefix=prefix)
+    grey = DenseNet(arch=ARCH, in_channels=1, init_cfg=init_cfg).eval()
+    grey.init_weights()
+    image = torch.randn(2, 1, 64, 64)
+    expected = theirs.features(image.expand(2, 3, 64, 64)).relu()
+    assert (grey(image)[-1] - expected).abs().max() < 1e-4
+
+
+def test_pretrained_of_the_whole_classifier(tmp_path):
+    theirs = randomise(torchvision_model())
+    torch.save(theirs.state_dict(), tmp_path / 'theirs.pth')
+    mine = classifier(num_classes=2)
+    mine.init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'theirs.pth'))
+    mine._is_init = False
+    mine.init_weights()
+    assert torch.equal(mine.backbone.stem[0].weight, theirs.features.conv0.weight)
+    assert mine.head.fc.weight.shape[0] == 2
+
+
+def test_what_is_not_ours_is_left_alone():
+    theirs = torchvision_model()
+    checkpoint = dict(theirs.state_dict())
+    assert not fit_checkpoint(torchvision_model(), checkpoint), 'a model without our backbone'
+    assert checkpoint.keys() == theirs.state_dict().keys()
+    other = dict(state_dict={'conv1.weight': torch.zeros(1)})
+    assert not fit_checkpoint(classifier(), other) and list(other['state_dict']) == ['conv1.weight']
+    own = dict(state_dict=classifier().state_dict())
+    before = own['state_dict']
+    assert not fit_checkpoint(classifier(), own) and own['state_dict'] is before
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A classifier with the backbone of the small torchvision model, for images in folders."""
+    write_images(tmp_path / 'images', classes=CLASSES, per_class=2, size=48)
+    file = tmp_path / 'tiny.py'
+    file.write_text(f"""_base_ = 'mmdensenet::densenet121_4xb256_in1k.py'
+model = dict(
+    backbone=dict(arch=dict(_delete_=True, growth_rate={GROWTH}, depths={DEPTHS}, init_channels={INIT})),
+    head=dict(in_channels={torchvision_model().classifier.in_features}, num_classes={CLASSES}, topk=(1,)),
+)
+data_preprocessor = dict(num_classes={CLASSES})
+data = dict(_delete_=True, type='CustomDataset', data_root={str(tmp_path / 'images')!r})
+train_dataloader = dict(batch_size=4, num_workers=0, dataset=dict(data, pipeline=_base_.train_pipeline))
+val_dataloader = dict(batch_size=4, num_workers=0, dataset=dict(data, pipeline=_base_.test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(topk=(1,))
+test_evaluator = val_evaluator
+train_cfg = dict(max_epochs=1)
+param_scheduler = dict(_delete_=True, type='ConstantLR', factor=1)
+del data
+""")
+    return file
+
+
+def test_tools_test(run_tool, tmp_path, config):
+    """tools/test.py with torchvision's file gives what it gives with the converted one."""
+    import pickle
+
+    torch.save(randomise(torchvision_model()).state_dict(), tmp_path / 'theirs.pth')
+    converted, _ = convert_state_dict(torch.load(tmp_path / 'theirs.pth', weights_only=True))
+    torch.save(dict(state_dict=converted), tmp_path / 'ours.pth')
+    scores = []
+    for name in ('theirs', 'ours'):
+        done = run_tool(
+            'test.py', config, tmp_path / f'{name}.pth', '--work-dir', tmp_path / 'w', '--out', tmp_path / f'{name}.pkl'
+        )
+        assert done.status == 0, done.err
+        assert ('in the layout of torchvision, converted' in done.out) == (name == 'theirs')
+        with open(tmp_path / f'{name}.pkl', 'rb') as file:
+            scores.append(torch.stack([sample['pred_score'] for sample in pickle.load(file)]))
+    assert torch.equal(*scores) and scores[0].std() > 0.001
+    assert run_tool(
+        'test.py', config, tmp_path / 'theirs.pth', '--tta', '--work-dir', tmp_path / 'w'
+    ).status == 0  # fmt: skip
+
+
+def test_tools_test_refuses_another_architecture(run_tool, tmp_path, config):
+    torch.save(torchvision_model(growth_rate=GROWTH + 2).state_dict(), tmp_path / 'other.pth')
+    done = run_tool('test.py', config, tmp_path / 'other.pth', '--work-dir', tmp_path / 'w')
+    assert done.status == 2 and 'of another architecture' in done.err
+    grey = torchvision_model(in_channels=1).state_dict()
+    torch.save(grey, tmp_path / 'grey.pth')
+    done = run_tool('test.py', config, tmp_path / 'grey.pth', '--work-dir', tmp_path / 'w')
+    assert done.status == 2 and 'stem.0.weight is (10, 1, 7, 7), not (10, 3, 7, 7)' in done.err
+
+
+def test_load_from(run_tool, tmp_path, config):
+    """Fine-tuning from a grey model's weights in MONAI's layout, for other classes."""
+    theirs = randomise(MODELS_OF['monai'](in_channels=1))
+    torch.save(theirs.state_dict(), tmp_path / 'theirs.pth')
+    options = [f'load_from={tmp_path / "theirs.pth"}', 'optim_wrapper.optimizer.lr=0.0', 'model.head.num_classes=9']
+    done = run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--cfg-options', *options)
+    assert done.status == 0, done.err
+    assert 'layout of MONAI, converted' in done.out and 'adapted from 1 to 3 input channels' in done.out
+    trained = torch.load(tmp_path / 'w/epoch_1.pth', weights_only=True)['state_dict']
+    weight = theirs.features.conv0.weight
+    assert torch.allclose(trained['backbone.stem.0.weight'], weight.expand(-1, 3, -1, -1) / 3, rtol=1e-6)

@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+from mmpretrain.registry import DATASETS
+
+from mmdensenet.datasets import CSVDataset
+from mmdensenet.errors import UserError
+
+LABELS = ['edema', 'mass']
+
+
+def write(tmp_path, text):
+    (tmp_path / 'labels.csv').write_text(text)
+    return dict(ann_file='labels.csv', data_root=str(tmp_path), data_prefix='images')
+
+
+@pytest.fixture
+def single(tmp_path):
+    return write(tmp_path, 'image,kind,part\na.png,cat,train\nsub/b.png,dog,train\nc.png,cat,val\n')
+
+
+@pytest.fixture
+def multi(tmp_path):
+    return write(tmp_path, 'image,edema,mass\na.png,1,0\nb.png,0.0,-1\nc.png,-1.0,\nd.png,1,1\n')
+
+
+def test_single_label(single, tmp_path):
+    dataset = DATASETS.build(dict(type='mmdensenet.CSVDataset', label_column='kind', pipeline=[], **single))
+    assert tuple(dataset.CLASSES) == ('cat', 'dog')
+    assert dataset.get_gt_labels().tolist() == [0, 1, 0]
+    assert dataset.get_data_info(1)['img_path'] == str(tmp_path / 'images/sub/b.png')
+    assert dataset.counts().tolist() == [[2, 1], [1, 2]]
+    assert dataset.class_weights() == [pytest.approx(0.75), pytest.approx(1.5)]
+
+
+def test_split_column(single):
+    dataset = CSVDataset(label_column='kind', split_column='part', split='train', **single)
+    assert [dataset.get_cat_ids(i) for i in range(len(dataset))] == [[0], [1]]
+    val = CSVDataset(label_column='kind', split_column='part', split='val', **single)
+    assert tuple(val.CLASSES) == ('cat', 'dog'), 'classes are those of the whole file'
+    with pytest.raises(UserError, match="no rows for split='test'"):
+        CSVDataset(label_column='kind', split_column='part', split='test', **single)
+
+
+def test_classes_in_the_order_of_the_config_and_numbers_by_value(single, tmp_path):
+    dataset = CSVDataset(label_column='kind', classes=['dog', 'cat'], **single)
+    assert dataset.get_gt_labels().tolist() == [1, 0, 1]
+    with pytest.raises(UserError, match=r"row 3: kind is 'dog', which is none of the classes 'cat'"):
+        CSVDataset(label_column='kind', classes=['cat'], **single)
+    numbers = write(tmp_path, 'image,grade\na,10\nb,9\nc,2\n')
+    assert tuple(CSVDataset(label_column='grade', **numbers).CLASSES) == ('2', '9', '10')
+
+
+@pytest.mark.parametrize(
+    ('uncertain', 'missing', 'expected'),
+    [
+        ('ignore', 'ignore', [[1, 0], [0, -1], [-1, -1], [1, 1]]),
+        ('positive', 'negative', [[1, 0], [0, 1], [1, 0], [1, 1]]),
+        ('negative', 'ignore', [[1, 0], [0, 0], [0, -1], [1, 1]]),
+    ],
+)
+def test_several_labels_with_policies(multi, uncertain, missing, expected):
+    dataset = CSVDataset(label_columns=LABELS, uncertain=uncertain, missing=missing, **multi)
+    scores = np.stack([dataset.get_data_info(i)['gt_score'] for i in range(4)])
+    assert scores.tolist() == expected and scores.dtype == np.float32
+    assert tuple(dataset.CLASSES) == tuple(LABELS)
+    assert dataset.get_cat_ids(3) == [0, 1]
+    assert dataset.counts().tolist() == [[(scores[:, j] == 1).sum(), (scores[:, j] == 0).sum()] for j in range(2)]
+
+
+def test_positive_weights(multi):
+    dataset = CSVDataset(label_columns=LABELS, uncertain='ignore', missing='ignore', **multi)
+    assert dataset.positive_weights() == [0.5, 1.0]
+
+
+def test_a_policy_has_to_be_stated(multi):
+    with pytest.raises(
+        UserError, match=r"row 3, column 'mass' is uncertain: say what that counts as, dataset\.uncertain"
+    ):
+        CSVDataset(label_columns=LABELS, missing='ignore', **multi)
+    with pytest.raises(UserError, match=r"row 4, column 'mass' is missing: .*dataset\.missing"):
+        CSVDataset(label_columns=LABELS, uncertain='ignore', **multi)
+
+
+@pytest.fixture
+def patients(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [f'{i}.png,p{rng.integers(30)},{int(rng.random() < 0.3)},{int(rng.random() < 0.5)}' for i in range(200)]
+    return write(tmp_path, '\n'.join(['image,patient,edema,mass', *rows]))
+
+
+def paths(settings, split, **rule):
+    dataset = CSVDataset(label_columns=LABELS, split=split, split_by=rule, **settings)
+    return {dataset.get_data_info(i)['img_path'] for i in range(len(dataset))}
+
+
+def test_no_patient_is_in_two_splits(patients, tmp_path):
+    rule = dict(fractions=dict(train=0.6, val=0.2, test=0.2), group='patient')
+    parts = [paths(patients, split, **rule) for split in ('train', 'val', 'test')]
+    assert sum(map(len, parts)) == 200 == len(set.union(*parts))
+    of = {row.split(',')[0]: row.split(',')[1] for row in (tmp_path / 'labels.csv').read_text().splitlines()[1:]}
+    people = [{of[path.rsplit('/', 1)[1]] for path in part} for part in parts]
+    assert not (people[0] & people[1] or people[0] & people[2] or people[1] & people[2])
+    assert len(parts[0]) == pytest.approx(120, abs=10)
+
+
+def test_folds_are_each_once_for_validation(patients):
+    rule = dict(folds=4, group='patient')
+    val = [paths(patients, 'val', fold=fold, **rule) for fold in range(4)]
+    assert sum(map(len, val)) == 200 == len(set.union(*val))
+    assert paths(patients, 'train', fold=1, **rule) == set.union(*val) - val[1]
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(), 'label_column'),
+        (dict(label_column='kind', label_columns=['kind']), 'label_column'),
+        (dict(label_column='colour'), r"no column 'colour'\. It has 'image', 'kind', 'part'"),
+        (dict(label_columns=['kind']), "'cat' is none of 1, 0, -1"),
+        (dict(label_column='kind', uncertain='maybe'), "dataset.uncertain='maybe'"),
+        (dict(label_column='kind', split='train'), 'needs split_column or split_by'),
+        (dict(label_column='kind', split_column='part'), 'say with split'),
+        (dict(label_column='kind', split='a', split_by=dict(fractions=dict(b=1))), "split='a': choose 'b'"),
+        (dict(label_column='kind', split='val', split_by=dict(folds=2)), 'folds and fold'),
+        (dict(label_column='kind', split='val', split_by=dict(folds=2, fold=2)), 'fold from 0'),
+        (dict(label_column='kind', ann_file='gone.csv'), r'gone\.csv does not exist'),
+    ],
+)
+def test_mistakes(single, settings, message):
+    with pytest.raises(UserError, match=message):
+        CSVDataset(**{**single, **settings})
+
+
+def test_short_rows(tmp_path):
+    with pytest.raises(UserError, match='row 3: too few fields'):
+        CSVDataset(label_column='kind', **write(tmp_path, 'image,kind\na,cat\nb\n'))

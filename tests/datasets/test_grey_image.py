@@ -1,0 +1,108 @@
+import cv2
+import numpy as np
+import pytest
+from mmpretrain.registry import TRANSFORMS
+
+from mmdensenet.datasets import LoadGreyImage
+from mmdensenet.errors import UserError
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """A 16-bit PNG whose values differ by less than 8 bits can tell."""
+    pixels = (30000 + np.arange(12, dtype=np.uint16)).reshape(3, 4)
+    cv2.imwrite(str(tmp_path / 'deep.png'), pixels)
+    return str(tmp_path / 'deep.png'), pixels
+
+
+def load(window, path):
+    return LoadGreyImage(window).transform(dict(img_path=path))
+
+
+def test_16_bits_are_read_at_full_depth(deep):
+    path, pixels = deep
+    result = TRANSFORMS.build(dict(type='mmdensenet.LoadGreyImage', window='full')).transform(dict(img_path=path))
+    assert result['img'].dtype == np.float32 and result['img_shape'] == result['ori_shape'] == (3, 4)
+    assert np.allclose(result['img'], pixels / 65535 * 255, atol=1e-5)
+    assert len(np.unique(result['img'])) == 12
+
+
+def test_window(deep):
+    path, pixels = deep
+    image = load((30002, 30006), path)['img']
+    assert np.allclose(image, np.clip((pixels.astype(float) - 30002) / 4, 0, 1) * 255)
+
+
+@pytest.mark.parametrize('suffix', ['png', 'tif'])
+def test_8_bits_and_colours(tmp_path, suffix):
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+    cv2.imwrite(str(tmp_path / f'g.{suffix}'), grey)
+    assert np.allclose(load('full', str(tmp_path / f'g.{suffix}'))['img'], grey, atol=1e-4)
+    colour = np.random.default_rng(0).integers(0, 65536, (3, 4, 3), dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / f'c.{suffix}'), colour)
+    luminance = colour @ np.array([0.114, 0.587, 0.299])
+    assert np.allclose(load((0, 65535), str(tmp_path / f'c.{suffix}'))['img'], luminance / 257, atol=0.01)
+
+
+def write_dicom(file, pixels, **tags):
+    pydicom = pytest.importorskip('pydicom', reason='pydicom is not installed (the extra dicom)')
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = '1.2.840.10008.5.1.4.1.1.7', '1.2.3'
+    dataset = FileDataset(str(file), {}, file_meta=meta, preamble=b'\0' * 128)
+    dataset.Rows, dataset.Columns = pixels.shape[-2:]
+    dataset.SamplesPerPixel, dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 1, 16, 16, 15
+    dataset.PixelRepresentation = int(pixels.dtype.kind == 'i')
+    dataset.PhotometricInterpretation = 'MONOCHROME2'
+    dataset.PixelData = pixels.tobytes()
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.save_as(str(file), enforce_file_format=True)
+    assert pydicom.dcmread(str(file)).pixel_array.shape == pixels.shape
+    return str(file)
+
+
+def test_dicom_in_hounsfield_units(tmp_path):
+    stored = np.array([[0, 24, 1024], [1424, 2024, 4000]], np.uint16)
+    path = write_dicom(
+        tmp_path / 'ct', stored, RescaleSlope=1, RescaleIntercept=-1024, WindowCenter=-300, WindowWidth=1400
+    )
+    expected = np.clip((stored - 1024.0 + 1000) / 1400, 0, 1) * 255
+    assert np.allclose(load((-1000, 400), path)['img'], expected, atol=1e-4), 'found by its preamble, without a suffix'
+    assert np.allclose(load('dicom', path)['img'], expected, atol=1e-4)
+    with pytest.raises(UserError, match='no full range'):
+        load('full', path)
+
+
+def test_dicom_inverted_and_of_12_bits(tmp_path):
+    stored = np.array([[0, 1000, 4095]], np.uint16)
+    path = write_dicom(tmp_path / 'x.dcm', stored, PhotometricInterpretation='MONOCHROME1', BitsStored=12, HighBit=11)
+    assert np.allclose(load('full', path)['img'], 255 - stored / 4095 * 255, atol=0.01)
+    with pytest.raises(UserError, match=r'x\.dcm states no window'):
+        load('dicom', path)
+
+
+def test_dicom_without_pydicom(tmp_path, monkeypatch):
+    import sys
+
+    path = write_dicom(tmp_path / 'x.dcm', np.zeros((2, 2), np.uint16))
+    monkeypatch.setitem(sys.modules, 'pydicom', None)
+    with pytest.raises(UserError, match='pip install pydicom'):
+        load('full', path)
+
+
+def test_mistakes(tmp_path):
+    (tmp_path / 'broken.png').write_bytes(b'no')
+    (tmp_path / 'broken.dcm').write_bytes(b'no')
+    for name in ('broken.png', 'broken.dcm'):
+        with pytest.raises(UserError, match=rf'{name} cannot be read'):
+            load('full', str(tmp_path / name))
+    for window in ('all', (3, 3), None):
+        with pytest.raises(UserError, match='window='):
+            LoadGreyImage(window)
+    volume = write_dicom(tmp_path / 'v.dcm', np.zeros((3, 2, 2), np.uint16), NumberOfFrames=3)
+    with pytest.raises(UserError, match=r'shape \(3, 2, 2\)'):
+        load('full', volume)
