@@ -26,7 +26,6 @@ DATA_SAMPLERS = Registry(
 )
 METRICS = Registry('metric', parent=ROOT_METRICS, scope='mmdensenet', locations=['mmdensenet.engine.metrics'])
 HOOKS = Registry('hook', parent=ROOT_HOOKS, scope='mmdensenet', locations=['mmdensenet.engine.hooks'])
-TRANSFORMS = Registry('transform', parent=ROOT_TRANSFORMS, scope='mmdensenet', locations=['mmdensenet.datasets'])
 LOOPS = Registry('loop', parent=ROOT_LOOPS, scope='mmdensenet', locations=['mmdensenet.engine.loops'])
 VISUALIZERS = Registry(
     'visualizer', parent=ROOT_VISUALIZERS, scope='mmdensenet', locations=['mmdensenet.engine.visualizer']
