@@ -261,7 +261,6 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
     k = parameters[per_layer - 1].shape[0]
     channels = buffer.shape[1]
     c0 = channels - depth * k
-    buffer.shape[0]
     direct = None if grad_features is None else _as_rows(grad_features.to(buffer.dtype))
     grads: list[Tensor | None] = [None] * len(parameters)
     if direct is None and grad_out is None:
@@ -281,7 +280,7 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
         )
         return (centred * rstd).to(gamma.dtype), sum_dz.to(beta.dtype), grad_weight
 
-    def finish(start: int, stop: int, out: Tensor | None = None) -> Tensor:
+    def finish(start: int, stop: int) -> Tensor:
         """Gradient of channels whose consumers are all done: batch norm's correction, and the direct gradient."""
         g, x = consumers[:, start:stop], buffer[:, start:stop]
         add = None if direct is None else direct[:, start:stop]
