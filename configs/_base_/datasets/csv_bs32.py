@@ -1,6 +1,6 @@
-# Grey images with several labels, listed in data/csv/labels.csv: the columns image (below data/csv/images), patient, and
-# one per label with 1, 0, -1 (uncertain) or nothing (missing). A tenth of the patients is for validation, a tenth for
-# the test.
+# Grey images with several labels, listed in data/csv/labels.csv: the columns image (below data/csv/images), patient,
+# and one per label with 1, 0, -1 (uncertain) or nothing (missing). A tenth of the patients is for validation, a tenth
+# for the test.
 dataset_type = 'mmdensenet.CSVDataset'
 data_root = 'data/csv'
 label_columns = ['Atelectasis', 'Cardiomegaly', 'Consolidation', 'Edema', 'Pleural Effusion']
