@@ -206,3 +206,14 @@ def test_images_of_several_sizes_need_a_pipeline_that_resizes(tmp_path):
     with pytest.raises(UserError, match='several sizes'):
         inferencer(arrays)
     assert len(inferencer(arrays, batch_size=1)) == 2
+
+
+@pytest.mark.parametrize('tool', ['predict.py', 'convert_checkpoint.py'])
+def test_help_answers_without_importing_what_is_heavy(run_command, tool):
+    import sys
+
+    from conftest import TOOLS
+
+    done = run_command(sys.executable, '-X', 'importtime', TOOLS / tool, '--help')
+    assert done.status == 0 and '--debug' in done.out
+    assert ' torch' not in done.err and 'mmengine' not in done.err
