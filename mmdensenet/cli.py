@@ -1,6 +1,8 @@
 """How the tools end: with a result, or with one or two lines about what the user can put right."""
 
+import atexit
 import difflib
+import logging
 import os
 import re
 import sys
@@ -43,11 +45,21 @@ def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
 
 
 def _leave_process_group() -> None:
-    """Processes that end while gloo's threads run may abort (signal 6) after all their work is done."""
+    """End this process with status 0, if it is one of several that speak through gloo.
+
+    Its threads now and then abort the interpreter's end (signal 6) after all work is done, with and without
+    destroy_process_group, which would be a failure to the launcher. What Python does at its end is done here instead.
+    """
     import torch.distributed as dist
 
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
+    if not (dist.is_available() and dist.is_initialized() and dist.get_backend() == 'gloo'):
+        return
+    dist.barrier()  # nobody goes while another still waits for a message
+    logging.shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def parse_cfg_options(values: Sequence[str] | None) -> dict:

@@ -17,5 +17,7 @@ def native_kernels(tmp_path_factory):
             build.build()
         except RuntimeError as error:
             pytest.skip(str(error))
+        finally:
+            patch.undo()  # the path is kept; processes that other tests start are not to find it
         steps._choose.cache_clear()
     return native
