@@ -25,13 +25,13 @@ def predict(args: argparse.Namespace) -> None:
     import contextlib
     import sys
 
-    from mmdensenet.apis import Inferencer
+    from mmdensenet.apis import open_inferencer
     from mmdensenet.errors import UserError
 
     if args.topk < 1:
         raise UserError(f'--topk {args.topk}: give 1 or more.')
     with contextlib.redirect_stdout(sys.stderr):  # what libraries log must not be in the results
-        inferencer = Inferencer(args.model, args.checkpoint, args.device)
+        inferencer = open_inferencer(args.model, args.checkpoint, args.device)
         results = inferencer(args.images, args.batch_size, show_dir=args.show)
     records = [best(result, inferencer.classes, args.topk) for result in results]
     if args.json:

@@ -3,7 +3,17 @@
 from .config import load_config
 from .inference import Inferencer, inference
 from .models import get_model, list_models
+from .open_inferencer import open_inferencer
 from .test import test_model
 from .train import train_model
 
-__all__ = ['Inferencer', 'get_model', 'inference', 'list_models', 'load_config', 'test_model', 'train_model']
+__all__ = [
+    'Inferencer',
+    'get_model',
+    'inference',
+    'list_models',
+    'load_config',
+    'open_inferencer',
+    'test_model',
+    'train_model',
+]

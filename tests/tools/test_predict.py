@@ -14,7 +14,7 @@ from convert.sources import randomise
 from PIL import Image
 
 import mmdensenet
-from mmdensenet.apis import Inferencer
+from mmdensenet.apis import Inferencer, open_inferencer
 from mmdensenet.errors import UserError
 
 
@@ -149,7 +149,7 @@ def test_urls_and_pictures(run_tool, config, checkpoint, images, tmp_path):
         url = f'http://127.0.0.1:{server.server_port}/class_0/40.jpg'
         arguments = ['--model', config, '--checkpoint', checkpoint, '--show', tmp_path / 'shown']
         done = run_tool('predict.py', url, images / 'class_0/40.jpg', *arguments)
-        gone = run_tool('predict.py', url.replace('40', 'gone'), *arguments)
+        gone = run_tool('predict.py', url.replace('40.jpg', 'gone.jpg'), *arguments)
     finally:
         server.shutdown()
         thread.join()
@@ -217,3 +217,11 @@ def test_help_answers_without_importing_what_is_heavy(run_command, tool):
     done = run_command(sys.executable, '-X', 'importtime', TOOLS / tool, '--help')
     assert done.status == 0 and '--debug' in done.out
     assert ' torch' not in done.err and 'mmengine' not in done.err
+
+
+def test_open_inferencer(config, checkpoint, images, tmp_path):
+    expected = Inferencer(str(config), str(checkpoint))(images)
+    opened = open_inferencer(config, str(checkpoint), classes=('a', 'b', 'c'))
+    assert opened.classes == ('a', 'b', 'c')
+    for result, other in zip(opened(images), expected):
+        assert np.array_equal(result['pred_scores'], other['pred_scores'])
