@@ -83,6 +83,7 @@ setup(
         # mmcv-lite and mmcv install into the same folder, so neither may be a hard requirement.
         'lite': requirements('lite'),
         'optional': requirements('optional'),
+        'see': requirements('see'),
         'dicom': requirements('dicom'),
         'tests': requirements('tests'),
         'peers': requirements('peers'),

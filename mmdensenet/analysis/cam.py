@@ -1,0 +1,181 @@
+"""Class activation maps: where in an image the evidence for a class is, computed by the library grad-cam."""
+
+import copy
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import cv2
+import matplotlib
+import numpy as np
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from mmdensenet.errors import UserError
+
+#: name to the library's class
+METHODS = {'gradcam': 'GradCAM', 'gradcam++': 'GradCAMPlusPlus', 'layercam': 'LayerCAM'}
+
+#: of equal steps in brightness for every kind of colour vision
+COLOURS = matplotlib.colormaps['inferno']
+
+
+def class_activation(
+    model: BaseModel,
+    inputs: Tensor,
+    targets: Sequence[int] | Tensor | None = None,
+    method: str = 'gradcam',
+    *,
+    layer: str | None = None,
+) -> np.ndarray:
+    """Grad-CAM (arXiv:1610.02391), Grad-CAM++ (arXiv:1710.11063) or LayerCAM of each image.
+
+    By default of the final features, behind the last norm and ReLU: the backbone runs as it is, fused and without
+    gradients, and only neck and head are differentiated. The model, its gradients and its modes are left as they were.
+
+    Args:
+        model: an ImageClassifier, as of :func:`mmdensenet.get_model`. Several labels are fine: a map is of one class.
+        inputs: the normalised batch (N, C, H, W).
+        targets: the class of each image's map, (N,). None takes the one with the highest score.
+        method: 'gradcam', 'gradcam++' or 'layercam', which suits early layers.
+        layer: another module to look at, such as 'backbone.stages.1'. Gradients then go through a copy of the network
+            whose dense blocks are computed by the reference.
+
+    Returns:
+        (N, H, W) float32, each map stretched to 0..1; all 0 where nothing speaks for the class.
+
+    Raises:
+        UserError: if the library is not installed, or method, layer or a target does not exist.
+    """
+    if method not in METHODS:
+        raise UserError(f'method {method!r}: choose one of {", ".join(METHODS)}.')
+    weight = next(model.parameters())
+    if weight.dtype not in (torch.float32, torch.float64):
+        raise UserError(f'activation maps need a model in float32, this one is in {weight.dtype}: call model.float().')
+    library = _library()
+    with torch.inference_mode(False), torch.enable_grad():
+        inputs = inputs.detach().to(weight.device, weight.dtype).clone()  # a caller's inference_mode taints tensors
+        if layer is not None:
+            network = _Copy(model).eval()
+            return _activation(library, method, network, _find(network, layer), inputs, targets)
+        with _evaluating(model.backbone):
+            network = _Head(model).eval()
+            return _activation(library, method, network, network.features, inputs, targets)
+
+
+def overlay(image: np.ndarray, cam: np.ndarray, opacity: float = 0.5) -> np.ndarray:
+    """An image with its map in colours, from black (0) over red to yellow (1).
+
+    Args:
+        image: (H, W, 3) RGB or (H, W) grey, uint8.
+        cam: (h, w) from 0 to 1; resized to the image.
+        opacity: of the colours, from 0 to 1.
+
+    Returns:
+        (H, W, 3) RGB, uint8.
+    """
+    if image.ndim == 2 or image.shape[2] == 1:
+        image = np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
+    height, width = image.shape[:2]
+    if cam.shape != (height, width):
+        cam = cv2.resize(np.float32(cam), (width, height), interpolation=cv2.INTER_LINEAR)
+    colours = COLOURS(np.clip(cam, 0, 1))[..., :3] * 255
+    return np.uint8(np.rint((1 - opacity) * image + opacity * colours))
+
+
+class _Head(nn.Module):
+    """The classifier with gradients from the final features on; ``features`` is where the library looks.
+
+    Neck and head are copies, so that the gradients of backward end in none of the model's parameters.
+    """
+
+    def __init__(self, model: BaseModel):
+        super().__init__()
+        self.backbone = model.backbone
+        self.neck = copy.deepcopy(model.neck) if model.with_neck else nn.Identity()
+        self.head = copy.deepcopy(model.head)
+        self.neck.requires_grad_(False)
+        self.head.requires_grad_(False)
+        self.features = nn.Identity()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            *early, last = self.backbone(inputs)
+        return self.head(self.neck((*early, self.features(last.detach().requires_grad_()))))
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Nothing: the library calls it, and the gradients of the backbone are the caller's."""
+
+
+class _Copy(nn.Module):
+    """A copy of the classifier for gradients with respect to activations, with every module called as it is."""
+
+    def __init__(self, model: BaseModel):
+        super().__init__()
+        self.backbone = copy.deepcopy(model.backbone)
+        self.neck = copy.deepcopy(model.neck) if model.with_neck else nn.Identity()
+        self.head = copy.deepcopy(model.head)
+        self.requires_grad_(False)
+        for module in self.modules():
+            if hasattr(module, 'engine'):
+                module.engine = 'reference'
+            if getattr(module, 'inplace', False):
+                module.inplace = False  # it would overwrite what the library keeps
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.neck(self.backbone(inputs.requires_grad_())))
+
+
+class _Score:
+    """The score of one class, whose gradient the map is made of."""
+
+    def __init__(self, label: int):
+        self.label = label
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        if not 0 <= self.label < len(scores):
+            raise UserError(f'class {self.label} does not exist: the model has the classes 0 to {len(scores) - 1}.')
+        return scores[self.label]
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    modes = {part: part.training for part in module.modules()}
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+def _activation(library, method: str, network: nn.Module, layer: nn.Module, inputs: Tensor, targets) -> np.ndarray:
+    scores = None
+    if targets is not None:
+        labels = [int(label) for label in targets]
+        if len(labels) != len(inputs):
+            raise UserError(f'there are {len(labels)} targets for {len(inputs)} images.')
+        scores = [_Score(label) for label in labels]
+    cam = getattr(library, METHODS[method])(model=network, target_layers=[layer])
+    try:
+        return np.nan_to_num(np.float32(cam(input_tensor=inputs, targets=scores)))
+    finally:
+        cam.activations_and_grads.release()
+
+
+def _library():
+    try:
+        import pytorch_grad_cam
+    except ImportError as error:
+        raise UserError(
+            f'activation maps need the library grad-cam ({error}): pip install "mmdensenet[see]".'
+        ) from error
+    return pytorch_grad_cam
+
+
+def _find(model: nn.Module, name: str) -> nn.Module:
+    modules = dict(model.named_modules())
+    if name not in modules or not name:
+        stages = [key for key in modules if re.fullmatch(r'backbone\.(stages|transitions)\.\d+', key)]
+        raise UserError(f'layer {name!r} does not exist; there are, among others, {", ".join(stages)}.')
+    return modules[name]
