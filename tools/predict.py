@@ -26,6 +26,7 @@ def predict(args: argparse.Namespace) -> None:
     import sys
 
     from mmdensenet.apis import open_inferencer
+    from mmdensenet.apis.inference import best_classes
     from mmdensenet.errors import UserError
 
     if args.topk < 1:
@@ -33,7 +34,12 @@ def predict(args: argparse.Namespace) -> None:
     with contextlib.redirect_stdout(sys.stderr):  # what libraries log must not be in the results
         inferencer = open_inferencer(args.model, args.checkpoint, args.device)
         results = inferencer(args.images, args.batch_size, show_dir=args.show)
-    records = [best(result, inferencer.classes, args.topk) for result in results]
+    records = [
+        dict(
+            img_path=result['img_path'], predictions=best_classes(result['pred_scores'], inferencer.classes, args.topk)
+        )
+        for result in results
+    ]
     if args.json:
         print(json.dumps(records, indent=1))
         return
@@ -43,16 +49,6 @@ def predict(args: argparse.Namespace) -> None:
             print(f'  {entry["score"]:.4f}  {entry.get("class", entry["label"])}')
     if args.show:
         print(f'The pictures are in {args.show}')
-
-
-def best(result: dict, classes: list[str] | None, count: int) -> dict:
-    """The ``count`` classes with the highest scores of a result of the inferencer's."""
-    scores = result['pred_scores']
-    order = (-scores).argsort(kind='stable')[:count].tolist()
-    entries = [dict(label=label, score=float(scores[label])) for label in order]
-    if classes is not None:
-        entries = [{**entry, 'class': classes[entry['label']]} for entry in entries]
-    return dict(img_path=result['img_path'], predictions=entries)
 
 
 def main() -> None:

@@ -1,10 +1,12 @@
 """Predictions for images, on mmpretrain's inferencer, with exactly the preprocessing of the config's test pipeline."""
 
+import copy
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.error import URLError
 
+import cv2
 import mmcv
 import numpy as np
 import torch
@@ -19,14 +21,16 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from mmdensenet.datasets.in_memory import in_memory
 from mmdensenet.engine.visualizer import FastVisualizer
-from mmdensenet.errors import UserError
+from mmdensenet.errors import BadImageError, UserError
 
 from .models import class_names, get_model
 
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.dcm', '.npy'}
-#: a path or URL, an image of PIL's, or an array (H, W) or (H, W, C), colours in BGR order as mmcv and OpenCV read them
-ImageLike = str | Path | Image.Image | np.ndarray
+#: a path or URL, the content of an image file, an image of PIL's, or an array (H, W) or (H, W, C), colours in BGR order
+#: as mmcv and OpenCV read them
+ImageLike = str | Path | bytes | Image.Image | np.ndarray
 
 
 class Inferencer(ImageClassificationInferencer):
@@ -91,11 +95,32 @@ class Inferencer(ImageClassificationInferencer):
             self.visualize(images, samples, show_dir)
         return [self._result(image, sample) for image, sample in zip(images, samples)]
 
+    def prepare(self, image: ImageLike) -> dict:
+        """One image as the test pipeline leaves it: what :meth:`predict` takes. Several threads may do this at once.
+
+        Raises:
+            UserError: if it cannot be read.
+        """
+        return self._prepare(image)
+
+    def predict(self, prepared: Sequence[dict]) -> list[dict]:
+        """The results, as of a call, of images of :meth:`prepare`, in one forward pass. Of one thread at a time.
+
+        Raises:
+            UserError: if the images have several sizes.
+        """
+        return [self._result(None, sample) for sample in self.forward(self._collate(prepared))]
+
     def _init_pipeline(self, cfg: Config):
         """All of the test pipeline; ``self.after_loading`` is what follows its loading step."""
         steps = [TRANSFORMS.build(step) for step in cfg.test_dataloader.dataset.pipeline]
         self.loads = bool(steps) and 'Load' in type(steps[0]).__name__
         self.loader = steps[0] if self.loads else None
+        #: files may come from a storage that the config names, what is in memory does not
+        self.memory_loader = copy.copy(self.loader)
+        for argument in ('backend_args', 'file_client_args'):
+            if hasattr(self.memory_loader, argument):
+                setattr(self.memory_loader, argument, None)
         self.after_loading = Compose(steps[1:] if self.loads else steps)
         preprocessor = self.model.data_preprocessor
         #: what the model's preprocessor takes, where it takes colours
@@ -121,6 +146,8 @@ class Inferencer(ImageClassificationInferencer):
             yield self._collate(batch)
 
     def _prepare(self, image: ImageLike) -> dict:
+        if isinstance(image, bytes) and self.loads:
+            return self.after_loading(self._load_content(image))
         if isinstance(image, str) and not image.endswith('.npy') and self.loads:
             try:
                 return self.pipeline(dict(img_path=image))
@@ -133,11 +160,30 @@ class Inferencer(ImageClassificationInferencer):
         path = dict(img_path=image) if isinstance(image, str) else {}
         return self.after_loading(dict(img=pixels, img_shape=shape, ori_shape=shape, **path))
 
+    def _load_content(self, content: bytes) -> dict:
+        """What the loading step makes of a file with this content."""
+        with in_memory(content) as path:
+            try:
+                return self.memory_loader(dict(img_path=path))
+            except BadImageError as error:
+                raise UserError(f'the image cannot be read: {error.reason}.') from error
+            except UserError as error:
+                raise UserError(str(error).replace(path, 'the image')) from error
+            except (AssertionError, OSError, ValueError, cv2.error) as error:
+                raise UserError('the image cannot be read.') from error
+
     def _pixels(self, image: ImageLike) -> np.ndarray:
         """(H, W, C) in the order that the pipeline gives to the model's preprocessor."""
         if isinstance(image, Image.Image):
             array = np.asarray(image.convert('L' if self.channels == 1 else 'RGB'))
             array = array if self.channels == 1 else array[..., ::-1]
+        elif isinstance(image, bytes):
+            try:
+                array = mmcv.imfrombytes(image, 'grayscale' if self.channels == 1 else 'color')
+            except (cv2.error, OSError, ValueError) as error:
+                raise UserError('the image cannot be read.') from error
+            if array is None:
+                raise UserError('the image cannot be read.')
         elif isinstance(image, str) and not image.endswith('.npy'):
             try:
                 array = mmcv.imfrombytes(fileio.get(image), 'grayscale' if self.channels == 1 else 'color')
@@ -186,6 +232,8 @@ class Inferencer(ImageClassificationInferencer):
         """An image to draw: RGB or grey, 8 bits. As the test pipeline loads it where it does."""
         if isinstance(image, str) and not image.endswith('.npy') and self.loads:
             pixels, bgr = self.pipeline.transforms[0](dict(img_path=image))['img'], True
+        elif isinstance(image, bytes) and self.loads:
+            pixels, bgr = self._load_content(image)['img'], True
         else:
             pixels, bgr = self._pixels(image), self.wants_bgr
         if pixels.dtype != np.uint8:
@@ -210,6 +258,17 @@ class Inferencer(ImageClassificationInferencer):
             if self.classes is not None:
                 result['pred_class'] = self.classes[label]
         return result
+
+
+def best_classes(scores: np.ndarray, classes: Sequence[str] | None, count: int) -> list[dict]:
+    """The ``count`` classes with the highest scores: ``label``, ``score``, and ``class`` where names are known.
+
+    Args:
+        scores: one per class, as ``pred_scores`` of a result.
+    """
+    order = (-scores).argsort(kind='stable')[:count].tolist()
+    entries = [dict(label=label, score=float(scores[label])) for label in order]
+    return entries if classes is None else [{**entry, 'class': classes[entry['label']]} for entry in entries]
 
 
 def inference(

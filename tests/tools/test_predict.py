@@ -5,12 +5,14 @@ import pickle
 import threading
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import DIGITS
 from convert.sources import randomise
+from mmengine import fileio
 from PIL import Image
 
 import mmdensenet
@@ -225,3 +227,43 @@ def test_open_inferencer(config, checkpoint, images, tmp_path):
     assert opened.classes == ('a', 'b', 'c')
     for result, other in zip(opened(images), expected):
         assert np.array_equal(result['pred_scores'], other['pred_scores'])
+
+
+@pytest.mark.parametrize('loads', [True, False])
+def test_the_content_of_a_file_is_as_good_as_the_file(config, checkpoint, images, loads):
+    from mmengine.config import Config
+
+    cfg = Config.fromfile(config)
+    if loads:  # the storage of files is not asked for what is in memory
+        cfg.test_dataloader.dataset.pipeline[0].backend_args = dict(backend='local')
+    else:
+        cfg.test_dataloader.dataset.pipeline = cfg.test_dataloader.dataset.pipeline[1:]
+    inferencer = Inferencer(cfg, str(checkpoint))
+    files = sorted(str(file) for file in images.rglob('*.jpg'))
+    contents = [Path(file).read_bytes() for file in files]
+    expected = inferencer(files, batch_size=6)
+    for got in (inferencer(contents, batch_size=6), inferencer.predict([inferencer.prepare(c) for c in contents])):
+        for a, b in zip(got, expected):
+            assert np.array_equal(a['pred_scores'], b['pred_scores']) and a['pred_class'] == b['pred_class']
+            assert 'img_path' not in a
+    for broken in (b'', b'text', contents[0][:300], contents[0][:20]):
+        with pytest.raises(UserError, match=r'^the image cannot be read'):
+            inferencer(broken)
+    with pytest.raises(FileNotFoundError):  # nothing is left of it
+        fileio.get('memory://0')
+
+
+def test_the_content_of_grey_files(tmp_path, config):
+    from mmengine.config import Config
+
+    pixels = np.random.default_rng(0).integers(0, 4000, (40, 40), dtype=np.uint16)
+    Image.fromarray(pixels).save(tmp_path / 'deep.png')
+    cfg = Config.fromfile(config)
+    cfg.test_dataloader.dataset.pipeline[0] = dict(type='mmdensenet.LoadGreyImage', window=(0, 4000))
+    model = randomise(mmdensenet.get_model(cfg, in_channels=1))
+    inferencer = Inferencer(model)
+    file = str(tmp_path / 'deep.png')
+    from_file, from_content = inferencer([file, Path(file).read_bytes()])
+    assert np.array_equal(from_file['pred_scores'], from_content['pred_scores'])
+    with pytest.raises(UserError, match=r'^the image cannot be read as an image'):
+        inferencer(b'nothing')
