@@ -10,7 +10,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help="config file, or one of mmdensenet's own as mmdensenet::NAME")
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument('--work-dir', help='where the log and the metrics go (./work_dirs/CONFIG_NAME)')
-    parser.add_argument('--out', metavar='FILE', help='write the predictions (.json, .npz, .pkl) or the metrics')
+    parser.add_argument(
+        '--out', metavar='FILE', help='write the predictions (.json, .npz, .parquet, .pkl) or the metrics'
+    )
     parser.add_argument('--out-item', choices=['metrics', 'pred'], help='what --out writes (pred)')
     parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16 on a CPU)')
     parser.add_argument('--show-dir', metavar='DIR', help='write a picture of each image with its prediction')

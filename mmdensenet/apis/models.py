@@ -13,8 +13,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmengine.utils import get_installed_path
 
+from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.convert.on_load import fit_checkpoint
-from mmdensenet.engine.hooks import CheckpointCoverageHook
 from mmdensenet.errors import UserError
 
 from .config import load_config

@@ -7,7 +7,8 @@ import mmengine
 from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import DumpResults
 
-from mmdensenet.engine.hooks import BadImagesHook, CheckLabelsHook, CheckpointCoverageHook
+from mmdensenet.convert.coverage import CheckpointCoverageHook
+from mmdensenet.engine.hooks import BadImagesHook, CheckLabelsHook
 from mmdensenet.engine.predictions import DumpPredictions
 from mmdensenet.errors import UserError
 
@@ -38,7 +39,7 @@ def test_model(
     Args:
         config: path of a config file, 'mmdensenet::NAME', or a loaded config.
         checkpoint: path or URL.
-        out: file for the predictions (.json, .npz or .pkl) or the metrics (.json, .yaml or .pkl).
+        out: file for the predictions (.json, .npz, .parquet or .pkl) or the metrics (.json, .yaml or .pkl).
         out_item: 'pred' (the default) or 'metrics', what ``out`` gets.
         show_dir: folder for one picture per image, or per ``interval`` images, with true and predicted label.
         tta: average over test-time augmentations; a horizontal flip unless the config says which.
@@ -106,12 +107,11 @@ def _prediction_writer(out: str | None, out_item: str | None):
             raise UserError('--out-item says what to write, --out FILE where: give both.')
         return None
     suffix = Path(out).suffix
-    allowed = (
-        ('.json', '.yaml', '.yml', '.pkl', '.pickle') if out_item == 'metrics' else ('.json', '.npz', '.pkl', '.pickle')
-    )
+    safe = ('.json', '.yaml', '.yml') if out_item == 'metrics' else ('.json', '.npz', '.parquet')
+    allowed = (*safe, '.pkl', '.pickle')
     if suffix not in allowed:
         raise UserError(f'--out {out}: the name must end in one of {", ".join(allowed)}.')
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     if out_item == 'metrics':
         return None
-    return DumpPredictions(out) if suffix in ('.json', '.npz') else DumpResults(out_file_path=out)
+    return DumpPredictions(out) if suffix in safe else DumpResults(out_file_path=out)

@@ -10,11 +10,11 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.engine.checkpoint_file import newest_that_verifies
 from mmdensenet.engine.hooks import (
     BadImagesHook,
     CheckLabelsHook,
-    CheckpointCoverageHook,
     ExactResumeHook,
     FiniteHook,
 )

@@ -5,10 +5,11 @@ import io
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
-from mmengine import fileio
 
-from mmdensenet.errors import UserError
+from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.registry import TRANSFORMS
+
+from .load_image import MAX_PIXELS, check_size, is_cut_jpeg, read_bytes, why_unreadable
 
 
 @TRANSFORMS.register_module()
@@ -21,23 +22,26 @@ class LoadGreyImage(BaseTransform):
         window: (low, high), the pixel values that become 0 and 255, what is outside is clipped; 'full', all values of
             the file's type, such as 0 to 65535; or 'dicom', the window that a DICOM file states. DICOM values are those
             after its rescale slope and intercept, such as Hounsfield units.
+        max_pixels: larger images are refused before they are decoded.
 
     Adds ``img``, (H, W) float32, ``img_shape`` and ``ori_shape``. DICOM files (``.dcm``, ``.dicom``, or by their
     preamble) need pydicom; MONOCHROME1 is inverted, so that more is always brighter.
 
     Raises:
-        UserError: naming the file that cannot be read, or that lacks the window.
+        BadImageError: naming the file that cannot be read.
+        UserError: if pydicom is missing, or a file lacks the window.
     """
 
-    def __init__(self, window: tuple[float, float] | str):
+    def __init__(self, window: tuple[float, float] | str, max_pixels: int = MAX_PIXELS):
         pair = isinstance(window, (tuple, list)) and len(window) == 2
         if not (pair and window[0] < window[1]) and window not in ('full', 'dicom'):
             raise UserError(f"LoadGreyImage window={window!r}: give (low, high), 'full' or 'dicom'.")
         self.window = tuple(window) if pair else window
+        self.max_pixels = max_pixels
 
     def transform(self, results: dict) -> dict:
         path = results['img_path']
-        content = fileio.get(path)
+        content = read_bytes(path)
         if content[128:132] == b'DICM' or path.lower().endswith(('.dcm', '.dicom')):
             pixels, window, inverted = self._read_dicom(path, content)
         else:
@@ -66,9 +70,13 @@ class LoadGreyImage(BaseTransform):
 
     def _read_image(self, path: str, content: bytes) -> np.ndarray:
         flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
-        if pixels is None:
-            raise UserError(f'{path} cannot be read as an image: repair or remove it.')
+        check_size(path, content, self.max_pixels)
+        try:
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+        except (cv2.error, MemoryError) as error:
+            raise BadImageError.of(path, why_unreadable(content)) from error
+        if pixels is None or is_cut_jpeg(content):
+            raise BadImageError.of(path, why_unreadable(content))
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if pixels.ndim == 3 else pixels
 
     def _read_dicom(self, path: str, content: bytes) -> tuple[np.ndarray, tuple | None, bool]:
@@ -79,11 +87,14 @@ class LoadGreyImage(BaseTransform):
             raise UserError(f'{path} is DICOM, which needs pydicom. Run: pip install pydicom') from error
         try:
             file = pydicom.dcmread(io.BytesIO(content), force=True)
-            stored = file.pixel_array
+            pixels = int(getattr(file, 'Rows', 0) or 0) * int(getattr(file, 'Columns', 0) or 0)
+            stored = file.pixel_array if pixels <= self.max_pixels else None
         except Exception as error:  # pydicom raises many kinds
-            raise UserError(f'{path} cannot be read as DICOM ({str(error).splitlines()[0][:120]}).') from error
+            raise BadImageError.of(path, f'as DICOM: {(str(error).splitlines() or [""])[0][:120]}') from error
+        if stored is None:
+            raise BadImageError.of(path, f'{pixels:,} pixels are more than max_pixels={self.max_pixels:,}')
         if stored.ndim != 2:
-            raise UserError(f'{path} holds an array of shape {stored.shape}: one grey image (H, W) is expected.')
+            raise BadImageError.of(path, f'it holds an array of shape {stored.shape}, not one grey image')
         slope, intercept = getattr(file, 'RescaleSlope', None), getattr(file, 'RescaleIntercept', None)
         pixels = stored
         if slope is not None or intercept is not None:

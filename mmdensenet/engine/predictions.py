@@ -1,4 +1,4 @@
-"""Predictions as a JSON or npz file."""
+"""Predictions as a JSON, npz or parquet file."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
+from mmdensenet.errors import UserError
+
 
 class DumpPredictions(BaseMetric):
     """Write a list, one object per image: ``img_path``, ``sample_idx``, ``gt_label``, ``pred_label``, ``pred_score``.
 
     A file that ends in .npz gets an array of each of these names instead, with as many rows as images; nothing in it is
-    a pickle, so ``numpy.load`` reads it as it is.
+    a pickle, so ``numpy.load`` reads it as it is. One that ends in .parquet gets a table with these columns (pyarrow).
 
     Works across ranks; the first writes. mmengine's ``DumpResults`` does the same as a pickle.
     """
@@ -22,6 +24,11 @@ class DumpPredictions(BaseMetric):
     def __init__(self, file: str):
         super().__init__(collect_device='cpu')
         self.file = file
+        if Path(file).suffix == '.parquet':
+            try:
+                import pyarrow.parquet  # noqa: F401  before hours of testing, not after
+            except ImportError as error:
+                raise UserError(f'{file}: parquet needs pyarrow. Run: pip install pyarrow') from error
 
     def process(self, data_batch, data_samples) -> None:
         for sample in data_samples:
@@ -33,6 +40,12 @@ class DumpPredictions(BaseMetric):
             names = [name for name in self.FIELDS if results and all(name in record for record in results)]
             arrays = {name: _to_array([record[name] for record in results]) for name in names}
             np.savez_compressed(self.file, **arrays)
+            return {}
+        if Path(self.file).suffix == '.parquet':
+            import pyarrow
+            import pyarrow.parquet
+
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(results), self.file)
             return {}
         with open(self.file, 'w', encoding='utf-8') as file:
             json.dump(results, file, indent=0)

@@ -4,7 +4,7 @@ import pytest
 from mmpretrain.registry import TRANSFORMS
 
 from mmdensenet.datasets import LoadGreyImage
-from mmdensenet.errors import UserError
+from mmdensenet.errors import BadImageError, UserError
 
 
 @pytest.fixture
@@ -97,12 +97,24 @@ def test_dicom_without_pydicom(tmp_path, monkeypatch):
 def test_mistakes(tmp_path):
     (tmp_path / 'broken.png').write_bytes(b'no')
     (tmp_path / 'broken.dcm').write_bytes(b'no')
-    for name in ('broken.png', 'broken.dcm'):
-        with pytest.raises(UserError, match=rf'{name} cannot be read'):
+    content = cv2.imencode('.jpg', np.zeros((64, 64), np.uint8))[1].tobytes()
+    (tmp_path / 'deep.jpg').write_bytes(content[:-8])
+    for name in ('broken.png', 'broken.dcm', 'deep.jpg', 'missing.png', 'missing.dcm'):
+        with pytest.raises(BadImageError, match=rf'{name} cannot be read') as found:
             load('full', str(tmp_path / name))
+        assert found.value.path == str(tmp_path / name) and found.value.reason, 'as BadImagesHook needs it'
     for window in ('all', (3, 3), None):
         with pytest.raises(UserError, match='window='):
             LoadGreyImage(window)
     volume = write_dicom(tmp_path / 'v.dcm', np.zeros((3, 2, 2), np.uint16), NumberOfFrames=3)
-    with pytest.raises(UserError, match=r'shape \(3, 2, 2\)'):
+    with pytest.raises(BadImageError, match=r'shape \(3, 2, 2\)'):
         load('full', volume)
+
+
+def test_absurd_sizes_are_refused_before_they_are_decoded(tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((20, 30), np.uint16))
+    write_dicom(tmp_path / 'a.dcm', np.zeros((20, 30), np.uint16))
+    for name in ('a.png', 'a.dcm'):
+        assert LoadGreyImage('full', max_pixels=600).transform(dict(img_path=str(tmp_path / name)))
+        with pytest.raises(BadImageError, match='more than max_pixels=599'):
+            LoadGreyImage('full', max_pixels=599).transform(dict(img_path=str(tmp_path / name)))

@@ -13,7 +13,7 @@ from mmcv.transforms import LoadImageFromFile
 from PIL import Image, ImageOps
 
 from mmdensenet.datasets import LoadImage
-from mmdensenet.datasets.load_image import image_size
+from mmdensenet.datasets.load_image import image_size, is_cut_jpeg
 from mmdensenet.errors import BadImageError, UserError
 
 ROWS, COLUMNS = np.mgrid[0:48, 0:64]
@@ -213,3 +213,17 @@ def test_any_bytes_are_named(tmp_path, content):
     (tmp_path / 'any').write_bytes(content)
     with pytest.raises(BadImageError):
         load(tmp_path / 'any')
+
+
+@pytest.mark.parametrize('options', [{}, dict(progressive=True), dict(exif=oriented(6)), dict(restart_marker_rows=1)])
+def test_a_decoder_that_fills_a_cut_jpeg_up_is_not_believed(tmp_path, monkeypatch, options):
+    """As OpenCV before version 5 does."""
+    PICTURE.save(tmp_path / 'a.jpg', **options)
+    content = (tmp_path / 'a.jpg').read_bytes()
+    assert not is_cut_jpeg(content) and not is_cut_jpeg(content + b'appended')
+    monkeypatch.setattr('mmcv.imfrombytes', lambda *args, **kwargs: RGB)
+    assert load(tmp_path / 'a.jpg').shape == RGB.shape
+    for length in (*range(2, len(content), 97), len(content) - 1):
+        (tmp_path / 'cut.jpg').write_bytes(content[:length])
+        with pytest.raises(BadImageError, match=r'cut\.jpg'):
+            load(tmp_path / 'cut.jpg')

@@ -212,6 +212,24 @@ def test_accumulated_gradients_are_not_lost(short_config, tmp_path):
     assert_equal(parts(tmp_path / 'b/epoch_2.pth')[0], parts(tmp_path / 'a/epoch_2.pth')[0])
 
 
+@pytest.mark.parametrize('point', ['train 8', 'val 2'])
+def test_the_patience_of_early_stopping(short_config, tmp_path, point):
+    """Nothing counts as better, so the run ends with the third validation; without the state with the fifth."""
+    extra = "\ncustom_hooks.append(dict(type='EarlyStoppingHook', monitor='accuracy/top1', min_delta=1000, patience=2))"
+    config = str(short_config(RUN.format(workers=0) + extra + '\ntrain_cfg = dict(max_epochs=6)'))
+    train_model(config, work_dir=str(tmp_path / 'a'))
+    at(point, die)
+    with pytest.raises(Died):
+        train_model(config, work_dir=str(tmp_path / 'b'))
+    Point.action = None
+    train_model(config, work_dir=str(tmp_path / 'b'), resume='auto')
+    names = [sorted(file.name for file in (tmp_path / run).glob('epoch_*')) for run in 'ab']
+    assert names == [['epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth']] * 2
+    found, expected = (torch.load(tmp_path / run / 'epoch_3.pth', weights_only=True) for run in 'ba')
+    assert_equal(found['exact_resume'], expected['exact_resume'])
+    assert expected['exact_resume']['early_stopping'][0]['wait_count'] == 1, 'saved before the third validation'
+
+
 def test_minutes(short_config, tmp_path):
     config = short_config(RUN.format(workers=0).replace('interval=2', 'minutes=1e-9'))
     written = []

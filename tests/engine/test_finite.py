@@ -54,6 +54,40 @@ def test_weights_that_are_not_finite_are_not_saved(run_tool, short_config, tmp_p
     assert not (tmp_path / 'w/epoch_2.pth').exists()
 
 
+@HOOKS.register_module()
+class Overflow(Hook):
+    """Loss scaling without a GPU, and logits that overflow before the fourth iteration."""
+
+    weights: dict
+
+    def before_train(self, runner):
+        Overflow.weights = {}
+        runner.optim_wrapper.loss_scaler = torch.amp.GradScaler('cpu', init_scale=1024.0)
+        overflow = torch.tensor(float('inf'))
+        runner.model.head.fc.register_forward_hook(lambda fc, inputs, out: out * overflow if runner.iter == 3 else out)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        Overflow.weights[runner.iter] = runner.model.head.fc.weight.detach().clone()
+
+
+def test_amp_leaves_a_step_out_and_goes_on(run_tool, short_config, tmp_path):
+    config = short_config("custom_hooks = [dict(type='Overflow')]")
+    done = run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--amp')
+    assert done.status == 0, done.err
+    assert 'The loss is nan at iteration 4: AMP leaves the step out.' in done.out
+    weights = Overflow.weights
+    assert torch.equal(weights[2], weights[3]) and not torch.equal(weights[3], weights[4])
+    saved = torch.load(tmp_path / 'w/epoch_2.pth', weights_only=True)
+    assert all(torch.isfinite(tensor).all() for tensor in saved['state_dict'].values())
+    assert saved['optimizer']['loss_scaler']['scale'] == 512.0, 'halved once'
+    config = short_config(
+        "custom_hooks = [dict(type='Overflow')]\n"
+        "default_hooks['finite'] = dict(type='mmdensenet.FiniteHook', max_skipped=0)"
+    )
+    done = run_tool('train.py', config, '--work-dir', tmp_path / 'v', '--amp')
+    assert done.status == 2 and 'the loss is nan at iteration 4' in done.err
+
+
 def runner(tmp_path, scaling, iteration=0):
     said = []
     optim_wrapper = SimpleNamespace(

@@ -129,8 +129,12 @@ def test_predictions_pictures_and_augmentation(run_tool, short_config, tmp_path)
         run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--cfg-options', 'train_cfg.max_epochs=1').status
         == 0
     )
+    parquet = pytest.importorskip('pyarrow.parquet', reason='pyarrow is not installed')
+
     outputs = {}
-    for name, extra in (('plain.json', []), ('plain.pkl', []), ('plain.npz', []), ('tta.json', ['--tta'])):
+    for name, extra in (
+        ('plain.json', []), ('plain.pkl', []), ('plain.npz', []), ('plain.parquet', []), ('tta.json', ['--tta'])
+    ):  # fmt: skip
         done = run_tool(
             'test.py', config, tmp_path / 'w/epoch_1.pth', '--work-dir', tmp_path / 't', '--out', tmp_path / name,
             '--show-dir', tmp_path / f'shown-{name}', '--interval', '5', *extra,
@@ -140,6 +144,8 @@ def test_predictions_pictures_and_augmentation(run_tool, short_config, tmp_path)
         content = (tmp_path / name).read_bytes()
         if name.endswith('npz'):
             outputs[name] = dict(np.load(tmp_path / name))  # which reads no pickles
+        elif name.endswith('parquet'):
+            outputs[name] = parquet.read_table(tmp_path / name).to_pylist()
         else:
             outputs[name] = pickle.loads(content) if name.endswith('pkl') else json.loads(content)
         pictures = sorted(file.name for file in (tmp_path / f'shown-{name}').iterdir())
@@ -149,7 +155,7 @@ def test_predictions_pictures_and_augmentation(run_tool, short_config, tmp_path)
         assert record['gt_label'] == sample['gt_label'].item()
         assert record['pred_label'] == sample['pred_label'].item() == int(np.argmax(record['pred_score']))
         assert np.allclose(record['pred_score'], sample['pred_score'])
-    assert outputs['tta.json'] != outputs['plain.json']
+    assert outputs['tta.json'] != outputs['plain.json'] == outputs['plain.parquet']
     assert set(outputs['plain.npz']) == set(outputs['plain.json'][0])
     for name, column in outputs['plain.npz'].items():
         assert np.allclose(column, [record[name] for record in outputs['plain.json']]), name

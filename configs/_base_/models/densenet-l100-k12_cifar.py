@@ -1,19 +1,3 @@
-# L = 100 layers: (100 - 4) / 3 = 32 plain layers in each of three blocks; 16 channels in the stem, no compression.
-model = dict(
-    type='ImageClassifier',
-    backbone=dict(
-        type='mmdensenet.DenseNet',
-        arch=dict(growth_rate=12, depths=(32, 32, 32), init_channels=16),
-        stem='cifar',
-        bottleneck=False,
-        compression_factor=1.0,
-    ),
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(
-        type='LinearClsHead',
-        num_classes=10,
-        in_channels=1168,
-        loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
-        topk=(1,),
-    ),
-)
+# L = 100 layers: (100 - 4) / 3 = 32 plain layers in each of three blocks.
+_base_ = 'densenet-l40-k12_cifar.py'
+model = dict(backbone=dict(arch=dict(depths=(32, 32, 32))), head=dict(in_channels=1168))

@@ -2,7 +2,6 @@
 
 from .bad_images_hook import BadImagesHook
 from .check_labels_hook import CheckLabelsHook
-from .checkpoint_coverage_hook import CheckpointCoverageHook
 from .curves_hook import CurvesHook
 from .exact_resume_hook import ExactResumeHook
 from .finite_hook import FiniteHook
@@ -12,7 +11,6 @@ from .visualization_hook import VisualizationHook
 __all__ = [
     'BadImagesHook',
     'CheckLabelsHook',
-    'CheckpointCoverageHook',
     'CurvesHook',
     'ExactResumeHook',
     'FiniteHook',

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from mmengine.dist import all_gather_object, all_reduce, get_world_size, is_main_process
-from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from mmdensenet.engine.checkpoint import to_plain
@@ -114,6 +114,8 @@ class ExactResumeHook(Hook):
         if loaded is None:
             return
         _continue_checkpoint_hooks(runner)
+        for hook, state in zip(_early_stopping(runner), loaded['early_stopping']):
+            hook.best_score, hook.wait_count = state['best_score'], state['wait_count']
         _set_position(loop, loaded)
         states = loaded['random']
         if len(states) == get_world_size():
@@ -227,6 +229,9 @@ class ExactResumeHook(Hook):
             batches=len(loop.dataloader),
             validated=(meta['epoch'], meta['iter']) == self._validated,
             max_epochs=loop.max_epochs,
+            early_stopping=[
+                dict(best_score=float(hook.best_score), wait_count=hook.wait_count) for hook in _early_stopping(runner)
+            ],
         )
         self._saved_at = time.monotonic()
 
@@ -254,6 +259,10 @@ def _checkpoint_hooks(runner) -> list[CheckpointHook]:
     return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
 
 
+def _early_stopping(runner) -> list[EarlyStoppingHook]:
+    return [hook for hook in runner.hooks if isinstance(hook, EarlyStoppingHook)]
+
+
 def _folder(runner) -> str:
     return next((hook.out_dir for hook in _checkpoint_hooks(runner)), runner.work_dir)
 
@@ -270,6 +279,10 @@ def _checked(loaded: dict) -> dict:
             position=int(loaded['position']),
             batches=int(loaded['batches']),
             validated=bool(loaded['validated']),
+            early_stopping=[
+                dict(best_score=float(state['best_score']), wait_count=int(state['wait_count']))
+                for state in loaded.get('early_stopping', ())
+            ],
         )
         int(loaded['sampler']['seed']), loaded['sampler']['sampler_seed']
         if not 0 <= checked['position'] <= checked['batches']:

@@ -5,9 +5,10 @@ import re
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-from mmdensenet.convert.on_load import fit_checkpoint
 from mmdensenet.errors import UserError
 from mmdensenet.registry import HOOKS
+
+from .on_load import fit_checkpoint
 
 
 @HOOKS.register_module()

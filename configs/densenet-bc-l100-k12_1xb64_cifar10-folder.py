@@ -1,0 +1,17 @@
+"""DenseNet-BC (L=100, k=12) on CIFAR-10 as image files: data/cifar10_jpeg/{train,test}/CLASS/*.jpg.
+
+The same as densenet-bc-l100-k12_1xb64_cifar10.py but for the data set's files, which are JPEGs.
+
+Expected: error 4.51% (arXiv:1608.06993, table 2, column C10+) with all 300 epochs on the original images.
+
+Hardware: one GPU; on two CPU cores an epoch takes about a quarter of an hour.
+Train:    python tools/train.py configs/densenet-bc-l100-k12_1xb64_cifar10-folder.py
+Test:     python tools/test.py configs/densenet-bc-l100-k12_1xb64_cifar10-folder.py CHECKPOINT
+"""
+
+_base_ = [
+    '_base_/models/densenet-bc-l100-k12_cifar.py',
+    '_base_/datasets/cifar10_folder_bs64.py',
+    '_base_/schedules/cifar_bs64.py',
+    '_base_/default_runtime.py',
+]
