@@ -37,6 +37,8 @@ class CSVDataset(BaseDataset):
             ``dict(train=0.8, val=0.2)``; ``split`` is the part to take), or with ``folds`` and ``fold`` (``split`` is
             'train' or 'val', the fold); and with ``group`` (a column such as the patient, whose rows stay together),
             ``stratify`` (equal shares of each label; True by default) and ``seed`` (0).
+        group_column: samples get this column's text as ``group``, as metrics that resample patients need it; by default
+            that of ``split_by``.
 
     Samples have ``gt_label`` (single-label), or ``gt_score``: (L,) float32 of 1, 0 and -1 for what is ignored.
 
@@ -56,6 +58,7 @@ class CSVDataset(BaseDataset):
         split_column: str | None = None,
         split: str | None = None,
         split_by: dict | None = None,
+        group_column: str | None = None,
         classes: Sequence[str] | str | None = None,
         **kwargs,
     ):
@@ -75,6 +78,7 @@ class CSVDataset(BaseDataset):
         self.label_columns = None if label_columns is None else list(label_columns)
         self.policies = dict(uncertain=uncertain, missing=missing)
         self.split_column, self.split, self.split_by = split_column, split, split_by
+        self.group_column = group_column or (split_by or {}).get('group')
         if self.label_columns is not None:
             classes = self.label_columns
         super().__init__(ann_file=ann_file, classes=classes, **kwargs)
@@ -93,7 +97,8 @@ class CSVDataset(BaseDataset):
         samples = []
         for i in self._chosen(rows, onehot):
             path = rows[i][self.image_column].strip()
-            samples.append(dict(img_path=str(Path(self.img_prefix or '', path)), **targets[i]))
+            group = {} if self.group_column is None else dict(group=rows[i][self.group_column].strip())
+            samples.append(dict(img_path=str(Path(self.img_prefix or '', path)), **targets[i], **group))
         if not samples:
             raise UserError(f'{self.ann_file}: no rows for split={self.split!r}.')
         return samples
@@ -133,7 +138,8 @@ class CSVDataset(BaseDataset):
         except (UnicodeDecodeError, csv.Error) as error:
             raise UserError(f'{self.ann_file} is not a CSV file in UTF-8: {error}.') from error
         group = (self.split_by or {}).get('group')
-        wanted = [self.image_column, self.label_column, *(self.label_columns or ()), self.split_column, group]
+        labels = [self.label_column, *(self.label_columns or ())]
+        wanted = [self.image_column, *labels, self.split_column, group, self.group_column]
         lacking = [column for column in wanted if column is not None and column not in header]
         if lacking:
             raise UserError(f'{self.ann_file} has no column {lacking[0]!r}. It has {", ".join(map(repr, header))}.')

@@ -103,6 +103,19 @@ def test_no_patient_is_in_two_splits(patients, tmp_path):
     assert len(parts[0]) == pytest.approx(120, abs=10)
 
 
+def test_samples_know_their_patient(patients, tmp_path):
+    of = {row.split(',')[0]: row.split(',')[1] for row in (tmp_path / 'labels.csv').read_text().splitlines()[1:]}
+    split = dict(split='val', split_by=dict(folds=4, fold=0, group='patient'))
+    for settings in (dict(group_column='patient'), split):
+        dataset = CSVDataset(label_columns=LABELS, **patients, **settings)
+        for i in range(len(dataset)):
+            info = dataset.get_data_info(i)
+            assert info['group'] == of[info['img_path'].rsplit('/', 1)[1]]
+    assert 'group' not in CSVDataset(label_columns=LABELS, **patients).get_data_info(0)
+    with pytest.raises(UserError, match="no column 'person'"):
+        CSVDataset(label_columns=LABELS, group_column='person', **patients)
+
+
 def test_folds_are_each_once_for_validation(patients):
     rule = dict(folds=4, group='patient')
     val = [paths(patients, 'val', fold=fold, **rule) for fold in range(4)]

@@ -15,7 +15,7 @@ test_pipeline = [
     dict(type='mmdensenet.LoadGreyImage', window='full'),
     dict(type='ResizeEdge', scale=256, edge='short'),
     dict(type='CenterCrop', crop_size=224),
-    dict(type='PackInputs'),
+    dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'ori_shape', 'img_shape', 'group')),
 ]
 
 csv = dict(
@@ -49,4 +49,4 @@ test_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
 val_evaluator = dict(type='mmdensenet.RankingMetric')
-test_evaluator = dict(type='mmdensenet.RankingMetric', bootstrap=1000)
+test_evaluator = dict(type='mmdensenet.RankingMetric', bootstrap=1000, group='group')  # patients are resampled

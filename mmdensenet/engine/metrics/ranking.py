@@ -22,9 +22,14 @@ class RankingMetric(BaseMetric):
         bootstrap: so many resamplings of the images for percentile intervals; 0 for none.
         confidence: share of the resamplings inside the interval.
         seed: of the resamplings.
+        group: the key of the samples, such as 'group' of :class:`CSVDataset`, whose equal values are resampled together:
+            images of one patient say less than as many of different ones. None resamples single images.
 
     Returns as fractions of 1 ``auroc/macro``, ``auroc/LABEL`` and, with intervals, ``auroc/macro_low``,
     ``auroc/macro_high``, ``auroc/LABEL_low`` and so on; the same of ``ap``. Works across ranks: it collects all scores.
+
+    Raises:
+        UserError: if a sample lacks the key ``group``.
     """
 
     def __init__(
@@ -33,6 +38,7 @@ class RankingMetric(BaseMetric):
         bootstrap: int = 0,
         confidence: float = 0.95,
         seed: int = 0,
+        group: str | None = None,
         collect_device: str = 'cpu',
         **kwargs,
     ):
@@ -41,6 +47,7 @@ class RankingMetric(BaseMetric):
         if unknown or not 0 < confidence < 1:
             raise UserError(f'RankingMetric: items are of {sorted(_FUNCTIONS)}, confidence is between 0 and 1.')
         self.items, self.bootstrap, self.confidence, self.seed = tuple(items), bootstrap, confidence, seed
+        self.group = group
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
@@ -50,17 +57,20 @@ class RankingMetric(BaseMetric):
             else:
                 target = torch.zeros_like(score)
                 target[sample['gt_label'].detach().cpu().long()] = 1
-            self.results.append((score.numpy(), target.numpy()))
+            if self.group is not None and self.group not in sample:
+                raise UserError(
+                    f'RankingMetric: the samples have no {self.group!r}: set dataset.group_column, and add it to '
+                    "meta_keys of the test pipeline's PackInputs."
+                )
+            self.results.append((score.numpy(), target.numpy(), None if self.group is None else sample[self.group]))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        scores = np.stack([np.asarray(score) for score, _ in results])
-        targets = np.stack([np.asarray(target) for _, target in results])
+        scores = np.stack([np.asarray(score) for score, _, _ in results])
+        targets = np.stack([np.asarray(target) for _, target, _ in results])
         names = list((self.dataset_meta or {}).get('classes') or range(scores.shape[1]))
         weights = np.ones((1, len(scores)))
         if self.bootstrap:
-            rng = np.random.default_rng(self.seed)
-            drawn = rng.multinomial(len(scores), np.full(len(scores), 1 / len(scores)), size=self.bootstrap)
-            weights = np.concatenate([weights, drawn])
+            weights = np.concatenate([weights, self._resample([group for _, _, group in results])])
         metrics: dict[str, float] = {}
         for item in self.items:
             values = np.stack(
@@ -76,6 +86,13 @@ class RankingMetric(BaseMetric):
                     low, high = self._interval(column[1:])
                     metrics[f'{item}/{name}_low'], metrics[f'{item}/{name}_high'] = low, high
         return metrics
+
+    def _resample(self, groups: list) -> np.ndarray:
+        """(bootstrap, N): how often each sample is drawn, those of a group as often as the group."""
+        members = np.arange(len(groups)) if self.group is None else np.unique(groups, return_inverse=True)[1].ravel()
+        count = members.max() + 1
+        rng = np.random.default_rng(self.seed)
+        return rng.multinomial(count, np.full(count, 1 / count), size=self.bootstrap)[:, members]
 
     def _interval(self, values: np.ndarray) -> tuple[float, float]:
         values = values[~np.isnan(values)]

@@ -103,3 +103,25 @@ def test_two_processes_give_the_result_of_one(data):
 def test_mistakes():
     with pytest.raises(UserError, match='items are of'):
         RankingMetric(items=['f1'])
+
+
+def test_groups_are_resampled_whole():
+    """Each patient's image ten times says no more than once: the interval is that of the patients."""
+    rng = np.random.default_rng(0)
+    targets = torch.tensor(rng.integers(0, 2, (60, 3)), dtype=torch.float64)
+    scores = torch.tensor(rng.random((60, 3))) + 0.3 * targets
+
+    def interval(copies, group=None):
+        metric = RankingMetric(items=['auroc'], bootstrap=500, group=group)
+        metric.dataset_meta = dict(classes=NAMES)
+        rows = [dict(pred_score=scores[i], gt_score=targets[i], group=f'patient {i}') for i in range(60)]
+        metric.process(None, rows * copies)
+        found = metric.evaluate(60 * copies)
+        return found['auroc/macro'], found['auroc/macro_high'] - found['auroc/macro_low']
+
+    (value, once), (same, grouped), (_, images) = interval(1), interval(10, 'group'), interval(10)
+    assert same == pytest.approx(value)
+    assert grouped == pytest.approx(once, rel=0.1) and images < once / 2
+    metric = RankingMetric(group='patient')
+    with pytest.raises(UserError, match=r"no 'patient': set dataset\.group_column"):
+        metric.process(None, [dict(pred_score=scores[0], gt_score=targets[0])])
