@@ -22,7 +22,7 @@ class RankingMetric(BaseMetric):
         bootstrap: so many resamplings of the images for percentile intervals; 0 for none.
         confidence: share of the resamplings inside the interval.
         seed: of the resamplings.
-        group: the key of the samples, such as 'group' of :class:`CSVDataset`, whose equal values are resampled together:
+        group: the key of the samples, such as CSVDataset's 'group', whose equal values are resampled together:
             images of one patient say less than as many of different ones. None resamples single images.
 
     Returns as fractions of 1 ``auroc/macro``, ``auroc/LABEL`` and, with intervals, ``auroc/macro_low``,
