@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import traceback
+from contextlib import suppress
+from ctypes import CDLL
 from pathlib import Path
 
 import torch
@@ -36,7 +39,7 @@ def advise(runner, error: BaseException) -> str:
     runner.optim_wrapper.zero_grad()
     try:
         constant, share = measure(runner, device)
-        fits = largest_power_of_two((_SHARE * available_bytes(device) - constant) / share, batch)
+        fits = largest_power_of_two(_room(available_bytes(device), constant, share), batch)
     except Exception as failure:  # there may be no room for two images either
         if not is_out_of_memory(failure):
             runner.logger.warning(f'The memory of a step could not be measured: {failure}')
@@ -58,19 +61,33 @@ def largest_power_of_two(number: float, below: int) -> int:
     return power if power <= number and power < below else 0
 
 
-def measure(runner, device: torch.device) -> tuple[float, float]:
-    """Bytes of training that do not depend on the batch, and bytes for each image."""
+def largest_batch(available: float, constant: float, share: float) -> int:
+    """How many images fit into so many bytes, of which a tenth stays free for fragments."""
+    return max(0, int(_room(available, constant, share)))
+
+
+def _room(available: float, constant: float, share: float) -> float:
+    return (_SHARE * available - constant) / share
+
+
+def measure(runner, device: torch.device, images: tuple[int, int] = (2, 4)) -> tuple[float, float]:
+    """Bytes of training that do not depend on the batch, and bytes for each image, from steps on so many images."""
     peaks = []
-    for images in (2, 4):
+    for count in images:
         _reset_peak(device)
-        _step(runner, images)
+        _step(runner, count)
         peaks.append(_peak(device))
-    share = max((peaks[1] - peaks[0]) / 2, 1.0)
-    constant = max(peaks[0] - 2 * share, 0.0)
+    share = max((peaks[1] - peaks[0]) / (images[1] - images[0]), 1.0)
+    constant = max(peaks[0] - images[0] * share, 0.0)
     if not runner.optim_wrapper.optimizer.state:  # momentum and the like come with the first step
-        moments = 2 if 'betas' in runner.optim_wrapper.optimizer.defaults else 1
-        constant += moments * sum(p.numel() * p.element_size() for p in runner.model.parameters())
+        constant += state_bytes(runner.optim_wrapper.optimizer)
     return constant, share
+
+
+def state_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """What the optimiser will keep of its parameters' size: two moments as Adam does, else momentum."""
+    moments = 2 if 'betas' in optimizer.defaults else 1
+    return moments * sum(p.numel() * p.element_size() for group in optimizer.param_groups for p in group['params'])
 
 
 def _step(runner, images: int) -> None:
@@ -89,6 +106,9 @@ def _reset_peak(device: torch.device) -> None:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     else:
+        gc.collect()
+        with suppress(AttributeError, OSError):  # only glibc has it: free memory that it holds back counts as resident
+            CDLL(None).malloc_trim(0)
         Path('/proc/self/clear_refs').write_text('5')  # Linux: the peak of the resident memory
 
 

@@ -1,6 +1,7 @@
 """Where the fused block applies: one visible place, and a reason where it does not."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.distributed as dist
@@ -27,7 +28,7 @@ def why_not_fused(x: Tensor, layers: Sequence[DenseLayerModules]) -> str | None:
     dtype = compute_dtype(x)
     if not dtype.is_floating_point:
         return f'the features are {str(x.dtype).removeprefix("torch.")}'
-    autocast = x.dtype != torch.float64 and torch.is_autocast_enabled(x.device.type)
+    autocast = x.dtype != torch.float64 and _autocast_enabled(x.device.type)
     first = layers[0].norm1
     for layer in layers:
         if reason := _why_not_layer(layer, first, None if autocast else dtype):
@@ -76,9 +77,19 @@ def stem_is_fusable(x: Tensor, stem: nn.Module) -> bool:
 def compute_dtype(x: Tensor) -> torch.dtype:
     """The type in which the block's features are kept: autocast's where it is enabled, else the input's."""
     device = x.device.type
-    if x.dtype != torch.float64 and torch.is_autocast_enabled(device):
+    if x.dtype != torch.float64 and _autocast_enabled(device):
         return torch.get_autocast_dtype(device)
     return x.dtype
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager:
+    """Autocast off for this kind of device; nothing on one that has none, such as 'meta', which has shapes only."""
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()
+
+
+def _autocast_enabled(device: str) -> bool:
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 def differentiable(x: Tensor, modules: Sequence[nn.Module]) -> bool:

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .applicability import compute_dtype, differentiable, synchronised
+from .applicability import compute_dtype, differentiable, synchronised, without_autocast
 from .norms import Group, affine, update_running_statistics
 from .reference import DenseLayerModules, TransitionModules
 from .steps import steps_for
@@ -73,7 +73,7 @@ def _run(
     modules = [*layers] if transition is None else [*layers, transition]
     # autocast has had its say in the type of the buffer; inside, every step names its types
     dtype = compute_dtype(x)
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x.device):
         drop_rates = [layer.drop_rate if layer.training else 0.0 for layer in layers]
         if not training and not any(drop_rates) and not (torch.is_grad_enabled() and differentiable(x, modules)):
             return _evaluate(x.to(dtype), layers, transition, keep_features)
@@ -248,7 +248,7 @@ class _FusedBlock(torch.autograd.Function):
     def backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None, *_):
         if torch.is_grad_enabled():
             raise RuntimeError("the fused dense block cannot be differentiated twice; use DenseNet(engine='reference')")
-        with torch.autocast(ctx.saved_tensors[0].device.type, enabled=False):
+        with without_autocast(ctx.saved_tensors[0].device):
             return _backward(ctx, grad_features, grad_out)
 
 

@@ -310,7 +310,8 @@ def _wide(tensor: Tensor) -> Tensor:
 
 
 def _chunk_bytes(rows: Tensor) -> int:
-    return CHUNK_BYTES if rows.device.type == 'cpu' else GPU_FACTOR * CHUNK_BYTES
+    # on 'meta', which has shapes only, as on the CPU: what is counted there has small temporaries on all devices
+    return CHUNK_BYTES if rows.device.type in ('cpu', 'meta') else GPU_FACTOR * CHUNK_BYTES
 
 
 def _chunks(rows: Tensor, *others: Tensor) -> Iterator:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .applicability import compute_dtype, differentiable, synchronised
+from .applicability import compute_dtype, differentiable, synchronised, without_autocast
 from .norms import Group, affine, update_running_statistics
 from .steps import steps_for
 
@@ -27,7 +27,7 @@ def fused_stem(x: Tensor, norm: _BatchNorm) -> Tensor:
     """
     dtype = compute_dtype(x)
     wide = torch.promote_types(dtype, torch.float32)
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x.device):
         x = x.to(dtype).contiguous(memory_format=torch.channels_last)
         steps = steps_for(x, dtype)
         if norm.training:
@@ -81,7 +81,7 @@ class _Stem(torch.autograd.Function):
             return (None,) * 8
         x, gamma, beta, mean, rstd = ctx.saved_tensors
         n, _, h, w = x.shape
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             scale, shift = affine(gamma, beta, mean, rstd)
             rows = _rows(x)
             dz, *sums = ctx.steps.norm_relu_max_pool_backward(

@@ -1,0 +1,66 @@
+"""The shape of the images that a config's model gets."""
+
+from collections.abc import Sequence
+
+from mmengine.config import Config
+
+from mmdensenet.errors import UserError
+
+#: height and width of data sets whose pipeline changes neither
+KNOWN_SIZES = {
+    **dict.fromkeys(('CIFAR10', 'CIFAR100', 'SVHN'), (32, 32)),
+    **dict.fromkeys(('MNIST', 'FashionMNIST'), (28, 28)),
+    'Digits': (8, 8),
+}
+#: the key of each step that sets the size; a number stands for a square, a pair is height and width but for Resize
+SIZE_KEYS = {
+    'CenterCrop': 'crop_size',
+    'RandomCrop': 'crop_size',
+    'RandomResizedCrop': 'scale',
+    'EfficientNetCenterCrop': 'crop_size',
+    'EfficientNetRandomCrop': 'scale',
+    'Resize': 'scale',
+}
+
+
+def input_shape(cfg: Config, size: Sequence[int] | None = None) -> tuple[int, int, int]:
+    """(C, H, W) of one image.
+
+    Args:
+        size: height and width, or one number for a square. None reads them from the last step of the test pipeline that
+            sets them, else from the training pipeline, else from the type of the data set.
+
+    Raises:
+        UserError: if nothing says how large the images are.
+    """
+    channels = cfg.model.backbone.get('in_channels', 3)
+    if size:
+        return channels, size[0], size[-1]
+    for key in ('test_dataloader', 'val_dataloader', 'train_dataloader'):
+        dataset = _innermost((cfg.get(key) or {}).get('dataset') or {})
+        found = _size_of_pipeline(dataset.get('pipeline') or ()) or KNOWN_SIZES.get(_name(dataset))
+        if found:
+            return channels, *found
+    raise UserError("the config does not say how large the model's images are: give --size HEIGHT WIDTH.")
+
+
+def _innermost(dataset: dict) -> dict:
+    """The data set inside wrappers such as RepeatDataset and ConcatDataset."""
+    while 'dataset' in dataset or dataset.get('datasets'):
+        dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
+    return dataset
+
+
+def _name(entry: dict) -> str:
+    return str(entry.get('type')).rpartition('.')[2]
+
+
+def _size_of_pipeline(pipeline: Sequence[dict]) -> tuple[int, int] | None:
+    for step in reversed(pipeline):
+        value = step.get(SIZE_KEYS.get(_name(step), ''))
+        if isinstance(value, int):
+            return value, value
+        if value:
+            # mmcv's Resize takes width and height, the crops height and width
+            return tuple(value[::-1]) if _name(step) == 'Resize' else tuple(value)
+    return None
