@@ -10,7 +10,8 @@ from mmdensenet.errors import UserError
 
 
 class DumpPredictions(BaseMetric):
-    """Write a list, one object per image: ``img_path``, ``sample_idx``, ``gt_label``, ``pred_label``, ``pred_score``.
+    """Write a list, one object per image: ``img_path``, ``sample_idx``, ``gt_label``, ``pred_label``, ``pred_score``,
+    and ``gt_score``, the true labels of data sets with several labels per image (1, 0, and -1 for unknown).
 
     A file that ends in .npz gets an array of each of these names instead, with as many rows as images; nothing in it is
     a pickle, so ``numpy.load`` reads it as it is. One that ends in .parquet gets a table with these columns (pyarrow).
@@ -19,7 +20,7 @@ class DumpPredictions(BaseMetric):
     """
 
     default_prefix = 'predictions'  # mmengine warns without one
-    FIELDS = ('img_path', 'sample_idx', 'gt_label', 'pred_label', 'pred_score')
+    FIELDS = ('img_path', 'sample_idx', 'gt_label', 'gt_score', 'pred_label', 'pred_score')
 
     def __init__(self, file: str):
         super().__init__(collect_device='cpu')

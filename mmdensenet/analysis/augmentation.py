@@ -1,0 +1,162 @@
+"""What the training pipeline makes of an image, in the form in which the model gets it."""
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmengine.registry import init_default_scope
+
+from mmdensenet.engine.random_state import seed_everything, unchanged_random_state
+from mmdensenet.errors import UserError
+
+from .figures import picture_grid, shorten
+from .pictures import is_bgr, to_pictures
+
+
+@dataclass
+class Augmented:
+    """An image and several draws of the pipeline from it.
+
+    Attributes:
+        original: as it was read, (H, W, 3) uint8.
+        draws: as the model gets it, (h, w, 3) uint8.
+        labels: the original's label, then each draw's: a class, several, or a mixture after MixUp or CutMix.
+    """
+
+    index: int
+    original: np.ndarray
+    draws: list[np.ndarray]
+    labels: list[str]
+
+
+def augmented_images(
+    cfg: Config,
+    indices: Sequence[int] | None = None,
+    images: int = 4,
+    draws: int = 5,
+    seed: int = 0,
+) -> list[Augmented]:
+    """Run images through the whole of ``train_dataloader``'s pipeline and the model's data preprocessor.
+
+    The preprocessor is in training mode, with the batch augmentations of ``model.train_cfg``, which mix images with
+    others of those shown here.
+
+    Args:
+        indices: which images of the training set; None chooses ``images`` of them at random.
+        seed: of the choice and of the draws. The global random state is left as it was.
+
+    Raises:
+        UserError: for an index that does not exist, or if the draws of the images differ in size.
+    """
+    if images < 1 or draws < 1:
+        raise UserError('give 1 or more images and draws.')
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    from mmpretrain.registry import DATASETS
+
+    loader = cfg.get('train_dataloader')
+    if loader is None:
+        raise UserError('the config has no train_dataloader.')
+    preprocessor = _preprocessor(cfg)
+    dataset = DATASETS.build(loader.dataset)
+    plain = DATASETS.build(_only_loading(deepcopy(loader.dataset)))
+    rng = np.random.default_rng(seed)
+    if indices is None:
+        indices = sorted(rng.choice(len(dataset), min(images, len(dataset)), replace=False).tolist())
+    for index in indices:
+        if not 0 <= index < len(dataset):
+            raise UserError(f'image {index} does not exist: the training set has 0 to {len(dataset) - 1}.')
+    names = dataset.metainfo.get('classes')
+
+    with unchanged_random_state():
+        seed_everything(seed)
+        items = [dataset[index] for index in indices for _ in range(draws)]
+        sizes = {tuple(item['inputs'].shape) for item in items}
+        if len(sizes) > 1:
+            raise UserError(f'the training pipeline gives images of several sizes, among them {sorted(sizes)[:2]}.')
+        batch = preprocessor(default_collate(items), training=True)
+    bgr = is_bgr(preprocessor, _pipeline(loader.dataset))
+    drawn = to_pictures(batch['inputs'], preprocessor, bgr)
+    labels = [_label(sample, names) for sample in batch['data_samples']]
+
+    result = []
+    for i, index in enumerate(indices):
+        item = plain[index]
+        # nothing has turned these yet, whatever the preprocessor will do
+        [original] = to_pictures(item['inputs'][None], None, _reads_files(loader.dataset))
+        mine = slice(i * draws, (i + 1) * draws)
+        result.append(Augmented(index, original, drawn[mine], [_label(item['data_samples'], names), *labels[mine]]))
+    return result
+
+
+def augmentation_figure(images: Sequence[Augmented], title: str = '') -> Figure:
+    """A row per image: the original, then the draws, each with its label."""
+    height, width = images[0].draws[0].shape[:2]
+    pictures = [[image.original, *image.draws] for image in images]
+    titles = []
+    for image in images:
+        h, w = image.original.shape[:2]
+        mixed = [label if label != image.labels[0] else '' for label in image.labels[1:]]
+        drawn = [label or f'draw {i}' for i, label in enumerate(mixed, 1)]
+        titles.append([f'no. {image.index}: {image.labels[0]}, {w}x{h}', *drawn])
+    heading = f'{title}{": " if title else ""}original, then as the model gets it ({width}x{height})'
+    return picture_grid(pictures, titles, heading)
+
+
+def _preprocessor(cfg: Config):
+    """The model's data preprocessor, as ImageClassifier builds it."""
+    from mmpretrain.registry import MODELS
+
+    settings = dict(cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {})
+    settings.setdefault('type', 'mmpretrain.ClsDataPreprocessor')
+    train_cfg = cfg.model.get('train_cfg')
+    if train_cfg is not None:
+        settings.setdefault('batch_augments', train_cfg)
+    return MODELS.build(settings)
+
+
+def _leaves(dataset: dict) -> Iterator[dict]:
+    """The data sets inside wrappers such as RepeatDataset and ConcatDataset."""
+    for key in ('dataset', 'datasets'):
+        if key in dataset:
+            inner = dataset[key]
+            for part in inner if isinstance(inner, (list, tuple)) else [inner]:
+                yield from _leaves(part)
+            return
+    yield dataset
+
+
+def _pipeline(dataset: dict) -> Sequence[dict]:
+    return next(_leaves(dataset)).get('pipeline') or ()
+
+
+def _reads_files(dataset: dict) -> bool:
+    return is_bgr(None, _pipeline(dataset))
+
+
+def _only_loading(dataset: dict) -> dict:
+    for leaf in _leaves(dataset):
+        steps = list(leaf.get('pipeline') or ())
+        leaf['pipeline'] = [
+            *(step for step in steps[:1] if 'Load' in str(step.get('type'))),
+            *(step for step in steps if str(step.get('type')).endswith('PackInputs')),
+        ]
+    return dataset
+
+
+def _label(sample, names: Sequence[str] | None) -> str:
+    def name(label: int) -> str:
+        return str(label) if names is None else shorten(names[label], 20)
+
+    if 'gt_score' in sample and 'gt_label' not in sample:  # several labels; -1 is unknown
+        found = [name(i) for i in torch.nonzero(sample.gt_score == 1).flatten().tolist()]
+        return ', '.join(found) or 'no label'
+    if 'gt_score' in sample:
+        shares = {i: share for i, share in enumerate(sample.gt_score.tolist()) if share > 0.005}
+        if len(shares) > 1:
+            return ' + '.join(f'{share:.2f} {name(i)}' for i, share in sorted(shares.items(), key=lambda x: -x[1]))
+    return ', '.join(map(name, sample.gt_label.tolist())) if 'gt_label' in sample else ''

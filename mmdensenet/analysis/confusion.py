@@ -1,0 +1,177 @@
+"""Which classes are taken for which."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mmdensenet.errors import UserError
+
+from .figures import SEQUENTIAL, contrasting, label_ticks, new_figure, shorten
+
+NORMALISATIONS = ('true', 'predicted', 'none')
+
+#: of more classes the cells get no numbers
+MOST_NUMBERS = 25
+
+
+@dataclass
+class Predictions:
+    """Labels of images.
+
+    Attributes:
+        truth: (N,) classes; or with several labels (N, L) of 1, 0 and, where it is not known, -1.
+        predicted: (N,) classes; or (N, L) of 1 and 0.
+        classes: their number, C or L.
+    """
+
+    truth: np.ndarray
+    predicted: np.ndarray
+    classes: int
+
+    @property
+    def multi_label(self) -> bool:
+        return self.truth.ndim == 2
+
+
+def read_predictions(file: str | Path) -> Predictions:
+    """Read what ``tools/test.py --out FILE.npz`` or ``.json`` wrote.
+
+    Raises:
+        UserError: if it is not such a file, or has no true labels.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise UserError(f'predictions {file} do not exist.')
+    if path.suffix not in ('.npz', '.json'):
+        raise UserError(f'{file}: predictions are read from .npz and .json, which hold no code; write one with --out.')
+    try:
+        columns = _columns(path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f'{file} is no file of predictions ({error}); tools/test.py --out writes one.') from error
+    return _predictions(columns, file)
+
+
+def confusion_matrix(predictions: Predictions) -> np.ndarray:
+    """(C, C) numbers of images, true classes in rows, predicted ones in columns; by mmpretrain's ConfusionMatrix."""
+    from mmpretrain.evaluation import ConfusionMatrix
+
+    return ConfusionMatrix.calculate(predictions.predicted, predictions.truth, predictions.classes).numpy()
+
+
+def label_counts(predictions: Predictions) -> np.ndarray:
+    """(L, 4) for each label: true positives, false negatives, false positives, true negatives; unknown ones nowhere."""
+    truth, said = predictions.truth, predictions.predicted == 1
+    counts = [(truth == value) & (said == answer) for value in (1, 0) for answer in (True, False)]
+    return np.stack([count.sum(0) for count in counts], 1)
+
+
+def most_confused(matrix: np.ndarray, count: int = 5) -> list[tuple[int, int, int]]:
+    """(true class, predicted class, images) of the most frequent confusions, most frequent first."""
+    wrong = matrix.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind='stable')[:count]
+    pairs = [divmod(int(i), matrix.shape[1]) for i in order]
+    return [(t, p, int(wrong[t, p])) for t, p in pairs if wrong[t, p]]
+
+
+def confusion_figure(
+    matrix: np.ndarray, classes: Sequence[str] | None = None, normalise: str = 'true', title: str = ''
+) -> Figure:
+    """Draw a confusion matrix.
+
+    Args:
+        normalise: 'true': percent of each true class (rows sum to 100); 'predicted': percent of each predicted class;
+            'none': images.
+    """
+    if normalise not in NORMALISATIONS:
+        raise UserError(f'normalise {normalise!r}: choose one of {", ".join(NORMALISATIONS)}.')
+    count = len(matrix)
+    values = matrix.astype(float)
+    if normalise != 'none':
+        sums = values.sum(1 if normalise == 'true' else 0, keepdims=True)
+        values = 100 * np.divide(values, sums, out=np.zeros_like(values), where=sums > 0)
+    side = min(12, 3.2 + 0.42 * count)
+    figure = new_figure(side + 1.4, side, title)
+    axes = figure.add_subplot()
+    top = 100 if normalise != 'none' else max(values.max(), 1)
+    image = axes.imshow(values, cmap=SEQUENTIAL, vmin=0, vmax=top, interpolation='nearest')
+    names = [shorten(name) for name in classes] if classes is not None else [str(i) for i in range(count)]
+    label_ticks(axes.xaxis, names, 50, rotation=45 if max(map(len, names)) > 2 else 0)
+    label_ticks(axes.yaxis, names, 50)
+    axes.set(xlabel='predicted', ylabel='true')
+    if count <= MOST_NUMBERS:
+        texts = [[_number(value, matrix[i, j]) for j, value in enumerate(row)] for i, row in enumerate(values)]
+        contrasting(axes, image, values, texts, fontsize=8 if count <= 12 else 6)
+    unit = {'true': '% of the true class', 'predicted': '% of the predicted class', 'none': 'images'}[normalise]
+    figure.colorbar(image, ax=axes, label=unit, shrink=0.8)
+    return figure
+
+
+def label_counts_figure(counts: np.ndarray, classes: Sequence[str] | None = None, title: str = '') -> Figure:
+    """Draw :func:`label_counts`, a row per label: percent of the images with it and without it, and the numbers."""
+    names = [shorten(name) for name in classes] if classes is not None else [str(i) for i in range(len(counts))]
+    figure = new_figure(7.2, 1.8 + 0.36 * len(counts), title)
+    axes = figure.add_subplot()
+    pairs = counts.reshape(-1, 2, 2).astype(float)
+    sums = pairs.sum(2, keepdims=True)
+    shares = 100 * np.divide(pairs, sums, out=np.zeros_like(pairs), where=sums > 0).reshape(-1, 4)
+    image = axes.imshow(shares, cmap=SEQUENTIAL, vmin=0, vmax=100, interpolation='nearest', aspect='auto')
+    axes.axvline(1.5, color='white', linewidth=3)
+    heads = ['present,\npredicted', 'present,\nmissed', 'absent,\npredicted', 'absent,\nnot predicted']
+    label_ticks(axes.xaxis, heads, 4)
+    label_ticks(axes.yaxis, names, 60)
+    texts = [[f'{share:.0f}% ({count})' for share, count in zip(*row)] for row in zip(shares, counts)]
+    contrasting(axes, image, shares, texts, fontsize=8)
+    figure.colorbar(image, ax=axes, label='% of the images with, and without, the label')
+    return figure
+
+
+def _number(value: float, images: int) -> str:
+    if not images:
+        return ''
+    return f'{value:.0f}' if value >= 0.5 else '<1'
+
+
+def _columns(path: Path) -> dict:
+    if path.suffix == '.json':
+        records = json.loads(path.read_text(encoding='utf-8'))
+        keys = ('gt_label', 'gt_score', 'pred_label', 'pred_score')
+        return {key: [record[key] for record in records] for key in keys if all(key in record for record in records)}
+    with np.load(path, allow_pickle=False) as arrays:
+        # columns of different lengths are kept as JSON
+        return {
+            key: [json.loads(text) for text in value] if value.dtype.kind == 'U' and key != 'img_path' else value
+            for key, value in arrays.items()
+        }
+
+
+def _predictions(columns: dict, file: str | Path) -> Predictions:
+    if 'pred_label' not in columns or 'pred_score' not in columns or not len(columns['pred_score']):
+        raise UserError(f'{file} has no predictions: tools/test.py --out writes them.')
+    count = np.size(columns['pred_score'][0])
+    images = len(columns['pred_score'])
+    labels, said = columns.get('gt_label'), columns['pred_label']
+    several = 'gt_score' in columns and labels is None
+    several |= any(isinstance(value, list) for part in (labels, said) if part is not None for value in part)
+    if not several:
+        if labels is None:
+            raise UserError(f'{file} has no true labels.')
+        return Predictions(np.asarray(labels, dtype=np.int64), np.asarray(said, dtype=np.int64), count)
+    if 'gt_score' in columns:
+        truth = np.asarray(columns['gt_score'], dtype=float).reshape(images, count)
+    elif labels is not None:
+        truth = _one_hot(labels, count)
+    else:
+        raise UserError(f'{file} has no true labels.')
+    return Predictions(truth, _one_hot(said, count), count)
+
+
+def _one_hot(labels: Sequence, count: int) -> np.ndarray:
+    rows = np.zeros((len(labels), count))
+    for row, some in zip(rows, labels):
+        row[np.asarray(some, dtype=np.int64).reshape(-1)] = 1
+    return rows

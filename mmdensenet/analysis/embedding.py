@@ -1,0 +1,133 @@
+"""The features of a model, of many images in one picture."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from mmengine.dataset import default_collate
+from mmengine.model import BaseModel
+
+from mmdensenet.errors import UserError
+
+from .figures import COLOURS, MARKERS, new_figure, shorten
+
+
+def choose_images(dataset, images: int = 1000, classes: int = 20, seed: int = 0) -> list[int]:
+    """Indices of at most ``images`` images, as equally many of each class as there are; ascending.
+
+    Args:
+        dataset: mmpretrain's, with ``get_cat_ids``.
+        classes: of more classes only the first so many are taken. Images with several labels are taken from all.
+    """
+    if images < 4:
+        raise UserError(f'{images} images: give 4 or more.')
+    of_class: dict[int, list[int]] = {}
+    for index in range(len(dataset)):
+        labels = dataset.get_cat_ids(index)
+        of_class.setdefault(int(labels[0]) if len(labels) == 1 else -1, []).append(index)
+    rng = np.random.default_rng(seed)
+    if -1 in of_class:  # several labels or none
+        order = rng.permutation(len(dataset))
+    else:
+        kept = [rng.permutation(of_class[label]) for label in sorted(of_class)[:classes]]
+        rounds = max(map(len, kept))
+        order = [int(part[i]) for i in range(rounds) for part in kept if i < len(part)]
+    return sorted(int(index) for index in order[:images])
+
+
+def pooled_features(
+    model: BaseModel, dataset, indices: Sequence[int] | None = None, batch_size: int = 50
+) -> tuple[np.ndarray, list[tuple[int, ...]]]:
+    """What the classifier's last layer gets: the final features, pooled.
+
+    Args:
+        model: an ImageClassifier, in evaluation mode.
+        dataset: with the test pipeline.
+        indices: of the images; None takes all.
+
+    Returns:
+        (N, C) float32, and each image's classes: one, or with several labels any number.
+    """
+    indices = range(len(dataset)) if indices is None else indices
+    features, labels = [], []
+    for start in range(0, len(indices), batch_size):
+        items = [dataset[int(index)] for index in indices[start : start + batch_size]]
+        sizes = {tuple(item['inputs'].shape) for item in items}
+        if len(sizes) > 1:
+            raise UserError(
+                f'the test pipeline gives images of several sizes, among them {sorted(sizes)[:2]}: use a config that '
+                'resizes.'
+            )
+        with torch.no_grad():
+            batch = model.data_preprocessor(default_collate(items), False)
+            found = model.extract_feat(batch['inputs'])
+        found = found[-1] if isinstance(found, (tuple, list)) else found
+        features.append((found.mean((2, 3)) if found.ndim == 4 else found.flatten(1)).float().cpu().numpy())
+        labels += [_classes(sample) for sample in batch['data_samples']]
+    return np.concatenate(features), labels
+
+
+def tsne(features: np.ndarray, perplexity: float = 30, seed: int = 0) -> np.ndarray:
+    """t-SNE (van der Maaten and Hinton, 2008) by scikit-learn: (N, C) to (N, 2), after PCA to at most 50 components.
+
+    Args:
+        perplexity: about the number of neighbours that count; at most a third of the images.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    count = len(features)
+    if count < 4:
+        raise UserError(f'{count} images: t-SNE needs 4 or more.')
+    components = min(50, *features.shape)
+    reduced = PCA(components, random_state=seed).fit_transform(features) if features.shape[1] > 50 else features
+    settings = dict(perplexity=min(perplexity, (count - 1) / 3), random_state=seed, init='pca', learning_rate='auto')
+    return TSNE(2, **settings).fit_transform(reduced)
+
+
+def embedding_figure(
+    points: np.ndarray, labels: Sequence[tuple[int, ...]], classes: Sequence[str] | None = None, title: str = ''
+) -> Figure:
+    """A point per image; colour and marker say the class, or the combination of labels (the 10 most frequent)."""
+    groups = _groups(labels, classes)
+    count = len(set(groups))
+    long = max(len(name) for name in groups)
+    columns = 1 + (count - 1) // 26
+    figure = new_figure(6.2 + columns * min(0.5 + 0.085 * long, 3), 6, title)
+    axes = figure.add_subplot()
+    order = list(dict.fromkeys(name for _, name in sorted(zip(map(_rank(labels, groups), groups), groups))))
+    names = np.array(groups)
+    size = 28 if len(points) <= 400 else 14
+    for i, name in enumerate(order):
+        mine = points[names == name]
+        look = dict(color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)])
+        axes.scatter(mine[:, 0], mine[:, 1], s=size, alpha=0.75, linewidths=0, label=name, **look)
+    axes.set(xlabel='t-SNE 1', ylabel='t-SNE 2', xticks=[], yticks=[])
+    figure.legend(loc='outside right center', fontsize='small', markerscale=1.5, ncols=columns)
+    return figure
+
+
+def _classes(sample) -> tuple[int, ...]:
+    if 'gt_label' in sample:
+        return tuple(sample.gt_label.tolist())
+    return tuple(torch.nonzero(sample.gt_score == 1).flatten().tolist())
+
+
+def _groups(labels: Sequence[tuple[int, ...]], classes: Sequence[str] | None) -> list[str]:
+    def name(label: int) -> str:
+        return str(label) if classes is None else shorten(classes[label], 20)
+
+    names = [' + '.join(map(name, some)) or 'no label' for some in labels]
+    if all(len(some) == 1 for some in labels):
+        return names
+    frequent = {name for name, _ in Counter(names).most_common(10)}
+    return [name if name in frequent else 'others' for name in names]
+
+
+def _rank(labels: Sequence[tuple[int, ...]], groups: Sequence[str]):
+    """Classes in their order, combinations by how many labels they have, 'others' last."""
+    of_group = {group: (len(some), some) for some, group in zip(labels, groups)}
+    of_group['others'] = (1 << 30, ())
+    return lambda group: of_group[group]

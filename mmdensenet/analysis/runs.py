@@ -1,0 +1,116 @@
+"""Training curves of several runs together."""
+
+import fnmatch
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mmdensenet.engine.curves import Curve, read_scalars
+from mmdensenet.errors import UserError
+
+from .figures import COLOURS, MARKERS, STYLES, new_figure, scale_rates, whole_numbers
+
+#: not drawn unless asked for
+SETTINGS = ('lr', 'base_lr', 'momentum', 'grad_norm')
+
+
+def read_runs(work_dirs: Sequence[str | Path], names: Sequence[str] | None = None) -> tuple[dict, str]:
+    """The curves of each work directory (:func:`mmdensenet.engine.curves.read_scalars`).
+
+    Args:
+        names: of the runs; by default the folders' names, with as much of their paths as tells them apart.
+
+    Returns:
+        Run name to curve name to (x, values), and what x is, 'epoch' or 'iteration'.
+
+    Raises:
+        UserError: for a folder without curves, or runs of which some count epochs and some iterations.
+    """
+    if names is not None and len(names) != len(work_dirs):
+        raise UserError(f'there are {len(names)} names for {len(work_dirs)} runs.')
+    runs: dict[str, dict[str, Curve]] = {}
+    units: dict[str, str] = {}
+    for name, folder in zip(names or _short_names(work_dirs), work_dirs):
+        if not Path(folder).is_dir():
+            raise UserError(f'{folder} is not a folder: name the work directory of a run.')
+        curves, unit = read_scalars(folder)
+        if not curves:
+            raise UserError(f'{folder} has no curves: there is nothing in {folder}/*/vis_data/scalars.json.')
+        if name in runs:
+            raise UserError(f'two runs have the name {name!r}.')
+        runs[name], units[name] = curves, unit
+    if len(set(units.values())) > 1:
+        parts = ', '.join(f'{name} {unit}s' for name, unit in units.items())
+        raise UserError(f'the runs do not share an axis ({parts}): draw them apart.')
+    return runs, next(iter(units.values()))
+
+
+def curves_figure(
+    runs: dict[str, dict[str, Curve]],
+    unit: str = 'epoch',
+    metrics: Sequence[str] | None = None,
+    title: str = '',
+) -> Figure:
+    """A panel for each loss and metric, with all runs in it.
+
+    Args:
+        metrics: patterns of the curves to draw, such as 'loss', 'accuracy/*' or 'lr'. None draws all but the settings
+            (learning rate and so on).
+
+    Curves of more than 200 points are drawn pale, with their running mean over 2% of the points on top.
+    """
+    names = list(dict.fromkeys(name for curves in runs.values() for name in curves))
+    patterns = metrics if metrics is not None else ['*']
+    chosen = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+    if metrics is None:
+        chosen = [name for name in chosen if name not in SETTINGS]
+    if not chosen:
+        raise UserError(f'no curve has a name like {", ".join(patterns)}; there are {", ".join(names)}.')
+    columns = min(3, len(chosen))
+    rows = -(-len(chosen) // columns)
+    legend = 0.28 * -(-len(runs) // columns) + 0.2
+    title = title or (next(iter(runs)) if len(runs) == 1 else '')
+    figure = new_figure(4.6 * columns + 0.4, 3.4 * rows + legend, title)
+    handles: dict = {}
+    for i, curve in enumerate(chosen):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        for j, (run, curves) in enumerate(runs.items()):
+            if curve in curves:
+                handles[run] = _draw(axes, *curves[curve], j)
+        if curve in SETTINGS:
+            scale_rates(axes, np.concatenate([curves[curve][1] for curves in runs.values() if curve in curves]))
+        whole_numbers(axes)
+        axes.set(xlabel=unit, ylabel=curve)
+        axes.grid(alpha=0.3)
+    if len(runs) > 1:
+        figure.legend(handles.values(), handles.keys(), loc='outside lower center', ncols=columns, fontsize='small')
+    return figure
+
+
+def smooth(values: Sequence[float], width: int) -> np.ndarray:
+    """The mean over ``width`` neighbours, over as many as there are at the ends."""
+    kernel = np.ones(width)
+    values = np.asarray(values, dtype=float)
+    return np.convolve(values, kernel, 'same') / np.convolve(np.ones(len(values)), kernel, 'same')
+
+
+def _draw(axes, x: Sequence[float], y: Sequence[float], number: int):
+    look = dict(color=COLOURS[number % len(COLOURS)], linestyle=STYLES[(number // len(COLOURS)) % len(STYLES)])
+    if len(x) > 200:
+        axes.plot(x, y, color=look['color'], alpha=0.2, linewidth=0.7)
+        [line] = axes.plot(x, smooth(y, max(3, len(x) // 50)), linewidth=1.5, **look)
+    else:
+        marker = MARKERS[number % len(MARKERS)] if len(x) <= 60 else None
+        [line] = axes.plot(x, y, marker=marker, markersize=4, linewidth=1.2, **look)
+    return line
+
+
+def _short_names(folders: Sequence[str | Path]) -> list[str]:
+    paths = [Path(folder).resolve().parts for folder in folders]
+    for length in range(1, max(map(len, paths)) + 1):
+        names = ['/'.join(parts[-length:]) for parts in paths]
+        if len(set(names)) == len(names):
+            return names
+    return ['/'.join(parts) for parts in paths]
