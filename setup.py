@@ -76,7 +76,10 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['mmdensenet', 'mmdensenet.*']),
-    package_data={'mmdensenet.ops.native': ['*.cpp', '*.h']},
+    package_data={
+        'mmdensenet.ops.native': ['*.cpp', '*.h'],
+        'mmdensenet.serving': ['static/*'],
+    },
     python_requires='>=3.11',
     install_requires=requirements('runtime'),
     extras_require={
@@ -85,6 +88,7 @@ setup(
         'optional': requirements('optional'),
         'see': requirements('see'),
         'dicom': requirements('dicom'),
+        'serve': requirements('serve'),
         'tests': requirements('tests'),
         'peers': requirements('peers'),
         'docs': requirements('docs'),

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import track
 
 from mmdensenet.datasets.in_memory import in_memory
+from mmdensenet.datasets.load_image import why_unreadable
 from mmdensenet.engine.visualizer import FastVisualizer
 from mmdensenet.errors import BadImageError, UserError
 
@@ -170,7 +171,7 @@ class Inferencer(ImageClassificationInferencer):
             except UserError as error:
                 raise UserError(str(error).replace(path, 'the image')) from error
             except (AssertionError, OSError, ValueError, cv2.error) as error:
-                raise UserError('the image cannot be read.') from error
+                raise UserError(f'the image cannot be read: {why_unreadable(content)}.') from error
 
     def _pixels(self, image: ImageLike) -> np.ndarray:
         """(H, W, C) in the order that the pipeline gives to the model's preprocessor."""
@@ -181,9 +182,9 @@ class Inferencer(ImageClassificationInferencer):
             try:
                 array = mmcv.imfrombytes(image, 'grayscale' if self.channels == 1 else 'color')
             except (cv2.error, OSError, ValueError) as error:
-                raise UserError('the image cannot be read.') from error
+                raise UserError(f'the image cannot be read: {why_unreadable(image)}.') from error
             if array is None:
-                raise UserError('the image cannot be read.')
+                raise UserError(f'the image cannot be read: {why_unreadable(image)}.')
         elif isinstance(image, str) and not image.endswith('.npy'):
             try:
                 array = mmcv.imfrombytes(fileio.get(image), 'grayscale' if self.channels == 1 else 'color')

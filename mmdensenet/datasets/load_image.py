@@ -79,6 +79,7 @@ def check_size(path: str, content: bytes, max_pixels: int) -> None:
 
 
 def why_unreadable(content: bytes) -> str:
+    """Why a file that no decoder takes is no image, for people."""
     if not content:
         return 'the file is empty'
     return 'it is cut short or damaged' if image_size(content) != (0, 0) else 'it is not an image'

@@ -265,5 +265,5 @@ def test_the_content_of_grey_files(tmp_path, config):
     file = str(tmp_path / 'deep.png')
     from_file, from_content = inferencer([file, Path(file).read_bytes()])
     assert np.array_equal(from_file['pred_scores'], from_content['pred_scores'])
-    with pytest.raises(UserError, match=r'^the image cannot be read as an image'):
+    with pytest.raises(UserError, match=r'^the image cannot be read'):
         inferencer(b'nothing')

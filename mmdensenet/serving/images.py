@@ -1,0 +1,84 @@
+"""What is accepted as an image, decided before anything is decoded."""
+
+from mmdensenet.datasets.load_image import image_size
+
+#: what the first bytes say: few decoders are a small surface for hostile files
+FORMATS = {
+    'JPEG': (b'\xff\xd8\xff',),
+    'PNG': (b'\x89PNG\r\n\x1a\n',),
+    'GIF': (b'GIF87a', b'GIF89a'),
+    'BMP': (b'BM',),
+    'TIFF': (b'II*\x00', b'MM\x00*'),
+}
+
+
+class RefusedError(Exception):
+    """A request that is not answered as asked: an HTTP status, a message for whoever asked, and headers."""
+
+    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None):
+        super().__init__(message)
+        self.status, self.message, self.headers = status, message, headers or {}
+
+
+def check_image(content: bytes, max_pixels: int, dicom: bool = False) -> tuple[int, int]:
+    """Width and height of what may be decoded.
+
+    Args:
+        content: of an image file.
+        max_pixels: width times height at most. A file of some kB may hold gigabytes.
+        dicom: whether DICOM is an image too.
+
+    Raises:
+        RefusedError: with 400, 413, 415 or 422.
+    """
+    if not content:
+        raise RefusedError(400, 'The request is empty: send the image file as its body.')
+    kind = image_format(content)
+    if kind is None or (kind == 'DICOM' and not dicom):
+        formats = ', '.join([*FORMATS, 'WebP', *(['DICOM'] if dicom else [])])
+        raise RefusedError(415, f'This is no image in a format that is read here: {formats}.')
+    width, height = _dicom_size(content) if kind == 'DICOM' else image_size(content)
+    if kind == 'TIFF':
+        width, height = _with_tiles(content, width, height)
+    if width * height > max_pixels:
+        raise RefusedError(413, f'The image has {width} x {height} pixels; the limit is {max_pixels:,} in all.')
+    if width < 1 or height < 1:
+        raise RefusedError(422, f'The {kind} file is damaged.')
+    return width, height
+
+
+def image_format(content: bytes) -> str | None:
+    """The name of the format, by the first bytes."""
+    if content[:4] == b'RIFF' and content[8:12] == b'WEBP':
+        return 'WebP'
+    if content[128:132] == b'DICM':
+        return 'DICOM'
+    return next((name for name, starts in FORMATS.items() if content.startswith(starts)), None)
+
+
+def _dicom_size(content: bytes) -> tuple[int, int]:
+    """Of all frames together."""
+    try:
+        from io import BytesIO
+
+        import pydicom
+
+        file = pydicom.dcmread(BytesIO(content), stop_before_pixels=True, force=True)
+        return int(file.Columns) * int(file.get('NumberOfFrames') or 1), int(file.Rows)
+    except ImportError:
+        raise RefusedError(415, 'DICOM files need pydicom on the server: pip install "mmdensenet[dicom]".') from None
+    except Exception:  # pydicom raises whatever the bytes lead to
+        return 0, 0
+
+
+def _with_tiles(content: bytes, width: int, height: int) -> tuple[int, int]:
+    """A decoder makes room for whole tiles, which may be larger than the image."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    try:
+        with Image.open(BytesIO(content)) as image:
+            return max(width, int(image.tag_v2.get(322, 0))), max(height, int(image.tag_v2.get(323, 0)))
+    except Exception:  # PIL's readers raise whatever the bytes lead to
+        return 0, 0

@@ -1,0 +1,127 @@
+"""What a server asks of a model: prepare in any thread, predict and explain in one."""
+
+import base64
+import importlib.util
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+import torch
+from mmengine.dataset import default_collate
+from mmengine.model import BaseModel
+
+from mmdensenet.apis.inference import Inferencer, best_classes
+from mmdensenet.errors import UserError
+
+from .images import RefusedError, check_image
+
+
+class Predictor:
+    """An opened model as the server uses it.
+
+    Args:
+        inferencer: of :func:`mmdensenet.apis.open_inferencer`.
+        max_pixels: larger images are refused before they are decoded.
+    """
+
+    def __init__(self, inferencer: Inferencer, max_pixels: int = 50_000_000):
+        self.inferencer = inferencer
+        self.max_pixels = max_pixels
+        self.dicom = hasattr(getattr(inferencer, 'loader', None), 'apply_window')
+        #: why there is no Grad-CAM; None if there is
+        self.no_cam = _why_no_cam(inferencer)
+
+    def prepare(self, content: bytes) -> tuple[tuple[int, int], dict]:
+        """(width, height) of the image file, and what the test pipeline makes of it.
+
+        Raises:
+            RefusedError: if it is no image, too large or damaged.
+        """
+        size = check_image(content, self.max_pixels, self.dicom)
+        try:
+            return size, self.inferencer.prepare(content)
+        except UserError as error:
+            raise RefusedError(422, _sentence(error)) from error
+
+    def predict(self, prepared: Sequence[dict]) -> list[np.ndarray]:
+        """The scores of each image, one per class."""
+        results = _by_size(prepared, prepared, self.inferencer.predict)
+        return [result['pred_scores'] for result in results]
+
+    def activations(self, wanted: Sequence[tuple[dict, int]]) -> list[np.ndarray]:
+        """The Grad-CAM map, (H, W) from 0 to 1, of each (prepared image, class)."""
+        from mmdensenet.analysis.cam import class_activation
+
+        def of_one_size(pairs: list[tuple[dict, int]]) -> list[np.ndarray]:
+            batch = default_collate([prepared for prepared, _ in pairs])
+            with torch.no_grad():
+                inputs = self.inferencer.model.data_preprocessor(batch, False)['inputs']
+            return list(class_activation(self.inferencer.model, inputs, [label for _, label in pairs]))
+
+        return _by_size(wanted, [prepared for prepared, _ in wanted], of_one_size)
+
+    def pictures(self, prepared: dict, activation: np.ndarray) -> dict[str, str]:
+        """``input``, what the model saw, and ``overlay``, the same with the map, as data URLs of PNG files."""
+        from mmdensenet.analysis.cam import overlay
+
+        seen = self.seen(prepared)
+        height, width = seen.shape[:2]
+        return dict(input=_png(seen), overlay=_png(overlay(seen, activation[:height, :width])))
+
+    def seen(self, prepared: dict) -> np.ndarray:
+        """The image as it comes out of the test pipeline, (H, W, 3) RGB uint8."""
+        pixels = prepared['inputs'].permute(1, 2, 0).numpy()
+        if pixels.dtype != np.uint8:
+            full = 1.0 if pixels.max() <= 1 else 255.0
+            pixels = np.uint8(np.rint(np.clip(pixels * (255 / full), 0, 255)))
+        if pixels.shape[2] == 1:
+            return np.repeat(pixels, 3, 2)
+        return np.ascontiguousarray(pixels[..., ::-1] if self.inferencer.wants_bgr else pixels)
+
+    def best(self, scores: np.ndarray, count: int) -> list[dict]:
+        return best_classes(scores, self.inferencer.classes, count)
+
+    def warm_up(self) -> None:
+        """Once through everything, so that the first user does not wait for what is made at first use."""
+        content = cv2.imencode('.png', np.full((64, 64, 3), 127, np.uint8))[1].tobytes()
+        try:
+            prepared = self.inferencer.prepare(content)
+        except UserError:  # a loader of other files, of DICOM with a window say
+            return
+        self.predict([prepared])
+        if self.no_cam is None:
+            self.activations([(prepared, 0)])
+
+
+def _why_no_cam(inferencer) -> str | None:
+    if not isinstance(getattr(inferencer, 'model', None), BaseModel):
+        return 'An exported file has no Grad-CAM: serve its config and checkpoint.'
+    if inferencer.channels not in (1, 3):
+        return f'There is no picture of {inferencer.channels} channels.'
+    if importlib.util.find_spec('pytorch_grad_cam') is None:
+        return 'Grad-CAM needs a library: pip install "mmdensenet[serve]".'
+    return None
+
+
+def _by_size(items: Sequence, prepared: Sequence[dict], run: Callable[[list], Sequence]) -> list:
+    """``run`` for the items of each size, the results in the items' order. Without resizing, images differ in size."""
+    groups: dict[tuple, list[int]] = {}
+    for index, image in enumerate(prepared):
+        groups.setdefault(tuple(image['inputs'].shape), []).append(index)
+    results: list = [None] * len(items)
+    for indices in groups.values():
+        for index, result in zip(indices, run([items[index] for index in indices])):
+            results[index] = result
+    return results
+
+
+def _png(image: np.ndarray) -> str:
+    done, content = cv2.imencode('.png', image[..., ::-1])
+    if not done:
+        raise RuntimeError('the picture cannot be written as PNG')
+    return 'data:image/png;base64,' + base64.b64encode(content).decode('ascii')
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,76 @@
+"""What is refused before it is decoded."""
+
+import io
+import struct
+import zlib
+
+import pytest
+from serving.helpers import picture
+
+from mmdensenet.serving.images import RefusedError, check_image
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF'])
+def test_formats_that_are_read(kind, predictor):
+    content = picture(size=(70, 50), kind=kind)
+    assert check_image(content, 3500) == (70, 50)
+    with pytest.raises(RefusedError, match='70 x 50 pixels; the limit is 3,499'):
+        check_image(content, 3499)
+    assert predictor.prepare(content)[1]['inputs'].shape == (3, 64, 64)
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A file of some bytes that claims a size."""
+    header = b'IHDR' + struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
+    return b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + header + struct.pack('>I', zlib.crc32(header))
+
+
+@pytest.mark.parametrize(
+    'content, status',
+    [
+        (b'', 400),
+        (b'hello', 415),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 415),
+        (b'#?RADIANCE\n', 415),
+        (b'\0\0\0\x0cjP  \r\n\x87\n', 415),  # JPEG 2000, of which the two headers may differ
+        (b'\0' * 128 + b'DICM', 415),
+        (b'\xff\xd8\xff', 422),
+        (b'BM' + b'\0' * 60, 422),
+        (b'II*\0' + b'\xff' * 60, 422),
+        (png_of(0, 5), 422),
+        (png_of(60_000, 60_000), 413),
+        (png_of(2**32 - 1, 2**32 - 1), 413),
+    ],
+)
+def test_what_is_no_image_or_too_large(content, status):
+    with pytest.raises(RefusedError) as caught:
+        check_image(content, 1_000_000)
+    assert caught.value.status == status
+    assert caught.value.message.endswith('.')
+
+
+def test_the_tiles_of_a_tiff_count():
+    """A decoder makes room for a whole tile, whatever the image's size."""
+    values = {256: 16, 257: 16, 258: 8, 259: 1, 262: 1, 277: 1, 322: 40_000, 323: 30_000, 324: 8, 325: 100}
+    entries = b''.join(struct.pack('<HHII', tag, 4, 1, value) for tag, value in values.items())
+    content = b'II*\0' + struct.pack('<I', 108) + bytes(100) + struct.pack('<H', len(values)) + entries + bytes(4)
+    with pytest.raises(RefusedError, match='40000 x 30000'):
+        check_image(content, 1_000_000)
+
+
+def test_dicom_where_the_model_reads_it():
+    pydicom = pytest.importorskip('pydicom', reason='DICOM needs pydicom')
+    file = pydicom.Dataset()
+    file.Rows, file.Columns, file.NumberOfFrames = 300, 200, 10
+    file.SOPClassUID, file.SOPInstanceUID = '1.2.840.10008.5.1.4.1.1.7', '1.2.3'
+    file.file_meta = pydicom.dataset.FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    target = io.BytesIO()
+    pydicom.dcmwrite(target, file, enforce_file_format=True)
+    content = target.getvalue()
+    assert check_image(content, 600_000, dicom=True) == (2000, 300)
+    with pytest.raises(RefusedError, match='the limit is 599,999'):
+        check_image(content, 599_999, dicom=True)
+    with pytest.raises(RefusedError) as caught:
+        check_image(content[:140], 600_000, dicom=True)
+    assert caught.value.status == 422
