@@ -16,7 +16,7 @@ async function start() {
     notice('The server does not answer. Is it still running?');
     return;
   }
-  document.title = `${about.name} – mmdensenet`;
+  document.title = `${about.name}, mmdensenet`;
   byId('model').textContent = about.name;
   const classes = about.classes ? `${about.classes} classes · ` : '';
   byId('facts').textContent = `${classes}mmdensenet ${about.version}`;
@@ -62,6 +62,7 @@ byId('clear').addEventListener('click', () => {
 // cards --------------------------------------------------------------------------------------------------------------
 
 function add(files) {
+  const first = byId('results').firstChild; // the newest are on top, in their own order
   for (const file of files) {
     const card = byId('card').content.firstElementChild.cloneNode(true);
     const name = file.name || 'pasted image';
@@ -89,7 +90,7 @@ function add(files) {
       image.parentElement.append('no preview');
     });
     image.src = url;
-    byId('results').prepend(card);
+    byId('results').insertBefore(card, first);
     waiting.push({ file, name, card, signal: abort.signal });
   }
   update();
@@ -100,6 +101,7 @@ function update() {
   const any = byId('results').children.length > 0;
   byId('clear').hidden = byId('results').children.length < 2;
   byId('empty').hidden = any;
+  byId('hint').hidden = !any || !about?.cam;
 }
 
 function next() {

@@ -1,0 +1,54 @@
+"""tools/serve.py says what is wrong before it serves."""
+
+import socket
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    'arguments, says',
+    [
+        (['--port', '65536'], '--port 65536: give 1 to 65535'),
+        (['--host', 'no.such.host.invalid', '--port', '0'], 'this is no address'),
+        (['--host', '192.0.2.1', '--port', '0'], 'cannot be used'),
+        (['--batch-size', '0', '--port', '0'], '--batch-size 0: give more than 0'),
+        (['--max-wait', '-1', '--port', '0'], '--max-wait -1.0: give 0 or more'),
+        (['--port', '0'], 'densenet999'),
+    ],
+)
+def test_mistakes(run_tool, arguments, says):
+    done = run_tool('serve.py', 'densenet999', *arguments)
+    assert done.status == 2 and says in done.err and 'Traceback' not in done.err
+
+
+def test_a_port_that_is_taken(run_tool):
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run_tool('serve.py', 'densenet121', '--port', port)
+    assert done.status == 2 and f'--port {port} cannot be used' in done.err and '--port 0' in done.err
+
+
+def test_serving_others_is_warned_about(run_tool, model_files, monkeypatch):
+    import uvicorn
+
+    served = []
+    monkeypatch.setattr(uvicorn.Server, 'run', lambda self, sockets: served.append(self.config.app))
+    config, checkpoint = model_files
+    options = [config, '--checkpoint', checkpoint, '--port', '0']
+    done = run_tool('serve.py', *options, '--host', '0.0.0.0')
+    assert done.status == 0 and 'there is no authentication' in done.err, done.err
+    done = run_tool('serve.py', *options)
+    assert done.status == 0 and 'authentication' not in done.err
+    assert 'Serving tiny at http://127.0.0.1:' in done.out
+    open_app, local_app = served
+    assert open_app.state.service.settings.any_address and not local_app.state.service.settings.any_address
+
+
+def test_without_the_extra(run_tool, monkeypatch):
+    import sys
+
+    for name in [name for name in sys.modules if name.startswith('mmdensenet.serving')]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, 'fastapi', None)
+    done = run_tool('serve.py', 'densenet121')
+    assert done.status == 2 and 'pip install "mmdensenet[serve]"' in done.err
