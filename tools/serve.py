@@ -17,6 +17,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--max-queue', type=int, default=128, metavar='N', help='requests in work; more get 503')
     parser.add_argument('--max-upload', type=float, default=10, metavar='MIB', help='size of an image file')
     parser.add_argument('--max-pixels', type=int, default=50_000_000, metavar='N', help='width times height')
+    parser.add_argument(
+        '--max-input', type=int, default=1 << 18, metavar='N', help='the same, of a model that does not resize'
+    )
     parser.add_argument('--threads', type=int, default=2, metavar='N', help='that read and prepare images')
     parser.add_argument('--device', help='cpu, cuda, cuda:1; without it the GPU if there is one')
     parser.add_argument('--debug', action='store_true', help='show the traceback of a mistake')
@@ -31,14 +34,16 @@ def serve_model(args: argparse.Namespace) -> None:
     from mmdensenet.serving import Predictor, Settings, create_app, listen, serve
     from mmdensenet.serving.server import is_local, names_of, url_of
 
-    for name in ('topk', 'batch_size', 'max_queue', 'max_upload', 'max_pixels', 'threads'):
+    for name in ('topk', 'batch_size', 'max_queue', 'max_upload', 'max_pixels', 'max_input', 'threads'):
         if getattr(args, name) <= 0:
             raise UserError(f'--{name.replace("_", "-")} {getattr(args, name)}: give more than 0.')
     if args.max_wait < 0:
         raise UserError(f'--max-wait {args.max_wait}: give 0 or more.')
     listening = listen(args.host, args.port)
     with listening:
-        predictor = Predictor(open_inferencer(args.model, args.checkpoint, args.device), args.max_pixels)
+        predictor = Predictor(
+            open_inferencer(args.model, args.checkpoint, args.device), args.max_pixels, args.max_input
+        )
         settings = Settings(
             name=Path(args.model).stem if '/' in args.model else args.model,
             topk=args.topk,

@@ -22,12 +22,16 @@ class Predictor:
     Args:
         inferencer: of :func:`mmdensenet.apis.open_inferencer`.
         max_pixels: larger images are refused before they are decoded.
+        max_input: the same, and of a forward pass, where the test pipeline leaves images in their size (as CIFAR's
+            does): the network's memory and time grow with them.
     """
 
-    def __init__(self, inferencer: Inferencer, max_pixels: int = 50_000_000):
+    def __init__(self, inferencer: Inferencer, max_pixels: int = 50_000_000, max_input: int = 1 << 18):
         self.inferencer = inferencer
-        self.max_pixels = max_pixels
         self.dicom = hasattr(getattr(inferencer, 'loader', None), 'apply_window')
+        resizes = self._blank(64, 64)['inputs'].shape == self._blank(96, 80)['inputs'].shape
+        self.max_input = None if resizes else max_input
+        self.max_pixels = max_pixels if resizes else min(max_pixels, max_input)
         #: why there is no Grad-CAM; None if there is
         self.no_cam = _why_no_cam(inferencer)
 
@@ -45,7 +49,7 @@ class Predictor:
 
     def predict(self, prepared: Sequence[dict]) -> list[np.ndarray]:
         """The scores of each image, one per class."""
-        results = _by_size(prepared, prepared, self.inferencer.predict)
+        results = self._by_size(prepared, prepared, self.inferencer.predict)
         return [result['pred_scores'] for result in results]
 
     def activations(self, wanted: Sequence[tuple[dict, int]]) -> list[np.ndarray]:
@@ -58,7 +62,7 @@ class Predictor:
                 inputs = self.inferencer.model.data_preprocessor(batch, False)['inputs']
             return list(class_activation(self.inferencer.model, inputs, [label for _, label in pairs]))
 
-        return _by_size(wanted, [prepared for prepared, _ in wanted], of_one_size)
+        return self._by_size(wanted, [prepared for prepared, _ in wanted], of_one_size)
 
     def pictures(self, prepared: dict, activation: np.ndarray) -> dict[str, str]:
         """``input``, what the model saw, and ``overlay``, the same with the map, as data URLs of PNG files."""
@@ -83,14 +87,30 @@ class Predictor:
 
     def warm_up(self) -> None:
         """Once through everything, so that the first user does not wait for what is made at first use."""
-        content = cv2.imencode('.png', np.full((64, 64, 3), 127, np.uint8))[1].tobytes()
-        try:
-            prepared = self.inferencer.prepare(content)
-        except UserError:  # a loader of other files, of DICOM with a window say
-            return
-        self.predict([prepared])
+        blank = self._blank(64, 64)
+        self.predict([blank])
         if self.no_cam is None:
-            self.activations([(prepared, 0)])
+            self.activations([(blank, 0)])
+
+    def _by_size(self, items: Sequence, prepared: Sequence[dict], run: Callable[[list], Sequence]) -> list:
+        """``run`` for the items of each size, the results in the items' order."""
+        groups: dict[tuple, list[int]] = {}
+        for index, image in enumerate(prepared):
+            groups.setdefault(tuple(image['inputs'].shape), []).append(index)
+        results: list = [None] * len(items)
+        for (_, height, width), indices in groups.items():
+            at_once = len(indices) if self.max_input is None else max(1, self.max_input // (height * width))
+            for part in (indices[i : i + at_once] for i in range(0, len(indices), at_once)):
+                for index, result in zip(part, run([items[index] for index in part])):
+                    results[index] = result
+        return results
+
+    def _blank(self, height: int, width: int) -> dict:
+        """A prepared image of this size, of no content."""
+        if self.dicom:  # what its loader gives, since files may have to state a window
+            image = np.zeros((height, width), np.float32)
+            return self.inferencer.after_loading(dict(img=image, img_shape=image.shape, ori_shape=image.shape))
+        return self.inferencer.prepare(np.zeros((height, width, self.inferencer.channels), np.uint8))
 
 
 def _why_no_cam(inferencer) -> str | None:
@@ -101,18 +121,6 @@ def _why_no_cam(inferencer) -> str | None:
     if importlib.util.find_spec('pytorch_grad_cam') is None:
         return 'Grad-CAM needs a library: pip install "mmdensenet[serve]".'
     return None
-
-
-def _by_size(items: Sequence, prepared: Sequence[dict], run: Callable[[list], Sequence]) -> list:
-    """``run`` for the items of each size, the results in the items' order. Without resizing, images differ in size."""
-    groups: dict[tuple, list[int]] = {}
-    for index, image in enumerate(prepared):
-        groups.setdefault(tuple(image['inputs'].shape), []).append(index)
-    results: list = [None] * len(items)
-    for indices in groups.values():
-        for index, result in zip(indices, run([items[index] for index in indices])):
-            results[index] = result
-    return results
 
 
 def _png(image: np.ndarray) -> str:

@@ -15,6 +15,7 @@ from serving.helpers import picture
 
 from mmdensenet.apis import Inferencer
 from mmdensenet.serving import Predictor, Settings, create_app
+from mmdensenet.serving.images import RefusedError
 
 
 @pytest.fixture
@@ -220,17 +221,23 @@ def test_scores_that_are_no_numbers(open_client, inferencer):
     assert response.status_code == 500 and 'weights are damaged' in response.json()['error']
 
 
-def test_images_of_several_sizes_in_one_batch(inferencer, monkeypatch):
+def test_images_that_keep_their_size(inferencer, monkeypatch):
     """Without a resize each image keeps its size."""
     config = Config(inferencer.model._config.to_dict())
     steps = config.test_dataloader.dataset.pipeline
     config.test_dataloader.dataset.pipeline = [steps[0], steps[-1]]
     monkeypatch.setattr(inferencer.model, '_config', config)
-    predictor = Predictor(Inferencer(inferencer.model))
+    predictor = Predictor(Inferencer(inferencer.model), max_input=7000)
+    with pytest.raises(RefusedError, match='100 x 80 pixels; the limit is 7,000'):
+        predictor.prepare(picture(size=(100, 80)))
+    passes = []
+    forward = predictor.inferencer.predict
+    monkeypatch.setattr(predictor.inferencer, 'predict', lambda batch: passes.append(len(batch)) or forward(batch))
     contents = [picture(0, (64, 64)), picture(1, (96, 64)), picture(2, (64, 64))]
     prepared = [predictor.prepare(content)[1] for content in contents]
     for one, scores in zip(prepared, predictor.predict(prepared)):
         assert np.allclose(predictor.predict([one])[0], scores, atol=1e-6)
+    assert passes[:3] == [1, 1, 1], 'two of 64 x 64 are more than 7,000 pixels'
     maps = predictor.activations([(one, 0) for one in prepared])
     assert [activation.shape for activation in maps] == [(64, 64), (64, 96), (64, 64)]
 

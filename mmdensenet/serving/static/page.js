@@ -20,7 +20,7 @@ async function start() {
   byId('model').textContent = about.name;
   const classes = about.classes ? `${about.classes} classes · ` : '';
   byId('facts').textContent = `${classes}mmdensenet ${about.version}`;
-  const pixels = (about.max_pixels / 1e6).toFixed(0);
+  const pixels = Number((about.max_pixels / 1e6).toPrecision(2));
   byId('limits').textContent = `${about.formats.join(', ')}; at most ${bytes(about.max_bytes)} and ${pixels} megapixels`;
   if (!about.cam) notice(about.no_cam);
   next();
