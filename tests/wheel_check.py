@@ -89,6 +89,8 @@ from mmengine.registry import MODELS, Registry
 from mmengine.runner import Runner
 
 assert 'site-packages' in mmdensenet.__file__, mmdensenet.__file__
+static = Path(mmdensenet.__file__).with_name('serving') / 'static'
+assert {'page.html', 'page.css', 'page.js'} <= {file.name for file in static.iterdir()}, 'the page of tools/serve.py'
 for label in range(2):
     for split in ('train', 'val'):
         folder = Path('images', split, f'n{label}')
