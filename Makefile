@@ -101,6 +101,6 @@ $(STAMPS)/peers: $(STAMPS)/tests requirements/peers.txt
 	$(PIP) -e .[lite,tests,peers]
 	@touch $@
 
-$(STAMPS)/docs: $(STAMPS)/base requirements/docs.txt
-	$(PIP) -e .[lite,docs]
+$(STAMPS)/docs: $(STAMPS)/base requirements/docs.txt requirements/serve.txt
+	$(PIP) -e .[lite,docs,serve]
 	@touch $@

@@ -62,8 +62,8 @@ def serve_model(args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
-    # OpenMP's threads spin while they wait, unless they are told before torch loads; here they would take the cores from
-    # the threads that read images, and all would wait for each other.
+    # OpenMP's threads spin while they wait, unless they are told before torch loads. Here they would take the cores
+    # from the threads that read images, and all would wait for each other.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     # What is heavy is imported after the arguments are parsed, so that --help answers at once.
     from mmdensenet.cli import run_tool
