@@ -88,6 +88,7 @@ setup(
         'optional': requirements('optional'),
         'see': requirements('see'),
         'dicom': requirements('dicom'),
+        'export': requirements('export'),
         'serve': requirements('serve'),
         'tests': requirements('tests'),
         'peers': requirements('peers'),

@@ -1,14 +1,18 @@
 """What the tools call, for use from Python too."""
 
 from .config import load_config
-from .inference import Inferencer, inference
+from .export import export_model
+from .exported import ExportedInferencer
+from .inference import Inferencer
 from .models import get_model, list_models
-from .open_inferencer import open_inferencer
+from .open_inferencer import inference, open_inferencer
 from .test import test_model
 from .train import train_model
 
 __all__ = [
+    'ExportedInferencer',
     'Inferencer',
+    'export_model',
     'get_model',
     'inference',
     'list_models',

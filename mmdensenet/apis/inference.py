@@ -113,8 +113,18 @@ class Inferencer(ImageClassificationInferencer):
         return [self._result(None, sample) for sample in self.forward(self._collate(prepared))]
 
     def _init_pipeline(self, cfg: Config):
-        """All of the test pipeline; ``self.after_loading`` is what follows its loading step."""
-        steps = [TRANSFORMS.build(step) for step in cfg.test_dataloader.dataset.pipeline]
+        """All of the test pipeline."""
+        channels = self.model.backbone.stem[0].in_channels if hasattr(self.model.backbone, 'stem') else 3
+        wants_bgr = bool(getattr(self.model.data_preprocessor, 'to_rgb', False))
+        return self._build_pipeline(cfg.test_dataloader.dataset.pipeline, channels, wants_bgr)
+
+    def _build_pipeline(self, pipeline: Sequence[dict], channels: int, wants_bgr: bool) -> Compose:
+        """The steps; ``self.after_loading`` is what follows a loading step.
+
+        Args:
+            wants_bgr: the model's preprocessor takes colours in BGR order, not RGB.
+        """
+        steps = [TRANSFORMS.build(step) for step in pipeline]
         self.loads = bool(steps) and 'Load' in type(steps[0]).__name__
         self.loader = steps[0] if self.loads else None
         #: files may come from a storage that the config names, what is in memory does not
@@ -123,10 +133,8 @@ class Inferencer(ImageClassificationInferencer):
             if hasattr(self.memory_loader, argument):
                 setattr(self.memory_loader, argument, None)
         self.after_loading = Compose(steps[1:] if self.loads else steps)
-        preprocessor = self.model.data_preprocessor
-        #: what the model's preprocessor takes, where it takes colours
-        self.wants_bgr = bool(getattr(preprocessor, 'to_rgb', False))
-        self.channels = self.model.backbone.stem[0].in_channels if hasattr(self.model.backbone, 'stem') else 3
+        self.wants_bgr = wants_bgr
+        self.channels = channels
         return Compose(steps)
 
     def _inputs_to_list(self, inputs) -> list:
@@ -270,22 +278,6 @@ def best_classes(scores: np.ndarray, classes: Sequence[str] | None, count: int) 
     order = (-scores).argsort(kind='stable')[:count].tolist()
     entries = [dict(label=label, score=float(scores[label])) for label in order]
     return entries if classes is None else [{**entry, 'class': classes[entry['label']]} for entry in entries]
-
-
-def inference(
-    model: BaseModel | Config | str,
-    images: ImageLike | Sequence[ImageLike],
-    checkpoint: str | None = None,
-    *,
-    batch_size: int = 32,
-    device: str | torch.device | None = None,
-    show_dir: str | None = None,
-) -> list[dict]:
-    """Predict the classes of images; see :class:`Inferencer` for arguments and results.
-
-    For many calls make one ``Inferencer`` and call it.
-    """
-    return Inferencer(model, checkpoint, device)(images, batch_size, show_dir)
 
 
 def _expand(item) -> list:

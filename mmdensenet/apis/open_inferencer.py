@@ -9,7 +9,8 @@ from mmengine.model import BaseModel
 
 from mmdensenet.errors import UserError
 
-from .inference import Inferencer
+from .exported import ExportedInferencer
+from .inference import ImageLike, Inferencer
 
 #: endings of the files that tools/export.py writes
 EXPORTED_SUFFIXES = ('.onnx', '.xml', '.pt2')
@@ -38,8 +39,26 @@ def open_inferencer(
         UserError: as :func:`mmdensenet.get_model` does, and for an exported file that cannot be read.
     """
     if is_exported(model):
-        raise UserError(f'{model}: exported files cannot be opened yet. Give the config and its checkpoint.')
+        if checkpoint is not None:
+            raise UserError(f'{model} is an exported file, which has its weights: leave the checkpoint out.')
+        return ExportedInferencer(model, device, classes)
     return Inferencer(str(model) if isinstance(model, Path) else model, checkpoint, device, classes)
+
+
+def inference(
+    model: BaseModel | Config | str | Path,
+    images: ImageLike | Sequence[ImageLike],
+    checkpoint: str | None = None,
+    *,
+    batch_size: int = 32,
+    device: str | torch.device | None = None,
+    show_dir: str | None = None,
+) -> list[dict]:
+    """Predict the classes of images with a model, or with an exported file; see :func:`open_inferencer`.
+
+    For many calls keep what :func:`open_inferencer` returns, and call it.
+    """
+    return open_inferencer(model, checkpoint, device)(images, batch_size, show_dir)
 
 
 def is_exported(model: object) -> bool:

@@ -210,7 +210,7 @@ def test_images_of_several_sizes_need_a_pipeline_that_resizes(tmp_path):
     assert len(inferencer(arrays, batch_size=1)) == 2
 
 
-@pytest.mark.parametrize('tool', ['predict.py', 'convert_checkpoint.py'])
+@pytest.mark.parametrize('tool', ['predict.py', 'convert_checkpoint.py', 'export.py'])
 def test_help_answers_without_importing_what_is_heavy(run_command, tool):
     import sys
 

@@ -1,0 +1,323 @@
+"""Export a checkpoint, and compare what the file gives with what PyTorch gives."""
+
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmpretrain.models.heads import LinearClsHead, MultiLabelLinearClsHead
+from mmpretrain.models.necks import GlobalAveragePooling
+from mmpretrain.models.utils import ClsDataPreprocessor
+from torch import Tensor, nn
+
+from mmdensenet.errors import UserError
+from mmdensenet.export.files import NEEDS, SUFFIXES, require_packages, write_onnx, write_openvino, write_torch_export
+from mmdensenet.export.fold import ScoresOf, folded, why_not_foldable
+from mmdensenet.export.metadata import Metadata, plain_steps
+from mmdensenet.export.pad import pad_channels
+from mmdensenet.export.preprocess import Preprocess
+from mmdensenet.export.runtime import ExportedModel
+from mmdensenet.version import __version__
+
+from .config import require_data
+from .inference import Inferencer
+from .models import class_names, get_model
+from .train import open_config, require_checkpoint
+
+BATCH = 16
+
+
+@dataclass
+class Export:
+    """What was exported, and how it compares.
+
+    Attributes:
+        file: the file; OpenVINO's weights lie beside it as .bin.
+        metadata: its description of itself.
+        why_not_folded: None if the graph is the folded one.
+        images: how many were compared.
+        difference: the largest of any score.
+        agreement: share of images with the same prediction as PyTorch's, 0 to 1; of several labels, of labels.
+        accuracy, torch_accuracy: top-1 of the file and of PyTorch on the images with a label, 0 to 1, or None.
+        calibrated_on: which images int8 was calibrated with.
+    """
+
+    file: Path
+    metadata: Metadata
+    why_not_folded: str | None
+    images: int = 0
+    difference: float = 0.0
+    agreement: float = 1.0
+    accuracy: float | None = None
+    torch_accuracy: float | None = None
+    calibrated_on: str | None = None
+
+
+def export_model(
+    config: str | Config,
+    checkpoint: str,
+    out: str | Path | None = None,
+    format: str = 'onnx',
+    *,
+    int8: bool = False,
+    calib: int = 256,
+    batch: int = 1,
+    dynamic: bool = False,
+    input_size: Sequence[int] | None = None,
+    with_preprocess: bool = False,
+    images: str | None = None,
+    check: int | None = None,
+    cfg_options: dict | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Export:
+    """Write a file that runs without PyTorch's model and describes itself, and compare it with the model.
+
+    Args:
+        config, checkpoint: as for :func:`mmdensenet.apis.test_model`.
+        out: file; by default the config's name and the format's ending, in this folder.
+        format: 'onnx', 'openvino' or 'torch-export'.
+        int8: compute in 8-bit integers, with ranges of ``calib`` images of the training set (of the test set where
+            there is none, of ``images`` where they are given).
+        batch: images at once; ``dynamic`` takes any number.
+        input_size: (height, width) if it is not what the test pipeline gives; images are resized to it after the
+            pipeline's other steps.
+        with_preprocess: the graph takes uint8 images (N, H, W, C), RGB or grey, and normalises them.
+        images: a folder of images to compare with, in the place of the test set.
+        check: how many images are compared, evenly spaced; by default 200, with ``int8`` all.
+        report: called with a line of text on what is done.
+
+    Raises:
+        UserError: for what the user can put right, among it a missing package or images that are not there.
+    """
+    if format not in SUFFIXES:
+        raise UserError(f'--format {format}: choose {", ".join(SUFFIXES)}.')
+    for name, value in (('--batch', batch), ('--calib', calib), ('--check', 1 if check is None else check)):
+        if value < 1:
+            raise UserError(f'{name} {value}: give 1 or more.')
+    if int8 and format == 'torch-export':
+        raise UserError('--int8 is for --format onnx and openvino; torch.export has no integer convolutions on CPUs.')
+    require_packages(*NEEDS[format])
+    cfg = open_config(config, cfg_options, 'none')
+    require_checkpoint(checkpoint)
+    if input_size is not None:
+        _resize_last(cfg, input_size)
+    model = get_model(cfg, checkpoint)
+    if not isinstance(model.data_preprocessor, ClsDataPreprocessor) or model.data_preprocessor.pad_size_divisor > 1:
+        raise UserError('data_preprocessor: only ClsDataPreprocessor without padding can be exported.')
+    source = _folder(model, images) if images else _data_set(cfg, 'test_dataloader')
+    first = source.pixels(0)
+    if with_preprocess and first.dtype != torch.uint8:
+        raise UserError(f'--with-preprocess is for images of 8 bits; the test pipeline gives {first.dtype}.')
+    metadata = _describe(cfg, model, checkpoint, first, None if dynamic else batch, with_preprocess, int8)
+    file = Path(out) if out else Path(f'{metadata.model}{"-int8" if int8 else ""}{SUFFIXES[format]}')
+    if file.suffix != SUFFIXES[format]:
+        raise UserError(f'--out {file}: the name of an {format} file ends in {SUFFIXES[format]}.')
+    file.parent.mkdir(parents=True, exist_ok=True)
+
+    reason = why_not_foldable(model.backbone)
+    done = Export(file, metadata, reason)
+    preprocess = Preprocess(metadata) if with_preprocess else None
+    example = _example(metadata, 2 if dynamic else batch)
+    if int8:
+        graph: object = _int8_graph(cfg, model, source, images, calib, format, done, preprocess, report)
+    else:
+        graph = ScoresOf(model).eval() if reason else folded(model)
+        if not reason and format == 'onnx':
+            pad_channels(graph.backbone)
+        if preprocess is not None:
+            graph = nn.Sequential(preprocess, graph).eval()
+    report(f'writing {file}')
+    {'onnx': write_onnx, 'openvino': write_openvino, 'torch-export': write_torch_export}[format](
+        graph, example, metadata, file
+    )
+    _compare(model, source, done, check if check else (len(source) if int8 else 200))
+    return done
+
+
+class _Images:
+    """Images as the test pipeline leaves them, (C, H, W), and their labels where they have one."""
+
+    def __init__(self, items: Sequence, read: Callable[[object], tuple[Tensor, int | None]]):
+        self.items, self.read = items, read
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def pixels(self, index: int) -> Tensor:
+        return self.read(self.items[index])[0]
+
+    def batches(self, count: int) -> Iterator[tuple[Tensor, list[int | None]]]:
+        """``count`` evenly spaced ones."""
+        places = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int))
+        for start in range(0, len(places), BATCH):
+            pairs = [self.read(self.items[i]) for i in places[start : start + BATCH]]
+            sizes = {tuple(pixels.shape) for pixels, _ in pairs}
+            if len(sizes) > 1:
+                raise UserError(
+                    f'the test pipeline gives images of several sizes, among them {sorted(sizes)[:2]}: '
+                    'give --input-size.'
+                )
+            yield torch.stack([pixels for pixels, _ in pairs]), [label for _, label in pairs]
+
+
+def _folder(model: BaseModel, folder: str) -> _Images:
+    inferencer = Inferencer(model, device='cpu')
+    return _Images(inferencer._inputs_to_list(folder), lambda image: (inferencer.prepare(image)['inputs'], None))
+
+
+def _data_set(cfg: Config, loader: str, pipeline: list | None = None) -> _Images:
+    from mmpretrain.registry import DATASETS
+
+    if cfg.get(loader) is None:
+        raise UserError(f'the config has no {loader}: give --images FOLDER.')
+    require_data(cfg, loader)
+    entry = deepcopy(cfg[loader].dataset)
+    while pipeline is not None and 'dataset' in entry:  # wrappers such as RepeatDataset
+        entry = entry.dataset
+    if pipeline is not None:
+        entry.pipeline = deepcopy(pipeline)
+    dataset = DATASETS.build(entry)
+
+    def read(index: int) -> tuple[Tensor, int | None]:
+        item = dataset[index]
+        label = item['data_samples'].get('gt_label')
+        return item['inputs'], int(label) if label is not None and label.numel() == 1 else None
+
+    return _Images(range(len(dataset)), read)
+
+
+def _resize_last(cfg: Config, size: Sequence[int]) -> None:
+    if min(size) < 1:
+        raise UserError(f'--input-size {" ".join(map(str, size))}: give the height and width in pixels.')
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    at = next((i for i, step in enumerate(pipeline) if step['type'] == 'PackInputs'), len(pipeline))
+    pipeline.insert(at, dict(type='Resize', scale=(int(size[1]), int(size[0]))))
+
+
+def _describe(
+    cfg: Config, model: BaseModel, checkpoint: str, first: Tensor, batch: int | None, with_preprocess: bool, int8: bool
+) -> Metadata:
+    preprocessor, head = model.data_preprocessor, model.head
+    channels, height, width = first.shape
+    to_rgb = preprocessor.to_rgb and channels == 3
+    pipeline = plain_steps(cfg.test_dataloader.dataset.pipeline) if cfg.get('test_dataloader') else None
+    loads = bool(pipeline) and 'Load' in pipeline[0]['type']
+    order = 'grey' if channels == 1 else 'RGB' if to_rgb or not loads else 'BGR'
+    mean, std = (
+        [float(v) for v in getattr(preprocessor, name).flatten()] if preprocessor._enable_normalize else None
+        for name in ('mean', 'std')
+    )
+    scores = ScoresOf(model)
+    classes = (model._dataset_meta or {}).get('classes') or class_names(cfg)
+    threshold = getattr(head, 'thr', None)
+    return Metadata(
+        version=__version__,
+        model=Path(cfg.filename or 'model').stem,
+        checkpoint=os.path.basename(checkpoint.rstrip('/')),
+        sha256=_sha256(checkpoint),
+        classes=[str(name) for name in classes] if classes else None,
+        num_classes=head.num_classes,
+        multi_label=scores.multi_label,
+        threshold=None if threshold is None else float(threshold),
+        topk=getattr(head, 'topk', None) if scores.multi_label else None,
+        channels=channels,
+        order=order,
+        size=[height, width],
+        batch=batch,
+        mean=mean,
+        std=std,
+        pipeline=pipeline,
+        reads='BGR' if to_rgb or order == 'BGR' else 'RGB',
+        with_preprocess=with_preprocess,
+        int8=int8,
+    )
+
+
+def _sha256(checkpoint: str) -> str:
+    """Of the file, or of the copy that a download left; '' where there is neither."""
+    file = Path(checkpoint)
+    if '://' in checkpoint:
+        file = Path(torch.hub.get_dir(), 'checkpoints', os.path.basename(checkpoint))
+    if not file.is_file():
+        return ''
+    with open(file, 'rb') as content:
+        return hashlib.file_digest(content, 'sha256').hexdigest()
+
+
+def _example(metadata: Metadata, batch: int) -> Tensor:
+    height, width = metadata.size
+    if metadata.with_preprocess:
+        return torch.zeros(batch, height, width, metadata.channels, dtype=torch.uint8)
+    return torch.zeros(batch, metadata.channels, height, width)
+
+
+def _int8_graph(cfg, model, source, images, calib, format, done: Export, preprocess, report) -> object:
+    from mmdensenet.export.int8 import calibrate
+
+    if done.why_not_folded:
+        raise UserError(f'--int8 needs a DenseNet with batch norm and ReLU: {done.why_not_folded}.')
+    if not isinstance(model.neck, GlobalAveragePooling) or type(model.head) not in (
+        LinearClsHead,
+        MultiLabelLinearClsHead,
+    ):
+        raise UserError('--int8 needs global average pooling and a LinearClsHead or MultiLabelLinearClsHead.')
+    done.calibrated_on = images or 'the training set'
+    if not images:
+        try:
+            source = _data_set(cfg, 'train_dataloader', cfg.test_dataloader.dataset.pipeline)
+        except UserError:
+            done.calibrated_on = 'the test set, as there is no training set'
+    calib = min(calib, len(source))
+    done.metadata.calibration = calib
+    report(f'calibrating with {calib} images of {done.calibrated_on}')
+    graph = folded(model)
+    normalised = (_normalised(model, pixels) for pixels, _ in source.batches(calib))
+    try:
+        ranges = calibrate(graph.backbone, normalised)
+    except ValueError as error:
+        raise UserError(f'--int8: {error}.') from error
+    arguments = (graph, ranges, done.metadata.batch, tuple(done.metadata.size), preprocess)
+    if format == 'onnx':
+        from mmdensenet.export.int8_onnx import int8_onnx
+
+        return int8_onnx(*arguments)
+    from mmdensenet.export.int8_openvino import int8_openvino
+
+    return int8_openvino(*arguments)
+
+
+def _normalised(model: BaseModel, pixels: Tensor) -> Tensor:
+    return model.data_preprocessor(dict(inputs=pixels))['inputs']
+
+
+def _compare(model: BaseModel, source: _Images, done: Export, count: int) -> None:
+    """Fill in what the comparison with the model as it is, not the folded one, gives."""
+    exported = ExportedModel(done.file)
+    scores_of = ScoresOf(model).eval()
+    agree, right, torch_right = [], [], []
+    for pixels, labels in source.batches(count):
+        with torch.no_grad():
+            expected = scores_of(_normalised(model, pixels)).numpy()
+        given = exported.scores(pixels)
+        done.images += len(pixels)
+        done.difference = max(done.difference, float(np.abs(given - expected).max()))
+        if done.metadata.multi_label:
+            threshold = 0.5 if done.metadata.threshold is None else done.metadata.threshold
+            agree += ((given >= threshold) == (expected >= threshold)).flatten().tolist()
+            continue
+        ours, theirs = given.argmax(1), expected.argmax(1)
+        agree += (ours == theirs).tolist()
+        right += [int(a) == b for a, b in zip(ours, labels) if b is not None]
+        torch_right += [int(a) == b for a, b in zip(theirs, labels) if b is not None]
+    if not math.isfinite(done.difference):
+        done.difference = math.inf
+    done.agreement = float(np.mean(agree))
+    if right:
+        done.accuracy, done.torch_accuracy = float(np.mean(right)), float(np.mean(torch_right))

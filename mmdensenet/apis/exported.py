@@ -1,0 +1,65 @@
+"""Predictions with an exported file: as the checkpoint's, without its config."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.registry import init_default_scope
+from mmpretrain.structures import DataSample
+
+from mmdensenet.errors import UserError
+from mmdensenet.export.runtime import ExportedModel
+
+from .inference import Inferencer
+
+
+class ExportedInferencer(Inferencer):
+    """:class:`Inferencer` for a file of ``tools/export.py``: the same calls and results.
+
+    The preprocessing is that of the file's description, which is data: it can name the steps of
+    :data:`mmdensenet.export.metadata.STEPS` with plain arguments, and nothing else.
+
+    Args:
+        file: .onnx (run by ONNX Runtime), .xml (OpenVINO) or .pt2 (PyTorch).
+        device: files run on the CPU.
+        classes: names of the classes, in the place of the file's.
+        threads: None leaves it to the runtime, which takes all cores.
+
+    Raises:
+        UserError: if the file cannot be read or is not ours, or its runtime is missing.
+    """
+
+    def __init__(
+        self,
+        file: str | Path,
+        device: str | torch.device | None = None,
+        classes: Sequence[str] | None = None,
+        threads: int | None = None,
+    ):
+        if device is not None and torch.device(device).type != 'cpu':
+            raise UserError(f'{file}: exported files run on the CPU here, not on {device}.')
+        self.model = ExportedModel(file, threads)
+        self.metadata = self.model.metadata
+        if self.metadata.pipeline is None:
+            raise UserError(
+                f'{file} does not say how images are prepared, as its config had steps of its own: prepare them as '
+                'there and call mmdensenet.export.ExportedModel.'
+            )
+        self.classes = classes or self.metadata.classes
+        self.multi_label = self.metadata.multi_label
+        init_default_scope('mmpretrain')
+        self.pipeline = self._build_pipeline(
+            self.metadata.pipeline, self.metadata.channels, self.metadata.reads == 'BGR'
+        )
+
+    def forward(self, inputs: dict) -> list[DataSample]:
+        """A collated batch, as mmpretrain's inferencers do it."""
+        scores = torch.from_numpy(self.model.scores(inputs['inputs']))
+        return [DataSample().set_pred_score(row).set_pred_label(self._labels(row)) for row in scores]
+
+    def _labels(self, scores: torch.Tensor) -> torch.Tensor:
+        if not self.multi_label:
+            return scores.argmax(keepdim=True)
+        if self.metadata.threshold is not None:
+            return torch.where(scores >= self.metadata.threshold)[0]
+        return scores.topk(self.metadata.topk or 1).indices

@@ -1,0 +1,118 @@
+"""Writing the exported files: ONNX, OpenVINO, torch.export."""
+
+import contextlib
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mmdensenet.errors import UserError
+
+from .metadata import KEY, Metadata
+
+SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2'}
+#: packages that each format needs, of the extra
+NEEDS = {
+    'onnx': ('onnx', 'onnxscript', 'onnxruntime'),
+    'openvino': ('onnx', 'onnxscript', 'openvino'),
+    'torch-export': (),
+}
+
+
+def require_packages(*names: str) -> None:
+    """Check that they can be imported.
+
+    Raises:
+        UserError: with the command that installs them.
+    """
+    for name in names:
+        try:
+            __import__(name)
+        except ImportError as error:
+            raise UserError(f'{name} is not installed. Run: pip install mmdensenet[export]') from error
+
+
+def write_onnx(model: 'nn.Module | object', example: Tensor, metadata: Metadata, out: Path) -> None:
+    """Write a module, called with ``example``, or an onnx.ModelProto."""
+    import onnx
+
+    proto = to_onnx(model, example, metadata.batch is None) if isinstance(model, nn.Module) else model
+    onnx.helper.set_model_props(proto, {KEY: metadata.to_json()})
+    with replacing(out) as temporary:
+        onnx.save(proto, str(temporary))
+
+
+def to_onnx(model: nn.Module, example: Tensor, dynamic: bool):
+    """An onnx.ModelProto with input ``images`` and output ``scores``."""
+    with quiet():
+        program = torch.onnx.export(
+            model,
+            (example,),
+            dynamo=True,
+            input_names=['images'],
+            output_names=['scores'],
+            dynamic_shapes=({0: torch.export.Dim('batch')},) if dynamic else None,
+            verbose=False,
+        )
+    proto = program.model_proto
+    for node in proto.graph.node:  # where in which file of this machine it comes from: nobody's business
+        del node.metadata_props[:]
+    return proto
+
+
+def write_openvino(model: 'nn.Module | object', example: Tensor, metadata: Metadata, out: Path) -> None:
+    """Write a module, called with ``example``, or an openvino.Model: ``out`` and, beside it, its weights as .bin."""
+    import onnx
+    import openvino
+
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.stem}-') as folder:
+        if isinstance(model, nn.Module):
+            between = Path(folder, 'between.onnx')
+            onnx.save(to_onnx(model, example, metadata.batch is None), str(between))
+            model = openvino.convert_model(between)
+        model.set_rt_info(metadata.to_json(), [KEY, 'description'])
+        written = Path(folder, out.name)
+        openvino.save_model(model, written, compress_to_fp16=False)
+        os.replace(written.with_suffix('.bin'), out.with_suffix('.bin'))
+        os.replace(written, out)
+
+
+def write_torch_export(model: nn.Module, example: Tensor, metadata: Metadata, out: Path) -> None:
+    """Write a module, called with ``example``."""
+    dynamic = ({0: torch.export.Dim('batch')},) if metadata.batch is None else None
+    with quiet():
+        program = torch.export.export(model, (example,), dynamic_shapes=dynamic)
+        for node in program.graph.nodes:  # paths on this machine
+            node.meta.pop('stack_trace', None)
+        with replacing(out) as temporary:
+            torch.export.save(program, str(temporary), extra_files={f'{KEY}.json': metadata.to_json()})
+
+
+@contextlib.contextmanager
+def replacing(out: Path) -> Iterator[Path]:
+    """A path beside ``out`` that becomes ``out`` at the end, so that a file is there whole or not at all."""
+    temporary = out.with_name(f'.{out.stem}-{os.getpid()}{out.suffix}')
+    try:
+        yield temporary
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the exporters' notes about themselves."""
+    logger = logging.getLogger('torch.onnx')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter('ignore', (DeprecationWarning, FutureWarning))
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

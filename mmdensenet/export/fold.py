@@ -1,0 +1,172 @@
+"""DenseNet's inference graph: the same function to rounding, with what is constant at inference folded away.
+
+Evaluation-mode batch norm is ``a * x + b`` with ``a = gamma / sqrt(var + eps)`` and ``b = beta - mean * a``. So
+
+- the stem's norm folds into the stem's convolution, and a bottleneck's second norm into its 1x1 convolution:
+  ``a * (W x) + b = (a W) x + b``;
+- a transition's 1x1 convolution and its 2x2 average pooling are both linear and act on different axes: pooling first
+  gives the same with a quarter of the multiplications;
+- dropout is the identity.
+
+The norms that read the concatenation stay: a ReLU follows them and each reader has its own, so that they fold neither
+into what writes nor into what reads.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.models.heads import MultiLabelClsHead
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def why_not_foldable(backbone: nn.Module) -> str | None:
+    """Why a backbone cannot be folded, or None where it can: a DenseNet with batch norm and ReLU."""
+    for name in ('stem', 'stages', 'transitions'):
+        if not hasattr(backbone, name):
+            return f'{type(backbone).__name__} is no DenseNet'
+    for name, module in backbone.named_modules():
+        if 'norm' in name.rpartition('.')[2] and not isinstance(module, _BatchNorm):
+            return f'{name} is {type(module).__name__}, not batch norm'
+        if isinstance(module, _BatchNorm) and module.running_mean is None:
+            return f'{name} keeps no running statistics'
+        if name.rpartition('.')[2] == 'act' and not isinstance(module, nn.ReLU):
+            return f'{name} is {type(module).__name__}, not ReLU'
+    return None
+
+
+def scale_and_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """``a`` and ``b`` of ``norm(x) = a * x + b`` with the running statistics, each (C,) in float64."""
+    mean, variance = norm.running_mean.double(), norm.running_var.double()
+    gamma = torch.ones_like(mean) if norm.weight is None else norm.weight.detach().double()
+    beta = torch.zeros_like(mean) if norm.bias is None else norm.bias.detach().double()
+    scale = gamma / torch.sqrt(variance + norm.eps)
+    return scale, beta - mean * scale
+
+
+def fold_into_convolution(conv: nn.Conv2d, norm: _BatchNorm | None) -> nn.Conv2d:
+    """A convolution with bias that gives ``norm(conv(x))``; without a norm a copy."""
+    weight = conv.weight.detach().double()
+    bias = None if conv.bias is None else conv.bias.detach().double()
+    if norm is not None:
+        scale, shift = scale_and_shift(norm)
+        weight = weight * scale[:, None, None, None]
+        bias = shift if bias is None else bias * scale + shift
+    out, into = weight.shape[:2]
+    made = nn.Conv2d(
+        into, out, conv.kernel_size, conv.stride, conv.padding, conv.dilation, bias=bias is not None, device='meta'
+    ).to_empty(device=conv.weight.device)
+    made.weight.data = weight.to(conv.weight.dtype)
+    if bias is not None:
+        made.bias.data = bias.to(conv.weight.dtype)
+    return made.requires_grad_(False)
+
+
+class NormReLU(nn.Module):
+    """``relu(norm(x))`` in evaluation mode, as one batch norm with variance 1 - eps and mean 0."""
+
+    def __init__(self, norm: _BatchNorm):
+        super().__init__()
+        scale, shift = scale_and_shift(norm)
+        dtype = norm.running_mean.dtype
+        self.register_buffer('scale', scale.to(dtype))
+        self.register_buffer('shift', shift.to(dtype))
+        self.register_buffer('mean', torch.zeros_like(self.scale))
+        self.register_buffer('variance', torch.ones_like(self.scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(F.batch_norm(x, self.mean, self.variance, self.scale, self.shift, eps=0.0))
+
+
+class FoldedLayer(nn.Module):
+    """One dense layer: all earlier features (N, C, H, W) to k new channels (N, k, H, W)."""
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.norm = NormReLU(layer.norm1)
+        bottleneck = getattr(layer, 'conv2', None) is not None
+        self.conv1 = fold_into_convolution(layer.conv1, layer.norm2 if bottleneck else None)
+        self.conv2 = fold_into_convolution(layer.conv2, None) if bottleneck else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(self.norm(x))
+        return x if self.conv2 is None else self.conv2(F.relu(x))
+
+
+class FoldedTransition(nn.Module):
+    """A transition that pools first: (N, C, H, W) to (N, C', H // 2, W // 2)."""
+
+    def __init__(self, transition: nn.Module):
+        super().__init__()
+        self.norm = NormReLU(transition.norm)
+        self.conv = fold_into_convolution(transition.conv, None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.avg_pool2d(self.norm(x), 2))
+
+
+class FoldedDenseNet(nn.Module):
+    """The features of a DenseNet's last stage, (N, C', H', W'), for images (N, C, H, W); see the module.
+
+    Args:
+        backbone: a DenseNet of ours or mmpretrain's; it is copied, not changed.
+
+    Raises:
+        ValueError: where it cannot be folded, see :func:`why_not_foldable`.
+    """
+
+    def __init__(self, backbone: nn.Module):
+        super().__init__()
+        if reason := why_not_foldable(backbone):
+            raise ValueError(reason)
+        imagenet = len(backbone.stem) > 1
+        self.stem = fold_into_convolution(backbone.stem[0], backbone.stem[1] if imagenet else None)
+        self.pool = nn.MaxPool2d(3, 2, 1) if imagenet else None
+        self.blocks = nn.ModuleList(nn.ModuleList(map(FoldedLayer, stage.block)) for stage in backbone.stages)
+        self.transitions = nn.ModuleList(map(FoldedTransition, backbone.transitions[:-1]))
+        self.norm = NormReLU(backbone.transitions[-1][0])
+        #: the channels of the last norm that are the network's, where :func:`.pad.pad_channels` added others
+        self.places: Tensor | None = None
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        x = self.stem(x)
+        if self.pool is not None:
+            x = self.pool(F.relu(x))
+        for i, block in enumerate(self.blocks):
+            for layer in block:
+                x = torch.cat((x, layer(x)), 1)
+            x = self.transitions[i](x) if i < len(self.transitions) else self.norm(x)
+        return (x if self.places is None else x[:, self.places],)
+
+
+class ScoresOf(nn.Module):
+    """What is exported: normalised images (N, C, H, W) to scores (N, classes), softmax's or sigmoid's.
+
+    Args:
+        model: an ImageClassifier of :func:`mmdensenet.get_model`, in evaluation mode.
+        backbone: in the place of the model's own.
+    """
+
+    def __init__(self, model: nn.Module, backbone: nn.Module | None = None):
+        super().__init__()
+        self.backbone = model.backbone if backbone is None else backbone
+        self.neck = model.neck if model.with_neck else None
+        self.head = model.head
+        self.multi_label = isinstance(model.head, MultiLabelClsHead)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Sequence[Tensor] = self.backbone(x)
+        if self.neck is not None:
+            features = self.neck(features)
+        logits = self.head(features)
+        return torch.sigmoid(logits) if self.multi_label else torch.softmax(logits, 1)
+
+
+def folded(model: nn.Module) -> ScoresOf:
+    """The folded inference graph of a classifier.
+
+    Raises:
+        ValueError: where its backbone cannot be folded.
+    """
+    return ScoresOf(model, FoldedDenseNet(model.backbone)).eval()

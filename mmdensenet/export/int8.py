@@ -1,0 +1,197 @@
+"""A folded DenseNet in 8-bit integers, static and calibrated.
+
+What makes a plain post-training quantisation of a DenseNet slow is that every layer has a norm over the whole
+concatenation, which stays in float between two conversions. Here the concatenation itself is in 8 bits and nothing
+between two convolutions is float:
+
+- Every stored channel has its own scale and offset, ``q = x / scale + offset`` in 0..255, of which neither the runtime
+  nor the file knows anything: they are folded into the weights of what writes it and of what reads it.
+- A norm with its ReLU, read by one layer, is one requantisation per channel: ``relu(a * x + b)`` as 0..255 of *its*
+  largest value is ``clip(m * q + n, 0, 255)`` with constants m and n, for gamma of either sign; the clip at 0 is the
+  ReLU.
+- So all activations are plain levels 0..255 with scale 1 and zero point 0 for the runtime. Weights are signed, with one
+  scale per output channel.
+
+Weights go to +-64 only: processors without VNNI add two products of a byte and a signed byte in 16 bits, which
+255 * 64 * 2 just fits and 255 * 127 * 2 does not.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .fold import FoldedDenseNet, FoldedLayer, NormReLU
+
+LEVELS = 255
+WEIGHT_LEVELS = 64
+#: of a range, so that a channel that is constant has a scale
+SMALLEST = 1e-5
+
+
+@dataclass
+class Range:
+    """The smallest and the largest value of each channel, float64."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+    def update(self, values: Tensor) -> None:
+        """Widen it by a batch (N, C, H, W)."""
+        values = values.detach().transpose(0, 1).flatten(1).double()
+        self.low = np.minimum(self.low, values.min(1).values.numpy())
+        self.high = np.maximum(self.high, values.max(1).values.numpy())
+
+
+def calibrate(net: FoldedDenseNet, batches: Iterable[Tensor]) -> dict[nn.Module | str, Range]:
+    """The ranges of what each convolution of ``net`` gives, over normalised batches (N, C, H, W); 'input' is theirs.
+
+    Raises:
+        ValueError: without a batch, or where a value is not finite.
+    """
+    ranges: dict[nn.Module | str, Range] = {}
+
+    def record(key: nn.Module | str, values: Tensor) -> None:
+        channels = values.shape[1]
+        ranges.setdefault(key, Range(np.full(channels, np.inf), np.full(channels, -np.inf))).update(values)
+
+    convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
+    hooks = [conv.register_forward_hook(lambda conv, _, out: record(conv, out)) for conv in convolutions]
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                record('input', batch)
+                net(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not ranges:
+        raise ValueError('there is no image to calibrate with')
+    if not all(np.isfinite(r.low).all() and np.isfinite(r.high).all() for r in ranges.values()):
+        raise ValueError('an activation is not finite')
+    return ranges
+
+
+class Writer(Protocol):
+    """What writes the graph in a runtime's own format; activations are its own handles of levels 0..255."""
+
+    def quantise(self, x: Any, scale: float, zero: int) -> Any:
+        """A float tensor, in levels ``x / scale + zero``."""
+
+    def convolution(self, x: Any, weight: 'Weight', bias: np.ndarray, stride: int, padding: int) -> Any:
+        """clip(round(weight * x + bias), 0, 255)."""
+
+    def requantise(self, x: Any, factor: np.ndarray, shift: np.ndarray) -> Any:
+        """clip(round(factor * x + shift), 0, 255) per channel."""
+
+    def float_relu(self, x: Any, factor: np.ndarray, shift: np.ndarray) -> Any:
+        """relu(factor * x + shift) per channel, in float."""
+
+    def concat(self, x: Any, y: Any) -> Any:
+        """The channels of both."""
+
+    def max_pool(self, x: Any) -> Any:
+        """3x3, stride 2, padding 1."""
+
+    def average_pool(self, x: Any, channels: int) -> Any:
+        """round(mean) of 2x2, stride 2."""
+
+
+@dataclass
+class Weight:
+    """Integers (O, I, h, w) and the scale of each output channel; ``zero`` is the zero point of the input."""
+
+    levels: np.ndarray
+    scale: np.ndarray
+    zero: int = 0
+
+    @classmethod
+    def of(cls, weight: np.ndarray, bias: np.ndarray, zero: int = 0) -> 'Weight':
+        """The nearest integers; where weights are tiny beside the bias, so coarse that the bias fits into 32 bits."""
+        largest = np.abs(weight).reshape(len(weight), -1).max(1) / WEIGHT_LEVELS
+        scale = np.maximum(np.maximum(largest, np.abs(bias) / 2**30), 1e-30)
+        return cls(np.rint(weight / scale[:, None, None, None]).astype(np.int8), scale, zero)
+
+
+@dataclass
+class Stored:
+    """A tensor of levels with the scale and offset of each channel: ``x = (q - offset) * scale``."""
+
+    levels: Any
+    scale: np.ndarray
+    offset: np.ndarray
+
+
+class Int8Graph:
+    """Writes a folded network in integers.
+
+    Args:
+        net: the folded backbone.
+        ranges: of :func:`calibrate`.
+        writer: of the format.
+    """
+
+    def __init__(self, net: FoldedDenseNet, ranges: dict, writer: Writer):
+        self.net, self.ranges, self.writer = net, ranges, writer
+
+    def features(self, x: Any) -> Any:
+        """The features after the last norm and ReLU, in float, for normalised images in float."""
+        net, writer = self.net, self.writer
+        low, high = self.ranges['input'].low.min(), self.ranges['input'].high.max()
+        low, high = min(low, 0.0), max(high, SMALLEST)  # zero, with which convolutions pad, is one of the levels
+        scale = (high - low) / LEVELS
+        zero = int(np.clip(np.rint(-low / scale), 0, LEVELS))
+        channels = net.stem.in_channels
+        image = Stored(writer.quantise(x, scale, zero), np.full(channels, scale), np.full(channels, float(zero)))
+        x = self._convolution(image, net.stem, relu=net.pool is not None, zero=zero)
+        if net.pool is not None:
+            x.levels = writer.max_pool(x.levels)
+        for i, block in enumerate(net.blocks):
+            for layer in block:
+                new = self._layer(x, layer)
+                x = Stored(writer.concat(x.levels, new.levels), *_joined(x, new))
+            if i < len(net.transitions):
+                transition = net.transitions[i]
+                y = self._norm_relu(x, transition.norm)
+                y.levels = writer.average_pool(y.levels, len(y.scale))
+                x = self._convolution(y, transition.conv)
+        factor, shift = _affine_of_levels(x, net.norm)
+        return writer.float_relu(x.levels, factor, shift)
+
+    def _layer(self, x: Stored, layer: FoldedLayer) -> Stored:
+        y = self._norm_relu(x, layer.norm)
+        if layer.conv2 is None:
+            return self._convolution(y, layer.conv1)
+        return self._convolution(self._convolution(y, layer.conv1, relu=True), layer.conv2)
+
+    def _norm_relu(self, x: Stored, norm: NormReLU) -> Stored:
+        factor, shift = _affine_of_levels(x, norm)
+        top = np.maximum(np.maximum(shift, factor * LEVELS + shift), SMALLEST)
+        levels = self.writer.requantise(x.levels, factor * LEVELS / top, shift * LEVELS / top)
+        return Stored(levels, top / LEVELS, np.zeros_like(top))
+
+    def _convolution(self, x: Stored, conv: nn.Conv2d, relu: bool = False, zero: int = 0) -> Stored:
+        given = self.ranges[conv]
+        low = np.zeros_like(given.low) if relu else given.low
+        scale = np.maximum(given.high - low, SMALLEST * (1 + np.abs(low))) / LEVELS
+        offset = -low / scale
+        weight = conv.weight.detach().double().numpy() * x.scale[:, None, None] / scale[:, None, None, None]
+        bias = np.zeros_like(scale) if conv.bias is None else conv.bias.detach().double().numpy()
+        bias = bias / scale + offset
+        written = self.writer.convolution(
+            x.levels, Weight.of(weight, bias, zero), bias, conv.stride[0], conv.padding[0]
+        )
+        return Stored(written, scale, offset)
+
+
+def _affine_of_levels(x: Stored, norm: NormReLU) -> tuple[np.ndarray, np.ndarray]:
+    """m and n of ``norm(x) = m * q + n``."""
+    scale, shift = norm.scale.double().numpy(), norm.shift.double().numpy()
+    return scale * x.scale, shift - scale * x.scale * x.offset
+
+
+def _joined(x: Stored, y: Stored) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate([x.scale, y.scale]), np.concatenate([x.offset, y.offset])

@@ -1,0 +1,117 @@
+"""The integer graph as ONNX: QuantizeLinear and DequantizeLinear around ordinary operators, which runtimes fuse."""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from .fold import ScoresOf
+from .int8 import WEIGHT_LEVELS, Int8Graph, Weight
+from .preprocess import Preprocess
+
+OPSET = 20
+IR_VERSION = 10
+
+
+def int8_onnx(
+    model: ScoresOf, ranges: dict, batch: int | None, size: tuple[int, int], preprocess: Preprocess | None
+) -> onnx.ModelProto:
+    """A folded classifier with global average pooling and one linear layer, its backbone in integers.
+
+    Args:
+        ranges: of :func:`.int8.calibrate`.
+        batch: None for any.
+        preprocess: put this before it; then the input is uint8 (N, H, W, C).
+    """
+    writer = OnnxWriter()
+    channels = model.backbone.stem.in_channels
+    x = 'images' if preprocess is None else writer.preprocess('images', preprocess)
+    x = Int8Graph(model.backbone, ranges, writer).features(x)
+    x = writer.node('Flatten', writer.node('GlobalAveragePool', x))
+    fc = model.head.fc
+    weight, bias = (writer.constant(t.detach().float().numpy()) for t in (fc.weight, fc.bias))
+    x = writer.node('Gemm', x, weight, bias, transB=1)
+    kind = ('Sigmoid', {}) if model.multi_label else ('Softmax', dict(axis=1))
+    writer.nodes.append(helper.make_node(kind[0], [x], ['scores'], **kind[1]))
+    batch = 'batch' if batch is None else batch
+    if preprocess is None:
+        given = helper.make_tensor_value_info('images', TensorProto.FLOAT, [batch, channels, *size])
+    else:
+        given = helper.make_tensor_value_info('images', TensorProto.UINT8, [batch, *size, channels])
+    made = helper.make_tensor_value_info('scores', TensorProto.FLOAT, [batch, fc.out_features])
+    graph = helper.make_graph(writer.nodes, 'mmdensenet', [given], [made], writer.constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid('', OPSET)], ir_version=IR_VERSION)
+
+
+class OnnxWriter:
+    """Writes the nodes of :class:`.int8.Writer`; handles are names of uint8 tensors."""
+
+    def __init__(self):
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self.one = self.constant(np.float32(1))
+        self.zero = self.constant(np.uint8(0))
+
+    def constant(self, value: np.ndarray) -> str:
+        name = f'constant_{len(self.constants)}'
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def node(self, kind: str, *inputs: str, **attributes) -> str:
+        name = f'{kind}_{len(self.nodes)}'
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def preprocess(self, x: str, steps: Preprocess) -> str:
+        """What :class:`Preprocess` does."""
+        x = self.node('Transpose', self.node('Cast', x, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
+        if steps.flip:
+            x = self.node('Gather', x, self.constant(np.array([2, 1, 0])), axis=1)
+        if steps.mean is not None:
+            x = self.node('Sub', x, self.constant(steps.mean.numpy()))
+            x = self.node('Div', x, self.constant(steps.std.numpy()))
+        return x
+
+    def quantise(self, x: str, scale: float, zero: int) -> str:
+        return self.node('QuantizeLinear', x, self.constant(np.float32(scale)), self.constant(np.uint8(zero)))
+
+    def _dequantised(self, x: str, zero: int = 0) -> str:
+        return self.node('DequantizeLinear', x, self.one, self.constant(np.uint8(zero)) if zero else self.zero)
+
+    def _constants(self, levels: np.ndarray, scale: np.ndarray) -> str:
+        zeros = self.constant(np.zeros(len(scale), levels.dtype))
+        return self.node('DequantizeLinear', self.constant(levels), self.constant(scale), zeros, axis=0)
+
+    def convolution(self, x: str, weight: Weight, bias: np.ndarray, stride: int, padding: int, group: int = 1) -> str:
+        scale = weight.scale.astype(np.float32)
+        kernel = weight.levels.shape[-1]
+        y = self.node(
+            'Conv',
+            self._dequantised(x, weight.zero),
+            self._constants(weight.levels, scale),
+            self._constants(np.rint(bias / weight.scale).astype(np.int32), scale),
+            kernel_shape=[kernel, kernel],
+            strides=[stride, stride],
+            pads=[padding] * 4,
+            group=group,
+        )
+        return self.node('QuantizeLinear', y, self.one, self.zero)
+
+    def requantise(self, x: str, factor: np.ndarray, shift: np.ndarray) -> str:
+        # A convolution of each channel by itself: integers throughout, where runtimes have no operator of this kind
+        return self.convolution(x, Weight.of(factor.reshape(-1, 1, 1, 1), shift), shift, 1, 0, group=len(factor))
+
+    def average_pool(self, x: str, channels: int) -> str:
+        # as a convolution too: runtimes pool slowly in integers
+        levels = np.full((channels, 1, 2, 2), WEIGHT_LEVELS, np.int8)
+        weight = Weight(levels, np.full(channels, 0.25 / WEIGHT_LEVELS))
+        return self.convolution(x, weight, np.zeros(channels), 2, 0, group=channels)
+
+    def float_relu(self, x: str, factor: np.ndarray, shift: np.ndarray) -> str:
+        factor, shift = (self.constant(v.astype(np.float32).reshape(1, -1, 1, 1)) for v in (factor, shift))
+        return self.node('Relu', self.node('Add', self.node('Mul', self._dequantised(x), factor), shift))
+
+    def concat(self, x: str, y: str) -> str:
+        return self.node('Concat', x, y, axis=1)
+
+    def max_pool(self, x: str) -> str:
+        return self.node('MaxPool', x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])

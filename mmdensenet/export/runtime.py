@@ -1,0 +1,126 @@
+"""Running exported files. What is read from them is data: a description in JSON, and a graph for its runtime."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmdensenet.errors import UserError
+
+from .files import require_packages
+from .metadata import KEY, Metadata
+from .preprocess import Preprocess
+from .torch_graph import TorchGraph, UnreadableError
+
+Run = Callable[[np.ndarray], np.ndarray]
+
+
+class ExportedModel:
+    """An exported file, opened.
+
+    Args:
+        file: what ``tools/export.py`` wrote: .onnx runs in ONNX Runtime, .xml in OpenVINO, .pt2 in PyTorch.
+        threads: on the CPU; None leaves it to the runtime, which takes all cores.
+
+    Raises:
+        UserError: if the file does not exist, cannot be read, does not describe itself, or its runtime is missing.
+    """
+
+    def __init__(self, file: str | Path, threads: int | None = None):
+        self.file = Path(file).expanduser()
+        if not self.file.is_file():
+            raise UserError(f'{file} does not exist.')
+        text, start = _OPENERS[self.file.suffix.lower()](self.file, threads)
+        self.metadata = Metadata.from_json(text, str(file))
+        self._run = start()
+        self._preprocess = Preprocess(self.metadata)
+
+    def scores(self, pixels: Tensor) -> np.ndarray:
+        """Scores (N, classes), float32, for pixels (N, C, H, W) as the test pipeline leaves them, of any type.
+
+        Raises:
+            UserError: for images of another size than the file's, and with ``with_preprocess`` for others than uint8.
+        """
+        metadata = self.metadata
+        if list(pixels.shape[1:]) != [metadata.channels, *metadata.size]:
+            raise UserError(
+                f'{self.file} takes images of {metadata.channels} channels and (height, width) '
+                f'{tuple(metadata.size)}, not {pixels.shape[1]} and {tuple(pixels.shape[2:])}.'
+            )
+        rgb = pixels.flip(1) if metadata.channels == 3 and metadata.reads != metadata.order else pixels
+        if metadata.with_preprocess:
+            if pixels.dtype != torch.uint8:
+                raise UserError(f'{self.file} takes images of 8 bits, not {pixels.dtype}.')
+            ready = (rgb.flip(1) if self._preprocess.flip else rgb).permute(0, 2, 3, 1)
+        else:
+            ready = self._preprocess.normalise(rgb.float())
+        return self._in_batches(ready.contiguous().numpy())
+
+    def _in_batches(self, images: np.ndarray) -> np.ndarray:
+        size = self.metadata.batch
+        if size is None:
+            return self._run(images)
+        parts = []
+        for i in range(0, len(images), size):
+            part = images[i : i + size]
+            short = size - len(part)
+            full = np.concatenate([part, np.repeat(part[-1:], short, 0)]) if short else part
+            parts.append(self._run(full)[: len(part)])
+        return np.concatenate(parts)
+
+
+def _open_onnx(file: Path, threads: int | None) -> tuple[str | None, Callable[[], Run]]:
+    require_packages('onnxruntime')
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        session = onnxruntime.InferenceSession(str(file), options, providers=['CPUExecutionProvider'])
+    except Exception as error:  # its own exceptions have no common base
+        raise _unreadable(file, error) from error
+    text = session.get_modelmeta().custom_metadata_map.get(KEY)
+    return text, lambda: lambda images: session.run(['scores'], {'images': images})[0]
+
+
+def _open_openvino(file: Path, threads: int | None) -> tuple[str | None, Callable[[], Run]]:
+    require_packages('openvino')
+    import openvino
+
+    core = openvino.Core()
+    try:
+        model = core.read_model(file)
+    except RuntimeError as error:
+        raise _unreadable(file, error) from error
+    path = [KEY, 'description']
+    text = model.get_rt_info(path).astype(str) if model.has_rt_info(path) else None
+
+    def start() -> Run:
+        # processors with bfloat16 would use it, and the scores would not be those of the checkpoint
+        properties = {'INFERENCE_PRECISION_HINT': 'f32', 'PERFORMANCE_HINT': 'LATENCY'}
+        if threads is not None:
+            properties['INFERENCE_NUM_THREADS'] = threads
+        request = core.compile_model(model, 'CPU', properties).create_infer_request()
+        return lambda images: request.infer({0: images})[0].copy()
+
+    return text, start
+
+
+def _open_torch_export(file: Path, threads: int | None) -> tuple[str | None, Callable[[], Run]]:
+    try:
+        graph = TorchGraph(file)  # PyTorch's number of threads is its process's
+    except UnreadableError as error:
+        raise _unreadable(file, error) from error
+    return graph.description, lambda: lambda images: graph(torch.from_numpy(images)).numpy()
+
+
+def _unreadable(file: Path, error: Exception) -> UserError:
+    lines = [line for line in str(error).strip().splitlines() if line] or [type(error).__name__]
+    return UserError(f'{file} cannot be read: {lines[-1][:200]}')
+
+
+_OPENERS = {'.onnx': _open_onnx, '.xml': _open_openvino, '.pt2': _open_torch_export}
