@@ -23,6 +23,7 @@ def config(tmp_path):
 
     def make(*steps, preprocessor=RGB, model=(), **dataset):
         base = dict(type='CustomDataset', data_root=str(tmp_path), data_prefix='train', pipeline=[READ, *steps, PACK])
+        base['serialize_data'] = False  # which collects garbage, for most of a second
         return Config(
             dict(
                 model=dict(model),

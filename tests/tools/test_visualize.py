@@ -169,7 +169,7 @@ def test_confusion_of_several_labels(draw, run_tool, short_config, tmp_path):
     data = f"""dict(_delete_=True, batch_size=2, num_workers=0, persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False), dataset=dict(type='mmdensenet.CSVDataset',
     data_root={str(tmp_path)!r}, ann_file='labels.csv', label_columns=['Edema', 'Effusion'], missing='ignore',
-    pipeline=[dict(type='LoadImageFromFile', color_type='grayscale'), dict(type='PackInputs')]))"""
+    serialize_data=False, pipeline=[dict(type='LoadImageFromFile', color_type='grayscale'), dict(type='PackInputs')]))"""
     config = short_config(
         f"""
 model.update(head=dict(_delete_=True, type='MultiLabelLinearClsHead', num_classes=2, in_channels=14))
@@ -215,12 +215,11 @@ def test_reuse(draw, model):
     assert yellow[:, :380].any() and yellow[:, 450:850].any(), 'each reader has a largest weight'
 
 
-@pytest.mark.parametrize('suffix', ['.svg', '.pdf'])
-def test_other_formats(run_tool, model, tmp_path, suffix):
-    file = tmp_path / f'reuse{suffix}'
+def test_another_format(run_tool, model, tmp_path):
+    file = tmp_path / 'reuse.svg'
     done = run_tool('visualize.py', 'reuse', *model, '--out', file)
     assert done.status == 0, done.err
-    assert file.stat().st_size > 5000
+    assert '<svg' in file.read_text()[:1000]
 
 
 def test_mistakes_are_named(run_tool, model, tmp_path):
