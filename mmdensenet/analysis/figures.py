@@ -100,8 +100,15 @@ def picture_grid(
 
     Args:
         cell: width of a picture, in inches.
+
+    Raises:
+        UserError: for more pictures than one can look at.
     """
     columns = max(len(row) for row in pictures)
+    if columns > 40 or len(pictures) > 100:
+        raise UserError(
+            f'{columns} pictures beside and {len(pictures)} below each other do not fit: draw at most 40 and 100.'
+        )
     letters = int(cell * 12)
     wrapped = [['\n'.join(textwrap.wrap(text, letters)[:3]) for text in row] for row in titles]
     heights = []

@@ -102,7 +102,10 @@ def draw_cam(
     preprocessor = model.data_preprocessor
     bgr = is_bgr(preprocessor, model._config.test_dataloader.dataset.pipeline)
     pictures, titles = [], []
-    for file in inferencer._inputs_to_list(list(images)):
+    files = inferencer._inputs_to_list(list(images))
+    if len(files) > 100:
+        raise UserError(f'{len(files)} images do not fit into one picture: draw at most 100.')
+    for file in files:
         [batch] = inferencer.preprocess([file])
         inputs = preprocessor(batch, False)['inputs']
         with torch.no_grad():

@@ -169,7 +169,8 @@ def test_confusion_of_several_labels(draw, run_tool, short_config, tmp_path):
     data = f"""dict(_delete_=True, batch_size=2, num_workers=0, persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False), dataset=dict(type='mmdensenet.CSVDataset',
     data_root={str(tmp_path)!r}, ann_file='labels.csv', label_columns=['Edema', 'Effusion'], missing='ignore',
-    serialize_data=False, pipeline=[dict(type='LoadImageFromFile', color_type='grayscale'), dict(type='PackInputs')]))"""
+    serialize_data=False,
+    pipeline=[dict(type='LoadImageFromFile', color_type='grayscale'), dict(type='PackInputs')]))"""
     config = short_config(
         f"""
 model.update(head=dict(_delete_=True, type='MultiLabelLinearClsHead', num_classes=2, in_channels=14))
@@ -233,6 +234,7 @@ def test_mistakes_are_named(run_tool, model, tmp_path):
         (('data', tmp_path / 'x.py'), 'x.py does not exist'),
         (('curves', tmp_path / 'x'), 'x is not a folder'),
         (('data', config, '--cfg-options', 'x.y=1'), "the config has no 'x'"),
+        (('data', config, '--draws', '100'), '101 pictures beside and 4 below each other do not fit: draw'),
     ]:
         done = run_tool('visualize.py', *args)
         assert done.status == 2
