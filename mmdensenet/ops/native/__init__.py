@@ -22,7 +22,7 @@ _TYPES = {'p': _POINTER, 'i': _INDEX, 'n': _INT, 'd': ctypes.c_double}
 # one letter per argument: pointer, index, int, double
 _SIGNATURES = {
     'statistics': 'piiippn',
-    'norm_relu_matmul': 'piiiii' + 'ppppi' + 'pppn',
+    'norm_relu_matmul': 'piiiii' + 'ppppi' + 'ppppn',
     'norm_relu_matmul_backward': 'piiiii' + 'ppppi' + 'ppp' + 'in' + 'pppn',
     'norm_relu_conv3x3': 'piiiii' + 'pppiii' + 'pippp' + 'n',
     'norm_relu_conv3x3_backward': 'piiiii' + 'ppppiii' + 'pi' + 'pppp' + 'n',
@@ -110,7 +110,7 @@ def _matmul(features: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, pool
     mean, var = (features.new_empty(width), features.new_empty(width)) if measure else (None, None)
     _library().norm_relu_matmul(
         _at(features), features.stride(0), *pooled, rows, c, _at(scale), _at(shift), _at(weight), None, width,
-        _at(out), _at(mean), _at(var), torch.get_num_threads(),
+        None, _at(out), _at(mean), _at(var), torch.get_num_threads(),
     )  # fmt: skip
     return out, mean, var
 

@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-SOURCES = ('matmul.cpp', 'conv3x3.cpp', 'norm.cpp', 'pool.cpp', 'evaluate.cpp')
-HEADERS = ('tile.h',)
+SOURCES = ('matmul.cpp', 'conv3x3.cpp', 'winograd.cpp', 'norm.cpp', 'pool.cpp', 'evaluate.cpp')
+HEADERS = ('tile.h', 'winograd.h')
 FLAGS = ('-O3', '-march=native', '-std=c++17', '-fopenmp', '-shared', '-fPIC', '-ffp-contract=fast', '-fno-math-errno')
 
 

@@ -1,12 +1,8 @@
 // The 3x3 convolution (padding 1) of relu(norm(rows)) and its backward. A task is a band of lines of one image: its input,
 // with a border of one pixel, is written to a buffer in the cache, [16 channels][pixel][16], and convolved directly.
-#include "tile.h"
+#include "winograd.h"
 
 namespace {
-
-struct Image {
-    index_t n, h, w;
-};
 
 // Lines [first, last) of image n; its buffer has lines first - 1 to last and columns -1 to w.
 struct Band {
@@ -148,26 +144,18 @@ void pack(index_t outputs, index_t inner, float* panels, int threads, Weight wei
         }
 }
 
-}  // namespace
-
-extern "C" {
-
-// rows (n*h*w, channels), weight (width, channels, 3, 3), contiguous or channels last as the distances of its input
-// channels and of its taps say, out (n*h*w, width) with its stride; scale (channels) or null for ones; mask (n*h*w, width)
-// or null; mean and var (width) or null.
-void norm_relu_conv3x3(const float* rows, index_t stride, index_t n, index_t h, index_t w, index_t channels,
-                       const float* scale, const float* shift, const float* weight, index_t inner, index_t taps,
-                       index_t width, float* out, index_t out_stride, const float* mask, float* mean, float* var, int threads) {
-    const Image image{n, h, w};
+// For images so small that Winograd's tiles would be mostly border.
+void convolve_directly(const float* rows, index_t stride, const Image& image, index_t channels, const float* scale,
+                       const float* shift, const float* weight, index_t inner, index_t taps, index_t width, float* out,
+                       index_t out_stride, int threads) {
     const index_t blocks = (channels + BLOCK - 1) / BLOCK, padded = blocks * BLOCK;
     Memory panels = allocate(padded * 9 * round_up(width, LANES));
     pack(width, channels, panels.get(), threads,
          [&](index_t o, index_t i, index_t tap) { return weight[o * channels * 9 + i * inner + tap * taps]; });
     const Bands bands(image, padded, threads);
-    Memory partial = allocate(mean ? 2 * bands.count * width : 1);
 #pragma omp parallel num_threads(threads)
     {
-        Memory buffer = allocate((bands.lines + 2) * (w + 2) * padded);
+        Memory buffer = allocate((bands.lines + 2) * (image.w + 2) * padded);
 #pragma omp for schedule(static)
         for (index_t t = 0; t < bands.count; ++t) {
             const Band band = bands(t, image);
@@ -175,29 +163,52 @@ void norm_relu_conv3x3(const float* rows, index_t stride, index_t n, index_t h, 
             fill(buffer.get(), band, image, padded, [&](index_t row, index_t c) {
                 const index_t left = channels - c;
                 if (left <= 0) return vec{};
-                const vec value = load_part(rows + row * stride + c, left), b = load_part(shift + c, left);
+                const vec value = load_part(rows + row * stride + c, left);
+                if (!shift) return value;
+                const vec b = load_part(shift + c, left);
                 return relu(scale ? value * load_part(scale + c, left) + b : value + b);
             });
             convolve(buffer.get(), band, image, panels.get(), blocks, width, [&](index_t row, index_t o, auto& acc) {
                 put_columns(out + row * out_stride + o, acc, width - o);
             });
-            const index_t start = band.row(band.first, 0, h), count = (band.last - band.first) * w;
-            if (mask)
-                for (index_t r = start; r < start + count; ++r)
-                    for (index_t o = 0; o < width; ++o) out[r * out_stride + o] *= mask[r * width + o];
-            if (mean)
-                measure_rows(out + start * out_stride, out_stride, count, width, partial.get() + 2 * t * width,
-                             partial.get() + (2 * t + 1) * width);
         }
     }
-    if (mean)
-        combine_statistics(
-            partial.get(), bands.count, width,
-            [&](index_t t) {
-                const Band band = bands(t, image);
-                return double((band.last - band.first) * w);
-            },
-            mean, var);
+}
+
+}  // namespace
+
+extern "C" {
+
+// rows (n*h*w, channels), weight (width, channels, 3, 3), contiguous or channels last as the distances of its input
+// channels and of its taps say, out (n*h*w, width) with its stride; scale (channels) or null for ones, shift (channels) or
+// null where the rows are what is to be convolved; mask (n*h*w, width) or null; mean and var (width) or null.
+void norm_relu_conv3x3(const float* rows, index_t stride, index_t n, index_t h, index_t w, index_t channels,
+                       const float* scale, const float* shift, const float* weight, index_t inner, index_t taps,
+                       index_t width, float* out, index_t out_stride, const float* mask, float* mean, float* var, int threads) {
+    const Image image{n, h, w};
+    if (image.worth_winograd()) {
+        Memory weights = allocate(winograd_size(channels, width));
+        winograd_weights(weight, channels, inner, taps, width, weights.get(), threads);
+        winograd(rows, stride, image, channels, scale, shift, weights.get(), width, out, out_stride, threads);
+    } else {
+        convolve_directly(rows, stride, image, channels, scale, shift, weight, inner, taps, width, out, out_stride, threads);
+    }
+    if (!mask && !mean) return;
+    const index_t count = n * h * w, task_rows = rows_per_task(count, 256, TILE, threads);
+    const index_t tasks = (count + task_rows - 1) / task_rows;
+    Memory partial = allocate(mean ? 2 * tasks * width : 1);
+    auto rows_of = [&](index_t t) { return std::min(task_rows, count - t * task_rows); };
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (index_t t = 0; t < tasks; ++t) {
+        const index_t start = t * task_rows;
+        if (mask)
+            for (index_t r = start; r < start + rows_of(t); ++r)
+                for (index_t o = 0; o < width; ++o) out[r * out_stride + o] *= mask[r * width + o];
+        if (mean)
+            measure_rows(out + start * out_stride, out_stride, rows_of(t), width, partial.get() + 2 * t * width,
+                         partial.get() + (2 * t + 1) * width);
+    }
+    if (mean) combine_statistics(partial.get(), tasks, width, [&](index_t t) { return double(rows_of(t)); }, mean, var);
 }
 
 // grad (n*h*w, width) with its stride; grad_z (n*h*w, channels), grad_weight in the weight's layout, sums (channels).

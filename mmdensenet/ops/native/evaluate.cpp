@@ -7,7 +7,7 @@
 
 extern "C" {
 void norm_relu_matmul(const float*, index_t, index_t, index_t, index_t, index_t, const float*, const float*, const float*,
-                      const float*, index_t, float*, float*, float*, int);
+                      const float*, index_t, const float*, float*, float*, float*, int);
 void norm_relu_conv3x3(const float*, index_t, index_t, index_t, index_t, index_t, const float*, const float*,
                        const float*, index_t, index_t, index_t, float*, index_t, const float*, float*, float*, int);
 
@@ -32,8 +32,8 @@ void evaluate_layers(float* buffer, index_t stride, index_t n, index_t h, index_
         affine(tensors, c, scale, shift);
         affine(tensors + 5, width, scale2, shift2);
         norm_relu_matmul(buffer, stride, 0, 0, n * h * w, c, scale.data(), shift.data(), tensors[4], scale2.data(), width,
-                         y.get(), nullptr, nullptr, threads);
-        norm_relu_conv3x3(y.get(), width, n, h, w, width, nullptr, shift2.data(), tensors[9], inner, taps, growth,
+                         shift2.data(), y.get(), nullptr, nullptr, threads);
+        norm_relu_conv3x3(y.get(), width, n, h, w, width, nullptr, nullptr, tensors[9], inner, taps, growth,
                           buffer + c, stride, nullptr, nullptr, nullptr, threads);
     }
 }

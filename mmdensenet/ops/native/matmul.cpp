@@ -39,15 +39,27 @@ INLINE void activate_row(const Rows& rows, index_t row, const float* scale, cons
     }
 }
 
+template <int R, int NV>
+INLINE void shift_and_relu(vec (&acc)[R][NV], const float* shift, index_t columns) {
+#pragma GCC unroll 2
+    for (int v = 0; v < NV; ++v) {
+        const vec b = load_part(shift + v * LANES, columns - v * LANES);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) acc[r][v] = relu(acc[r][v] + b);
+    }
+}
+
 // One tile of the product's rows against every panel of the weights.
 template <int R>
-void forward_tile(const float* left, const float* panels, index_t blocks, index_t width, float* out, index_t valid) {
+void forward_tile(const float* left, const float* panels, index_t blocks, index_t width, const float* out_shift, float* out,
+                  index_t valid) {
     for (index_t n = 0; n < width; n += WIDTH) {
         const index_t columns = width - n;
         const float* panel = panels + n * blocks * BLOCK;
         if (columns > LANES) {
             vec acc[R][2];
             multiply<R, 2>(acc, left, panel, blocks);
+            if (out_shift) shift_and_relu(acc, out_shift + n, columns);
             for (int r = 0; r < valid; ++r) {
                 store(out + r * width + n, acc[r][0]);
                 store_part(out + r * width + n + LANES, acc[r][1], columns - LANES);
@@ -55,32 +67,16 @@ void forward_tile(const float* left, const float* panels, index_t blocks, index_
         } else {
             vec acc[R][1];
             multiply<R, 1>(acc, left, panel, blocks);
+            if (out_shift) shift_and_relu(acc, out_shift + n, columns);
             for (int r = 0; r < valid; ++r) store_part(out + r * width + n, acc[r][0], columns);
-        }
-    }
-}
-
-// weight (J, C), its lines times row_scale unless that is null, to panels [C rounded up][32 or 16 columns j]
-void pack_transposed(const float* weight, const float* row_scale, index_t j_count, index_t c_count, index_t c_padded, float* panels, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (index_t c0 = 0; c0 < c_padded; c0 += BLOCK) {
-        for (index_t n = 0; n < j_count; n += WIDTH) {
-            const index_t columns = j_count - n > LANES ? WIDTH : LANES;
-            float* panel = panels + n * c_padded + c0 * columns;
-            for (index_t j = 0; j < columns; ++j) {
-                const float factor = row_scale && n + j < j_count ? row_scale[n + j] : 1;
-                for (index_t c = 0; c < BLOCK; ++c)
-                    panel[c * columns + j] =
-                        n + j < j_count && c0 + c < c_count ? factor * weight[(n + j) * c_count + c0 + c] : 0;
-            }
         }
     }
 }
 
 template <int P>
 void forward(const Rows& rows, index_t count, index_t channels, const float* scale, const float* shift,
-             const float* weight, const float* row_scale, index_t width, float* out, float* mean, float* var,
-             int threads) {
+             const float* weight, const float* row_scale, index_t width, const float* out_shift, float* out,
+             float* mean, float* var, int threads) {
     const index_t blocks = (channels + BLOCK - 1) / BLOCK, padded = blocks * BLOCK;
     Memory panels = allocate(padded * round_up(width, LANES));
     pack_transposed(weight, row_scale, width, channels, padded, panels.get(), threads);
@@ -101,9 +97,9 @@ void forward(const Rows& rows, index_t count, index_t channels, const float* sca
                         store(left.get() + (c / BLOCK * height + r) * BLOCK + c % BLOCK, z);
                     });
                 if (height == TILE)
-                    forward_tile<TILE>(left.get(), panels.get(), blocks, width, out + first * width, valid);
+                    forward_tile<TILE>(left.get(), panels.get(), blocks, width, out_shift, out + first * width, valid);
                 else
-                    forward_tile<HALF>(left.get(), panels.get(), blocks, width, out + first * width, valid);
+                    forward_tile<HALF>(left.get(), panels.get(), blocks, width, out_shift, out + first * width, valid);
             }
             if (mean)
                 measure_rows(out + start * width, width, stop - start, width, partial.get() + 2 * t * width,
@@ -264,15 +260,16 @@ void backward(const Backward& b, index_t count, const float* weight, const float
 extern "C" {
 
 // features (count rows, or those of images h x w that are pooled when h > 0; channels), weight (width, channels) whose
-// lines are multiplied by row_scale (width) unless that is null, out (count, width); mean and var (width) or null.
+// lines are multiplied by row_scale (width) unless that is null, out (count, width), relu(out + out_shift) unless that
+// (width) is null; mean and var (width) or null.
 void norm_relu_matmul(const float* features, index_t stride, index_t h, index_t w, index_t count, index_t channels,
                       const float* scale, const float* shift, const float* weight, const float* row_scale,
-                      index_t width, float* out, float* mean, float* var, int threads) {
+                      index_t width, const float* out_shift, float* out, float* mean, float* var, int threads) {
     const Rows rows{features, stride, h, w};
     if (h > 0)
-        forward<4>(rows, count, channels, scale, shift, weight, row_scale, width, out, mean, var, threads);
+        forward<4>(rows, count, channels, scale, shift, weight, row_scale, width, out_shift, out, mean, var, threads);
     else
-        forward<1>(rows, count, channels, scale, shift, weight, row_scale, width, out, mean, var, threads);
+        forward<1>(rows, count, channels, scale, shift, weight, row_scale, width, out_shift, out, mean, var, threads);
 }
 
 // grad (count, width); accumulator like features; grad_weight (width, channels), sum_dz and sum_centred (channels).

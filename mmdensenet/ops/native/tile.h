@@ -11,6 +11,7 @@
 #include <cstring>
 #include <memory>
 #include <omp.h>
+#include <utility>
 
 using index_t = std::ptrdiff_t;
 
@@ -160,6 +161,53 @@ void combine_statistics(const float* partial, index_t tasks, index_t columns, Co
         mean[c] = static_cast<float>(m);
         var[c] = static_cast<float>(s / n);
     }
+}
+
+// m[i][j] and m[j][i] change places, in log2(LANES) steps: the two values of a pair that are S apart in both directions.
+template <int S, int... I>
+INLINE void transpose_pair(vec& a, vec& b, std::integer_sequence<int, I...>) {
+#if defined(__clang__)
+    const vec low = __builtin_shufflevector(a, b, (I & S ? I - S + LANES : I)...);
+    b = __builtin_shufflevector(a, b, (I & S ? I + LANES : I + S)...);
+#else
+    typedef int indices __attribute__((vector_size(LANES * 4)));
+    const vec low = __builtin_shuffle(a, b, indices{(I & S ? I - S + LANES : I)...});
+    b = __builtin_shuffle(a, b, indices{(I & S ? I + LANES : I + S)...});
+#endif
+    a = low;
+}
+
+template <int S = 1>
+INLINE void transpose(vec (&m)[LANES]) {
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; ++i)
+        if (!(i & S)) transpose_pair<S>(m[i], m[i + S], std::make_integer_sequence<int, LANES>());
+    if constexpr (2 * S < LANES) transpose<2 * S>(m);
+}
+
+// weight (J, C), its lines times row_scale unless that is null, to panels [C rounded up][columns j], the rest zeros.
+inline void pack_transposed(const float* weight, const float* row_scale, index_t j_count, index_t c_count, index_t c_padded,
+                            float* panels, int threads) {
+    constexpr index_t LINE = 8 * BLOCK;  // long enough for the processor to see where a thread is going
+#pragma omp parallel for collapse(2) num_threads(threads) schedule(static)
+    for (index_t n = 0; n < j_count; n += WIDTH)
+        for (index_t line = 0; line < c_padded; line += LINE) {
+            const index_t columns = j_count - n > LANES ? WIDTH : LANES;
+            for (index_t c = line; c < std::min(line + LINE, c_padded); c += LANES)
+                for (index_t j = 0; j < columns; j += LANES) {
+                    vec values[LANES];
+#pragma GCC unroll 16
+                    for (int i = 0; i < LANES; ++i) {
+                        const index_t row = n + j + i;
+                        values[i] = row < j_count && c < c_count ? load_part(weight + row * c_count + c, c_count - c) : vec{};
+                        if (row_scale && row < j_count) values[i] *= row_scale[row];
+                    }
+                    transpose(values);
+                    float* to = panels + n * c_padded + c * columns + j;
+#pragma GCC unroll 16
+                    for (int i = 0; i < LANES; ++i) store(to + i * columns, values[i]);
+                }
+        }
 }
 
 // Rows of a task: enough for the work to pay, few enough that every thread has several tasks.
