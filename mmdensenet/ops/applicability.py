@@ -29,6 +29,8 @@ def why_not_fused(x: Tensor, layers: Sequence[DenseLayerModules]) -> str | None:
     if not dtype.is_floating_point:
         return f'the features are {str(x.dtype).removeprefix("torch.")}'
     autocast = x.dtype != torch.float64 and _autocast_enabled(x.device.type)
+    if _has_global_hooks():
+        return _HOOKS
     first = layers[0].norm1
     for layer in layers:
         if reason := _why_not_layer(layer, first, None if autocast else dtype):
@@ -98,7 +100,7 @@ def differentiable(x: Tensor, modules: Sequence[nn.Module]) -> bool:
 
 def synchronised(norm: nn.Module) -> bool:
     """Whether this norm, in training, takes its statistics from all ranks."""
-    return hasattr(norm, 'process_group') and dist.is_available() and dist.is_initialized()
+    return 'process_group' in vars(norm) and dist.is_available() and dist.is_initialized()
 
 
 def has_hooks(module: nn.Module) -> bool:
@@ -107,37 +109,47 @@ def has_hooks(module: nn.Module) -> bool:
     )
 
 
+# A network of 58 layers asks these questions before each step; nn.Module's getattr is slow, above all for what is not
+# there, so each submodule is asked for once and plain attributes are looked up with vars.
+
+
 def _why_not_layer(layer: DenseLayerModules, first: nn.Module, dtype: torch.dtype | None) -> str | None:
     """``first`` is the block's first norm; ``dtype`` the weights' necessary type, None where autocast casts them."""
-    if type(layer.act) is not nn.ReLU:
-        return f'the activation is {type(layer.act).__name__}, not ReLU'
-    bottleneck = layer.conv2 is not None
-    kernels = {layer.conv1: 1 if bottleneck else 3} | ({layer.conv2: 3} if bottleneck else {})
-    for conv, kernel in kernels.items():
+    act, norm1, conv1, conv2 = layer.act, layer.norm1, layer.conv1, layer.conv2
+    if type(act) is not nn.ReLU:
+        return f'the activation is {type(act).__name__}, not ReLU'
+    if conv2 is None:
+        convolutions, norms = ((conv1, 3),), (norm1,)
+    else:
+        convolutions, norms = ((conv1, 1), (conv2, 3)), (norm1, layer.norm2)
+    for conv, kernel in convolutions:
         if not _is_plain_convolution(conv, kernel):
             return f'a convolution is {type(conv).__name__}, not a plain {kernel}x{kernel} Conv2d without bias'
         if dtype is not None and conv.weight.dtype != dtype:
             return 'weights and features are of different types'
-    norms = [layer.norm1, layer.norm2] if bottleneck else [layer.norm1]
+        if has_hooks(conv):
+            return _HOOKS
     for norm in norms:
         if reason := _why_not_norm(norm, first):
             return reason
-    if any(has_hooks(module) for module in (layer, layer.act, *kernels, *norms)) or _has_global_hooks():
-        return 'there are hooks on inner modules'
-    return None
+        if has_hooks(norm):
+            return _HOOKS
+    return _HOOKS if has_hooks(layer) or has_hooks(act) else None
+
+
+_HOOKS = 'there are hooks on inner modules'
 
 
 def _why_not_norm(norm: nn.Module, first: nn.Module) -> str | None:
-    plain = type(norm) is nn.BatchNorm2d or (isinstance(norm, _BatchNorm) and hasattr(norm, 'process_group'))
+    own = vars(norm)
+    plain = type(norm) is nn.BatchNorm2d or (isinstance(norm, _BatchNorm) and 'process_group' in own)
     if not plain or not (norm.affine and norm.track_running_stats) or norm.momentum is None:
         return f'the norm is {type(norm).__name__}, not a BatchNorm2d or SyncBN with running statistics'
     if norm.training != first.training:
         return 'some norms are in training and some in evaluation mode'
     if norm.eps != first.eps:
         return 'the norms have different eps'
-    if type(norm) is not type(first) or getattr(norm, 'process_group', None) is not getattr(
-        first, 'process_group', None
-    ):
+    if type(norm) is not type(first) or own.get('process_group') is not vars(first).get('process_group'):
         return 'the norms are synchronised over different ranks'
     return None
 

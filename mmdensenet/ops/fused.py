@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -376,6 +376,20 @@ def _evaluate(
     steps = steps_for(x, x.dtype)
     wide = torch.promote_types(x.dtype, torch.float32)
     n, c0, h, w = x.shape
+    whole = getattr(steps, 'evaluate_stage', None)
+    if whole is not None and layers[0].conv2 is not None:
+        features, out = whole(
+            _as_rows(x),
+            (n, h, w),
+            [_evaluation_tensors(layer.norm1, layer.conv1, layer.norm2, layer.conv2) for layer in layers],
+            None if transition is None else _evaluation_tensors(transition.norm, transition.conv),
+            layers[0].norm1.eps,
+            keep_features,
+        )
+        return (
+            None if features is None else _as_images(features, (n, h, w)),
+            None if out is None else _as_images(out, (n, h // 2, w // 2)),
+        )
     k = (layers[0].conv1 if layers[0].conv2 is None else layers[0].conv2).out_channels
     buffer = _new_buffer(x, c0 + len(layers) * k)
 
@@ -383,10 +397,6 @@ def _evaluate(
         rstd = torch.rsqrt(norm.running_var.to(wide) + norm.eps)
         return affine(norm.weight, norm.bias, norm.running_mean.to(wide), rstd)
 
-    whole = getattr(steps, 'evaluate_layers', None)
-    if whole is not None and layers[0].conv2 is not None:
-        whole(buffer, c0, (n, h, w), [_evaluation_tensors(layer) for layer in layers], layers[0].norm1.eps)
-        layers = ()
     for i, layer in enumerate(layers):
         c = c0 + i * k
         features, new = buffer[:, :c], buffer[:, c : c + k]
@@ -407,8 +417,9 @@ def _evaluate(
     return (_as_images(buffer, (n, h, w)) if keep_features else None), out
 
 
-def _evaluation_tensors(layer: DenseLayerModules) -> list[Tensor]:
+def _evaluation_tensors(*modules: nn.Module) -> list[Tensor]:
+    """What norms and convolutions, in turns, compute with: weight, bias, running mean and variance; weight."""
     tensors = []
-    for norm, conv in ((layer.norm1, layer.conv1), (layer.norm2, layer.conv2)):
+    for norm, conv in zip(modules[::2], modules[1::2]):
         tensors += [norm.weight, norm.bias, norm.running_mean, norm.running_var, conv.weight]
     return tensors

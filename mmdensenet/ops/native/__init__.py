@@ -22,11 +22,11 @@ _TYPES = {'p': _POINTER, 'i': _INDEX, 'n': _INT, 'd': ctypes.c_double}
 # one letter per argument: pointer, index, int, double
 _SIGNATURES = {
     'statistics': 'piiippn',
-    'norm_relu_matmul': 'piiiii' + 'ppppi' + 'ppppn',
+    'norm_relu_matmul': 'piiiii' + 'pppi' + 'pppn',
     'norm_relu_matmul_backward': 'piiiii' + 'ppppi' + 'ppp' + 'in' + 'pppn',
     'norm_relu_conv3x3': 'piiiii' + 'pppiii' + 'pippp' + 'n',
     'norm_relu_conv3x3_backward': 'piiiii' + 'ppppiii' + 'pi' + 'pppp' + 'n',
-    'evaluate_layers': 'piiiiiiiip' + 'diin',
+    'evaluate_stage': 'piiiiiiiip' + 'diippin',
     'norm_relu_max_pool': 'piiiii' + 'pppn',
     'norm_relu_max_pool_backward': 'piiiii' + 'pppp' + 'pppn',
     'batch_norm_backward_sums': 'pipiii' + 'pppn',
@@ -66,15 +66,27 @@ def _rows(tensor: Tensor) -> Tensor:
 
 
 def _vector(tensor: Tensor) -> Tensor:
+    # asking takes a fraction of the time of converting nothing to nothing
+    if tensor.dtype is torch.float32 and tensor.is_contiguous():
+        return tensor
     return tensor.to(torch.float32).contiguous()
 
 
+def _layout(weight: Tensor) -> tuple[int, int]:
+    """The distances of input channels and taps of a weight (k, C, 3, 3): channels last as it lies, or contiguous."""
+    if (
+        weight.dtype is torch.float32
+        and not weight.is_contiguous()
+        and weight.is_contiguous(memory_format=torch.channels_last)
+    ):
+        return 1, weight.shape[1]
+    return 9, 1
+
+
 def _weight(weight: Tensor) -> tuple[Tensor, int, int]:
-    """A weight (k, C, 3, 3) as it lies, contiguous or channels last, and its distances of input channels and taps."""
-    weight = weight.to(torch.float32)
-    if weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous():
-        return weight, 1, weight.shape[1]
-    return weight.contiguous(), 9, 1
+    """A weight (k, C, 3, 3) that lies so, and its distances of input channels and taps."""
+    inner, taps = _layout(weight)
+    return (weight if inner == 1 else _vector(weight)), inner, taps
 
 
 def _sums(channels: int) -> tuple[Tensor, Tensor]:
@@ -109,8 +121,8 @@ def _matmul(features: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, pool
     out = features.new_empty(rows, width)
     mean, var = (features.new_empty(width), features.new_empty(width)) if measure else (None, None)
     _library().norm_relu_matmul(
-        _at(features), features.stride(0), *pooled, rows, c, _at(scale), _at(shift), _at(weight), None, width,
-        None, _at(out), _at(mean), _at(var), torch.get_num_threads(),
+        _at(features), features.stride(0), *pooled, rows, c, _at(scale), _at(shift), _at(weight), width,
+        _at(out), _at(mean), _at(var), torch.get_num_threads(),
     )  # fmt: skip
     return out, mean, var
 
@@ -196,28 +208,52 @@ def norm_relu_conv3x3_backward(
     return grad_z, grad_weight.to(weight.dtype), *(s.float() for s in sums)
 
 
-def evaluate_layers(buffer: Tensor, c0: int, shape: Shape, tensors: Sequence[Sequence[Tensor]], eps: float) -> None:
-    """All layers of a block with running statistics, in one call.
+def evaluate_stage(
+    x: Tensor,
+    shape: Shape,
+    layers: Sequence[Sequence[Tensor]],
+    transition: Sequence[Tensor] | None,
+    eps: float,
+    keep_features: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    """All layers of a block with running statistics, and the transition behind it, in one call.
 
     Args:
-        buffer: (M, C0 + L * k), whose first C0 columns are given; the rest is written.
-        c0: C0.
+        x: (M, C0).
         shape: (N, H, W).
-        tensors: of each layer norm1's weight, bias, running mean and running variance, conv1's weight, and the same of
+        layers: of each layer norm1's weight, bias, running mean and running variance, conv1's weight, and the same of
             norm2 and conv2.
+        transition: the same five of a transition, or None.
         eps: of the norms.
+        keep_features: return the block's features too.
+
+    Returns:
+        The features (M, C0 + L * k), unless there is a transition and they are not to be kept, and the transition's
+        output (N * (H // 2) * (W // 2), J).
     """
-    weights = [_weight(layer[9]) for layer in tensors]
-    if len({(inner, taps) for _, inner, taps in weights}) > 1:
-        weights = [(layer[9].float().contiguous(), 9, 1) for layer in tensors]
-    held = [t for layer, (weight, *_) in zip(tensors, weights) for t in (*map(_vector, layer[:9]), weight)]
-    _, inner, taps = weights[0]
-    k, width = held[9].shape[:2]
+    x = _rows(x)
+    c0, (n, h, w) = x.shape[1], shape
+    k, width = layers[0][9].shape[:2]
+    layouts = {_layout(layer[9]) for layer in layers}
+    # contiguous, unless all of them are channels last
+    inner, taps = layouts.pop() if len(layouts) == 1 else (9, 1)
+    held = []
+    for layer in layers:
+        held += map(_vector, layer[:9])
+        held.append(layer[9] if inner == 1 else _vector(layer[9]))
+    channels = c0 + len(layers) * k
+    features = out = None
+    if keep_features or transition is None:
+        features = x.new_empty(x.shape[0], channels)
+    if transition is not None:
+        held += map(_vector, transition)
+        out = x.new_empty(n * (h // 2) * (w // 2), transition[4].shape[0])
     pointers = (ctypes.c_void_p * len(held))(*(tensor.data_ptr() for tensor in held))
-    _library().evaluate_layers(
-        _at(buffer), buffer.stride(0), *shape, c0, len(tensors), width, k, pointers, eps, inner, taps,
-        torch.get_num_threads(),
+    _library().evaluate_stage(
+        _at(x), x.stride(0), *shape, c0, len(layers), width, k, pointers, eps, inner, taps, _at(features), _at(out),
+        0 if out is None else out.shape[1], torch.get_num_threads(),
     )  # fmt: skip
+    return features, out
 
 
 # as wide as the features, so that torch's convolution on chunks of images is as good

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 SOURCES = ('matmul.cpp', 'conv3x3.cpp', 'winograd.cpp', 'norm.cpp', 'pool.cpp', 'evaluate.cpp')
-HEADERS = ('tile.h', 'winograd.h')
+HEADERS = ('tile.h', 'matmul.h', 'winograd.h')
 FLAGS = ('-O3', '-march=native', '-std=c++17', '-fopenmp', '-shared', '-fPIC', '-ffp-contract=fast', '-fno-math-errno')
 
 

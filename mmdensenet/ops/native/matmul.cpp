@@ -1,6 +1,6 @@
 // relu(norm(features)) @ weight^T and its backward, without storing relu(norm(features)); plain (one row of features per
 // row of the product) or behind a 2x2 average pooling (four rows).
-#include "tile.h"
+#include "matmul.h"
 
 namespace {
 
@@ -75,11 +75,9 @@ void forward_tile(const float* left, const float* panels, index_t blocks, index_
 
 template <int P>
 void forward(const Rows& rows, index_t count, index_t channels, const float* scale, const float* shift,
-             const float* weight, const float* row_scale, index_t width, const float* out_shift, float* out,
-             float* mean, float* var, int threads) {
+             const float* panels, index_t width, const float* out_shift, float* out, float* mean, float* var,
+             int threads) {
     const index_t blocks = (channels + BLOCK - 1) / BLOCK, padded = blocks * BLOCK;
-    Memory panels = allocate(padded * round_up(width, LANES));
-    pack_transposed(weight, row_scale, width, channels, padded, panels.get(), threads);
     const index_t task_rows = rows_per_task(count, 8 * TILE, TILE, threads);
     const index_t tasks = (count + task_rows - 1) / task_rows;
     Memory partial = allocate(mean ? 2 * tasks * width : 1);
@@ -97,9 +95,9 @@ void forward(const Rows& rows, index_t count, index_t channels, const float* sca
                         store(left.get() + (c / BLOCK * height + r) * BLOCK + c % BLOCK, z);
                     });
                 if (height == TILE)
-                    forward_tile<TILE>(left.get(), panels.get(), blocks, width, out_shift, out + first * width, valid);
+                    forward_tile<TILE>(left.get(), panels, blocks, width, out_shift, out + first * width, valid);
                 else
-                    forward_tile<HALF>(left.get(), panels.get(), blocks, width, out_shift, out + first * width, valid);
+                    forward_tile<HALF>(left.get(), panels, blocks, width, out_shift, out + first * width, valid);
             }
             if (mean)
                 measure_rows(out + start * width, width, stop - start, width, partial.get() + 2 * t * width,
@@ -257,19 +255,30 @@ void backward(const Backward& b, index_t count, const float* weight, const float
 
 }  // namespace
 
-extern "C" {
-
-// features (count rows, or those of images h x w that are pooled when h > 0; channels), weight (width, channels) whose
-// lines are multiplied by row_scale (width) unless that is null, out (count, width), relu(out + out_shift) unless that
-// (width) is null; mean and var (width) or null.
-void norm_relu_matmul(const float* features, index_t stride, index_t h, index_t w, index_t count, index_t channels,
-                      const float* scale, const float* shift, const float* weight, const float* row_scale,
-                      index_t width, const float* out_shift, float* out, float* mean, float* var, int threads) {
+void multiply_packed(const float* features, index_t stride, index_t h, index_t w, index_t count, index_t channels,
+                     const float* scale, const float* shift, const float* panels, index_t width, const float* out_shift,
+                     float* out, int threads) {
     const Rows rows{features, stride, h, w};
     if (h > 0)
-        forward<4>(rows, count, channels, scale, shift, weight, row_scale, width, out_shift, out, mean, var, threads);
+        forward<4>(rows, count, channels, scale, shift, panels, width, out_shift, out, nullptr, nullptr, threads);
     else
-        forward<1>(rows, count, channels, scale, shift, weight, row_scale, width, out_shift, out, mean, var, threads);
+        forward<1>(rows, count, channels, scale, shift, panels, width, out_shift, out, nullptr, nullptr, threads);
+}
+
+extern "C" {
+
+// features (count rows, or those of images h x w that are pooled when h > 0; channels), weight (width, channels), out
+// (count, width); mean and var (width) or null.
+void norm_relu_matmul(const float* features, index_t stride, index_t h, index_t w, index_t count, index_t channels,
+                      const float* scale, const float* shift, const float* weight, index_t width, float* out,
+                      float* mean, float* var, int threads) {
+    Memory panels = allocate(packed_size(channels, width));
+    pack_transposed(weight, nullptr, width, channels, round_up(channels, BLOCK), panels.get(), threads);
+    const Rows rows{features, stride, h, w};
+    if (h > 0)
+        forward<4>(rows, count, channels, scale, shift, panels.get(), width, nullptr, out, mean, var, threads);
+    else
+        forward<1>(rows, count, channels, scale, shift, panels.get(), width, nullptr, out, mean, var, threads);
 }
 
 // grad (count, width); accumulator like features; grad_weight (width, channels), sum_dz and sum_centred (channels).
