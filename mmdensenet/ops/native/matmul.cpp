@@ -94,6 +94,12 @@ void forward(const Rows& rows, index_t count, index_t channels, const float* sca
                     activate_row<P>(rows, first + r, scale, shift, channels, [&](index_t c, vec z) {
                         store(left.get() + (c / BLOCK * height + r) * BLOCK + c % BLOCK, z);
                     });
+                // rows are short and far apart: the processor does not see the next ones coming
+                for (index_t r = first + TILE; r < std::min(first + 2 * TILE, stop); ++r)
+                    for (int p = 0; p < P; ++p) {
+                        const float* next = rows.features + rows.template source<P>(r, p) * rows.stride;
+                        for (index_t c = 0; c < channels; c += 16) __builtin_prefetch(next + c, 0, 2);
+                    }
                 if (height == TILE)
                     forward_tile<TILE>(left.get(), panels, blocks, width, out_shift, out + first * width, valid);
                 else

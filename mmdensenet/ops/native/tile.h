@@ -210,8 +210,9 @@ inline void pack_transposed(const float* weight, const float* row_scale, index_t
         }
 }
 
-// Rows of a task: enough for the work to pay, few enough that every thread has several tasks.
+// Rows of a task: at most so many, a multiple of this, and every thread has as many of them as the others.
 inline index_t rows_per_task(index_t rows, index_t most, index_t multiple, int threads) {
-    const index_t fair = round_up((rows + 4 * threads - 1) / (4 * threads), multiple);
-    return std::max<index_t>(multiple, std::min(most / multiple * multiple, fair));
+    const index_t units = (rows + multiple - 1) / multiple, fair = (units + threads - 1) / threads;
+    const index_t in_task = std::max<index_t>(1, most / multiple), tasks = (fair + in_task - 1) / in_task;
+    return std::max<index_t>(1, (fair + tasks - 1) / std::max<index_t>(1, tasks)) * multiple;
 }
