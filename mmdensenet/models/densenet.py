@@ -302,6 +302,9 @@ class DenseNet(BaseModule):
     def _run_stem(self, x: Tensor) -> Tensor:
         if self.engine == 'reference' or ops.is_exporting() or ops.has_hooks(self.stem):
             return self.stem(x)
+        out = ops.evaluate_stem(x, self.stem)
+        if out is not None:
+            return out
         x = self.stem[0](x)
         if ops.stem_is_fusable(x, self.stem):
             return ops.fused_stem(x, self.stem[1])

@@ -7,12 +7,13 @@ parameters it reads, and returns tensors.
 from .applicability import has_hooks, is_exporting, stem_is_fusable, transition_is_fusable, why_not_fused
 from .fused import fused_dense_block, fused_dense_stage
 from .reference import dense_block, dense_layer
-from .stem import fused_stem
+from .stem import evaluate_stem, fused_stem
 from .sync_batch_norm import sync_batch_norm
 
 __all__ = [
     'dense_block',
     'dense_layer',
+    'evaluate_stem',
     'fused_dense_block',
     'fused_dense_stage',
     'fused_stem',

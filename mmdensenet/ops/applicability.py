@@ -76,6 +76,24 @@ def stem_is_fusable(x: Tensor, stem: nn.Module) -> bool:
     )
 
 
+@torch.compiler.disable
+def stem_is_evaluable(x: Tensor, stem: nn.Module) -> bool:
+    """Whether the images x can go through the whole stem at once: no gradients, and the ImageNet stem's convolution."""
+    if not stem_is_fusable(x, stem):
+        return False
+    conv, norm = stem[0], stem[1]
+    return (
+        not norm.training
+        and not (torch.is_grad_enabled() and differentiable(x, [stem]))
+        and _is_plain_convolution(conv, 7, stride=2)
+        and x.dtype == conv.weight.dtype == compute_dtype(x)
+        and x.dim() == 4
+        and x.shape[1] == conv.in_channels
+        and x.numel() > 0
+        and not has_hooks(conv)
+    )
+
+
 def compute_dtype(x: Tensor) -> torch.dtype:
     """The type in which the block's features are kept: autocast's where it is enabled, else the input's."""
     device = x.device.type
@@ -154,13 +172,13 @@ def _why_not_norm(norm: nn.Module, first: nn.Module) -> str | None:
     return None
 
 
-def _is_plain_convolution(conv: nn.Module, kernel: int) -> bool:
+def _is_plain_convolution(conv: nn.Module, kernel: int, stride: int = 1) -> bool:
     return (
         type(conv) is nn.Conv2d
         and conv.bias is None
         and conv.groups == 1
         and conv.padding_mode == 'zeros'
-        and (conv.kernel_size, conv.stride, conv.dilation) == ((kernel, kernel), (1, 1), (1, 1))
+        and (conv.kernel_size, conv.stride, conv.dilation) == ((kernel, kernel), (stride, stride), (1, 1))
         and conv.padding == (kernel // 2, kernel // 2)
     )
 

@@ -7,11 +7,11 @@ of that size, and the pooling its indices. All of them follow from the convoluti
 from types import ModuleType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .applicability import compute_dtype, differentiable, synchronised, without_autocast
+from .applicability import compute_dtype, differentiable, stem_is_evaluable, synchronised, without_autocast
 from .norms import Group, affine, update_running_statistics
 from .steps import steps_for
 
@@ -42,6 +42,25 @@ def fused_stem(x: Tensor, norm: _BatchNorm) -> Tensor:
         n, _, h, w = x.shape
         out = steps.norm_relu_max_pool(_rows(x), *affine(norm.weight, norm.bias, *running), (n, h, w))
         return _images(out, (n, (h + 1) // 2, (w + 1) // 2))
+
+
+@torch.compiler.disable
+def evaluate_stem(x: Tensor, stem: nn.Sequential) -> Tensor | None:
+    """The whole stem, its convolution too, of images (N, C, H, W) where there are kernels for that, or None.
+
+    They are for evaluation without gradients; the maps between its parts then never exist whole.
+    """
+    if not stem_is_evaluable(x, stem):
+        return None
+    whole = getattr(steps_for(x, x.dtype), 'evaluate_stem', None)
+    if whole is None:
+        return None
+    conv, norm = stem[0], stem[1]
+    wide = torch.promote_types(x.dtype, torch.float32)
+    rstd = torch.rsqrt(norm.running_var.to(wide) + norm.eps)
+    out = whole(x, conv.weight, *affine(norm.weight, norm.bias, norm.running_mean.to(wide), rstd))
+    n, _, h, w = x.shape
+    return _images(out, (n, (h + 3) // 4, (w + 3) // 4))
 
 
 def _rows(x: Tensor) -> Tensor:

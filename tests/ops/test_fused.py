@@ -137,6 +137,25 @@ def test_where_it_does_not_apply_the_reference_runs(change, reason):
     assert_same(block(x), reference(x), 0)
 
 
+@pytest.mark.parametrize('channels', [3, 1])
+@pytest.mark.parametrize('layout', [torch.channels_last, torch.contiguous_format], ids=['channels_last', 'NCHW'])
+@pytest.mark.parametrize('size', [(32, 32), (61, 30), (7, 2), (1, 1)], ids=str)
+def test_stem_in_evaluation_with_kernels(size, layout, channels, native_kernels, monkeypatch):
+    """The whole stem in one call, where the kernels have one; a batch in which threads begin within images."""
+    torch.manual_seed(0)
+    monkeypatch.setenv('MMDENSENET_KERNELS', 'native')
+    model = randomise(DenseNet(dict(growth_rate=4, depths=[1], init_channels=20), in_channels=channels)).eval()
+    x = random(3, channels, *size).float().to(memory_format=layout)
+    with torch.no_grad():
+        got = ops.evaluate_stem(x, model.stem)
+        assert_same(model._run_stem(x), got, 0)
+        assert_same(got.double(), copy.deepcopy(model.stem).double()(x.double()), 1e-5)
+    assert ops.evaluate_stem(x, model.stem) is None, 'gradients are for the other ops'
+    model.stem[0].register_forward_hook(lambda *_: None)
+    with torch.no_grad():
+        assert ops.evaluate_stem(x, model.stem) is None, 'hooks on the parts are served'
+
+
 def test_one_value_per_channel_is_the_references_error():
     _, block = pair(engine='auto')
     with pytest.raises(ValueError, match='more than 1 value per channel'):

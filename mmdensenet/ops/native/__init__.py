@@ -27,6 +27,7 @@ _SIGNATURES = {
     'norm_relu_conv3x3': 'piiiii' + 'pppiii' + 'pippp' + 'n',
     'norm_relu_conv3x3_backward': 'piiiii' + 'ppppiii' + 'pi' + 'pppp' + 'n',
     'evaluate_stage': 'piiiiiiiip' + 'diippin',
+    'evaluate_stem': 'piiiiiiii' + 'pipppn',
     'norm_relu_max_pool': 'piiiii' + 'pppn',
     'norm_relu_max_pool_backward': 'piiiii' + 'pppp' + 'pppn',
     'batch_norm_backward_sums': 'pipiii' + 'pppn',
@@ -254,6 +255,27 @@ def evaluate_stage(
         0 if out is None else out.shape[1], torch.get_num_threads(),
     )  # fmt: skip
     return features, out
+
+
+def evaluate_stem(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """The ImageNet stem with running statistics: convolution, norm, ReLU and max pooling in one call.
+
+    Args:
+        x: (N, C, H, W) in any order in memory.
+        weight: (J, C, 7, 7), of a convolution with stride 2 and padding 3.
+        scale, shift: (J,), of the norm.
+
+    Returns:
+        (N * H' * W', J); H' and W' are a quarter of H and W, rounded up.
+    """
+    n, _, h, w = x.shape
+    width = weight.shape[0]
+    weight, scale, shift = weight.contiguous(), _vector(scale), _vector(shift)
+    out = x.new_empty(n * ((h + 3) // 4) * ((w + 3) // 4), width)
+    _library().evaluate_stem(
+        _at(x), *x.shape, *x.stride(), _at(weight), width, _at(scale), _at(shift), _at(out), torch.get_num_threads()
+    )
+    return out
 
 
 # as wide as the features, so that torch's convolution on chunks of images is as good
