@@ -87,9 +87,14 @@ class DenseBlock(nn.Module):
 
         The same as calling one after the other; the fused block computes them together where it can.
         """
-        if self._is_fused(x) and not ops.has_hooks(self) and ops.transition_is_fusable(x, self.block, transition):
+        if ops.has_hooks(self):
+            features = self(x)
+        elif not self._is_fused(x):
+            features = ops.dense_block(x, self.block)
+        elif ops.transition_is_fusable(x, self.block, transition):
             return ops.fused_dense_stage(x, self.block, transition, keep_features)
-        features = self(x)
+        else:
+            features = ops.fused_dense_block(x, self.block)
         return (features if keep_features else None), transition(features)
 
     def _is_fused(self, x: Tensor) -> bool:

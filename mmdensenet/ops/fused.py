@@ -152,7 +152,7 @@ def _empty_like(buffer: Tensor) -> Tensor:
 
 def _as_images(rows: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """(M, c) as (N, c, H, W) in channels-last order."""
-    return rows.view(*shape, -1).permute(0, 3, 1, 2)
+    return rows.view(*shape, rows.shape[1]).permute(0, 3, 1, 2)
 
 
 def _as_rows(images: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _images(rows: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    return rows.view(*shape, -1).permute(0, 3, 1, 2)
+    return rows.view(*shape, rows.shape[1]).permute(0, 3, 1, 2)
 
 
 class _Stem(torch.autograd.Function):
