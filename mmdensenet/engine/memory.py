@@ -74,9 +74,9 @@ def measure(runner, device: torch.device, images: tuple[int, int] = (2, 4)) -> t
     """Bytes of training that do not depend on the batch, and bytes for each image, from steps on so many images."""
     peaks = []
     for count in images:
-        _reset_peak(device)
+        reset_peak(device)
         _step(runner, count)
-        peaks.append(_peak(device))
+        peaks.append(peak(device))
     share = max((peaks[1] - peaks[0]) / (images[1] - images[0]), 1.0)
     constant = max(peaks[0] - images[0] * share, 0.0)
     if not runner.optim_wrapper.optimizer.state:  # momentum and the like come with the first step
@@ -101,7 +101,7 @@ def _step(runner, images: int) -> None:
     runner.optim_wrapper.zero_grad()
 
 
-def _reset_peak(device: torch.device) -> None:
+def reset_peak(device: torch.device) -> None:
     if device.type == 'cuda':
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
@@ -112,7 +112,7 @@ def _reset_peak(device: torch.device) -> None:
         Path('/proc/self/clear_refs').write_text('5')  # Linux: the peak of the resident memory
 
 
-def _peak(device: torch.device) -> int:
+def peak(device: torch.device) -> int:
     if device.type == 'cuda':
         return torch.cuda.max_memory_allocated(device)
     status = Path('/proc/self/status').read_text()

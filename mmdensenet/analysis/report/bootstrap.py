@@ -1,0 +1,71 @@
+"""Percentile intervals from resampled images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and the ends of its interval; nan where they are not defined."""
+
+    value: float
+    low: float = float('nan')
+    high: float = float('nan')
+
+
+class Resampling:
+    """How often each image is in each resampling.
+
+    Args:
+        images: N.
+        groups: (N,) numbers; images of a group are drawn together. None draws single images.
+        count: B, resamplings.
+
+    ``weights`` is (B, N) float32, whole numbers.
+    """
+
+    def __init__(self, images: int, groups: np.ndarray | None = None, count: int = 1000, seed: int = 0):
+        members = np.arange(images) if groups is None else np.unique(groups, return_inverse=True)[1].ravel()
+        number = int(members.max(initial=-1)) + 1
+        rng = np.random.default_rng(seed)
+        self.weights = np.empty((count, images), np.float32)
+        for row in self.weights:
+            row[:] = np.bincount(rng.integers(number, size=number), minlength=number)[members]
+
+    def mean(self, values: np.ndarray, of: np.ndarray | None = None) -> np.ndarray:
+        """(B, ...) means of ``values`` (N, ...), or sums of them over sums of ``of``; nan where there are none.
+
+        In float32: of whole numbers exact up to 16 million.
+        """
+        of = np.ones(len(values), np.float32) if of is None else of
+        return divide(self.weights @ values.astype(np.float32), self.weights @ of.astype(np.float32))
+
+    def counts(self, cells: np.ndarray, number: int) -> np.ndarray:
+        """(B, number): how many images of each resampling are in each cell (N,)."""
+        return np.stack([np.bincount(cells, weights=row, minlength=number) for row in self.weights])
+
+
+def divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """The quotient, nan where the divisor is 0."""
+    below = np.broadcast_to(below, np.shape(above))
+    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below != 0)
+
+
+def nan_mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """The mean of what is defined; nan where nothing is."""
+    defined = ~np.isnan(values)
+    return divide(np.where(defined, values, 0).sum(axis), defined.sum(axis))
+
+
+def estimate(value: float, resampled: np.ndarray | None) -> Estimate:
+    """A value with the interval that its resampled values (B,) give; without them none."""
+    if resampled is None:
+        return Estimate(float(value))
+    resampled = resampled[~np.isnan(resampled)]
+    if not len(resampled) or np.isnan(value):
+        return Estimate(float(value))
+    low, high = np.percentile(resampled, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
+    return Estimate(float(value), float(low), float(high))

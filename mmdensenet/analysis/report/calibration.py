@@ -1,0 +1,149 @@
+"""How far scores can be read as probabilities, and one temperature that mends them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, log_expit, log_softmax, logit
+
+from .bootstrap import Estimate, Resampling, divide, estimate
+from .scores import Scores
+
+BINS = 15
+#: fewer images are not divided into halves to fit on
+FEWEST_IMAGES = 20
+#: images of a half that the temperature is fitted on at most
+MOST_IMAGES = 10_000
+#: what is allowed for the logarithm of a temperature
+BOUNDS = (-4.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Of each of 15 equally wide bins of the score: how many, their mean score, and how often it was right."""
+
+    count: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Expected calibration error (percent) and log loss (nats), as it is and with the temperature.
+
+    Attributes:
+        temperatures: of the two halves; None if there are too few images.
+    """
+
+    before: Bins
+    error: Estimate
+    loss: Estimate
+    temperatures: tuple[float, float] | None = None
+    after: Bins | None = None
+    error_after: Estimate | None = None
+    loss_after: Estimate | None = None
+
+
+def calibrate(scores: Scores, resampling: Resampling, seed: int = 0) -> Calibration:
+    """Calibration of the best class's score, or with several labels of all scores of known labels.
+
+    The temperature (arXiv:1706.04599) divides the logits. It is fitted twice, on one random half of the images by log
+    loss, and used on the other half, so that it is never judged on images that it was fitted on. Groups stay together.
+    """
+    values = _logits(scores)
+    before = _probabilities(scores, values)
+    error, loss = _error(scores, before, resampling), _loss(scores, values, resampling)
+    groups = np.arange(len(scores)) if scores.groups is None else scores.groups
+    distinct = np.unique(groups)
+    if len(distinct) < 2 or len(scores) < FEWEST_IMAGES:
+        return Calibration(_bins(scores, before), error, loss)
+    rng = np.random.default_rng(seed)
+    first = np.isin(groups, rng.permutation(distinct)[: len(distinct) // 2])
+    scaled, temperatures = np.empty_like(values), []
+    for fit, judge in ((first, ~first), (~first, first)):
+        some = np.flatnonzero(fit)
+        some = rng.permutation(some)[:MOST_IMAGES]
+        temperature = fit_temperature(values[some], scores.truth[some])
+        scaled[judge] = values[judge] / temperature
+        temperatures.append(temperature)
+    after = _probabilities(scores, scaled)
+    return Calibration(
+        _bins(scores, before),
+        error,
+        loss,
+        (temperatures[0], temperatures[1]),
+        _bins(scores, after),
+        _error(scores, after, resampling),
+        _loss(scores, scaled, resampling),
+    )
+
+
+def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
+    """The temperature with the least log loss, between e**-4 and e**4.
+
+    Args:
+        logits: (N, C).
+        truth: (N,) classes, or (N, C) of 1, 0 and -1 for several labels.
+    """
+    result = minimize_scalar(lambda log: _losses(logits / np.exp(log), truth)[0].sum(), bounds=BOUNDS, method='bounded')
+    return float(np.exp(result.x))
+
+
+def _logits(scores: Scores) -> np.ndarray:
+    """Up to a constant for each image, which a softmax does not see."""
+    tiny = np.finfo(np.float32).tiny
+    if scores.multi_label:
+        return logit(np.clip(scores.scores, tiny, 1 - 2.0**-24))
+    return np.log(np.clip(scores.scores, tiny, 1))
+
+
+def _probabilities(scores: Scores, logits: np.ndarray) -> np.ndarray:
+    return expit(logits) if scores.multi_label else np.exp(log_softmax(logits, axis=1))
+
+
+def _losses(logits: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) sums of the log loss of each image's known labels, and how many these are."""
+    if truth.ndim == 1:
+        return -np.take_along_axis(log_softmax(logits, axis=1), truth[:, None], 1)[:, 0], np.ones(len(truth))
+    known = truth >= 0
+    each = np.where(known, -np.where(truth == 1, log_expit(logits), log_expit(-logits)), 0)
+    return each.sum(1), known.sum(1).astype(float)
+
+
+def _loss(scores: Scores, logits: np.ndarray, resampling: Resampling) -> Estimate:
+    sums, counts = _losses(logits, scores.truth)
+    return estimate(sums.sum() / counts.sum(), resampling.mean(sums, counts))
+
+
+def _decisions(scores: Scores, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(M,) images, confidences, and whether they were right."""
+    if scores.multi_label:
+        image, label = np.nonzero(scores.truth >= 0)
+        return image, probabilities[image, label], scores.truth[image, label] == 1
+    # a temperature does not change which class is the best
+    confidence = np.take_along_axis(probabilities, scores.predicted[:, None], 1)[:, 0]
+    return np.arange(len(scores)), confidence, scores.predicted == scores.truth
+
+
+def _place(confidence: np.ndarray) -> np.ndarray:
+    return np.minimum((confidence * BINS).astype(int), BINS - 1)
+
+
+def _bins(scores: Scores, probabilities: np.ndarray) -> Bins:
+    _, confidence, right = _decisions(scores, probabilities)
+    place = _place(confidence)
+    count, total, hits = (
+        np.bincount(place, weights=weights, minlength=BINS) for weights in (None, confidence, right.astype(float))
+    )
+    return Bins(count.astype(int), divide(total, count), divide(hits, count))
+
+
+def _error(scores: Scores, probabilities: np.ndarray, resampling: Resampling) -> Estimate:
+    """Mean over the decisions of their bin's distance between confidence and accuracy, in percent (ECE)."""
+    image, confidence, right = _decisions(scores, probabilities)
+    gaps = np.zeros((len(scores), BINS))
+    np.add.at(gaps, (image, _place(confidence)), right - confidence)
+    counts = np.bincount(image, minlength=len(scores))
+    value = np.abs(gaps.sum(0)).sum() / counts.sum()
+    drawn = np.abs(resampling.weights @ gaps).sum(1) / (resampling.weights @ counts.astype(np.float32))
+    return estimate(100 * value, 100 * drawn)

@@ -1,0 +1,118 @@
+"""The most confident errors, with what the model looked at."""
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from PIL import Image
+
+from mmdensenet.analysis.cam import class_activation, overlay
+from mmdensenet.errors import BadImageError, UserError
+
+from .scores import Scores
+
+#: pixels of the longer side from which on pictures are made smaller, and up to which they are kept without loss
+LARGEST, LOSSLESS = 256, 64
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One error. ``true`` and ``said`` are in words; ``picture`` and ``map`` are data URIs, ``map`` None without one."""
+
+    path: str
+    true: str
+    said: str
+    picture: str
+    map: str | None
+
+
+def find_mistakes(scores: Scores, count: int) -> list[tuple[int, int]]:
+    """(image, class) of the errors that the model was surest of, one of an image.
+
+    The class is the wrongly predicted one; with several labels also one that was missed.
+    """
+    if scores.multi_label:
+        wrong = (scores.truth >= 0) & (scores.predicted != (scores.truth == 1))
+        sure = np.where(wrong, np.where(scores.truth == 1, 1 - scores.scores, scores.scores), -1.0)
+        label = sure.argmax(1)
+        sure = sure.max(1)
+    else:
+        label = scores.predicted
+        sure = np.where(label != scores.truth, scores.scores.max(1), -1.0)
+    order = np.argsort(-sure, kind='stable')[:count]
+    return [(int(i), int(label[i])) for i in order if sure[i] >= 0]
+
+
+def make_gallery(
+    scores: Scores, model: BaseModel, dataset, cfg: Config, count: int = 12
+) -> tuple[list[Mistake], str | None]:
+    """The most confident errors, and why there are no activation maps (None: there are).
+
+    Pictures are what the test pipeline made of the images, so that maps lie on what the model saw.
+    """
+    shown, reason = [], None
+    bgr = _is_bgr(cfg)
+    for place, label in find_mistakes(scores, count):
+        try:
+            sample = dataset[int(scores.index[place])]
+        except (BadImageError, IndexError):
+            continue
+        inputs = sample['inputs']
+        cam = None
+        try:
+            if reason is None:
+                cam = _map(model, inputs, label)
+        except UserError as error:
+            reason = str(error)
+        picture = _pixels(inputs, bgr)
+        path = scores.paths[place] or f'image {scores.index[place]}'
+        both = None if cam is None else _data_uri(overlay(picture, cam))
+        shown.append(Mistake(path, *_words(scores, place, label), _data_uri(picture), both))
+    return shown, reason
+
+
+def _words(scores: Scores, place: int, label: int) -> tuple[str, str]:
+    name, score = scores.classes[label], scores.scores[place, label]
+    if scores.multi_label:
+        there = scores.truth[place, label] == 1
+        true = f'{name}: {"present" if there else "absent"}'
+        return true, f'{"missed" if there else "predicted"}, score {score:.3f} (threshold {scores.threshold:g})'
+    right = scores.truth[place]
+    return f'{scores.classes[right]}, score {scores.scores[place, right]:.3f}', f'{name}, score {score:.3f}'
+
+
+def _map(model: BaseModel, inputs: torch.Tensor, label: int) -> np.ndarray:
+    batch = model.data_preprocessor(dict(inputs=inputs[None]), False)['inputs']
+    return class_activation(model, batch, [label])[0]
+
+
+def _is_bgr(cfg: Config) -> bool:
+    """Whether images of three channels come in BGR order: files are read like that, and the preprocessor turns them."""
+    settings = cfg.get('data_preprocessor') or cfg.model.get('data_preprocessor') or {}
+    return bool(settings.get('to_rgb'))
+
+
+def _pixels(inputs: torch.Tensor, bgr: bool) -> np.ndarray:
+    """(H, W, 3) RGB uint8 of an image (C, H, W) before it is normalised."""
+    values = inputs.detach().cpu().float().numpy()
+    if values.shape[0] == 3:
+        values = values[::-1] if bgr else values
+    else:
+        values = values.mean(0, keepdims=True).repeat(3, 0)
+    if values.max(initial=0) <= 1:
+        values = values * 255
+    return np.ascontiguousarray(np.clip(np.rint(values), 0, 255).astype(np.uint8).transpose(1, 2, 0))
+
+
+def _data_uri(pixels: np.ndarray) -> str:
+    image = Image.fromarray(pixels)
+    image.thumbnail((LARGEST, LARGEST))
+    small = max(image.size) <= LOSSLESS
+    stream = io.BytesIO()
+    image.save(stream, 'PNG') if small else image.save(stream, 'JPEG', quality=88)
+    text = base64.b64encode(stream.getvalue()).decode()
+    return f'data:image/{"png" if small else "jpeg"};base64,{text}'
