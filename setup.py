@@ -78,6 +78,7 @@ setup(
     packages=find_packages(include=['mmdensenet', 'mmdensenet.*']),
     package_data={
         'mmdensenet.ops.native': ['*.cpp', '*.h'],
+        'mmdensenet.analysis.report': ['*.j2', '*.css'],
         'mmdensenet.serving': ['static/*'],
     },
     python_requires='>=3.11',

@@ -45,7 +45,8 @@ class Resampling:
 
     def counts(self, cells: np.ndarray, number: int) -> np.ndarray:
         """(B, number): how many images of each resampling are in each cell (N,)."""
-        return np.stack([np.bincount(cells, weights=row, minlength=number) for row in self.weights])
+        rows = [np.bincount(cells, weights=row, minlength=number) for row in self.weights]
+        return np.array(rows).reshape(-1, number)
 
 
 def divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:

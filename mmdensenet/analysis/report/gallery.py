@@ -5,12 +5,11 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from mmengine.config import Config
 from mmengine.model import BaseModel
 from PIL import Image
 
 from mmdensenet.analysis.cam import class_activation, overlay
+from mmdensenet.analysis.pictures import to_pictures
 from mmdensenet.errors import BadImageError, UserError
 
 from .scores import Scores
@@ -21,7 +20,7 @@ LARGEST, LOSSLESS = 256, 64
 
 @dataclass(frozen=True)
 class Mistake:
-    """One error. ``true`` and ``said`` are in words; ``picture`` and ``map`` are data URIs, ``map`` None without one."""
+    """One error. ``true`` and ``said`` are in words; ``picture`` and ``map`` (or None) are data URIs."""
 
     path: str
     true: str
@@ -48,27 +47,30 @@ def find_mistakes(scores: Scores, count: int) -> list[tuple[int, int]]:
 
 
 def make_gallery(
-    scores: Scores, model: BaseModel, dataset, cfg: Config, count: int = 12
+    scores: Scores, model: BaseModel, dataset, bgr: bool, count: int = 12
 ) -> tuple[list[Mistake], str | None]:
     """The most confident errors, and why there are no activation maps (None: there are).
 
     Pictures are what the test pipeline made of the images, so that maps lie on what the model saw.
+
+    Args:
+        dataset: the test set, whose items are what its pipeline gives.
+        bgr: whether the model gets colours in BGR order, see :func:`mmdensenet.analysis.pictures.is_bgr`.
     """
     shown, reason = [], None
-    bgr = _is_bgr(cfg)
     for place, label in find_mistakes(scores, count):
         try:
             sample = dataset[int(scores.index[place])]
         except (BadImageError, IndexError):
             continue
-        inputs = sample['inputs']
+        batch = model.data_preprocessor(dict(inputs=sample['inputs'][None]), False)['inputs']
         cam = None
         try:
             if reason is None:
-                cam = _map(model, inputs, label)
+                cam = class_activation(model, batch, [label])[0]
         except UserError as error:
             reason = str(error)
-        picture = _pixels(inputs, bgr)
+        picture = to_pictures(batch, model.data_preprocessor, bgr)[0]
         path = scores.paths[place] or f'image {scores.index[place]}'
         both = None if cam is None else _data_uri(overlay(picture, cam))
         shown.append(Mistake(path, *_words(scores, place, label), _data_uri(picture), both))
@@ -83,29 +85,6 @@ def _words(scores: Scores, place: int, label: int) -> tuple[str, str]:
         return true, f'{"missed" if there else "predicted"}, score {score:.3f} (threshold {scores.threshold:g})'
     right = scores.truth[place]
     return f'{scores.classes[right]}, score {scores.scores[place, right]:.3f}', f'{name}, score {score:.3f}'
-
-
-def _map(model: BaseModel, inputs: torch.Tensor, label: int) -> np.ndarray:
-    batch = model.data_preprocessor(dict(inputs=inputs[None]), False)['inputs']
-    return class_activation(model, batch, [label])[0]
-
-
-def _is_bgr(cfg: Config) -> bool:
-    """Whether images of three channels come in BGR order: files are read like that, and the preprocessor turns them."""
-    settings = cfg.get('data_preprocessor') or cfg.model.get('data_preprocessor') or {}
-    return bool(settings.get('to_rgb'))
-
-
-def _pixels(inputs: torch.Tensor, bgr: bool) -> np.ndarray:
-    """(H, W, 3) RGB uint8 of an image (C, H, W) before it is normalised."""
-    values = inputs.detach().cpu().float().numpy()
-    if values.shape[0] == 3:
-        values = values[::-1] if bgr else values
-    else:
-        values = values.mean(0, keepdims=True).repeat(3, 0)
-    if values.max(initial=0) <= 1:
-        values = values * 255
-    return np.ascontiguousarray(np.clip(np.rint(values), 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
 
 def _data_uri(pixels: np.ndarray) -> str:

@@ -132,9 +132,9 @@ def _ranking(scores: Scores, resampling: Resampling) -> Counted:
     weights = np.ones((1, len(scores)), np.float32)
     if drawn is not None:
         weights = np.concatenate([weights, drawn])
-    result = {}
+    result, targets = {}, scores.targets
     for name, function in (('AUROC', auroc), ('average precision', average_precision)):
-        values = 100 * np.stack([function(scores.scores[:, i], scores.targets[:, i], weights) for i in range(count)], 1)
+        values = 100 * np.stack([function(scores.scores[:, i], targets[:, i], weights) for i in range(count)], 1)
         result[name] = values[0], values[1:] if drawn is not None else None
     return result
 

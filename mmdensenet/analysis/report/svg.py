@@ -120,7 +120,7 @@ def heat_map(
         rows, columns: names; of more than 60 only some are written.
     """
     high, wide = shares.shape
-    cell = 34 if texts is not None else max(4, min(22, 640 // max(high, wide)))
+    cell = 40 if texts is not None else max(4, min(22, 640 // max(high, wide)))
     gap = 8 + 7 * min(22, max(len(str(name)) for name in rows))
     parts = []
     for i, j in zip(*np.nonzero(np.nan_to_num(shares) > 0)):

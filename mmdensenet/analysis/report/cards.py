@@ -1,0 +1,121 @@
+"""What is written on the model and on the data: names and values."""
+
+import hashlib
+import platform
+import re
+import time
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+
+from mmdensenet.version import __version__
+
+from .scores import Scores
+
+Card = list[tuple[str, str]]
+
+
+def model_card(cfg: Config, model: BaseModel, checkpoint: str, meta: dict) -> Card:
+    """Architecture, preprocessing, how it was trained, where the weights are from.
+
+    Args:
+        meta: the checkpoint's ``meta``, or {}.
+    """
+    backbone = model.backbone
+    rows = [('model', f'{type(model).__name__} with {type(backbone).__name__} and {type(model.head).__name__}')]
+    if hasattr(backbone, 'growth_rate') and hasattr(backbone, 'depths'):
+        layers = ', '.join(map(str, backbone.depths))
+        rows.append(('architecture', f'growth rate {backbone.growth_rate}, blocks of {layers} layers'))
+    rows += [
+        ('classes', f'{getattr(model.head, "num_classes", "unknown"):,}'),
+        ('parameters', f'{sum(p.numel() for p in model.parameters()):,}'),
+        ('normalisation', _normalisation(cfg)),
+        ('checkpoint', _file(checkpoint)),
+        ('trained for', _trained(meta)),
+        ('training data', _source(cfg.get('train_dataloader'))),
+        ('training batch', str((cfg.get('train_dataloader') or {}).get('batch_size', 'unknown'))),
+        ('optimiser', _settings((cfg.get('optim_wrapper') or {}).get('optimizer'))),
+        ('loss', _settings(cfg.model.get('head', {}).get('loss'))),
+        ('seed', str(meta.get('seed', (cfg.get('randomness') or {}).get('seed', 'unknown')))),
+        ('written by', _writer(meta)),
+        ('report by', f'mmdensenet {__version__}, torch {torch.__version__}, Python {platform.python_version()}'),
+        ('report of', time.strftime('%Y-%m-%d %H:%M')),
+    ]
+    return [(name, value) for name, value in rows if value and value != 'unknown']
+
+
+def data_card(cfg: Config, scores: Scores, images: int) -> Card:
+    """The test set: where it is, how many images, how they are prepared."""
+    loader = cfg.test_dataloader
+    rows = [('test set', _source(loader)), ('images', f'{images:,}')]
+    if len(scores) != images:
+        rows.append(('images in this report', f'{len(scores):,}; the others have no known class'))
+    if scores.multi_label:
+        known = (scores.truth >= 0).sum()
+        rows.append(('known labels', f'{known:,} of {scores.truth.size:,} ({known / scores.truth.size:.1%})'))
+        rows.append(('threshold', f'a label is predicted from a score of {scores.threshold:g} on'))
+    else:
+        there = len(set(scores.truth.tolist()))
+        rows.append(('classes with images', f'{there:,} of {len(scores.classes):,}'))
+    if scores.groups is not None:
+        rows.append(('groups', f'{len(set(scores.groups.tolist())):,}, such as patients'))
+    pipeline = [_settings(step) for step in _pipeline(loader) if _settings(step)]
+    rows.append(('preparation', '; '.join(pipeline)))
+    return [row for row in rows if row[1]]
+
+
+def _normalisation(cfg: Config) -> str:
+    settings = cfg.get('data_preprocessor') or cfg.model.get('data_preprocessor') or {}
+    if not settings.get('mean'):
+        return ''
+    mean, std = (', '.join(f'{value:g}' for value in settings[key]) for key in ('mean', 'std'))
+    return f'minus {mean}, divided by {std}, of values up to 255' + (', as RGB' if len(settings['mean']) == 3 else '')
+
+
+def _file(checkpoint: str) -> str:
+    path = Path(checkpoint).expanduser()
+    if '://' in checkpoint or not path.is_file():
+        return checkpoint
+    with open(path, 'rb') as file:
+        digest = hashlib.file_digest(file, 'sha256').hexdigest()
+    return f'{checkpoint}, {path.stat().st_size / 2**20:,.1f} MiB, SHA-256 {digest}'
+
+
+def _trained(meta: dict) -> str:
+    parts = [f'{meta[key]:,} {word}' for key, word in (('epoch', 'epochs'), ('iter', 'iterations')) if meta.get(key)]
+    when = f', until {meta["time"]}' if meta.get('time') else ''
+    return ', '.join(parts) + when if parts else ''
+
+
+def _writer(meta: dict) -> str:
+    version = re.match(r'[\d.]+', str(meta.get('mmengine_version', '')))  # a commit follows
+    return f'mmengine {version[0]}' if version else ''
+
+
+def _innermost(dataset: dict) -> dict:
+    while isinstance(dataset.get('dataset'), dict):
+        dataset = dataset['dataset']
+    return dataset
+
+
+def _source(loader: dict | None) -> str:
+    dataset = _innermost((loader or {}).get('dataset') or {})
+    if not dataset:
+        return ''
+    keys = ('data_root', 'data_prefix', 'ann_file', 'split')
+    places = [f'{key} {dataset[key]}' for key in keys if dataset.get(key)]
+    return ', '.join([str(dataset.get('type')), *places])
+
+
+def _pipeline(loader: dict) -> list:
+    return list(_innermost(loader.get('dataset') or {}).get('pipeline') or ())
+
+
+def _settings(entry: dict | None) -> str:
+    """'SGD (lr 0.1, momentum 0.9)'."""
+    if not entry:
+        return ''
+    rest = ', '.join(f'{key} {value}' for key, value in entry.items() if key not in ('type', '_scope_'))
+    return str(entry.get('type')) + (f' ({rest})' if rest else '')

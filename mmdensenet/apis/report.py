@@ -1,0 +1,290 @@
+"""The report on a checkpoint, from the test to the page."""
+
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.runner import CheckpointLoader
+from mmpretrain.models.heads import MultiLabelClsHead
+from mmpretrain.registry import DATASETS
+
+from mmdensenet.analysis.complexity import ENGINES, count_stages, measure_memory, predict_memory
+from mmdensenet.analysis.input_shape import input_shape
+from mmdensenet.analysis.pictures import is_bgr
+from mmdensenet.analysis.report import plots
+from mmdensenet.analysis.report.bootstrap import Resampling
+from mmdensenet.analysis.report.calibration import calibrate
+from mmdensenet.analysis.report.cards import data_card, model_card
+from mmdensenet.analysis.report.curves import compute_curves
+from mmdensenet.analysis.report.gallery import make_gallery
+from mmdensenet.analysis.report.metrics import ClassMetrics, compute_metrics, confusion_matrix
+from mmdensenet.analysis.report.page import render
+from mmdensenet.analysis.report.scores import Scores, read_scores
+from mmdensenet.analysis.report.speed import describe_device, measure_speed
+from mmdensenet.engine.curves import read_scalars
+from mmdensenet.errors import UserError
+
+from .config import load_config, name_bad_images, require_data
+from .models import get_model
+from .test import test_model
+from .train import require_checkpoint
+
+SECTIONS = [
+    ('model', 'Model'),
+    ('data', 'Data'),
+    ('metrics', 'Metrics'),
+    ('classes', 'Classes'),
+    ('confusion', 'Confusion'),
+    ('calibration', 'Calibration'),
+    ('curves', 'ROC and PR'),
+    ('errors', 'Errors'),
+    ('training', 'Training'),
+    ('cost', 'Cost'),
+    ('config', 'Config'),
+]
+#: rows of the tables that are not folded away
+SHOWN_CLASSES, SHOWN_CONFUSIONS = 20, 15
+CLASS_NOTE = (
+    'Lowest F1 first. Below each value its 95% interval; with fewer than 5 images of a kind there is none. '
+    'AUROC and average precision are of one class against the rest.'
+)
+#: images at once in the measurement of speed
+MOST_AT_ONCE = 64
+
+
+@dataclass
+class Timer:
+    """Seconds of the parts of the work."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def of(self, name: str):
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0) + time.perf_counter() - start
+
+
+def make_report(
+    config: str | Config,
+    checkpoint: str,
+    out: str | Path = 'report.html',
+    *,
+    predictions: str | None = None,
+    work_dir: str | None = None,
+    bootstrap: int = 1000,
+    gallery: int = 12,
+    measure: bool = True,
+    device: str | None = None,
+    seed: int = 0,
+    cfg_options: dict | None = None,
+) -> dict[str, float]:
+    """Write one HTML file on a checkpoint and the config's test set, which needs no network and no other file.
+
+    Args:
+        config: path of a config file, 'mmdensenet::NAME', or a loaded config.
+        checkpoint: path or URL.
+        predictions: what ``tools/test.py --out FILE`` wrote (.json, .npz, .parquet); by default the test is run.
+        work_dir: of the training, for its curves; by default the folder of the checkpoint.
+        bootstrap: resamplings of the test images for the intervals.
+        gallery: how many errors are shown.
+        measure: measure speed and memory.
+        device: for activation maps and speed; by default the GPU if there is one.
+        seed: of resamplings and of the halves on which temperatures are fitted.
+        cfg_options: dotted keys to values, which override the config.
+
+    Returns:
+        Seconds of 'inference' (the test) and of 'metrics', 'gallery', 'measurements' and 'page'.
+
+    Raises:
+        UserError: for what the user can put right.
+    """
+    out = Path(out)
+    if out.suffix not in ('.html', '.htm'):
+        raise UserError(f'--out {out}: the report is one HTML file, name it .html.')
+    if bootstrap < 0 or gallery < 0:
+        raise UserError(f'--bootstrap {bootstrap}, --gallery {gallery}: give 0 or more.')
+    if work_dir is not None and not Path(work_dir).is_dir():
+        raise UserError(f'--work-dir {work_dir} does not exist.')
+    cfg = load_config(config, cfg_options) if isinstance(config, str) else config
+    require_checkpoint(checkpoint)
+    name_bad_images(cfg)
+    if cfg.get('test_dataloader') is None:
+        raise UserError('the config has no test_dataloader, so there is nothing to report on.')
+    require_data(cfg, 'test_dataloader')
+    timer = Timer()
+    model = get_model(cfg, checkpoint, device=device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    scores, evaluator = _scores(cfg, checkpoint, model, dataset, predictions, timer)
+    with timer.of('metrics'):
+        content = _results(scores, Resampling(len(scores), scores.groups, bootstrap, seed), seed)
+    with timer.of('gallery'):
+        content |= _gallery(scores, model, dataset, cfg, gallery)
+    with timer.of('measurements'):
+        content |= _cost(cfg, model, _shape(cfg, dataset), measure)
+    with timer.of('page'):
+        name = Path(cfg.filename).stem if cfg.filename else 'model'
+        page = render(
+            title=name,
+            subtitle=f'Report on {checkpoint}, {len(scores):,} test images',
+            sections=SECTIONS,
+            multi_label=scores.multi_label,
+            grouped=scores.groups is not None,
+            resamplings=bootstrap,
+            model_card=model_card(cfg, model, checkpoint, _meta(checkpoint)),
+            data_card=data_card(cfg, scores, len(dataset)),
+            evaluator=[(key, f'{value:.4f}') for key, value in evaluator.items() if isinstance(value, (int, float))],
+            threshold=f'{scores.threshold:g}',
+            config_name=str(cfg.filename or 'config'),
+            config_text=_text(cfg),
+            **content,
+            **_training(work_dir, checkpoint),
+        )
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(page, encoding='utf-8')
+    return timer.seconds
+
+
+def _scores(cfg, checkpoint, model: BaseModel, dataset, predictions: str | None, timer: Timer) -> tuple[Scores, dict]:
+    """The scores, and the metrics of the config's evaluator if the test is run."""
+    several = isinstance(model.head, MultiLabelClsHead)
+    threshold = getattr(model.head, 'thr', None) or 0.5
+    known = [(getattr(dataset, 'metainfo', None) or {}).get('classes'), (model._dataset_meta or {}).get('classes')]
+    classes = next((names for names in known if names and len(names) == model.head.num_classes), None)
+    if predictions is not None:
+        scores, metrics = read_scores(predictions, several, classes, threshold), {}
+    else:
+        with tempfile.TemporaryDirectory() as folder, timer.of('inference'):
+            file = f'{folder}/predictions.npz'
+            metrics = test_model(cfg, checkpoint, work_dir=folder, out=file)
+            scores = read_scores(file, several, classes, threshold)
+    if len(dataset) and scores.index.max() >= len(dataset):
+        raise UserError(f'{predictions} is of another data set: it has image {scores.index.max()} of {len(dataset)}.')
+    infos = dataset.get_data_info if hasattr(dataset, 'get_data_info') else None
+    if infos is not None and infos(int(scores.index[0])).get('group') is not None:
+        groups = [infos(int(i))['group'] for i in scores.index]
+        scores.groups = np.unique(groups, return_inverse=True)[1].ravel()
+    return scores, metrics
+
+
+def _results(scores: Scores, resampling: Resampling, seed: int) -> dict:
+    overall, classes = compute_metrics(scores, resampling)
+    calibration = calibrate(scores, resampling, seed)
+    curves = compute_curves(scores, classes, seed)
+    there = [each for each in classes if scores.multi_label or each.images]
+    there.sort(key=lambda each: (np.isnan(each.metrics['F1'].value), each.metrics['F1'].value))
+    defined = sum(bool(each.images and each.others) for each in classes)
+    which = 'each class' if len(curves) > defined else f'the {len(curves) - 1} with the lowest average precision'
+    which = f'{which} against the rest' if defined else 'no single one, for none has images both with and without it'
+    content = dict(
+        overall=overall,
+        calibration=calibration,
+        metric_names=list(classes[0].metrics),
+        worst=there[:SHOWN_CLASSES],
+        rest=there[SHOWN_CLASSES:],
+        not_there=[each.name for each in classes if each not in there],
+        class_note=CLASS_NOTE,
+        tables=[each for each in classes if each.table is not None],
+        reliability=plots.reliability_chart(
+            calibration.before, calibration.after, 'probability' if scores.multi_label else 'confidence'
+        ),
+        score_counts=plots.count_chart(calibration.before),
+        has_curves=bool(curves),
+        curves_note=f'All decisions together, and {which}.',
+        roc=plots.roc_chart(curves),
+        precision_recall=plots.precision_recall_chart(curves),
+        class_counts=plots.class_count_chart((scores.targets == 1).sum(0), scores.classes),
+        confusion=None,
+        confused=None,
+        together=1,
+    )
+    if not scores.multi_label:
+        matrix = confusion_matrix(scores)
+        content['confusion'], content['together'] = plots.confusion_chart(matrix, scores.classes)
+        content['confused'] = _most_confused(matrix, classes)
+    return content
+
+
+def _most_confused(matrix: np.ndarray, classes: list[ClassMetrics]) -> list[tuple[str, str, int, float]]:
+    wrong = matrix.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind='stable')[:SHOWN_CONFUSIONS]
+    pairs = [divmod(int(i), len(matrix)) for i in order]
+    return [
+        (classes[true].name, classes[said].name, int(wrong[true, said]), 100 * wrong[true, said] / classes[true].images)
+        for true, said in pairs
+        if wrong[true, said]
+    ]
+
+
+def _gallery(scores: Scores, model: BaseModel, dataset, cfg: Config, count: int) -> dict:
+    pipeline = cfg.test_dataloader.dataset.get('pipeline') or ()
+    shown, reason = make_gallery(scores, model, dataset, is_bgr(model.data_preprocessor, pipeline), count)
+    why = 'The model makes no error on these images.' if count else 'No errors were asked for.'
+    return dict(gallery=shown, no_maps=reason, no_gallery=why, label_hint=True)
+
+
+def _shape(cfg: Config, dataset) -> tuple[int, int, int]:
+    try:
+        return tuple(dataset[0]['inputs'].shape)
+    except (UserError, IndexError, KeyError, TypeError):
+        return input_shape(cfg)
+
+
+def _cost(cfg: Config, model: BaseModel, shape: tuple[int, int, int], measure: bool) -> dict:
+    batch = (cfg.get('train_dataloader') or {}).get('batch_size', 1)
+    device = next(model.parameters()).device
+    content = dict(stages=[], no_stages='', engines=[], memories=[], speeds=[], batch=batch)
+    content |= dict(shape='x'.join(map(str, shape)), device=describe_device(device), parameters=0, multiply_adds={})
+    try:
+        stages, reason = count_stages(cfg, shape)
+    except UserError as error:
+        content['no_stages'] = f'The stages are not counted: {error}'
+    else:
+        engines = list(ENGINES[: 2 if reason is None else 1])
+        content |= dict(
+            stages=stages,
+            engines=engines,
+            parameters=sum(stage.parameters for stage in stages),
+            multiply_adds={engine: sum(stage.multiply_adds[engine] for stage in stages) for engine in engines},
+        )
+        for engine in engines:
+            predicted = predict_memory(cfg, shape, engine)
+            content['memories'].append((engine, 'predicted', predicted))
+            if measure:
+                measured = measure_memory(cfg, shape, engine, str(device), predicted)
+                content['memories'].append((engine, 'measured', measured))
+    if measure:
+        sizes = {1, min(MOST_AT_ONCE, cfg.test_dataloader.get('batch_size', 1))}
+        content['speeds'] = [measure_speed(model, shape, size) for size in sorted(sizes)]
+    return content
+
+
+def _training(work_dir: str | None, checkpoint: str) -> dict:
+    folder = Path(work_dir or Path(checkpoint).parent)
+    curves, unit = read_scalars(folder) if '://' not in str(checkpoint) or work_dir else ({}, '')
+    charts = plots.training_charts(curves, unit)
+    return dict(
+        training=charts,
+        training_source=str(folder),
+        no_training=f'There is no log of a training in {folder} (vis_data/scalars.json); --work-dir names one.',
+    )
+
+
+def _meta(checkpoint: str) -> dict:
+    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
+    meta = loaded.get('meta') if isinstance(loaded, dict) else None
+    return meta if isinstance(meta, dict) else {}
+
+
+def _text(cfg: Config) -> str:
+    try:
+        return cfg.pretty_text
+    except Exception:  # it formats with yapf, which trips over some values
+        return str(cfg)
