@@ -62,6 +62,8 @@ def main() -> None:
         )
         assert 'warning' not in out.lower(), out
         run(python, tools / 'test.py', 'mine.py', 'w/epoch_1.pth', '--work-dir', 't', cwd=work)
+        run(python, tools / 'report.py', 'mine.py', 'w/epoch_1.pth', '--no-measure', '--bootstrap', '9', cwd=work)
+        assert (work / 'report.html').read_text().count('<h2') > 9, 'the template is in the wheel'
         out = run(
             'bash',
             tools / 'dist_test.sh',
