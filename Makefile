@@ -16,7 +16,7 @@ export MKL_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-all kill-test fuzz lint format bench bench-gpu bench-depth docs model-zoo wheel-check clean
+.PHONY: help demo install test test-all kill-test fuzz lint format bench bench-gpu bench-depth docs linkcheck model-zoo wheel-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -36,7 +36,7 @@ install: $(STAMPS)/tests  ## make .venv with mmdensenet and what the tests need
 test: $(STAMPS)/tests  ## run the test suite
 	$(PYTEST) -n 2 -m "not slow" --cov --cov-report=term
 
-test-all: $(STAMPS)/peers  ## run the test suite and the long tests
+test-all: $(STAMPS)/peers $(STAMPS)/downstream  ## run the test suite and the long tests
 	$(PYTEST) -n 2 --cov --cov-report=term
 
 kill-test: $(STAMPS)/tests  ## kill a training run 200 times, resume it, compare what it ends with
@@ -66,7 +66,11 @@ bench-depth: $(STAMPS)/bench  ## measure one dense block against its depth, and 
 	$(BENCH).depth $(BENCH_ARGS)
 
 docs: $(STAMPS)/docs  ## build the documentation into docs/_build/html
-	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+	rm -rf docs/api/generated  # pages of modules that are gone
+	$(BIN)/sphinx-build -E -W --keep-going -b html docs docs/_build/html
+
+linkcheck: $(STAMPS)/docs  ## follow the external links of the documentation (needs the network, so not in .ci/run)
+	$(BIN)/sphinx-build --keep-going -b linkcheck docs docs/_build/linkcheck
 
 model-zoo: $(STAMPS)/base  ## write the README's results and docs/model_zoo.md from configs/metafile.yml
 	$(BIN)/python docs/model_zoo.py
@@ -99,6 +103,11 @@ $(STAMPS)/bench: $(STAMPS)/base requirements/bench.txt
 
 $(STAMPS)/peers: $(STAMPS)/tests requirements/peers.txt
 	$(PIP) -e .[lite,tests,peers]
+	@touch $@
+
+$(STAMPS)/downstream: $(STAMPS)/tests requirements/downstream.txt
+	rm -rf $(VENV)/downstream
+	$(PIP) --no-deps --target $(VENV)/downstream -r requirements/downstream.txt
 	@touch $@
 
 $(STAMPS)/docs: $(STAMPS)/base requirements/docs.txt requirements/serve.txt

@@ -1,6 +1,8 @@
-"""Sphinx: `make docs` builds docs/_build/html, without network access."""
+"""Sphinx: `make docs` builds docs/_build/html without network access, `make linkcheck` follows the external links."""
 
+import importlib.util
 import re
+import sys
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
@@ -10,17 +12,34 @@ author = 'mmdensenet contributors'
 copyright = '2026, mmdensenet contributors'
 release = version = re.search(r"__version__ = '(.+)'", (DOCS.parent / 'mmdensenet' / 'version.py').read_text())[1]
 
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
+extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.autosummary', 'sphinx.ext.napoleon']
 exclude_patterns = ['_build']
+templates_path = ['_templates']
 myst_heading_anchors = 3
 
+autosummary_generate = True
+autosummary_ignore_module_all = True  # lists all modules of a package; automodule keeps to __all__
 autodoc_member_order = 'bysource'
+autodoc_default_options = {'special-members': '__call__'}
 autodoc_typehints = 'signature'
+# extras that a module may import at its top; the others are imported where they are used
+autodoc_mock_imports = [name for name in ('triton',) if importlib.util.find_spec(name) is None]
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
+# Every reference to something of ours has to be found; those to other libraries would need their inventories, from
+# the network.
+nitpicky = True
+nitpick_ignore_regex = [(r'py:.*', r'(?!mmdensenet\b).*')]
+
 html_theme = 'furo'
 html_title = f'mmdensenet {version}'
+html_static_path = ['_static']
+
+linkcheck_timeout = 20
+linkcheck_retries = 2
+linkcheck_ignore = [r'https?://(localhost|127\.0\.0\.1)', r'https://example\.org/.*']
+linkcheck_anchors_ignore_for_url = [r'https://github\.com/.*']
 
 
 def check_table_of_repairs(app) -> None:
@@ -37,5 +56,17 @@ def check_table_of_repairs(app) -> None:
             logging.getLogger(__name__).warning('compatibility.md lacks the row: %s', row)
 
 
+def leave_to_package(app, what, name, obj, skip, options):
+    """Skip on a module's page what the package above documents under its shorter, public name."""
+    module = sys.modules.get(app.env.temp_data.get('autodoc:module') or '')
+    if what != 'module' or module is None or hasattr(module, '__path__'):
+        return None
+    package = sys.modules.get(module.__name__.rpartition('.')[0])
+    if name in getattr(package, '__all__', ()) and getattr(package, name, None) is obj:
+        return True
+    return None
+
+
 def setup(app) -> None:
     app.connect('builder-inited', check_table_of_repairs)
+    app.connect('autodoc-skip-member', leave_to_package)

@@ -26,3 +26,7 @@ def __getattr__(name: str):
 
         return getattr(apis, name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_APIS})

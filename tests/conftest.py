@@ -31,8 +31,12 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def fresh_state():
-    """mmengine keeps loggers, visualizers and scopes under names with a time stamp of one second."""
     yield
+    clear_state()
+
+
+def clear_state() -> None:
+    """mmengine keeps loggers, visualizers and scopes under names with a time stamp of one second: forget them."""
     for manager in (MMLogger, MessageHub, Visualizer, DefaultScope):
         for cls in [manager, *_subclasses(manager)]:
             if '_instance_dict' in vars(cls):

@@ -231,7 +231,7 @@ def norm_relu_pool_matmul_backward(
 
 
 def norm_relu_max_pool(rows: Tensor, scale: Tensor, shift: Tensor, shape: Shape) -> Tensor:
-    """3x3 max pooling, stride 2 and padding 1, of ``relu(rows * scale + shift)``: (N*H*W, C) to (N*H'*W', C)."""
+    """3x3 max pooling, stride 2, padding 1, of ``relu(rows * scale + shift)``: ``(N*H*W, C)`` to ``(N*H'*W', C)``."""
     n, h, w = shape
     out = rows.new_empty(n * ((h + 1) // 2) * ((w + 1) // 2), rows.shape[1])
     start = 0

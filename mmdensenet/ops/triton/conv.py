@@ -1,10 +1,12 @@
 """BN-ReLU-3x3: u = relu(rows * scale + shift), then the convolution with padding 1, which pads u with zeros.
 
 Forward has two ways, one result:
+
 - an implicit matrix product: for each of the nine taps a program loads the shifted pixels, activates them and
   multiplies. u is never stored, the nine loads of a pixel mostly hit the cache, and the statistics are taken in the
   epilogue;
 - cuDNN on u, which one kernel writes, and one more kernel that copies its result and takes the statistics.
+
 Backward is cuDNN's, on u written once more, and one kernel that applies the ReLU's mask and sums. cuDNN follows its own
 switches: torch.backends.cudnn.allow_tf32 for float32, and .deterministic for bits that do not change from run to run.
 

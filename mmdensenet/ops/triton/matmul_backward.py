@@ -5,6 +5,7 @@ dz = (g @ weight) where z > 0, which is never stored: it is added to the accumul
 times a coefficient per channel, and summed for the norm's own gradients; and dweight = g.t() @ act.
 
 Two ways, one result:
+
 - 16-bit features, up to 192 columns, a GPU that multiplies from shared memory (Hopper): one kernel. A program owns a
   block of channels and a range of rows; its part of the weight and of dweight stay on the chip, and features and
   accumulator pass by once. Traffic: 3 M * C, and g for each block of 64 channels, mostly from the cache.
