@@ -56,8 +56,8 @@ def curves_figure(
     """A panel for each loss and metric, with all runs in it.
 
     Args:
-        metrics: patterns of the curves to draw, such as 'loss', ``'accuracy/*'`` or 'lr'. None draws all but the settings
-            (learning rate and so on).
+        metrics: patterns of the curves to draw, such as 'loss', ``'accuracy/*'`` or 'lr'. None draws all but the
+            settings (learning rate and so on).
 
     Curves of more than 200 points are drawn pale, with their running mean over 2% of the points on top.
     """

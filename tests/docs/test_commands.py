@@ -10,18 +10,22 @@ import ast
 import fnmatch
 import functools
 import http.server
+import os
 import re
 import runpy
 import shlex
 import shutil
+import signal
+import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, clear_state
+from conftest import ROOT, Outcome, clear_state
 from doc_pages import PAGES, Block, Command, blocks, commands, words
 from doc_sandbox import PLACEHOLDERS, legacy_torchvision_weights, make, miniature, stand_ins
 from mmengine.config import Config
@@ -35,6 +39,11 @@ from mmdensenet.apis import train_model
 FULL_SIZE = {'convert.md'}
 CONFIG_KEYS = configs.KNOWN_KEYS | {'_base_'}
 ELSEWHERE = 'https://example.org/'  # is served here
+SERVER = 'http://127.0.0.1:8000'  # of tools/serve.py, which gets a free port here
+WITHOUT_DOWNLOAD = {
+    'pretrained=True': "pretrained='random/densenet121.pth'",
+    "open_inferencer('densenet121')": "open_inferencer('densenet121', 'random/densenet121.pth')",
+}
 PATTERN = re.compile('|'.join(rf'\b{re.escape(name)}\b' for name in PLACEHOLDERS))
 
 
@@ -77,14 +86,16 @@ class Session:
         self.folder, self.run_tool, self.run_command = folder, run_tool, run_command
         self.monkeypatch, self.capfd = monkeypatch, capfd
         self.programs = stand_ins(folder.parent / 'programs')
-        self.address = ELSEWHERE
+        self.address, self.server, self.server_address = ELSEWHERE, None, SERVER
         self.names: dict = {'__name__': '__main__', **given()}
 
     def substitute(self, text: str) -> str:
         text = PATTERN.sub(lambda found: PLACEHOLDERS[found[0]], text)
         if ELSEWHERE in text and self.address == ELSEWHERE:
             self.address = self.serve()
-        return text.replace(ELSEWHERE, self.address).replace('pretrained=True', "pretrained='random/densenet121.pth'")
+        for shown, meant in {ELSEWHERE: self.address, SERVER: self.server_address, **WITHOUT_DOWNLOAD}.items():
+            text = text.replace(shown, meant)
+        return text
 
     def serve(self) -> str:
         """Serve the folder over HTTP until the process ends, and give its address."""
@@ -122,6 +133,8 @@ class Session:
 
     def dispatch(self, parts: list[str]):
         program, *rest = parts
+        if program == 'python' and rest[0] == 'tools/serve.py':
+            return self.start_server(rest)
         if program == 'python' and rest[0].startswith('tools/'):
             return self.run_tool(rest[0].removeprefix('tools/'), *rest[1:])
         if program == 'python' and rest[0] == '-c':
@@ -133,7 +146,7 @@ class Session:
             return self.in_process(rest, lambda: runpy.run_path(rest[0], run_name='__main__'))
         if program == 'bash' and rest[0].startswith('tools/'):
             return self.launch(rest)
-        if program in ('mkdir', 'cp', 'ls'):
+        if program in ('curl', 'mkdir', 'cp', 'ls'):
             return self.run_command(*parts, cwd=self.folder)
         raise AssertionError(f'a program that this test does not know: {shlex.join(parts)}')
 
@@ -147,7 +160,7 @@ class Session:
         except SystemExit as stop:
             status = stop.code or 0
         out, err = self.capfd.readouterr()
-        return type('Outcome', (), dict(status=status, out=out, err=err))
+        return Outcome(status, out, err)
 
     def launch(self, script: list[str]):
         """Run a shell script up to where it starts processes, and what they would run, once, here."""
@@ -161,6 +174,32 @@ class Session:
         arguments = [part for part in launched[tool + 1 :] if part not in ('--launcher=slurm', '--launcher', 'pytorch')]
         assert len(arguments) < len(launched) - tool - 1, 'the script names the launcher'
         return self.run_tool(Path(launched[tool]).name, *arguments)
+
+    def start_server(self, arguments: list[str]):
+        """Start tools/serve.py on a free port, for the rest of the page."""
+        log = open(self.folder.parent / 'server.log', 'w+')  # noqa: SIM115  it is the server's
+        command = [sys.executable, '-u', *arguments, '--port', '0']
+        self.server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+        for _ in range(600):
+            said = Path(log.name).read_text()
+            if found := re.search(r'http://127\.0\.0\.1:\d+', said):
+                self.server_address = found[0]
+                return Outcome(0, said, '')
+            if self.server.poll() is not None:
+                break
+            time.sleep(0.1)
+        self.server.kill()
+        return Outcome(-1, Path(log.name).read_text(), '')
+
+    def close(self) -> None:
+        """Stop the server; it has to end by itself."""
+        if self.server is not None:
+            self.server.terminate()
+            try:
+                status = self.server.wait(30)
+            finally:
+                self.server.kill()
+            assert status in (0, -signal.SIGTERM), f'the server ended with status {status}'
 
     def python(self, block: Block) -> None:
         text = self.substitute(block.text)
@@ -237,12 +276,13 @@ def check_config(file: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
-def test_page(page, project, run_tool, run_command, monkeypatch, capfd):
+def test_page(page, project, run_tool, run_command, monkeypatch, capfd, request):
     to_run = [block for block in blocks(page) if block.not_run is None]
     if not to_run:
         return  # nothing is shown, or all of it is marked
     session = Session(project, run_tool, run_command, monkeypatch, capfd)
     prepare(page, session)
+    request.addfinalizer(session.close)
     for block in to_run:
         if block.language == 'python':
             session.python(block)
