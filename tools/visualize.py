@@ -25,7 +25,13 @@ def parse_args() -> argparse.Namespace:
 
     cam = _add(commands, 'cam', 'where the evidence for a class is: Grad-CAM and Grad-CAM++', checkpoint=True)
     cam.add_argument('images', nargs='+', metavar='IMAGE', help='file or folder')
-    cam.add_argument('--methods', nargs='+', default=['gradcam', 'gradcam++'], metavar='METHOD')
+    cam.add_argument(
+        '--methods',
+        nargs='+',
+        default=['gradcam', 'gradcam++'],
+        metavar='METHOD',
+        help='of gradcam, gradcam++ and layercam (the first two)',
+    )
     cam.add_argument('--class', dest='target', metavar='CLASS', help='name or number (the predicted class)')
     cam.add_argument('--layer', metavar='MODULE', help='such as backbone.stages.1 (the final features)')
 

@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 
 from mmdensenet.analysis.schedule import schedule_figure, simulate_schedule
-from mmdensenet.apis import load_config, train_model
+from mmdensenet.apis import list_models, load_config, train_model
 from mmdensenet.errors import UserError
 
 
@@ -43,6 +43,17 @@ def test_training_logs_the_same_rates(config, tmp_path):
     np.testing.assert_allclose(found.x, [(record['step'] - 1) / 3 for record in logged])
     assert found.rates[0, 0] == pytest.approx(0.1 * 0.05 * 8 / 32)  # warm-up of the rate for this batch size
     assert found.momenta[0, :5] == pytest.approx(np.array([0.5, 0.5 + 1 / 6, 0.5 + 2 / 6, 1, 1]) * 0.9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', list_models())
+def test_every_schedule_comes_to_its_end(name):
+    cfg = load_config(f'mmdensenet::{name}.py')
+    cfg.model.backbone.arch = dict(growth_rate=4, depths=(1,), init_channels=8)  # on which nothing depends here
+    found = simulate_schedule(cfg, dataset_size=500)
+    assert found.rates[0, -1] <= found.rates.max() / 99
+    assert found.end == cfg.train_cfg.max_epochs
+    assert found.momenta.tolist() == [[0.9] * found.rates.shape[1]]
 
 
 def test_steps_between_epochs_need_no_data(config):
