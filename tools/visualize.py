@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
 
     confusion = _add(commands, 'confusion', 'which classes are taken for which')
     confusion.add_argument('checkpoint', nargs='?', help='checkpoint file or URL to test')
-    confusion.add_argument('--predictions', metavar='FILE', help='instead: what test.py --out wrote (.npz, .json)')
+    confusion.add_argument('--predictions', metavar='FILE', help='instead: what test.py --out wrote')
     confusion.add_argument(
         '--normalise', choices=['true', 'predicted', 'none'], default='true', help='percent of (true)'
     )

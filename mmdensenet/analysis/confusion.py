@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from mmdensenet.errors import UserError
@@ -38,7 +39,7 @@ class Predictions:
 
 
 def read_predictions(file: str | Path) -> Predictions:
-    """Read what ``tools/test.py --out FILE.npz`` or ``.json`` wrote.
+    """Read what ``tools/test.py --out FILE.npz``, ``.json`` or ``.parquet`` wrote.
 
     Raises:
         UserError: if it is not such a file, or has no true labels.
@@ -46,8 +47,8 @@ def read_predictions(file: str | Path) -> Predictions:
     path = Path(file)
     if not path.is_file():
         raise UserError(f'predictions {file} do not exist.')
-    if path.suffix not in ('.npz', '.json'):
-        raise UserError(f'{file}: predictions are read from .npz and .json, which hold no code; write one with --out.')
+    if path.suffix not in ('.npz', '.json', '.parquet'):
+        raise UserError(f'{file}: predictions are read from .npz, .json and .parquet, which hold no code.')
     try:
         columns = _columns(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -98,9 +99,12 @@ def confusion_figure(
     figure = new_figure(side + 1.4, side, title)
     axes = figure.add_subplot()
     top = 100 if normalise != 'none' else max(values.max(), 1)
-    image = axes.imshow(values, cmap=SEQUENTIAL, vmin=0, vmax=top, interpolation='nearest')
+    # among many classes the confusions are rare, and a linear scale would hide them
+    scale = PowerNorm(1 if count <= MOST_NUMBERS else 0.4, 0, top)
+    image = axes.imshow(values, cmap=SEQUENTIAL, norm=scale, interpolation='antialiased')
     names = [shorten(name) for name in classes] if classes is not None else [str(i) for i in range(count)]
-    label_ticks(axes.xaxis, names, 50, rotation=45 if max(map(len, names)) > 2 else 0)
+    rotation = 0 if max(map(len, names)) <= 2 else 45 if count <= MOST_NUMBERS else 90
+    label_ticks(axes.xaxis, names, 50, rotation)
     label_ticks(axes.yaxis, names, 50)
     axes.set(xlabel='predicted', ylabel='true')
     if count <= MOST_NUMBERS:
@@ -137,8 +141,8 @@ def _number(value: float, images: int) -> str:
 
 
 def _columns(path: Path) -> dict:
-    if path.suffix == '.json':
-        records = json.loads(path.read_text(encoding='utf-8'))
+    if path.suffix != '.npz':
+        records = json.loads(path.read_text(encoding='utf-8')) if path.suffix == '.json' else _parquet(path)
         keys = ('gt_label', 'gt_score', 'pred_label', 'pred_score')
         return {key: [record[key] for record in records] for key in keys if all(key in record for record in records)}
     with np.load(path, allow_pickle=False) as arrays:
@@ -147,6 +151,14 @@ def _columns(path: Path) -> dict:
             key: [json.loads(text) for text in value] if value.dtype.kind == 'U' and key != 'img_path' else value
             for key, value in arrays.items()
         }
+
+
+def _parquet(path: Path) -> list[dict]:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UserError(f'{path}: parquet needs pyarrow. Run: pip install pyarrow') from error
+    return pyarrow.parquet.read_table(path).to_pylist()
 
 
 def _predictions(columns: dict, file: str | Path) -> Predictions:

@@ -136,7 +136,7 @@ def draw_confusion(
 
     Args:
         checkpoint: tested as ``tools/test.py`` does; or
-        predictions: the file that ``tools/test.py --out FILE.npz`` or ``.json`` wrote.
+        predictions: the file that ``tools/test.py --out`` wrote (.npz, .json, .parquet).
 
     Returns:
         The picture, and the most frequent confusions as (true class, predicted class, images).

@@ -1,5 +1,7 @@
 """mmdensenet.analysis.cam: the maps, and that the model is as before."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -17,19 +19,19 @@ ARCH = dict(growth_rate=4, depths=(2, 2), init_channels=8)
 def build():
     """``build(engine=...)``: a small DenseNet with random weights, for images with ``channels`` channels."""
 
-    def make(engine='auto', channels=3, multi_label=False, stem='cifar', bottleneck=True, neck=True):
+    def make(engine='auto', channels=3, multi_label=False, stem='cifar', **options):
         from mmpretrain.registry import MODELS
 
         import mmdensenet  # noqa: F401
 
         backbone = dict(
-            type='mmdensenet.DenseNet', arch=ARCH, in_channels=channels, stem=stem, engine=engine, bottleneck=bottleneck
+            type='mmdensenet.DenseNet', arch=ARCH, in_channels=channels, stem=stem, engine=engine, **options
         )
         head = dict(type='MultiLabelLinearClsHead' if multi_label else 'LinearClsHead', num_classes=5, in_channels=16)
         cfg = dict(
             type='mmpretrain.ImageClassifier',
             backbone=backbone,
-            neck=dict(type='mmpretrain.GlobalAveragePooling') if neck else None,
+            neck=dict(type='mmpretrain.GlobalAveragePooling'),
             head={**head, 'type': f'mmpretrain.{head["type"]}'},
         )
         return randomise(MODELS.build(cfg), seed=1).eval()
@@ -112,7 +114,9 @@ def test_the_predicted_class_is_the_default(build):
     assert np.abs(class_activation(model, inputs) - class_activation(model, inputs, other)).max() > 0.1
 
 
-@pytest.mark.parametrize('kind', [dict(multi_label=True), dict(channels=1), dict(bottleneck=False)])
+@pytest.mark.parametrize(
+    'kind', [dict(multi_label=True), dict(channels=1), dict(bottleneck=False), dict(channels_last=True)]
+)
 def test_other_models(build, kind):
     maps = class_activation(build(**kind), images(channels=kind.get('channels', 3)), [0, 1])
     assert maps.shape == (2, 16, 16)
@@ -133,6 +137,22 @@ def test_inside_inference_mode_and_frozen(build):
     with torch.no_grad():
         assert_same_map(class_activation(model, inputs), expected)
     assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_threads_do_not_disturb_each_other(build):
+    model, inputs = build(), images(4)
+    expected, scores = class_activation(model, inputs, [0, 1, 2, 3]), model(inputs, mode='tensor').detach()
+
+    def work(number):
+        if number % 2:
+            with torch.no_grad():
+                return model(inputs, mode='tensor')
+        return class_activation(model, inputs, [0, 1, 2, 3])
+
+    with ThreadPoolExecutor(4) as pool:
+        for number, result in enumerate(pool.map(work, range(24))):
+            np.testing.assert_allclose(result, scores if number % 2 else expected, atol=1e-5)
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_nothing_speaks_for_the_class(build):

@@ -20,6 +20,11 @@ from mmdensenet.engine.predictions import DumpPredictions
 from mmdensenet.errors import UserError
 
 
+def _require(suffix):
+    if suffix == 'parquet':
+        pytest.importorskip('pyarrow', reason='pyarrow is not installed')
+
+
 def dump(file, samples):
     """What tools/test.py --out writes."""
     metric = DumpPredictions(str(file))
@@ -28,8 +33,9 @@ def dump(file, samples):
     return file
 
 
-@pytest.fixture(params=['npz', 'json'])
+@pytest.fixture(params=['npz', 'json', 'parquet'])
 def single(request, tmp_path):
+    _require(request.param)
     rng = np.random.default_rng(0)
     scores, truth = rng.random((60, 4)).astype(np.float32), rng.integers(0, 4, 60)
     samples = [
@@ -52,8 +58,9 @@ def test_the_matrix_is_scikit_learns(single):
     assert (matrix == sklearn.metrics.confusion_matrix(truth, said)).all()
 
 
-@pytest.fixture(params=['npz', 'json'])
+@pytest.fixture(params=['npz', 'json', 'parquet'])
 def several(request, tmp_path):
+    _require(request.param)
     truth = np.array([[1, 0, -1], [1, 1, 0], [0, 0, 1], [0, -1, 1]], dtype=np.float32)
     scores = np.array([[0.9, 0.2, 0.8], [0.1, 0.7, 0.6], [0.2, 0.1, 0.4], [0.3, 0.9, 0.8]], dtype=np.float32)
     samples = [
@@ -94,6 +101,8 @@ def test_a_class_without_images_is_zero():
 def test_many_classes_have_no_numbers_and_few_ticks():
     axes = confusion_figure(np.eye(300, dtype=int), [f'class number {i}' for i in range(300)]).axes[0]
     assert not axes.texts
+    cells = axes.images[0]
+    assert cells.norm(1.0) > 0.1, 'a confusion of 1% is seen'
     assert len(axes.get_xticks()) <= 50
 
 
@@ -115,7 +124,7 @@ def test_files_that_are_no_predictions(tmp_path):
     with pytest.raises(UserError, match='do not exist'):
         read_predictions(tmp_path / 'x.npz')
     for name, content, message in [
-        ('x.pkl', b'', r'read from \.npz and \.json'),
+        ('x.pkl', b'', r'read from \.npz, \.json and \.parquet'),
         ('x.npz', b'nothing', 'is no file of predictions'),
         ('x.json', b'{', 'is no file of predictions'),
         ('y.json', b'{"accuracy/top1": 98.0}', 'predictions'),

@@ -186,6 +186,7 @@ data_preprocessor = dict(num_classes=2)
     torch.save(dict(state_dict=get_model(str(config)).state_dict()), checkpoint)
     picture, _ = draw('confusion', config, checkpoint)
     assert picture.shape == (252, 720, 3)
+    assert panels(draw('data', config, '--images', '2', '--draws', '1')[0]) == (2, 2)
     embedded, _ = draw('embedding', config, checkpoint, '--images', '6')
     assert embedded.shape[0] == 600
     pytest.importorskip('pytorch_grad_cam', reason='grad-cam is not installed')
