@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 
+import numpy as np
 import pytest
 from serving.helpers import picture
 
@@ -74,3 +75,40 @@ def test_dicom_where_the_model_reads_it():
     with pytest.raises(RefusedError) as caught:
         check_image(content[:140], 600_000, dicom=True)
     assert caught.value.status == 422
+
+
+def chunk(kind: bytes, data: bytes, length: int | None = None) -> bytes:
+    told = len(data) if length is None else length
+    return struct.pack('>I', told) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+
+
+def test_the_chunks_of_a_png_are_looked_at():
+    """OpenCV makes room for a chunk's stated length first."""
+    whole = picture(kind='PNG')
+    header, rest = whole[:33], whole[33:]
+    assert check_image(whole, 10_000) == (90, 80)
+    moving = chunk(b'fcTL', struct.pack('>IIIIIHHBB', 0, 90, 80, 0, 0, 1, 1, 0, 0))
+    assert check_image(header + moving + rest, 10_000) == (90, 80)
+    too_wide = chunk(b'fcTL', struct.pack('>IIIIIHHBB', 0, 60_000, 80, 0, 0, 1, 1, 0, 0))
+    promises = chunk(b'tEXt', b'a\0b', length=0x7FFF_FFF0)
+    for damaged in (header + too_wide + rest, header + promises + rest, whole[:-1], header + header[8:] + rest):
+        with pytest.raises(RefusedError) as caught:
+            check_image(damaged, 10_000)
+        assert caught.value.status == 422
+
+
+def test_mutated_files_are_read_or_refused(predictor):
+    """Nothing else happens; the seed makes it the same each time."""
+    rng = np.random.default_rng(0)
+    seeds = [picture(i, kind=kind) for i, kind in enumerate(('JPEG', 'PNG', 'GIF', 'BMP', 'TIFF', 'WEBP'))]
+    statuses = set()
+    for i in range(600):
+        content = bytearray(seeds[i % len(seeds)])
+        for position in rng.integers(0, min(len(content), 300), rng.integers(1, 4)):
+            content[position] = rng.integers(256)
+        try:
+            predictor.prepare(bytes(content[: rng.integers(len(content))] if i % 3 == 0 else content))
+            statuses.add(200)
+        except RefusedError as error:
+            statuses.add(error.status)
+    assert statuses <= {200, 400, 413, 415, 422} and {200, 422} <= statuses
