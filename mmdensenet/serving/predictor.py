@@ -29,6 +29,9 @@ class Predictor:
     def __init__(self, inferencer: Inferencer, max_pixels: int = 50_000_000, max_input: int = 1 << 18):
         self.inferencer = inferencer
         self.dicom = hasattr(getattr(inferencer, 'loader', None), 'apply_window')
+        metadata = getattr(inferencer, 'metadata', None)
+        #: (height, width) of an exported file's input; None if any will do
+        self.size = tuple(metadata.size) if metadata is not None else None
         resizes = self._blank(64, 64)['inputs'].shape == self._blank(96, 80)['inputs'].shape
         self.max_input = None if resizes else max_input
         self.max_pixels = max_pixels if resizes else min(max_pixels, max_input)
@@ -43,9 +46,17 @@ class Predictor:
         """
         size = check_image(content, self.max_pixels, self.dicom)
         try:
-            return size, self.inferencer.prepare(content)
+            prepared = self.inferencer.prepare(content)
         except UserError as error:
             raise RefusedError(422, _sentence(error)) from error
+        height, width = prepared['inputs'].shape[1:]
+        if self.size not in (None, (height, width)):
+            raise RefusedError(
+                422,
+                f'The image has {width} x {height} pixels after the test pipeline; this exported model takes '
+                f'{self.size[1]} x {self.size[0]} only.',
+            )
+        return size, prepared
 
     def predict(self, prepared: Sequence[dict]) -> list[np.ndarray]:
         """The scores of each image, one per class."""
@@ -87,7 +98,7 @@ class Predictor:
 
     def warm_up(self) -> None:
         """Once through everything, so that the first user does not wait for what is made at first use."""
-        blank = self._blank(64, 64)
+        blank = self._blank(*(self.size or (64, 64)))
         self.predict([blank])
         if self.no_cam is None:
             self.activations([(blank, 0)])

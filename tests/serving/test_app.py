@@ -242,6 +242,35 @@ def test_images_that_keep_their_size(inferencer, monkeypatch):
     assert [activation.shape for activation in maps] == [(64, 64), (64, 96), (64, 64)]
 
 
+@pytest.mark.parametrize('kind', [pytest.param('onnx', marks=pytest.mark.slow), 'torch-export'])
+def test_an_exported_file(open_client, run_tool, model_files, tmp_path, kind):
+    from mmdensenet.apis import open_inferencer
+    from mmdensenet.apis.export import export_model
+
+    config, checkpoint = model_files
+    (tmp_path / 'images').mkdir()
+    file = tmp_path / 'images' / '0.jpg'
+    file.write_bytes(picture(1))
+    exported = tmp_path / ('tiny.onnx' if kind == 'onnx' else 'tiny.pt2')
+    export_model(str(config), str(checkpoint), str(exported), kind, images=str(tmp_path / 'images'))
+    done = run_tool('predict.py', file, '--model', exported, '--json')
+    client = open_client(Predictor(open_inferencer(exported)))
+    assert 'exported file' in client.get('/model').json()['no_cam']
+    answer = client.post('/predict', content=file.read_bytes()).json()
+    assert answer['predictions'] == json.loads(done.out)[0]['predictions']
+    plain = open_client().post('/predict', content=file.read_bytes()).json()
+    for got, expected in zip(answer['predictions'], plain['predictions']):
+        assert got['class'] == expected['class'] and got['score'] == pytest.approx(expected['score'], abs=1e-4)
+    refused = client.post('/predict?cam=top', content=file.read_bytes())
+    assert refused.status_code == 422 and 'exported file' in refused.json()['error']
+
+
+def test_an_exported_file_that_does_not_resize(open_client, predictor):
+    predictor.size = (32, 48)
+    refused = open_client().post('/predict', content=picture())
+    assert refused.status_code == 422 and 'takes 48 x 32 only' in refused.json()['error']
+
+
 def test_a_model_without_maps(open_client, predictor):
     predictor.no_cam = 'No maps of this one.'
     client = open_client()
