@@ -5,7 +5,6 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.dataset import default_collate
@@ -152,11 +151,9 @@ def _label(sample, names: Sequence[str] | None) -> str:
     def name(label: int) -> str:
         return str(label) if names is None else shorten(names[label], 20)
 
-    if 'gt_score' in sample and 'gt_label' not in sample:  # several labels; -1 is unknown
-        found = [name(i) for i in torch.nonzero(sample.gt_score == 1).flatten().tolist()]
-        return ', '.join(found) or 'no label'
-    if 'gt_score' in sample:
-        shares = {i: share for i, share in enumerate(sample.gt_score.tolist()) if share > 0.005}
-        if len(shares) > 1:
-            return ' + '.join(f'{share:.2f} {name(i)}' for i, share in sorted(shares.items(), key=lambda x: -x[1]))
-    return ', '.join(map(name, sample.gt_label.tolist())) if 'gt_label' in sample else ''
+    if 'gt_score' not in sample:
+        return ', '.join(map(name, sample.gt_label.tolist())) if 'gt_label' in sample else ''
+    shares = {i: share for i, share in enumerate(sample.gt_score.tolist()) if share > 0.005}  # -1 is unknown
+    if all(share == 1 for share in shares.values()):
+        return ', '.join(map(name, shares)) or 'no label'
+    return ' + '.join(f'{share:.2f} {name(i)}' for i, share in sorted(shares.items(), key=lambda item: -item[1]))

@@ -9,7 +9,7 @@ from conftest import write_images
 from mmengine.config import Config
 from PIL import Image
 
-from mmdensenet.analysis.augmentation import augmentation_figure, augmented_images
+from mmdensenet.analysis.augmentation import _label, augmentation_figure, augmented_images
 from mmdensenet.analysis.pictures import is_bgr, to_pictures
 from mmdensenet.errors import UserError
 
@@ -88,6 +88,21 @@ def test_mixup_mixes_pictures_and_labels(config, tmp_path):
             expected = sum(float(share) * files[name] for share, name in shares)
             assert np.abs(picture - expected).max() <= 6  # shares have two digits
     assert mixed >= 3
+
+
+def test_labels():
+    from mmpretrain.structures import DataSample
+
+    for sample, expected in [
+        (DataSample().set_gt_label([1]), 'b'),
+        (DataSample().set_gt_label([0, 2]), 'a, c'),
+        (DataSample().set_gt_label([1]).set_gt_score(torch.tensor([0.0, 1.0, 0.0])), 'b'),
+        (DataSample().set_gt_score(torch.tensor([1.0, -1.0, 1.0])), 'a, c'),
+        (DataSample().set_gt_score(torch.tensor([0.0, -1.0, 0.0])), 'no label'),
+        (DataSample().set_gt_score(torch.tensor([0.25, 0.0, 1.0])), '1.00 c + 0.25 a'),
+        (DataSample(), ''),
+    ]:
+        assert _label(sample, ['a', 'b', 'c']) == expected
 
 
 def test_grey_and_wrapped(config):
