@@ -14,7 +14,7 @@ CLASSES = ('bird', 'cat', 'dog')
 PLACEHOLDERS = {
     'CONFIG_NAME': 'small',
     'CONFIG': 'small.py',
-    'CHECKPOINT': 'work_dirs/small/epoch_10.pth',
+    'CHECKPOINT': 'work_dirs/small/epoch_3.pth',
     'WORK_DIR': 'work_dirs/other',
     'OTHER_RUN': 'again',
     'RUN': 'small',
@@ -25,7 +25,7 @@ PLACEHOLDERS = {
     'SOURCE': 'densenet121-a639ec97.pth',
     'TARGET': 'target.safetensors',
 }
-SIZES = {224: 32, 256: 36}
+SIZES = {224: 64, 256: 72}
 #: srun: leave its own options out, and run the command
 SRUN = """#!/usr/bin/env bash
 while [ "${1:0:1}" = - ]; do if [ "$1" = -p ]; then shift; fi; shift; done
@@ -34,7 +34,7 @@ exec "$@"
 
 
 def miniature(cfg: Config) -> None:
-    """Make a config's DenseNet tiny, its images 32x32 and its data sets short; nothing is downloaded."""
+    """Make a config's DenseNet tiny, its images 64x64 and its data sets short; nothing is downloaded."""
     backbone = cfg.get('model', {}).get('backbone', {})
     arch = backbone.get('arch', '121')
     if backbone.get('type') == 'mmdensenet.DenseNet' and (isinstance(arch, str) or arch['growth_rate'] > 4):
@@ -107,7 +107,7 @@ def make(project: Path) -> Path:
     miniature(cfg)
     cfg.model.head.num_classes = 3
     cfg.data_preprocessor.num_classes = 3
-    cfg.train_cfg.max_epochs = 10
+    cfg.train_cfg.max_epochs = 3
     cfg.dump(project / 'small.py')
     return project
 
