@@ -123,7 +123,8 @@ class Session:
             done = self.dispatch(parts)
         clear_state()
         wanted = 2 if 'error: ' in (command.expected or '') else 0
-        said = f'{command.block.place}: {command.text}\nrun as: {shlex.join(parts)}\n{done.out[-3000:]}\n{done.err[-3000:]}'
+        said = f'{done.out[-3000:]}\n{done.err[-3000:]}'
+        said = f'{command.block.place}: {command.text}\nrun as: {shlex.join(parts)}\n{said}'
         assert done.status == wanted, f'status {done.status}, not {wanted}: {said}'
         if command.expected is not None:
             printed = done.out + done.err
