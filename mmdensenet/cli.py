@@ -2,6 +2,7 @@
 
 import atexit
 import difflib
+import errno
 import logging
 import os
 import re
@@ -93,6 +94,9 @@ def explain(error: BaseException) -> str | None:
                 return _unknown_type(cfg.get('type'), 'optimizer')
     if isinstance(error, urllib.error.URLError):
         return f'a download failed: {text}. Without network, put the data where the config expects it.'
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+        where = f'{error.filename}: ' if error.filename else ''
+        return f'{where}{error.strerror}. Make room there, or set another folder with --work-dir.'
     if isinstance(error, FileNotFoundError):
         return f'{error.filename}: no such file or folder.' if error.filename else _last_line(text)
     if isinstance(error, (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)) and error.filename:

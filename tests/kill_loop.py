@@ -37,6 +37,7 @@ train_dataloader = dict(batch_size=8, num_workers={workers}, persistent_workers=
 val_dataloader = dict(batch_size=8, dataset=dict(indices=40))
 test_dataloader = dict(batch_size=8, dataset=dict(indices=40))
 train_cfg = dict(max_epochs=4)
+optim_wrapper = dict(accumulative_counts=4)  # six batches an epoch: in the middle where an epoch ends
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=9),
     dict(type='CosineAnnealingLR', by_epoch=True, begin=1, end=4, T_max=3)]
@@ -45,7 +46,9 @@ default_hooks = dict(
     checkpoint=dict(interval=1, max_keep_ckpts={keep}, save_best='auto'),
     curves=dict(_delete_=True, type='Fault'),  # no picture
     exact_resume=dict(type='mmdensenet.ExactResumeHook', interval=2))
-custom_hooks = [dict(type='EMAHook', momentum=0.1)]
+custom_hooks = [
+    dict(type='EMAHook', momentum=0.1),
+    dict(type='EarlyStoppingHook', monitor='accuracy/top1', patience=10)]
 """
 ROOT = Path(__file__).resolve().parent.parent
 #: what can happen; the first five are what `make test` goes through
@@ -197,7 +200,8 @@ def fingerprint(work_dir: Path) -> dict[str, str]:
     parts |= dict(
         best=torch.load(best, weights_only=True)['state_dict'], best_name=best.name, best_score=hub(last, 'best_score')
     )
-    parts |= dict(random=last['exact_resume']['random'], meta=[last['meta']['epoch'], last['meta']['iter']])
+    parts |= dict(files=sorted(path.name for path in work_dir.glob('*.pth')))
+    parts |= dict(exact_resume=last['exact_resume'], meta=[last['meta']['epoch'], last['meta']['iter']])
     return {name: digest(part) for name, part in parts.items()}
 
 

@@ -1,4 +1,6 @@
 import argparse
+import errno
+import os
 import urllib.error
 from pathlib import Path
 
@@ -6,6 +8,7 @@ import pytest
 from mmengine.registry import MODELS
 from mmpretrain.registry import DATASETS, TRANSFORMS
 
+from mmdensenet.apis import train_model
 from mmdensenet.cli import explain, parse_cfg_options, run_tool
 from mmdensenet.errors import UserError
 
@@ -78,3 +81,14 @@ def test_cfg_options():
     }
     with pytest.raises(UserError, match='write KEY=VALUE'):
         parse_cfg_options(['a'])
+
+
+@pytest.mark.parametrize('number', [errno.ENOSPC, errno.EROFS, errno.EFBIG])
+def test_a_folder_that_cannot_be_written_to(number):
+    message = explain(OSError(number, os.strerror(number), 'work_dirs/a/log'))
+    assert message.startswith('work_dirs/a/log: ') and 'set another folder with --work-dir' in message
+
+
+def test_a_hook_of_ours_may_be_left_out(short_config, tmp_path):
+    train_model(str(short_config("default_hooks['curves'] = None")), work_dir=str(tmp_path / 'w'))
+    assert not (tmp_path / 'w/training_curves.png').exists()

@@ -9,6 +9,7 @@ from mmengine.evaluator import DumpResults
 
 from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.engine.hooks import BadImagesHook, CheckLabelsHook
+from mmdensenet.engine.memory import advise, is_out_of_memory
 from mmdensenet.engine.predictions import DumpPredictions
 from mmdensenet.errors import UserError
 
@@ -80,7 +81,12 @@ def test_model(
         runner.register_hook(CheckpointCoverageHook(checkpoint))
     if writer is not None:
         runner.test_evaluator.metrics.append(writer)
-    metrics = runner.test()
+    try:
+        metrics = runner.test()
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise UserError(advise(runner, error)) from error
+        raise
     if out and out_item == 'metrics' and runner.rank == 0:
         mmengine.dump(metrics, out)
     return metrics

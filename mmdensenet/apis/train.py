@@ -24,6 +24,8 @@ from mmdensenet.errors import UserError
 
 from .config import complete_dataloaders, load_config, merge_options, name_bad_images, require_data
 
+_MMENGINES_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+
 
 def train_model(
     config: str | Config,
@@ -159,9 +161,17 @@ def _require_known_hook_keys(runner: Runner) -> None:
 
 def build_runner(cfg: Config) -> Runner:
     """mmengine's runner for a config, without the lines in which mmengine warns of its own deprecations."""
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook is None and name not in _MMENGINES_HOOKS]:
+        hooks.pop(name)  # None leaves a hook out; mmengine knows that for its own only
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.logger.addFilter(
-        lambda record: not str(record.msg).startswith(('"FileClient" will', '"HardDiskBackend" is'))
+        # the last: gradients that are being accumulated are in our checkpoints
+        lambda record: (
+            not str(record.msg).startswith(
+                ('"FileClient" will', '"HardDiskBackend" is', 'Resumed iteration number is not divisible')
+            )
+        )
     )
     return runner
 

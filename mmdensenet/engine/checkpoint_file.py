@@ -76,6 +76,8 @@ def _why_not_written(target: Path, needed: int, error: OSError) -> str:
         status = os.statvfs(target.parent) if hasattr(os, 'statvfs') else None
         free = f', {status.f_bavail * status.f_frsize:,} are free' if status else ''
         what = f'the disk is full: {needed:,} bytes are needed{free}. Make room'
+    elif error.errno == errno.EFBIG:
+        what = f'files may not grow to {needed:,} bytes here. Raise the limit (ulimit -f)'
     else:
         what = f'{error.strerror or error} ({needed:,} bytes are needed). Make the folder writable'
     return f'cannot write {target}: {what}, then go on with --resume; the checkpoints that are there stay.'

@@ -1,10 +1,16 @@
-"""Which checkpoints stay: mmengine's CheckpointHook deletes first and saves then; these turn the order round."""
+"""Which checkpoints stay: mmengine's CheckpointHook deletes first and saves then; these turn the order round.
+
+A checkpoint notes what goes when it is there, so that a run that was killed in between deletes it when it goes on.
+"""
 
 import functools
 import os.path as osp
 from collections.abc import Callable
 
 from mmengine.dist import barrier, is_main_process
+
+#: keys of the message hub, which is in each checkpoint
+_OUTDATED, _OUTDATED_BEST = 'outdated_ckpt', 'outdated_best_ckpts'
 
 
 def deleting_last(save_with_step: Callable) -> Callable:
@@ -19,6 +25,7 @@ def deleting_last(save_with_step: Callable) -> Callable:
             and hook.keep_ckpt_ids[-1] != step
         ):
             outdated = hook.keep_ckpt_ids.popleft()
+            runner.message_hub.update_info(_OUTDATED, outdated)
         if hasattr(runner, 'call_hook'):
             runner.call_hook('before_collective_save')  # on all ranks; save_checkpoint does its work on the first
         save_with_step(hook, runner, step, meta)
@@ -37,6 +44,7 @@ def keeping_previous_best(save_best: Callable) -> Callable:
             return
         single = len(hook.key_indicators) == 1
         paths = {'': hook.best_ckpt_path} if single else dict(hook.best_ckpt_path_dict)
+        runner.message_hub.update_info(_OUTDATED_BEST, [path for path in paths.values() if path])
         # mmengine deletes what it sees here
         if single:
             hook.best_ckpt_path = None
@@ -58,6 +66,18 @@ def keeping_previous_best(save_best: Callable) -> Callable:
                     _remove(hook, previous)
 
     return save
+
+
+def remove_outdated(hook, runner) -> None:
+    """Delete what the hook was about to delete when the run that is resumed was killed."""
+    step = runner.message_hub.runtime_info.get(_OUTDATED)
+    if hook.max_keep_ckpts > 0 and isinstance(step, int) and step not in hook.keep_ckpt_ids:
+        _remove(hook, hook.file_backend.join_path(hook.out_dir, hook.filename_tmpl.format(step)))
+    if hook.save_best:
+        bests = [hook.best_ckpt_path] if len(hook.key_indicators) == 1 else list(hook.best_ckpt_path_dict.values())
+        for path in runner.message_hub.runtime_info.get(_OUTDATED_BEST) or ():
+            if isinstance(path, str) and path not in bests and osp.basename(path).startswith('best_'):
+                _remove(hook, path)
 
 
 def _remove(hook, path: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from mmengine.model import is_model_wrapper
+from mmengine.runner import TestLoop, ValLoop
 
 _ON_CPU = "can't allocate memory"
 #: of what is available, for fragments and for what the two steps do not show
@@ -27,18 +28,22 @@ def is_out_of_memory(error: BaseException) -> bool:
 def advise(runner, error: BaseException) -> str:
     """Two lines for a run that ran out of memory: its batch size, and the largest power of two that would fit.
 
-    Memory is a constant and a share for each image. Both are measured, by training steps on two and on four images.
+    Memory is a constant and a share for each image. Both are measured, by steps on two and on four images: training
+    steps, or predictions where a validation or a test ran out of memory.
     """
-    batch = runner.train_dataloader.batch_sampler.batch_size
+    part = _part(error)
+    batch = _loader(runner, part).batch_sampler.batch_size
     device = next(runner.model.parameters()).device
-    first = f'out of memory on {device} in training with train_dataloader.batch_size={batch}.'
+    what = dict(train='training', val='validation', test='testing')[part]
+    first = f'out of memory on {device} in {what} with {part}_dataloader.batch_size={batch}.'
     # the frames of the step that failed hold its activations
     for link in (error, error.__context__):
         if link is not None:
             traceback.clear_frames(link.__traceback__)
-    runner.optim_wrapper.zero_grad()
+    if hasattr(runner.optim_wrapper, 'zero_grad'):  # not in a test
+        runner.optim_wrapper.zero_grad()
     try:
-        constant, share = measure(runner, device)
+        constant, share = measure(runner, device, part=part)
         fits = largest_power_of_two(_room(available_bytes(device), constant, share), batch)
     except Exception as failure:  # there may be no room for two images either
         if not is_out_of_memory(failure):
@@ -47,10 +52,21 @@ def advise(runner, error: BaseException) -> str:
     if fits == 0:
         return f'{first}\nNot even one image fits: a smaller model or smaller images are needed.'
     measured = f'measured, {constant / 2**20:,.0f} MiB and {share / 2**20:,.1f} MiB for each image'
-    return (
-        f'{first}\nSet --cfg-options train_dataloader.batch_size={fits}: {measured}. '
-        f'optim_wrapper.accumulative_counts={-(-batch // fits)} keeps the batch.'
-    )
+    advice = f'{first}\nSet --cfg-options {part}_dataloader.batch_size={fits}: {measured}.'
+    keep = f' optim_wrapper.accumulative_counts={-(-batch // fits)} keeps the batch.'
+    return advice + keep if part == 'train' else advice
+
+
+def _part(error: BaseException) -> str:
+    """In which loop an error was raised: 'train', 'val' or 'test'."""
+    loops = [frame.f_locals.get('self') for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if any(isinstance(loop, ValLoop) for loop in loops):
+        return 'val'
+    return 'test' if any(isinstance(loop, TestLoop) for loop in loops) else 'train'
+
+
+def _loader(runner, part: str):
+    return getattr(runner, f'{part}_dataloader')
 
 
 def largest_power_of_two(number: float, below: int) -> int:
@@ -70,16 +86,20 @@ def _room(available: float, constant: float, share: float) -> float:
     return (_SHARE * available - constant) / share
 
 
-def measure(runner, device: torch.device, images: tuple[int, int] = (2, 4)) -> tuple[float, float]:
-    """Bytes of training that do not depend on the batch, and bytes for each image, from steps on so many images."""
+def measure(runner, device: torch.device, images: tuple[int, int] = (2, 4), part: str = 'train') -> tuple[float, float]:
+    """Bytes that do not depend on the batch, and bytes for each image, from steps on so many images.
+
+    Args:
+        part: 'train' for training steps, 'val' or 'test' for predictions.
+    """
     peaks = []
     for count in images:
         reset_peak(device)
-        _step(runner, count)
+        _step(runner, count, part)
         peaks.append(peak(device))
     share = max((peaks[1] - peaks[0]) / (images[1] - images[0]), 1.0)
     constant = max(peaks[0] - images[0] * share, 0.0)
-    if not runner.optim_wrapper.optimizer.state:  # momentum and the like come with the first step
+    if part == 'train' and not runner.optim_wrapper.optimizer.state:  # momentum and the like come with the first step
         constant += state_bytes(runner.optim_wrapper.optimizer)
     return constant, share
 
@@ -90,10 +110,15 @@ def state_bytes(optimizer: torch.optim.Optimizer) -> int:
     return moments * sum(p.numel() * p.element_size() for group in optimizer.param_groups for p in group['params'])
 
 
-def _step(runner, images: int) -> None:
+def _step(runner, images: int, part: str = 'train') -> None:
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    loader = runner.train_dataloader
+    loader = _loader(runner, part)
     samples = [loader.dataset[index % len(loader.dataset)] for index in range(images)]
+    if part != 'train':
+        model.eval()
+        with torch.no_grad():
+            (model.val_step if part == 'val' else model.test_step)(loader.collate_fn(samples))
+        return
     with runner.optim_wrapper.optim_context(model):
         data = model.data_preprocessor(loader.collate_fn(samples), True)
         losses = model(**data, mode='loss') if isinstance(data, dict) else model(*data, mode='loss')

@@ -28,6 +28,7 @@ def adopt_schedule(runner, checkpoint: dict) -> list[int]:
     Raises:
         UserError: if the schedules differ, with the first key that does.
     """
+    _compare_learning_rates(runner, checkpoint)
     given, built = checkpoint.get('param_schedulers'), runner.param_schedulers
     if not isinstance(given, list) or not isinstance(built, list):
         return []
@@ -68,6 +69,18 @@ def _say_if_it_ends_early(runner, built: list[_ParamScheduler], checkpoint: dict
             f'max_epochs is {total} and was {before}: the schedule ends at epoch {max(ends)}, and the learning rate '
             'stays at its last value from there.'
         )
+
+
+def _compare_learning_rates(runner, checkpoint: dict) -> None:
+    """The checkpoint's take the place of the config's; a config with others is not the run's."""
+    given, optimizer = checkpoint.get('optimizer'), getattr(getattr(runner, 'optim_wrapper', None), 'optimizer', None)
+    if not isinstance(given, dict) or optimizer is None:
+        return
+    for theirs, ours in zip(given.get('param_groups') or (), optimizer.param_groups):
+        for key in ('initial_lr', 'weight_decay'):
+            if key in theirs and key in ours and theirs[key] != ours[key]:
+                name = dict(initial_lr='lr').get(key, key)
+                raise UserError(_differs(f'optimizer.{name} is {theirs[key]!r} there and {ours[key]!r} in the config'))
 
 
 def _differs(how: str) -> str:

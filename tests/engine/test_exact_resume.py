@@ -198,18 +198,28 @@ def test_augmentation_does_not_depend_on_the_number_of_workers(short_config, tmp
     assert_equal(parts(tmp_path / 'w/epoch_2.pth')[0], parts(straight[0])[0])
 
 
-def test_accumulated_gradients_are_not_lost(short_config, tmp_path):
-    extra = "\noptim_wrapper['accumulative_counts'] = 2\ndefault_hooks['exact_resume']['interval'] = 1"
-    extra += '\ntrain_dataloader["batch_size"] = 4'
-    config = short_config('optim_wrapper = dict()\n' + RUN.format(workers=0) + extra)
+@pytest.mark.parametrize(
+    ('counts', 'point', 'left'), [(4, 'train 4', 'resume_iter_3.pth'), (4, 'val 1', 'epoch_1.pth')]
+)
+def test_accumulated_gradients_are_not_lost(short_config, tmp_path, counts, point, left):
+    """Three batches an epoch, a step every four: an epoch ends in the middle of a step."""
+    extra = f"\noptim_wrapper['accumulative_counts'] = {counts}\ndefault_hooks['exact_resume']['interval'] = 3"
+    config = short_config(
+        'optim_wrapper = dict()\n' + RUN.format(workers=0) + extra + '\ntrain_cfg = dict(max_epochs=3)'
+    )
     train_model(str(config), work_dir=str(tmp_path / 'a'))
-    at('train 4', die)
+    at(point, die)
     with pytest.raises(Died):
         train_model(str(config), work_dir=str(tmp_path / 'b'))
-    assert [path.name for path in (tmp_path / 'b').glob('resume*')] == ['resume_iter_2.pth']
+    assert (tmp_path / 'b' / left).is_file()
     Point.action = None
     train_model(str(config), work_dir=str(tmp_path / 'b'), resume='auto')
-    assert_equal(parts(tmp_path / 'b/epoch_2.pth')[0], parts(tmp_path / 'a/epoch_2.pth')[0])
+    (found, whole), (expected, other) = (parts(tmp_path / run / 'epoch_3.pth') for run in 'ba')
+    assert_equal(found, expected)
+    pending = whole['exact_resume']['gradients']
+    assert_equal(pending, other['exact_resume']['gradients'])
+    between = torch.load(tmp_path / 'a/epoch_1.pth', weights_only=True)['exact_resume']['gradients']
+    assert between[0]['head.fc.weight'].any() and not pending[0], 'the last step takes what is left'
 
 
 @pytest.mark.parametrize('point', ['train 8', 'val 2'])
@@ -228,6 +238,46 @@ def test_the_patience_of_early_stopping(short_config, tmp_path, point):
     found, expected = (torch.load(tmp_path / run / 'epoch_3.pth', weights_only=True) for run in 'ba')
     assert_equal(found['exact_resume'], expected['exact_resume'])
     assert expected['exact_resume']['early_stopping'][0]['wait_count'] == 1, 'saved before the third validation'
+
+
+def test_a_new_best_is_seen_by_early_stopping_before_it_is_saved(short_config, tmp_path, monkeypatch):
+    """Scores of 1, 5, 2 and so on; the kill comes when the checkpoint of the best has been written again."""
+    scores = dict(enumerate((0.1, 0.2, 0.5, 0.1, 0.1, 0.1, 0.1, 0.1), 1))
+    monkeypatch.setattr(
+        'mmpretrain.evaluation.Accuracy.evaluate',
+        lambda self, size: {'accuracy/top1': scores[Point.runner.epoch]},
+    )
+    monkeypatch.setattr(Point, 'before_run', lambda self, runner: setattr(Point, 'runner', runner), raising=False)
+    extra = "\ncustom_hooks.append(dict(type='EarlyStoppingHook', monitor='accuracy/top1', patience=2))"
+    config = str(short_config(RUN.format(workers=0) + extra + '\ntrain_cfg = dict(max_epochs=8)'))
+    train_model(config, work_dir=str(tmp_path / 'a'))
+    at('train 10', die)  # nothing is written between the third validation and here
+    with pytest.raises(Died):
+        train_model(config, work_dir=str(tmp_path / 'b'))
+    Point.action = None
+    saved = torch.load(tmp_path / 'b/epoch_3.pth', weights_only=True)['exact_resume']
+    assert saved['validated'] and saved['early_stopping'] == [dict(best_score=0.5, wait_count=0)]
+    train_model(config, work_dir=str(tmp_path / 'b'), resume='auto')
+    for run in 'ab':
+        assert max(int(file.stem[6:]) for file in (tmp_path / run).glob('epoch_*')) == 5
+
+
+def test_what_was_about_to_be_deleted_is_deleted(short_config, tmp_path, monkeypatch):
+    from mmdensenet.engine import keep_checkpoints
+
+    config = short_config(
+        RUN.format(workers=0).replace('max_keep_ckpts=-1', 'max_keep_ckpts=1') + '\ntrain_cfg = dict(max_epochs=3)'
+    )
+    remove = keep_checkpoints._remove
+    monkeypatch.setattr(keep_checkpoints, '_remove', lambda hook, path: die())
+    with pytest.raises(Died):
+        train_model(str(config), work_dir=str(tmp_path / 'w'))
+    assert len(list((tmp_path / 'w').glob('epoch_*'))) == 2 or len(list((tmp_path / 'w').glob('best_*'))) == 2
+    (tmp_path / 'w/epoch_77.pth').write_bytes(b"somebody's own")
+    monkeypatch.setattr(keep_checkpoints, '_remove', remove)
+    train_model(str(config), work_dir=str(tmp_path / 'w'), resume='auto')
+    assert sorted(file.name for file in (tmp_path / 'w').glob('epoch_*')) == ['epoch_3.pth', 'epoch_77.pth']
+    assert len(list((tmp_path / 'w').glob('best_*'))) == 1
 
 
 def test_minutes(short_config, tmp_path):

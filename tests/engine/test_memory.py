@@ -54,7 +54,7 @@ class Eater(Hook):
 @pytest.mark.parametrize(('room', 'fits'), [(5.2, 4), (2.1, 2), (100, 4), (0.5, None)])
 def test_message(run_tool, short_config, tmp_path, monkeypatch, room, fits):
     """The numbers of the memory are made here; they are measured below."""
-    monkeypatch.setattr(memory, 'measure', lambda runner, device: (1000.0, 10 * 2**20))
+    monkeypatch.setattr(memory, 'measure', lambda runner, device, part: (1000.0, 10 * 2**20))
     monkeypatch.setattr(memory, 'available_bytes', lambda device: (1000 + room * 10 * 2**20) / memory._SHARE)
     done = run_tool('train.py', short_config("custom_hooks = [dict(type='Eater')]"), '--work-dir', tmp_path / 'w')
     assert done.status == 2, done.err
@@ -65,6 +65,29 @@ def test_message(run_tool, short_config, tmp_path, monkeypatch, room, fits):
     else:
         assert f'train_dataloader.batch_size={fits}: measured, 0 MiB and 10.0 MiB for each image' in second
         assert f'accumulative_counts={8 // fits} keeps the batch' in second
+
+
+@HOOKS.register_module()
+class LateEater(Hook):
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        raise RuntimeError(MESSAGE)
+
+    before_test_iter = before_val_iter
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='the peak is read as Linux has it')
+def test_validation_and_test(run_tool, short_config, tmp_path):
+    """What is measured there are predictions."""
+    config = short_config("custom_hooks = [dict(type='LateEater')]")
+    done = run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--cfg-options', 'val_dataloader.batch_size=16')
+    assert done.status == 2, done.err
+    first, second = done.err[done.err.index('error: ') :].splitlines()
+    assert first == 'error: out of memory on cpu in validation with val_dataloader.batch_size=16.'
+    assert second.startswith('Set --cfg-options val_dataloader.batch_size=8: measured, ') and 'accumul' not in second
+    options = ['--work-dir', tmp_path / 't', '--cfg-options', 'test_dataloader.batch_size=16']
+    done = run_tool('test.py', config, tmp_path / 'w/epoch_1.pth', *options)
+    assert done.status == 2, done.err
+    assert 'in testing with test_dataloader.batch_size=16.\nSet --cfg-options test_dataloader.batch_size=8' in done.err
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='the peak is read as Linux has it')
@@ -97,7 +120,7 @@ def test_measured(short_config, tmp_path, monkeypatch):
 
 
 def test_when_nothing_can_be_measured(short_config, tmp_path, monkeypatch):
-    def fail(runner, device):
+    def fail(runner, device, part):
         raise RuntimeError(MESSAGE)
 
     monkeypatch.setattr(memory, 'measure', fail)

@@ -117,3 +117,12 @@ def test_in_a_run(short_config, tmp_path, run_tool):
     assert done.status == 2 and 'Traceback' not in done.err
     assert re.search(r'CosineAnnealingLR\.\w+ \(param_scheduler 0\) is 2 there and 4 in the config', done.err)
     assert 'load_from=CHECKPOINT' in done.err
+
+
+def test_another_learning_rate_is_refused(short_config, tmp_path, run_tool):
+    """mmengine takes the checkpoint's without a word."""
+    config = short_config('optim_wrapper = dict(optimizer=dict(lr=0.02))')
+    assert run_tool('train.py', config, '--work-dir', tmp_path / 'w').status == 0
+    options = ['--resume', '--cfg-options', 'train_cfg.max_epochs=3', 'optim_wrapper.optimizer.lr=0.01']
+    done = run_tool('train.py', config, '--work-dir', tmp_path / 'w', *options)
+    assert done.status == 2 and 'optimizer.lr is 0.02 there and 0.01 in the config' in done.err

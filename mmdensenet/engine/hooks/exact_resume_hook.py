@@ -12,11 +12,13 @@ from pathlib import Path
 import torch
 from mmengine.dist import all_gather_object, all_reduce, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from mmdensenet.engine.checkpoint import to_plain
 from mmdensenet.engine.checkpoint_file import remove_leftovers
 from mmdensenet.engine.draws import NumberedSampler, number_draws
+from mmdensenet.engine.keep_checkpoints import remove_outdated
 from mmdensenet.engine.random_state import get_random_state, set_random_state
 from mmdensenet.engine.schedule import adopt_schedule
 from mmdensenet.errors import UserError
@@ -32,7 +34,8 @@ class ExactResumeHook(Hook):
     """Make a resumed run end with the weights of the run that was never interrupted, bit for bit on a CPU.
 
     Every checkpoint that training can go on from gets the random state of all processes, the seeds of the sampler, the
-    position inside the epoch, and whether the validation that is due has been done. Checkpoints inside an epoch,
+    position inside the epoch, gradients that are being accumulated, the patience of early stopping, and whether the
+    validation that is due has been done. Checkpoints inside an epoch,
     ``resume_iter_N.pth``, are written every ``interval`` iterations, every ``minutes`` minutes, and on SIGTERM and
     Ctrl-C, which then end the run with status 143 and 130. The last one is kept, until training ends.
 
@@ -60,7 +63,7 @@ class ExactResumeHook(Hook):
         self._saved_at = time.monotonic()
         self._validated: tuple[int, int] | None = None
         self._loaded: dict | None = None
-        self._random: list[dict] | None = None
+        self._states: list[dict] | None = None
         self._sampler: NumberedSampler | None = None
         self._missed: list[int] = []
 
@@ -70,6 +73,7 @@ class ExactResumeHook(Hook):
     def before_run(self, runner) -> None:
         if runner._train_loop is None or isinstance(runner._train_loop, dict):  # a test
             return
+        _stop_early_before_saving(runner)
         loop = runner.train_loop
         self._sampler = number_draws(loop.dataloader, runner.seed, runner.rank)
         if self._sampler is None:
@@ -120,6 +124,8 @@ class ExactResumeHook(Hook):
         states = loaded['random']
         if len(states) == get_world_size():
             set_random_state(states[runner.rank])
+            if loaded['gradients']:
+                _set_gradients(runner, loaded['gradients'][runner.rank])
         else:
             runner.logger.warning(
                 f'The checkpoint is of {len(states)} processes and there are {get_world_size()}: the run goes on, but '
@@ -140,8 +146,6 @@ class ExactResumeHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         done = runner.iter + 1
-        if done % getattr(runner.optim_wrapper, '_accumulative_counts', 1):
-            return  # gradients that are being accumulated are in no checkpoint
         stop, save = self._signal is not None, self._minutes_are_over()
         if get_world_size() > 1:
             if done % self.agree_interval:
@@ -210,20 +214,21 @@ class ExactResumeHook(Hook):
 
     def before_collective_save(self, runner) -> None:
         """Called on all processes (mmengine saves on the first only) before a checkpoint to resume from."""
-        self._random = [None] * get_world_size()
-        state = get_random_state()
-        self._random = all_gather_object(to_plain(state)) if get_world_size() > 1 else [state]
+        state = dict(random=get_random_state(), gradients=_pending_gradients(runner))
+        self._states = all_gather_object(to_plain(state)) if get_world_size() > 1 else [state]
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        states, self._random = self._random, None
+        states, self._states = self._states, None
         if 'optimizer' not in checkpoint or self._sampler is None:
             return
         if states is None:  # by somebody else's hook
-            states = [get_random_state()] if get_world_size() == 1 else []
+            own = dict(random=get_random_state(), gradients=_pending_gradients(runner))
+            states = [own] if get_world_size() == 1 else []
         loop, meta = runner.train_loop, checkpoint['meta']
         inside = isinstance(loop, EpochBasedTrainLoop) and meta['epoch'] == runner.epoch
         checkpoint[KEY] = dict(
-            random=states,
+            random=[state['random'] for state in states],
+            gradients=[state['gradients'] for state in states],  # of each process; empty between steps
             sampler=self._sampler.state_dict(),
             position=getattr(loop, 'position', 0) if inside else 0,
             batches=len(loop.dataloader),
@@ -259,6 +264,40 @@ def _checkpoint_hooks(runner) -> list[CheckpointHook]:
     return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
 
 
+def _pending_gradients(runner) -> dict[str, torch.Tensor]:
+    """What has been accumulated towards the next step, by parameter."""
+    wrapper = runner.optim_wrapper
+    wrappers = wrapper.values() if hasattr(wrapper, 'values') else [wrapper]
+    if all(wrapper.should_update() for wrapper in wrappers):
+        return {}
+    return {name: p.grad.detach().cpu() for name, p in _model(runner).named_parameters() if p.grad is not None}
+
+
+def _set_gradients(runner, gradients: dict[str, torch.Tensor]) -> None:
+    for name, parameter in _model(runner).named_parameters():
+        gradient = gradients.get(name)
+        if gradient is not None and gradient.shape == parameter.shape:
+            parameter.grad = gradient.to(parameter.device, parameter.dtype)
+
+
+def _model(runner) -> torch.nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _stop_early_before_saving(runner) -> None:
+    """Let EarlyStoppingHook see a validation's score before CheckpointHook writes the checkpoint of a new best.
+
+    By their priorities it is the other way round, and that checkpoint would lack the score.
+    """
+    hooks = runner._hooks
+    early = _early_stopping(runner)
+    first = next((i for i, hook in enumerate(hooks) if isinstance(hook, CheckpointHook)), len(hooks))
+    if any(hook in hooks[first:] for hook in early):
+        others = [hook for hook in hooks if hook not in early]
+        # a new list, for the old one is being gone through
+        runner._hooks = [*others[:first], *early, *others[first:]]
+
+
 def _early_stopping(runner) -> list[EarlyStoppingHook]:
     return [hook for hook in runner.hooks if isinstance(hook, EarlyStoppingHook)]
 
@@ -283,8 +322,11 @@ def _checked(loaded: dict) -> dict:
                 dict(best_score=float(state['best_score']), wait_count=int(state['wait_count']))
                 for state in loaded.get('early_stopping', ())
             ],
+            gradients=[dict(gradients) for gradients in loaded.get('gradients', ())],
         )
         int(loaded['sampler']['seed']), loaded['sampler']['sampler_seed']
+        if len(checked['gradients']) not in (0, len(checked['random'])):
+            raise ValueError('gradients')
         if not 0 <= checked['position'] <= checked['batches']:
             raise ValueError('position')
         return checked
@@ -309,7 +351,9 @@ def _set_position(loop, loaded: dict) -> None:
 
 
 def _continue_checkpoint_hooks(runner) -> None:
-    """The file that the hook wrote last, which it updates when a repeated validation finds a new best."""
+    """The file that the hook wrote last, which it updates when a repeated validation finds a new best; and what it was
+    about to delete.
+    """
     last = runner.message_hub.runtime_info.get('last_ckpt')
     for hook in _checkpoint_hooks(runner):
         if (
@@ -318,6 +362,7 @@ def _continue_checkpoint_hooks(runner) -> None:
             and osp.dirname(osp.abspath(last)) == osp.abspath(hook.out_dir)
         ):
             hook.last_ckpt = last
+        remove_outdated(hook, runner)
 
 
 def _validation_is_due(runner) -> bool:
