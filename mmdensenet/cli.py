@@ -31,6 +31,8 @@ def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
     """Call ``tool(args)``; a user's mistake is printed without a traceback (``args.debug`` shows it), with status 2."""
     for message, module in UNHELPFUL_WARNINGS:
         warnings.filterwarnings('ignore', message=message, module=module)
+    if getattr(sys.stdout, 'errors', None) == 'strict' and hasattr(sys.stdout, 'reconfigure'):
+        sys.stdout.reconfigure(errors='backslashreplace')  # names of files may be in no encoding
     try:
         tool(args)
         _leave_process_group()

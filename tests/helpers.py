@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -75,3 +76,25 @@ def with_hooks(model: nn.Module, kinds: tuple[type, ...], hook: Callable, run: C
     finally:
         for handle in handles:
             handle.remove()
+
+
+def write_dicom(file, pixels, **tags):
+    """A grey DICOM file of 16 bits; skips the test without pydicom."""
+    pydicom = pytest.importorskip('pydicom', reason='pydicom is not installed (the extra dicom)')
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = '1.2.840.10008.5.1.4.1.1.7', '1.2.3'
+    dataset = FileDataset(str(file), {}, file_meta=meta, preamble=b'\0' * 128)
+    dataset.Rows, dataset.Columns = pixels.shape[-2:]
+    dataset.SamplesPerPixel, dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 1, 16, 16, 15
+    dataset.PixelRepresentation = int(pixels.dtype.kind == 'i')
+    dataset.PhotometricInterpretation = 'MONOCHROME2'
+    dataset.PixelData = pixels.tobytes()
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.save_as(str(file), enforce_file_format=True)
+    assert pydicom.dcmread(str(file)).pixel_array.shape == pixels.shape
+    return str(file)

@@ -33,12 +33,19 @@ def verify(args: argparse.Namespace) -> None:
     from mmdensenet.apis.verify import progress_bar, verify_dataset
     from mmdensenet.cli import parse_cfg_options
 
+    if args.out:  # a file that cannot be written is found now, not after all images are read
+        out = Path(args.out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        there = out.exists()
+        out.open('a').close()
+        if not there:
+            out.unlink()
     with progress_bar() as progress:
         options = parse_cfg_options(args.cfg_options)
         report = verify_dataset(args.config, workers=args.workers, cfg_options=options, progress=progress)
     if args.out:
         content = dict(images=report.images, problems=report.problems)
-        Path(args.out).write_text(json.dumps(content, indent=1) + '\n')
+        out.write_text(json.dumps(content, indent=1) + '\n')
     print('; '.join(f'{name}: {number} images' for name, number in report.images.items()))
     for kind, headline in HEADLINES.items():
         lines = report.problems.get(kind, [])

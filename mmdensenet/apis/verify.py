@@ -14,17 +14,21 @@ from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
-from mmengine import fileio
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmdensenet.datasets import LoadImage
+from mmdensenet.datasets.load_image import read_bytes
+from mmdensenet.datasets.wrappers import leaves
 from mmdensenet.errors import BadImageError, UserError
 
 from .config import complete_dataloaders, name_bad_images, require_data
 from .train import open_config
 
 SPLITS = ('train', 'val', 'test')
+
+#: split, number of the data set in it, index there
+Sample = tuple[str, int, int]
 
 
 @dataclass
@@ -73,14 +77,17 @@ def verify_dataset(
         raise UserError('the config has no train_dataloader, val_dataloader or test_dataloader: nothing to verify.')
     report = Report()
     classes = (cfg.get('model') or {}).get('head', {}).get('num_classes')
-    samples = []
+    samples, parts = [], {}
     for name, dataset in splits.items():
-        report.images[name] = len(dataset)
-        _check_labels(report, name, dataset, classes)
-        samples += [(name, index) for index in range(len(dataset))]
+        parts[name] = leaves(dataset)
+        _check_labels(report, name, dataset, parts[name], classes)
+        report.images[name] = 0
+        for sample in _samples(report, name, parts[name]):
+            report.images[name] += 1
+            samples.append(sample)
     seen: dict[bytes, list[tuple[str, str]]] = defaultdict(list)
-    for done, ((name, _), (place, digest, reason)) in enumerate(
-        zip(samples, _read_all(splits, samples, _workers(workers, len(samples)))), 1
+    for done, ((name, _, _), (place, digest, reason)) in enumerate(
+        zip(samples, _read_all(parts, samples, _workers(workers, len(samples)))), 1
     ):
         if reason is not None:
             report.add('unreadable', f'{name}: {place} ({reason})')
@@ -107,8 +114,6 @@ def _build(cfg: Config) -> dict[str, object]:
             continue
         built[split] = DATASETS.build(loader.dataset)
         texts[text] = split
-        if hasattr(built[split], 'full_init'):
-            built[split].full_init()
     return built
 
 
@@ -120,28 +125,45 @@ def _workers(workers: int | None, samples: int) -> int:
     return min(workers, samples // 8)
 
 
-def _read_all(splits: dict, samples: list[tuple[str, int]], workers: int) -> Iterator[tuple[str, bytes, str | None]]:
+def _samples(report: Report, name: str, parts: list) -> Iterator[Sample]:
+    """What is to be read of a split: every file once with each pipeline, and what is in no file."""
+    known = set()
+    for number, leaf in enumerate(parts):
+        pipeline = repr(getattr(leaf, 'pipeline', None))
+        listed: Counter[str] = Counter()
+        for index in range(len(leaf)):
+            path = _info(leaf, index).get('img_path')
+            if path is not None:
+                listed[path] += 1
+                if listed[path] > 1 or (path, pipeline) in known:
+                    continue
+                known.add((path, pipeline))
+            yield name, number, index
+        for path, times in listed.items():
+            if times > 1:
+                report.add('duplicate', f'{name}: {path} is listed {times} times')
+
+
+def _read_all(parts: dict[str, list], samples: list[Sample], workers: int) -> Iterator[tuple[str, bytes, str | None]]:
     if workers == 0:
-        yield from (_read(splits, sample) for sample in samples)
+        yield from (_read(parts, sample) for sample in samples)
         return
     # forked: the data sets are there, and nothing has to be imported again
     method = 'fork' if sys.platform == 'linux' else 'spawn'
     with ProcessPoolExecutor(workers, mp_context=get_context(method)) as pool:
         chunk = max(1, min(64, len(samples) // (4 * workers)))
-        yield from pool.map(partial(_read, splits), samples, chunksize=chunk)
+        yield from pool.map(partial(_read, parts), samples, chunksize=chunk)
 
 
-def _read(splits: dict, sample: tuple[str, int]) -> tuple[str, bytes, str | None]:
+def _read(parts: dict[str, list], sample: Sample) -> tuple[str, bytes, str | None]:
     """Where an image is, a hash of it, and why it cannot be read."""
-    name, index = sample
-    dataset = splits[name]
-    info = dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
+    name, number, index = sample
+    dataset = parts[name][number]
+    info = _info(dataset, index)
     path = info.get('img_path')
     try:
         if path is not None:
-            loader = _loader(dataset)
-            loader.transform(dict(img_path=path))
-            content = fileio.get(path, backend_args=loader.backend_args)
+            content = _load(dataset, info)
         else:
             image = info['img'] if 'img' in info else dataset[index]['inputs']
             image = np.ascontiguousarray(image)
@@ -153,27 +175,41 @@ def _read(splits: dict, sample: tuple[str, int]) -> tuple[str, bytes, str | None
     return str(path or f'sample {index}'), hashlib.blake2b(content, digest_size=16).digest(), None
 
 
-def _loader(dataset) -> LoadImage:
-    pipeline = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
-    return next((step for step in pipeline if isinstance(step, LoadImage)), None) or LoadImage()
+def _info(dataset, index: int) -> dict:
+    return dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
 
 
-def _check_labels(report: Report, name: str, dataset, classes: int | None) -> None:
+def _load(dataset, info: dict) -> bytes:
+    """Load an image as its data set does, with the steps of its pipeline up to the one that loads; the file's bytes."""
+    path, step = info['img_path'], None
+    for step in getattr(getattr(dataset, 'pipeline', None), 'transforms', None) or [LoadImage()]:
+        info = step(info)
+        if info is None:
+            raise BadImageError.of(path, f'the step {type(step).__name__} of its pipeline returns nothing')
+        if 'img' in info:
+            break
+    return read_bytes(path, getattr(step, 'file_client_args', None), getattr(step, 'backend_args', None))
+
+
+def _check_labels(report: Report, name: str, dataset, parts: list, classes: int | None) -> None:
     own = (getattr(dataset, 'metainfo', None) or {}).get('classes')
     if own and classes is not None and len(own) != classes:
         report.add('head', f'{name}: the data set has {len(own)} classes, and model.head.num_classes is {classes}')
     total = classes if classes is not None else len(own or ())
     count: Counter[int] = Counter()
-    for index in range(len(dataset) if hasattr(dataset, 'get_cat_ids') else 0):
-        try:
-            labels = dataset.get_cat_ids(index)
-        except (KeyError, TypeError):  # a data set without labels
-            return
-        count.update(labels)
-        for label in labels:
-            if total and not 0 <= label < total:
-                place = dataset.get_data_info(index).get('img_path', f'sample {index}')
-                report.add('label', f'{name}: {place} has label {label}, outside 0 to {total - 1}')
+    if not all(hasattr(leaf, 'get_cat_ids') for leaf in parts):
+        return
+    for leaf in parts:
+        for index in range(len(leaf)):
+            try:
+                labels = leaf.get_cat_ids(index)
+            except (KeyError, TypeError, NotImplementedError):  # a data set without labels
+                return
+            count.update(labels)
+            for label in labels:
+                if total and not 0 <= label < total:
+                    place = _info(leaf, index).get('img_path', f'sample {index}')
+                    report.add('label', f'{name}: {place} has label {label}, outside 0 to {total - 1}')
     if count:
         for label in range(total):
             if not count[label]:
@@ -183,6 +219,7 @@ def _check_labels(report: Report, name: str, dataset, classes: int | None) -> No
 
 def _report_duplicates(report: Report, seen: dict[bytes, list[tuple[str, str]]]) -> None:
     for places in seen.values():
+        places = list(dict.fromkeys(places))  # read with another pipeline it is the same file
         if len(places) < 2:
             continue
         splits = {name for name, _ in places}

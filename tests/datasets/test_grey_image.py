@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+from helpers import write_dicom
 from mmpretrain.registry import TRANSFORMS
 
 from mmdensenet.datasets import LoadGreyImage
@@ -42,27 +43,6 @@ def test_8_bits_and_colours(tmp_path, suffix):
     cv2.imwrite(str(tmp_path / f'c.{suffix}'), colour)
     luminance = colour @ np.array([0.114, 0.587, 0.299])
     assert np.allclose(load((0, 65535), str(tmp_path / f'c.{suffix}'))['img'], luminance / 257, atol=0.01)
-
-
-def write_dicom(file, pixels, **tags):
-    pydicom = pytest.importorskip('pydicom', reason='pydicom is not installed (the extra dicom)')
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
-
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = '1.2.840.10008.5.1.4.1.1.7', '1.2.3'
-    dataset = FileDataset(str(file), {}, file_meta=meta, preamble=b'\0' * 128)
-    dataset.Rows, dataset.Columns = pixels.shape[-2:]
-    dataset.SamplesPerPixel, dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 1, 16, 16, 15
-    dataset.PixelRepresentation = int(pixels.dtype.kind == 'i')
-    dataset.PhotometricInterpretation = 'MONOCHROME2'
-    dataset.PixelData = pixels.tobytes()
-    for name, value in tags.items():
-        setattr(dataset, name, value)
-    dataset.save_as(str(file), enforce_file_format=True)
-    assert pydicom.dcmread(str(file)).pixel_array.shape == pixels.shape
-    return str(file)
 
 
 def test_dicom_in_hounsfield_units(tmp_path):

@@ -95,7 +95,16 @@ def test_a_batch_without_any_image_is_no_batch(run):
     assert done.status == 2 and 'class_1/' in done.err and 'cannot be read as an image' in done.err
 
 
-def test_a_pipeline_that_returns_nothing_is_not_a_licence(run, tmp_path):
+JOINED = """part = dict(loader['dataset'])
+part.pop('_delete_')
+train_dataloader = dict(loader, dataset=dict(type='ConcatDataset', datasets=[part], _delete_=True))
+"""
+UNCHECKED = 'val_cfg = val_dataloader = val_evaluator = None\n'
+REPEATED = "'RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[part])"
+
+
+@pytest.mark.parametrize('wrapped', [False, True])
+def test_a_pipeline_that_returns_nothing_is_not_a_licence(run, tmp_path, wrapped):
     """mmengine's data sets draw another sample then."""
     (tmp_path / 'nothing.py').write_text(
         """
@@ -112,11 +121,18 @@ class Nothing(BaseTransform):
 
     sys.path.insert(0, str(tmp_path))
     try:
-        extra = "custom_imports['imports'] = ['mmdensenet', 'nothing']\nload.insert(1, dict(type='Nothing'))"
+        extra = "custom_imports = dict(imports=['mmdensenet', 'nothing'])\nload.insert(1, dict(type='Nothing'))\n"
         with pytest.raises(Exception, match='Cannot find valid image after 0'):
-            run(extra="custom_imports = dict(imports=['mmdensenet', 'nothing'])\n" + extra.split('\n')[1])
+            run(extra=extra + (JOINED + UNCHECKED if wrapped else ''))
     finally:
         sys.path.remove(str(tmp_path))
+
+
+@pytest.mark.parametrize('wrapped', [JOINED, JOINED.replace("'ConcatDataset', datasets=[part]", REPEATED)])
+def test_labels_inside_wrappers(run, wrapped):
+    done = run(extra=f"{wrapped}model['head'].update(num_classes=3)\n{UNCHECKED}")
+    assert done.status == 2, done.err
+    assert 'class_3/0.jpg (train_dataloader) has label 3, but the head has 3 classes' in done.err
 
 
 @pytest.mark.parametrize(('setting', 'message'), [(dict(policy='ignore'), "choose 'stop' or 'skip'")])

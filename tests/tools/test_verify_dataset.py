@@ -1,11 +1,16 @@
 """tools/verify_dataset.py on folders with everything that can be wrong."""
 
+import io
 import json
 import os
 import shutil
+import sys
 
+import numpy as np
 import pytest
 from conftest import DIGITS, write_images
+from helpers import write_dicom
+from PIL import Image
 
 
 @pytest.fixture
@@ -98,3 +103,65 @@ def test_mistakes(run_tool, verify, tmp_path):
     assert done.status == 2 and '--workers -1' in done.err
     done = verify(test='nowhere')
     assert done.status == 2 and 'nowhere does not exist' in done.err
+
+
+ONE = "dict(**data, data_prefix='train')"
+REPEATED = f"dict(type='RepeatDataset', times=3, dataset={ONE})"
+BALANCED = f"dict(type='ClassBalancedDataset', oversample_thr=0.9, dataset={ONE})"
+JOINED = f"dict(type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[{ONE}, {ONE}]))"
+
+
+@pytest.mark.parametrize('wrapped', [REPEATED, BALANCED, JOINED])
+def test_wrapped_data_sets_are_read_once(verify, folders, wrapped):
+    """Their images are not duplicates of themselves, and their labels are checked."""
+    extra = f"train_dataloader['dataset'] = dict({wrapped}, _delete_=True)"
+    done = verify('--workers', '0', extra=extra)
+    assert done.status == 0 and 'train: 36 images' in done.out, done.out + done.err
+    done = verify('--workers', '0', '--show', '0', head=2, extra=extra)
+    assert done.status == 1
+    assert f'train: {folders}/train/class_2/0.jpg has label 2, outside 0 to 1' in done.out
+
+
+def test_a_file_that_is_listed_twice(verify, folders):
+    (folders / 'a.csv').write_text('image,label\nclass_0/0.jpg,0\nclass_1/0.jpg,1\nclass_2/0.jpg,2\nclass_0/0.jpg,1\n')
+    listed = f"type='mmdensenet.CSVDataset', ann_file='a.csv', data_root={str(folders)!r}, label_column='label'"
+    extra = f"train_dataloader['dataset'] = dict({listed}, data_prefix='train', pipeline=[], _delete_=True)"
+    done = verify('--workers', '0', extra=extra)
+    assert done.status == 1 and f'train: {folders}/train/class_0/0.jpg is listed 2 times' in done.out, done.out
+
+
+def test_images_are_read_as_training_reads_them(verify, folders):
+    """By the loading step of each data set's own pipeline, inside a wrapper too."""
+    for split, first in (('train', 0), ('test', 100)):
+        for label in range(3):
+            for i in range(8):
+                pixels = np.full((5, 5), first + 10 * label + i, np.uint16)
+                write_dicom(folders / f'{split}/class_{label}/{i}.dcm', pixels)
+    dicom = "data.update(extensions=('.dcm',), pipeline=[dict(type='mmdensenet.LoadGreyImage', window='full')])\n"
+    entry = "{0}_dataloader['dataset'] = dict(**data, data_prefix='{1}', _delete_=True)\n"
+    extra = dicom + ''.join(entry.format(*names) for names in (('train', 'train'), ('val', 'test'), ('test', 'test')))
+    done = verify('--workers', '0', extra=extra)
+    assert done.status == 0 and 'train: 24 images; val, test: 24 images' in done.out, done.out
+
+    extra = "data['pipeline'] = [dict(type='mmdensenet.LoadImage', max_pixels=100)]\n"
+    done = verify('--workers', '0', extra=f"{extra}train_dataloader['dataset'] = dict({REPEATED}, _delete_=True)")
+    assert done.status == 1 and '36 images cannot be read' in done.out and 'more than max_pixels=100' in done.out
+
+
+def test_a_name_in_no_encoding(verify, folders, monkeypatch):
+    name = os.fsencode(folders / 'train/class_0') + b'/\xff\xe9.jpg'
+    with open(name, 'wb') as file:
+        Image.fromarray(np.full((9, 9, 3), 7, np.uint8)).save(file, format='jpeg')
+    os.truncate(name, 200)
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(written, encoding='utf-8', errors='strict'))
+    done = verify('--workers', '0')
+    sys.stdout.flush()
+    assert done.status == 1 and b'class_0/\\udcff\\udce9.jpg (it is' in written.getvalue(), done.err
+
+
+def test_the_file_of_out_is_tried_first(verify, folders, tmp_path):
+    done = verify('--workers', '0', '--out', tmp_path / 'new/folder/r.json')
+    assert done.status == 0 and json.loads((tmp_path / 'new/folder/r.json').read_text())['problems'] == {}
+    done = verify('--workers', '0', '--out', folders)
+    assert done.status == 2 and str(folders) in done.err and 'images' not in done.err, done.err

@@ -9,6 +9,7 @@ from pathlib import Path
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
+from mmdensenet.datasets.wrappers import all_datasets
 from mmdensenet.engine.draws import Dropped, fetch_of
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.registry import HOOKS
@@ -46,11 +47,9 @@ class BadImagesHook(Hook):
         self._install(runner, runner.test_dataloader)
 
     def _install(self, runner, dataloader) -> None:
-        dataset = dataloader.dataset
-        while dataset is not None:
+        for dataset in all_datasets(dataloader.dataset):
             if hasattr(dataset, 'max_refetch'):
                 dataset.max_refetch = 0  # mmengine's data sets draw another sample where a pipeline returns None
-            dataset = getattr(dataset, 'dataset', None)
         if self.policy == 'skip':
             fetch_of(dataloader).keep = Skip(Path(runner.work_dir, LIST).absolute(), self.budget)
 

@@ -4,6 +4,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
+from mmdensenet.datasets.wrappers import leaves
 from mmdensenet.errors import UserError
 from mmdensenet.registry import HOOKS
 
@@ -29,12 +30,16 @@ class CheckLabelsHook(Hook):
         while is_model_wrapper(model) or (not hasattr(model, 'head') and hasattr(model, 'module')):
             model = model.module
         num_classes = getattr(getattr(model, 'head', None), 'num_classes', None)
-        if num_classes is None or not hasattr(dataset, 'get_cat_ids') or not is_main_process():
+        if num_classes is None or not is_main_process():
             return
-        for index in range(len(dataset)):
+        for leaf in leaves(dataset):
+            self._check_leaf(leaf, key, num_classes)
+
+    def _check_leaf(self, dataset, key: str, num_classes: int) -> None:
+        for index in range(len(dataset) if hasattr(dataset, 'get_cat_ids') else 0):
             try:
                 labels = dataset.get_cat_ids(index)
-            except (KeyError, TypeError):  # a data set without labels
+            except (KeyError, TypeError, NotImplementedError):  # a data set without labels
                 return
             wrong = [label for label in labels if not 0 <= label < num_classes]
             if wrong:
