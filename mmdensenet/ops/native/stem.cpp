@@ -37,12 +37,12 @@ INLINE void convolve_pixels(const float* const (&lines)[TAPS], index_t apart, in
 }
 
 // A thread's lines: of the image, with zeros around it, and of the convolution's result, each as long as it is needed.
-struct Lines7 {
+struct HeldLines {
     const Images& images;
     index_t width, padded, room, line_size;
     Memory given, convolved;
 
-    Lines7(const Images& images, index_t width)
+    HeldLines(const Images& images, index_t width)
         : images(images), width(width), padded(round_up(width, LANES)), room(round_up(images.columns(), TILE)),
           line_size((2 * room + TAPS) * images.channels), given(allocate_zeros(HELD * line_size)),
           convolved(allocate(3 * room * padded)) {}
@@ -124,7 +124,7 @@ void evaluate_stem(const float* values, index_t n, index_t channels, index_t h, 
     const index_t task_lines = rows_per_task(n * lines, 32, 1, threads), tasks = (n * lines + task_lines - 1) / task_lines;
 #pragma omp parallel num_threads(threads)
     {
-        Lines7 held(images, width);
+        HeldLines held(images, width);
 #pragma omp for schedule(static)
         for (index_t t = 0; t < tasks; ++t) {
             index_t taken = 0, convolved = 0;  // the lines before are there, of the image and of the convolution
