@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.hub import get_config
 from mmengine.runner import Runner
 from mmengine.utils import get_installed_path, is_installed
+from mmpretrain.registry import TRANSFORMS
 
 from mmdensenet.errors import UserError
 
@@ -125,13 +127,22 @@ def name_bad_images(cfg: Config) -> None:
 
 def _replace_loader(entry) -> None:
     if isinstance(entry, dict):
-        if entry.get('type') in ('LoadImageFromFile', 'mmcv.LoadImageFromFile', 'mmpretrain.LoadImageFromFile'):
+        if _is_plain_loader(entry.get('type')):
             entry['type'] = 'mmdensenet.LoadImage'
         for value in entry.values():
             _replace_loader(value)
     elif isinstance(entry, (list, tuple)):
         for value in entry:
             _replace_loader(value)
+
+
+def _is_plain_loader(kind) -> bool:
+    """Whether a step's type, a class or any of its names, is mmcv's LoadImageFromFile itself."""
+    if isinstance(kind, str):
+        if kind.rpartition('.')[2] != LoadImageFromFile.__name__:
+            return False
+        kind = TRANSFORMS.get(kind)
+    return kind is LoadImageFromFile
 
 
 def require_data(cfg: Config, *keys: str) -> None:

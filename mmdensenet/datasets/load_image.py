@@ -1,7 +1,10 @@
 """Reading images so that each loads right or is named; which is which stands in docs/reliability.md."""
 
+import os
+import stat
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 
 import cv2
@@ -9,7 +12,7 @@ import mmcv
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.registry import TRANSFORMS
@@ -45,7 +48,7 @@ class LoadImage(LoadImageFromFile):
         content = read_bytes(path, self.file_client_args, self.backend_args)
         check_size(path, content, self.max_pixels)
         try:
-            image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
+            image = self._decode(path, content)
         except (cv2.error, OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
             raise BadImageError.of(path, why_unreadable(content)) from error
         if image is None or is_cut_jpeg(content):
@@ -56,13 +59,39 @@ class LoadImage(LoadImageFromFile):
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results
 
+    def _decode(self, path: str, content: bytes) -> np.ndarray | None:
+        flag, backend = self.color_type, self.imdecode_backend
+        if (backend or mmcv.image.io.imread_backend) == 'pillow' and flag != 'unchanged':
+            grey = _deep_grey(path, content, flag)
+            if grey is not None:
+                return np.stack([grey] * 3, -1) if flag.startswith('color') else grey
+        return mmcv.imfrombytes(content, flag=flag, backend=backend)
+
+
+def _deep_grey(path: str, content: bytes, flag: str) -> np.ndarray | None:
+    """A grey image of more than 8 bits as (H, W) uint8, scaled; None for others. Pillow itself cuts values at 255."""
+    with Image.open(BytesIO(content)) as image:
+        if image.mode not in ('I', 'F') and not image.mode.startswith('I;16'):
+            return None
+        if image.mode == 'F' or (image.mode == 'I' and image.format != 'PNG'):  # a PNG has at most 16 bits
+            raise BadImageError.of(
+                path,
+                f"its pixels (mode {image.mode}) have no full range to scale from: take mmdensenet's LoadGreyImage",
+            )
+        pixels = np.asarray(image if flag.endswith('ignore_orientation') else ImageOps.exif_transpose(image))
+    return (pixels // 256).astype(np.uint8)  # as OpenCV does
+
 
 def read_bytes(path: str, file_client_args: dict | None = None, backend_args: dict | None = None) -> bytes:
     """A file's content, through mmengine's storage back ends.
 
     Raises:
-        BadImageError: with the system's reason.
+        BadImageError: with the system's reason, or for a pipe or a device, which may never end.
     """
+    with suppress(OSError, ValueError):  # not of this file system; or the reader says what is wrong
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise BadImageError.of(path, 'it is not a regular file')
     try:
         if file_client_args is not None:
             return fileio.FileClient.infer_client(file_client_args, path).get(path)

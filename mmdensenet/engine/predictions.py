@@ -46,7 +46,8 @@ class DumpPredictions(BaseMetric):
             import pyarrow
             import pyarrow.parquet
 
-            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(results), self.file)
+            records = [{key: _to_utf8(value) for key, value in record.items()} for record in results]
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), self.file)
             return {}
         with open(self.file, 'w', encoding='utf-8') as file:
             json.dump(results, file, indent=0)
@@ -58,6 +59,11 @@ def _to_array(column: list) -> np.ndarray:
     if len({np.shape(value) for value in column}) == 1 and np.array(column).dtype.kind in 'biufU':
         return np.array(column)
     return np.array([json.dumps(value) for value in column])  # as with several labels, not as many for each image
+
+
+def _to_utf8(value):
+    """Bytes of a file's name that are no UTF-8 as in the JSON file, \\udcff."""
+    return value.encode('utf-8', 'backslashreplace').decode() if isinstance(value, str) else value
 
 
 def _to_json(value):

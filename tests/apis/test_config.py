@@ -3,10 +3,11 @@ import os
 import pytest
 import torch
 from conftest import CONFIGS, DIGITS
+from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 
 from mmdensenet.apis import load_config
-from mmdensenet.apis.config import complete_dataloaders, require_data
+from mmdensenet.apis.config import complete_dataloaders, name_bad_images, require_data
 from mmdensenet.errors import UserError
 
 
@@ -92,3 +93,28 @@ def test_present_or_downloadable_data(image_folder):
         dict(type='CustomDataset', data_root='s3://bucket/x'),
     ):
         require_data(Config(dict(train_dataloader=dict(dataset=dataset))), 'train_dataloader')
+
+
+class OwnLoader(LoadImageFromFile):
+    pass
+
+
+@pytest.mark.parametrize(
+    ('kind', 'replaced'),
+    [
+        ('LoadImageFromFile', True),
+        ('mmcv.LoadImageFromFile', True),
+        ('mmpretrain.LoadImageFromFile', True),
+        ('mmcv.transforms.LoadImageFromFile', True),
+        ('mmcv.transforms.loading.LoadImageFromFile', True),
+        (LoadImageFromFile, True),
+        (OwnLoader, False),
+        ('mmcv.transforms.LoadAnnotations', False),
+    ],
+)
+def test_the_loading_step_names_bad_images_however_it_is_written(kind, replaced):
+    entry = dict(type='ConcatDataset', datasets=[dict(pipeline=[dict(type=kind, color_type='grayscale')])])
+    cfg = Config(dict(train_dataloader=dict(dataset=entry)))
+    name_bad_images(cfg)
+    step = cfg.train_dataloader.dataset.datasets[0].pipeline[0]
+    assert step == dict(type='mmdensenet.LoadImage' if replaced else kind, color_type='grayscale')

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image, ImageOps
 
-from mmdensenet.datasets import LoadImage
+from mmdensenet.datasets import LoadGreyImage, LoadImage
 from mmdensenet.datasets.load_image import image_size, is_cut_jpeg
 from mmdensenet.errors import BadImageError, UserError
 
@@ -91,6 +91,36 @@ def test_exif_rotation_is_applied(tmp_path, orientation, suffix):
     with Image.open(file) as image:
         expected = np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
     close(load(file), expected, 2)
+
+
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+@pytest.mark.parametrize('suffix', ['png', 'tiff'])
+def test_16_bits_are_scaled_by_each_decoder(tmp_path, backend, suffix):
+    Image.fromarray(SIXTEEN).save(tmp_path / f'a.{suffix}', **(dict(exif=oriented(6)) if suffix == 'png' else {}))
+    expected = np.rot90(SIXTEEN >> 8, -1) if suffix == 'png' else SIXTEEN >> 8
+    close(load(tmp_path / f'a.{suffix}', imdecode_backend=backend), np.stack([expected] * 3, -1).astype(np.uint8), 0.6)
+    file = dict(img_path=str(tmp_path / f'a.{suffix}'))
+    grey = LoadImage(imdecode_backend=backend, color_type='grayscale').transform(file)['img']
+    close(grey, expected.astype(np.uint8), 0.6)
+
+
+@pytest.mark.parametrize('pixels', [SIXTEEN / np.float32(65535), SIXTEEN.astype(np.int32) * 30000])
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+def test_pixels_without_a_full_range_are_named(tmp_path, pixels, backend):
+    """Never black or white without a word."""
+    Image.fromarray(pixels).save(tmp_path / 'a.tiff')
+    with pytest.raises(BadImageError, match='no full range' if backend == 'pillow' else r'a\.tiff cannot be read'):
+        load(tmp_path / 'a.tiff', imdecode_backend=backend)
+
+
+@pytest.mark.parametrize('loader', [LoadImage(), LoadGreyImage('full')])
+def test_pipes_and_devices_are_named_at_once(tmp_path, loader):
+    """Reading them may never end."""
+    os.mkfifo(tmp_path / 'pipe.png')
+    (tmp_path / 'zero.png').symlink_to('/dev/zero')
+    for name in ('pipe.png', 'zero.png'):
+        with pytest.raises(BadImageError, match=f'{name}.*not a regular file'):
+            loader.transform(dict(img_path=str(tmp_path / name)))
 
 
 def large_png(path, width=20000, height=20000):
