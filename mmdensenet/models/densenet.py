@@ -87,10 +87,8 @@ class DenseBlock(nn.Module):
 
         The same as calling one after the other; the fused block computes them together where it can.
         """
-        if ops.has_hooks(self):
+        if ops.has_hooks(self) or not self._is_fused(x):
             features = self(x)
-        elif not self._is_fused(x):
-            features = ops.dense_block(x, self.block)
         elif ops.transition_is_fusable(x, self.block, transition):
             return ops.fused_dense_stage(x, self.block, transition, keep_features)
         else:
