@@ -24,7 +24,7 @@ from mmdensenet.analysis.report.cards import data_card, model_card
 from mmdensenet.analysis.report.curves import compute_curves
 from mmdensenet.analysis.report.gallery import make_gallery
 from mmdensenet.analysis.report.metrics import ClassMetrics, compute_metrics, confusion_matrix
-from mmdensenet.analysis.report.page import render
+from mmdensenet.analysis.report.page import number, render
 from mmdensenet.analysis.report.scores import Scores, read_scores
 from mmdensenet.analysis.report.speed import describe_device, measure_speed
 from mmdensenet.engine.curves import read_scalars
@@ -50,10 +50,7 @@ SECTIONS = [
 ]
 #: rows of the tables that are not folded away
 SHOWN_CLASSES, SHOWN_CONFUSIONS = 20, 15
-CLASS_NOTE = (
-    'Lowest F1 first. Below each value its 95% interval; with fewer than 5 images of a kind there is none. '
-    'AUROC and average precision are of one class against the rest.'
-)
+CLASS_NOTE = 'Lowest F1 first. Below each value its 95% interval; with fewer than 5 images of a kind there is none.'
 #: images at once in the measurement of speed
 MOST_AT_ONCE = 64
 
@@ -139,7 +136,7 @@ def make_report(
             resamplings=bootstrap,
             model_card=model_card(cfg, model, checkpoint, _meta(checkpoint)),
             data_card=data_card(cfg, scores, len(dataset)),
-            evaluator=[(key, f'{value:.4f}') for key, value in evaluator.items() if isinstance(value, (int, float))],
+            evaluator=[(key, number(value, 4)) for key, value in evaluator.items() if isinstance(value, (int, float))],
             threshold=f'{scores.threshold:g}',
             config_name=str(cfg.filename or 'config'),
             config_text=_text(cfg),
@@ -179,9 +176,14 @@ def _results(scores: Scores, resampling: Resampling, seed: int) -> dict:
     curves = compute_curves(scores, classes, seed)
     there = [each for each in classes if scores.multi_label or each.images]
     there.sort(key=lambda each: (np.isnan(each.metrics['F1'].value), each.metrics['F1'].value))
+    kind = 'label' if scores.multi_label else 'class'
     defined = sum(bool(each.images and each.others) for each in classes)
-    which = 'each class' if len(curves) > defined else f'the {len(curves) - 1} with the lowest average precision'
-    which = f'{which} against the rest' if defined else 'no single one, for none has images both with and without it'
+    which = f'each {kind}' if len(curves) > defined else f'the {len(curves) - 1} with the lowest average precision'
+    which = (
+        which + ('' if scores.multi_label else ' against the rest')
+        if defined
+        else 'no single one, for none has images both with and without it'
+    )
     content = dict(
         overall=overall,
         calibration=calibration,
@@ -189,17 +191,16 @@ def _results(scores: Scores, resampling: Resampling, seed: int) -> dict:
         worst=there[:SHOWN_CLASSES],
         rest=there[SHOWN_CLASSES:],
         not_there=[each.name for each in classes if each not in there],
-        class_note=CLASS_NOTE,
+        class_note=CLASS_NOTE
+        + ('' if scores.multi_label else ' AUROC and average precision are of one class against the rest.'),
         tables=[each for each in classes if each.table is not None],
-        reliability=plots.reliability_chart(
-            calibration.before, calibration.after, 'probability' if scores.multi_label else 'confidence'
-        ),
+        reliability=plots.reliability_chart(calibration.before, calibration.after, scores.multi_label),
         score_counts=plots.count_chart(calibration.before),
         has_curves=bool(curves),
         curves_note=f'All decisions together, and {which}.',
         roc=plots.roc_chart(curves),
         precision_recall=plots.precision_recall_chart(curves),
-        class_counts=plots.class_count_chart((scores.targets == 1).sum(0), scores.classes),
+        class_counts=plots.class_count_chart((scores.targets == 1).sum(0), scores.classes, kind),
         confusion=None,
         confused=None,
         together=1,
@@ -214,6 +215,8 @@ def _results(scores: Scores, resampling: Resampling, seed: int) -> dict:
 def _most_confused(matrix: np.ndarray, classes: list[ClassMetrics]) -> list[tuple[str, str, int, float]]:
     wrong = matrix.copy()
     np.fill_diagonal(wrong, 0)
+    if (wrong > 0).sum() > SHOWN_CONFUSIONS:
+        wrong[wrong == 1] = 0  # which of them are shown would be chance
     order = np.argsort(-wrong, axis=None, kind='stable')[:SHOWN_CONFUSIONS]
     pairs = [divmod(int(i), len(matrix)) for i in order]
     return [
@@ -240,7 +243,7 @@ def _shape(cfg: Config, dataset) -> tuple[int, int, int]:
 def _cost(cfg: Config, model: BaseModel, shape: tuple[int, int, int], measure: bool) -> dict:
     batch = (cfg.get('train_dataloader') or {}).get('batch_size', 1)
     device = next(model.parameters()).device
-    content = dict(stages=[], no_stages='', engines=[], memories=[], speeds=[], batch=batch)
+    content = dict(stages=[], no_stages='', engines=[], memories=[], no_memory='', speeds=[], batch=batch)
     content |= dict(shape='x'.join(map(str, shape)), device=describe_device(device), parameters=0, multiply_adds={})
     try:
         stages, reason = count_stages(cfg, shape)
@@ -257,9 +260,12 @@ def _cost(cfg: Config, model: BaseModel, shape: tuple[int, int, int], measure: b
         for engine in engines:
             predicted = predict_memory(cfg, shape, engine)
             content['memories'].append((engine, 'predicted', predicted))
-            if measure:
-                measured = measure_memory(cfg, shape, engine, str(device), predicted)
-                content['memories'].append((engine, 'measured', measured))
+            try:
+                if measure:
+                    measured = measure_memory(cfg, shape, engine, str(device), predicted)
+                    content['memories'].append((engine, 'measured', measured))
+            except UserError as error:  # the rest of the report is worth having
+                content['no_memory'] = str(error)
     if measure:
         sizes = {1, min(MOST_AT_ONCE, cfg.test_dataloader.get('batch_size', 1))}
         content['speeds'] = [measure_speed(model, shape, size) for size in sorted(sizes)]

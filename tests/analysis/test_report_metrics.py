@@ -1,6 +1,8 @@
 """The report's numbers against scikit-learn's, its intervals against resampled images, one after another."""
 
 import json
+import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from mmdensenet.analysis.report.calibration import calibrate, fit_temperature
 from mmdensenet.analysis.report.curves import MOST_CLASSES, POINTS, SHOWN_OF_MANY, compute_curves
 from mmdensenet.analysis.report.gallery import find_mistakes
 from mmdensenet.analysis.report.metrics import compute_metrics, confusion_matrix
+from mmdensenet.analysis.report.plots import confusion_chart, training_charts
 from mmdensenet.analysis.report.scores import Scores, read_scores
+from mmdensenet.analysis.report.svg import Chart
 from mmdensenet.errors import UserError
 
 
@@ -286,3 +290,48 @@ def test_what_cannot_be_read(tmp_path, name, content, message):
         (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=message):
         read_scores(tmp_path / name, False, ['cat', 'dog'])
+
+
+def test_charts():
+    chart = Chart((0, 10), (0.001, 1), 'epoch', '<loss>', 'a & b', log=True)
+    chart.line([0, 5, 10], [1, float('nan'), 0.01], 0, '<i>loss</i>')
+    chart.line([5], [0.1], 1, 'one point')
+    chart.bars([0, 1], [1, 2], [0.5, float('nan')], ['half', 'none'])
+    text = chart.render()
+    ElementTree.fromstring(f'<body>{text}</body>')
+    assert '<i>' not in text and '&lt;i&gt;loss' in text and '&lt;loss&gt;' in text and 'a &amp; b' in text
+    (points,) = re.findall(r'<polyline[^>]*points="([^"]*)"', text)[:1]
+    assert len(points.split()) == 2, 'what is not a number is left out'
+    assert text.count('<rect') == 1 and text.count('<circle') == 1
+    # 0.1 is in the middle of 0.001 and 1, or two thirds up
+    bottom, top = chart._py([0.001])[0], chart._py([1])[0]
+    assert chart._py([0.1])[0] == pytest.approx(bottom + (top - bottom) * 2 / 3)
+
+
+def test_confusion_chart_of_many_classes():
+    """Seven classes share a row of 50: no image is lost, and the shares are those of the rows."""
+    rng = np.random.default_rng(0)
+    matrix = rng.integers(0, 3, (350, 350))
+    text, together = confusion_chart(matrix, [f'class {i}' for i in range(350)])
+    assert together == 7
+    ElementTree.fromstring(str(text))
+    counts = [int(count) for count in re.findall(r': (\d+) images,', text)]
+    assert sum(counts) == matrix.sum() and len(counts) == 50 * 50
+    small, together = confusion_chart(matrix[:3, :3], ['a', 'b', '<c>'])
+    assert together == 1 and '<c>' not in small and '&lt;c&gt;' in small
+
+
+def test_curves_of_a_training():
+    steps = list(range(1, 2001))
+    curves = {
+        'lr': (steps, [0.1] * 1000 + [0.001] * 1000),
+        'loss': (steps, [1 / step for step in steps]),
+        'accuracy/top1': ([1000, 2000], [50.0, 60.0]),
+        'accuracy/top5': ([1000, 2000], [80.0, float('nan')]),
+        'time': (steps, steps),
+    }
+    charts = dict(training_charts(curves, 'iteration'))
+    assert list(charts) == ['learning rate', 'loss', 'accuracy']
+    points = re.search(r'<polyline[^>]*points="([^"]*)"', charts['loss'])[1].split()
+    assert len(points) == 400
+    assert charts['accuracy'].count('<polyline') == 2

@@ -160,7 +160,7 @@ def _overall(scores: Scores, resampling: Resampling, counted: Counted) -> list[M
     if scores.multi_label:
         known = scores.truth >= 0
         right = (known & (scores.predicted == (scores.truth == 1))).sum(1)
-        kind = 'mean over labels'
+        kind, rest = 'mean over labels', ''
         metrics = [
             Metric('label accuracy', mean(right, known.sum(1), 100), '%', 'known labels that are predicted right'),
             Metric('macro specificity', macro('specificity'), '%', f'{kind} of the share of absences recognised'),
@@ -168,7 +168,7 @@ def _overall(scores: Scores, resampling: Resampling, counted: Counted) -> list[M
     else:
         order = np.argsort(-scores.scores, axis=1, kind='stable')[:, :5]
         ranks = order == scores.truth[:, None]
-        kind = 'mean over classes that have images'
+        kind, rest = 'mean over classes that have images', ', each against the rest'
         metrics = [Metric('top-1 accuracy', mean(ranks[:, 0], factor=100), '%', 'images whose best class is right')]
         if len(scores.classes) > 5:
             top5 = mean(ranks.any(1), factor=100)
@@ -177,6 +177,8 @@ def _overall(scores: Scores, resampling: Resampling, counted: Counted) -> list[M
     return [
         *metrics,
         Metric('macro F1', macro('F1'), '%', f'{kind} of the harmonic mean of precision and recall'),
-        Metric('macro AUROC', macro('AUROC'), '%', f'{kind} of the area under the ROC curve, each against the rest'),
-        Metric('macro average precision', macro('average precision'), '%', f'{kind} of the area under the PR steps'),
+        Metric('macro AUROC', macro('AUROC'), '%', f'{kind} of the area under the ROC curve' + rest),
+        Metric(
+            'macro average precision', macro('average precision'), '%', f'{kind} of the area under the PR steps' + rest
+        ),
     ]

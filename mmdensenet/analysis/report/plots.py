@@ -37,12 +37,15 @@ def confusion_chart(matrix: np.ndarray, classes: Sequence[str]) -> tuple[Markup,
     return heat_map(shares, texts, title, names, names, 'confusion matrix'), together
 
 
-def reliability_chart(before: Bins, after: Bins | None, what: str) -> Markup:
-    """Accuracy over confidence: bars as it is, and a line with the temperature."""
+def reliability_chart(before: Bins, after: Bins | None, multi_label: bool) -> Markup:
+    """How often scores are right: bars and a line as they are, and a line with the temperature."""
     edges = np.linspace(0, 1, len(before.count) + 1)
-    chart = Chart((0, 1), (0, 1), f'{what} of the score', 'share that is right', 'reliability diagram')
+    names = (
+        ('score of a label', 'share that has it') if multi_label else ('score of the best class', 'share that is right')
+    )
+    chart = Chart((0, 1), (0, 1), *names, 'reliability diagram')
     titles = [
-        f'{count} decisions with scores of {mean:.3f} on average, {right:.1%} right'
+        f'{count} decisions with scores of {mean:.3f} on average, {right:.1%} of them true'
         for count, mean, right in zip(before.count, before.confidence, before.accuracy)
     ]
     chart.bars(edges[:-1], edges[1:], before.accuracy, titles)
@@ -123,11 +126,11 @@ def _thin(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarra
     return np.add.reduceat(x, starts) / counts, np.add.reduceat(y, starts) / counts
 
 
-def class_count_chart(counts: np.ndarray, classes: Sequence[str]) -> Markup:
-    """Images of each class, in the order of the classes."""
+def class_count_chart(counts: np.ndarray, classes: Sequence[str], kind: str = 'class') -> Markup:
+    """Images of each class or label, in their order."""
     at = np.arange(len(counts))
     chart = Chart(
-        (-0.5, len(counts) - 0.5), (0, max(counts.max(), 1)), 'class', 'images', 'images of each class', height=180
+        (-0.5, len(counts) - 0.5), (0, max(counts.max(), 1)), kind, 'images', f'images of each {kind}', height=180
     )
     chart.bars(at - 0.5, at + 0.5, counts, [f'{name}: {count} images' for name, count in zip(classes, counts)])
     return chart.render()

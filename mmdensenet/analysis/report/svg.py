@@ -41,7 +41,10 @@ class Chart:
         self, x: Sequence[float], y: Sequence[float], series: int = 0, name: str = '', dashed: bool = False
     ) -> None:
         style = f's{series % SERIES}' + (' dash' if dashed or series >= SERIES else '')
-        points = ' '.join(f'{a:.1f},{b:.1f}' for a, b in zip(self._px(x), self._py(y)) if np.isfinite(b))
+        places = [(a, b) for a, b in zip(self._px(x), self._py(y)) if np.isfinite(b)]
+        points = ' '.join(f'{a:.1f},{b:.1f}' for a, b in places)
+        if len(places) == 1:  # a line of one point cannot be seen
+            self.parts.append(_tag('circle', '', f'line {style}', cx=places[0][0], cy=places[0][1], r=2.0))
         self.parts.append(_tag('polyline', _tag('title', name) if name else '', f'line {style}', points=points))
         if name:
             self.legend.append((style, name))
@@ -117,7 +120,7 @@ def heat_map(
         shares: (R, C) from 0 to 1; nan is left empty.
         texts: what is written into the cells; None writes nothing.
         titles: a function of row and column to what a cell tells when it is pointed at.
-        rows, columns: names; of more than 60 only some are written.
+        rows, columns: names; where cells are small only some are written.
     """
     high, wide = shares.shape
     cell = 40 if texts is not None else max(4, min(22, 640 // max(high, wide)))
@@ -132,7 +135,7 @@ def heat_map(
             if texts[i][j]:
                 x, y = gap + (j + 0.5) * cell, (i + 0.5) * cell + 4
                 parts.append(_tag('text', texts[i][j], 'cell', x=x, y=y, text_anchor='middle'))
-    every = max(1, -(-max(high, wide) // 60), -(-12 // cell))
+    every = -(-14 // cell)  # as many names as do not overlap
     for i in range(0, high, every):
         parts.append(_tag('text', _short(rows[i]), x=gap - 6, y=(i + 0.5) * cell + 4, text_anchor='end'))
     for j in range(0, wide, every):
