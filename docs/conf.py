@@ -35,6 +35,7 @@ nitpick_ignore_regex = [(r'py:.*', r'(?!mmdensenet\b).*')]
 html_theme = 'furo'
 html_title = f'mmdensenet {version}'
 html_static_path = ['_static']
+html_css_files = ['wide.css']
 
 linkcheck_timeout = 20
 linkcheck_retries = 2
