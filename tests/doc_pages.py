@@ -55,7 +55,7 @@ class Block:
 
     @property
     def place(self) -> str:
-        return f'{self.page.relative_to(ROOT)}:{self.line}'
+        return f'{name_of(self.page)}:{self.line}'
 
     @property
     def not_run(self) -> str | None:
@@ -95,7 +95,7 @@ def blocks(page: Path) -> list[Block]:
     markers: list[Marker] = []
     lines = iter(enumerate(page.read_text(encoding='utf-8').splitlines(), 1))
     for number, line in lines:
-        place = f'{page.relative_to(ROOT) if page.is_relative_to(ROOT) else page}:{number}'
+        place = f'{name_of(page)}:{number}'
         if fence := re.match(r'( *)(```+|~~~+)(.*)', line):
             indent, marks, language = len(fence[1]), fence[2], fence[3].strip()
             body = []
@@ -128,6 +128,10 @@ def blocks(page: Path) -> list[Block]:
     if markers:
         raise PageError(f'{page.name}: a marker at its end.')
     return found
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT) if page.is_relative_to(ROOT) else page)
 
 
 def _check_words(block: Block, place: str) -> None:

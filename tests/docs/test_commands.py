@@ -62,7 +62,7 @@ def trained(tmp_path_factory) -> Path:
 @pytest.fixture
 def project(trained, tmp_path, monkeypatch, request):
     """The reader's folder, the current one, beside the repository; configs that are loaded become miniatures."""
-    page = request.node.callspec.params['page']
+    page = request.node.callspec.params.get('page', Path('page.md'))
     folder = Path(shutil.copytree(trained, tmp_path / 'project', symlinks=True))
     (tmp_path / 'mmdensenet').symlink_to(ROOT)
     monkeypatch.chdir(folder)
@@ -278,19 +278,48 @@ def check_config(file: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
 def test_page(page, project, run_tool, run_command, monkeypatch, capfd, request):
-    to_run = [block for block in blocks(page) if block.not_run is None]
-    if not to_run:
+    if all(block.not_run for block in blocks(page)):
         return  # nothing is shown, or all of it is marked
     session = Session(project, run_tool, run_command, monkeypatch, capfd)
     prepare(page, session)
     request.addfinalizer(session.close)
-    for block in to_run:
+    read(page, session)
+
+
+def read(page: Path, session: Session) -> None:
+    """Run what the page shows, from its first block to its last."""
+    for block in blocks(page):
+        if block.not_run is not None:
+            continue
         if block.language == 'python':
             session.python(block)
             continue
         for command in commands(block):
             if command.not_run is None:
                 session.command(command)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('```bash\npython tools/train.py missing.py\n```', 'status 2, not 0'),
+        ('```bash\npython tools/test.py CONFIG\n```', 'status 2, not 0'),
+        ('```bash\npython -c "raise SystemExit(3)"\n```', 'status 3, not 0'),
+        ('```bash\nfrobnicate CONFIG\n```', 'does not know: frobnicate small.py'),
+        ('```bash\nbash tools/dist_train.sh missing.py 2\n```', 'status 2, not 0'),
+        ('```console\n$ python -c "print(1)"\n2\n```', 'run as'),
+        ('```console\n$ python tools/train.py CONFIG --cfg-options modle.x=1\nerror: no such thing\n```', 'run as'),
+        ('```python\nimport no_such_module\n```', 'no_such_module'),
+        ("```python\ndefault_hooks = dict(extra=dict(type='NoSuchHook'))\n```", 'NoSuchHook'),
+        ("```python\nmodel = dict(backbone=dict(type='mmdensenet.DenseNet', arch='122'))\n```", '122'),
+    ],
+)
+def test_pages_that_fail(text, message, project, tmp_path, run_tool, run_command, monkeypatch, capfd):
+    page = tmp_path / 'page.md'
+    page.write_text(text + '\n')
+    with pytest.raises(Exception, match=message):
+        read(page, Session(project, run_tool, run_command, monkeypatch, capfd))
 
 
 def given() -> dict:
