@@ -23,7 +23,9 @@ autodoc_member_order = 'bysource'
 autodoc_default_options = {'special-members': '__call__'}
 autodoc_typehints = 'signature'
 # extras that a module may import at its top; the others are imported where they are used
-autodoc_mock_imports = [name for name in ('triton',) if importlib.util.find_spec(name) is None]
+autodoc_mock_imports = [
+    name for name in ('triton', 'onnx', 'onnxruntime', 'openvino') if importlib.util.find_spec(name) is None
+]
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
