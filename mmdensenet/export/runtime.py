@@ -32,7 +32,7 @@ class ExportedModel:
         self.file = Path(file).expanduser()
         if not self.file.is_file():
             raise UserError(f'{file} does not exist.')
-        text, start = _OPENERS[self.file.suffix.lower()](self.file, threads)
+        text, start = open_file(self.file, threads)
         self.metadata = Metadata.from_json(text, str(file))
         self._run = start()
         self._preprocess = Preprocess(self.metadata)
@@ -69,6 +69,15 @@ class ExportedModel:
             full = np.concatenate([part, np.repeat(part[-1:], short, 0)]) if short else part
             parts.append(self._run(full)[: len(part)])
         return np.concatenate(parts)
+
+
+def open_file(file: Path, threads: int | None) -> tuple[str | None, Callable[[], Run]]:
+    """The file's description, and what starts its runtime: then a function from the input's array to the scores'.
+
+    Raises:
+        UserError: if it cannot be read, or the runtime is not installed.
+    """
+    return _OPENERS[file.suffix.lower()](file, threads)
 
 
 def _open_onnx(file: Path, threads: int | None) -> tuple[str | None, Callable[[], Run]]:
