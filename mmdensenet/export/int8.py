@@ -38,6 +38,18 @@ class Range:
 
     low: np.ndarray
     high: np.ndarray
+    #: of what the convolution reads: sums over images and pixels, per channel, and how many they are of
+    total: np.ndarray | float = 0.0
+    count: int = 0
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The mean of each channel that the convolution reads."""
+        return self.total / self.count
+
+    def add_input(self, values: Tensor) -> None:
+        self.total = self.total + values.detach().double().sum((0, 2, 3)).numpy()
+        self.count += values.shape[0] * values.shape[2] * values.shape[3]
 
     def update(self, values: Tensor) -> None:
         """Widen it by a batch (N, C, H, W)."""
@@ -59,7 +71,12 @@ def calibrate(net: FoldedDenseNet, batches: Iterable[Tensor]) -> dict[nn.Module 
         ranges.setdefault(key, Range(np.full(channels, np.inf), np.full(channels, -np.inf))).update(values)
 
     convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
-    hooks = [conv.register_forward_hook(lambda conv, _, out: record(conv, out)) for conv in convolutions]
+
+    def record_both(conv: nn.Module, inputs: tuple[Tensor], out: Tensor) -> None:
+        record(conv, out)
+        ranges[conv].add_input(inputs[0])
+
+    hooks = [conv.register_forward_hook(record_both) for conv in convolutions]
     try:
         with torch.no_grad():
             for batch in batches:
@@ -181,9 +198,11 @@ class Int8Graph:
         weight = conv.weight.detach().double().numpy() * x.scale[:, None, None] / scale[:, None, None, None]
         bias = np.zeros_like(scale) if conv.bias is None else conv.bias.detach().double().numpy()
         bias = bias / scale + offset
-        written = self.writer.convolution(
-            x.levels, Weight.of(weight, bias, zero), bias, conv.stride[0], conv.padding[0]
-        )
+        integers = Weight.of(weight, bias, zero)
+        # What the rounding of the weights changes on average is taken off, else it adds up over the layers
+        rounded = integers.levels * integers.scale[:, None, None, None]
+        bias = bias + ((weight - rounded).sum((2, 3)) / x.scale) @ given.mean
+        written = self.writer.convolution(x.levels, integers, bias, conv.stride[0], conv.padding[0])
         return Stored(written, scale, offset)
 
 
