@@ -7,6 +7,7 @@ import pickle
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +120,89 @@ def overlapping() -> bytes:
     return body + entries + b'PK\x05\x06' + struct.pack('<HHHHIIH', 0, 0, 1000, 1000, len(entries), len(body), 0)
 
 
+def local_header(name: bytes, data: bytes, size: int, method: int = 0) -> bytes:
+    numbers = (20, 0, method, 0, 0x21, zlib.crc32(data), len(data), size, len(name), 0)
+    return struct.pack('<4s5H3L2H', b'PK\3\4', *numbers) + name
+
+
+def entry(name: bytes, data: bytes, size: int, offset: int, method: int = 0) -> bytes:
+    numbers = (20, 20, 0, method, 0, 0x21, zlib.crc32(data), len(data), size, len(name), 0, 0, 0, 0, 0, offset)
+    return struct.pack('<4s6H3L5H2L', b'PK\1\2', *numbers) + name
+
+
+def end_record(count: int, size: int, offset: int, comment: bytes = b'') -> bytes:
+    return struct.pack('<4s4H2LH', b'PK\5\6', 0, 0, count, count, size, offset, len(comment)) + comment
+
+
+def two_directories(megabytes: int = 96) -> bytes:
+    """zipfile takes the directory before the end record, of a small file; torch the one that the record names, a bomb.
+
+    The bomb is a compressed tensor of so many megabytes, below the test's limit: torch would load it.
+    """
+    packer, zeros = zlib.compressobj(9, zlib.DEFLATED, -15), bytes(1 << 24)
+    packed = b''.join(packer.compress(zeros) for _ in range(megabytes >> 4)) + packer.flush()
+    numel = megabytes << 18
+    bomb = pickled(tensor('_rebuild_tensor_v2', numel, size(numel), size(1)))
+    large = {b'c/data.pkl': (bomb, len(bomb), 0), b'c/data/0': (packed, 4 * numel, 8), b'c/version': (b'3\n', 2, 0)}
+    small = {b'c/data.pkl': (b'\x80\x02}.', 4, 0), b'c/data/0': (b'\0', 1, 0), b'c/version': (b'3\n', 2, 0)}
+    body, offsets = b'', []
+    for parts in (large, small):
+        for name, (data, unpacked, method) in parts.items():
+            offsets.append(len(body))
+            body += local_header(name, data, unpacked, method) + data
+
+    def directory(parts: dict, offsets: list[int]) -> bytes:
+        rows = zip(parts.items(), offsets)
+        return b''.join(entry(name, data, unpacked, at, method) for (name, (data, unpacked, method)), at in rows)
+
+    theirs = directory(large, offsets[:3])
+    # zipfile takes what lies between the two for something before the zip file, and adds its length to all offsets
+    ours = directory(small, [at - len(theirs) for at in offsets[3:]])
+    return body + theirs + ours + end_record(3, len(ours), len(body))
+
+
+def one_part(name: bytes = b'c/data.pkl', local: bytes | None = None, data: bytes = b'\x80\x02}.') -> bytes:
+    body = local_header(name if local is None else local, data, len(data)) + data
+    listed = entry(name, data, len(data), 0)
+    return body + listed + end_record(1, len(listed), len(body))
+
+
+def changed(data: bytes, record: bytes, offset: int, format: str, by: int) -> bytes:
+    """A zip file with a number changed: in the last record of this kind, at an offset."""
+    made, at = bytearray(data), data.rindex(record) + offset
+    struct.pack_into(format, made, at, struct.unpack_from(format, made, at)[0] + by)
+    return bytes(made)
+
+
+def same_hash(
+    make_key: Callable[[int], bytes], count: int = 40_000, then: bytes = b'K\x00', kind: bytes = b'}'
+) -> bytes:
+    """A dict whose keys Python cannot tell apart by their hashes."""
+    return pickled(kind + b'(' + b''.join(make_key(number) + then for number in range(1, count + 1)) + b'u')
+
+
+def long(value: int) -> bytes:
+    data = value.to_bytes((value.bit_length() + 8) // 8, 'little', signed=True)
+    return b'\x8a' + bytes([len(data)]) + data
+
+
+MODULUS = (1 << 61) - 1  # of Python's hash of a number
+
+
+def pair_of_one_hash(number: int) -> bytes:
+    """Pairs with the same hash: the second number undoes what the first does in CPython's hash of a tuple."""
+    mask, prime_1, prime_2 = (1 << 64) - 1, 11400714785074694791, 14029467366897019727
+    start = 2870177450012600261
+    for first in range(number * 64, number * 64 + 64):
+        state = (start + first * prime_2) & mask
+        state = ((state << 31 | state >> 33) * prime_1) & mask
+        second = (12345 - state) * pow(prime_2, -1, 1 << 64) & mask
+        second -= (1 << 64) if second >> 63 else 0
+        if abs(second) < MODULUS:
+            return long(first) + long(second) + b'\x86'
+    raise AssertionError('each is found with a probability of 1/4')
+
+
 def legacy(content) -> bytes:
     file = io.BytesIO()
     torch.save(content, file, _use_new_zipfile_serialization=False)
@@ -179,6 +263,23 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     'archive in a part': lambda: archive(pickled(b'}'), {'c/constants.pkl': saved(Calls(os.system, 'touch RAN'))}),
     'two pickles': lambda: archive(saved_pickle(Calls(os.system, 'touch RAN')), {'d/data.pkl': pickled(b'}')}),
     'compressed': compressed,
+    'two directories': two_directories,
+    'two end records': lambda: one_part() + one_part(),
+    'a part with two names': lambda: one_part(local=b'c/other.pk'),
+    'a part that is in it twice': lambda: archive(pickled(b'}'), {'c/DATA.PKL': bomb()}),
+    'something before': lambda: archive(pickled(b'}'))[:40] + archive(pickled(b'}')),
+    'something behind': lambda: archive(pickled(b'}')) + b'PK\5\6',
+    'another directory for large files': lambda: changed(saved({}), b'PK\6\6', 48, '<Q', -46),
+    'another end record for large files': lambda: changed(saved({}), b'PK\6\7', 8, '<Q', -56),
+    'another number of parts': lambda: changed(saved({}), b'PK\5\6', 10, '<H', -1),
+    'another size': lambda: changed(saved({}), b'PK\1\2', 20, '<L', 1),
+    'a header elsewhere': lambda: changed(saved({}), b'PK\1\2', 42, '<L', -64),
+    'keys with the same hash': lambda: archive(same_hash(lambda number: long(number * MODULUS))),
+    'pairs with the same hash': lambda: archive(same_hash(pair_of_one_hash, 20_000)),
+    'a set with the same hash': lambda: archive(
+        pickled(called(b'__builtin__\nset\n', b'](' + b''.join(long(i * MODULUS) for i in range(1, 40_000)) + b'e'))
+    ),
+    'numbers of numpy as keys': lambda: saved({np.complex128(complex(1000003 * n, -n)): 0 for n in range(3_000)}),
     'overlapping': overlapping,
     'lists of lists': lambda: archive(bomb()),
     'a bomb that is called': lambda: archive(bomb()[:-1] + b')R.'),

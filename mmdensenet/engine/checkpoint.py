@@ -250,7 +250,7 @@ def _materialise(value: Any) -> Any:
         return _plain_tensor(value)
     if isinstance(value, dict):
         kind = OrderedDict if isinstance(value, OrderedDict) else dict
-        made = kind((_materialise(key), _materialise(item)) for key, item in dict.items(value))
+        made = kind((_as_key(key), _materialise(item)) for key, item in dict.items(value))
         metadata = vars(value).get('_metadata') if kind is OrderedDict else None
         if isinstance(metadata, dict):
             made._metadata = _materialise(metadata)
@@ -261,10 +261,18 @@ def _materialise(value: Any) -> Any:
         items = [_materialise(item) for item in tuple.__iter__(value)]
         return torch.Size(items) if isinstance(value, torch.Size) else tuple(items)
     if isinstance(value, (set, frozenset)):
-        return {_materialise(item) for item in set.__iter__(value)}
+        return {_as_key(item) for item in value}
     if isinstance(value, _PLAIN):
         return value
     raise pickle.UnpicklingError(f'unsupported content of type {type(value).__name__}')
+
+
+def _as_key(value: Any) -> Any:
+    """The key of a dict or set. Stand-ins have hashes of their own; what they stand for may all have the same one."""
+    made = _materialise(value)
+    if isinstance(made, complex) or (isinstance(value, tuple) and any(isinstance(v, (_Scalar, tuple)) for v in value)):
+        raise pickle.UnpicklingError('unsupported key of a dict or set')
+    return made
 
 
 def _plain_tensor(value: torch.Tensor) -> torch.Tensor:
