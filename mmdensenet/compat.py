@@ -215,14 +215,15 @@ def find_our_configs() -> None:
 
 @fault(
     what='resuming from or testing a checkpoint that training wrote raises UnpicklingError, as it holds HistoryBuffer '
-    'objects; files from the web are unpickled without weights_only; resume executes the text in meta["config"]',
+    'objects; resume executes the text in meta["config"]',
     versions='mmengine 0.10.7 with torch >= 2.6',
     until='mmengine writes plain data and executes none',
 )
 def load_and_save_plain_checkpoints() -> None:
     import mmengine.runner.checkpoint as checkpoint
 
-    from .engine.checkpoint import load_from_file, load_from_url, save_whole, to_plain
+    from .engine.checkpoint import save_whole, to_plain
+    from .engine.checkpoint_sources import install
 
     save = checkpoint.save_checkpoint
 
@@ -233,8 +234,7 @@ def load_and_save_plain_checkpoints() -> None:
         else:
             save_whole(checkpoint, filename)
 
-    checkpoint.CheckpointLoader.register_scheme(prefixes='', loader=load_from_file, force=True)
-    checkpoint.load_url = load_from_url
+    install(checkpoint)
     _replace_everywhere(save, save_plain)
 
 

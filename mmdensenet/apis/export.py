@@ -17,6 +17,7 @@ from mmpretrain.models.necks import GlobalAveragePooling
 from mmpretrain.models.utils import ClsDataPreprocessor
 from torch import Tensor, nn
 
+from mmdensenet.engine.checkpoint_sources import local_copy
 from mmdensenet.errors import UserError
 from mmdensenet.export.files import NEEDS, SUFFIXES, require_packages, write_onnx, write_openvino, write_torch_export
 from mmdensenet.export.fold import ScoresOf, folded, why_not_foldable
@@ -242,9 +243,7 @@ def _describe(
 
 def _sha256(checkpoint: str) -> str:
     """Of the file, or of the copy that a download left; '' where there is neither."""
-    file = Path(checkpoint)
-    if '://' in checkpoint:
-        file = Path(torch.hub.get_dir(), 'checkpoints', os.path.basename(checkpoint))
+    file = local_copy(checkpoint) if '://' in checkpoint else Path(checkpoint)
     if not file.is_file():
         return ''
     with open(file, 'rb') as content:

@@ -1,6 +1,8 @@
 """Predictions for images, on mmpretrain's inferencer, with exactly the preprocessing of the config's test pipeline."""
 
 import copy
+import math
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +24,7 @@ from rich.console import Console
 from rich.progress import track
 
 from mmdensenet.datasets.in_memory import in_memory
-from mmdensenet.datasets.load_image import why_unreadable
+from mmdensenet.datasets.load_image import MAX_PIXELS, why_unreadable
 from mmdensenet.engine.visualizer import FastVisualizer
 from mmdensenet.errors import BadImageError, UserError
 
@@ -201,12 +203,10 @@ class Inferencer(ImageClassificationInferencer):
             if array is None:
                 raise _unreadable(image, None)
         elif isinstance(image, str):
-            try:
-                array = np.load(image, allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise _unreadable(image, error) from error
+            array = _load_array(image)
         else:
             array = np.asarray(image)
+            _require_numbers(array.dtype, 'an array')
         if array.ndim == 2:
             array = np.repeat(array[..., None], 3, 2) if self.channels == 3 else array[..., None]
         if array.ndim != 3 or array.shape[2] != self.channels:
@@ -295,6 +295,29 @@ def _expand(item) -> list:
     if not path.is_file():
         raise UserError(f'{item} does not exist.')
     return [str(path)]
+
+
+def _load_array(path: str) -> np.ndarray:
+    """A .npy file. Its header is checked before there is memory for what it claims."""
+    try:
+        with open(path, 'rb') as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+            _require_numbers(dtype, path)
+            if math.prod(shape[:2]) > MAX_PIXELS:
+                raise UserError(f'{path}: an array of shape {shape} has more than {MAX_PIXELS:,} pixels.')
+            if math.prod(shape) * dtype.itemsize > os.fstat(file.fileno()).st_size - file.tell():
+                raise UserError(f'{path} cannot be read: it is shorter than its header says.')
+            file.seek(0)
+            return np.load(file, allow_pickle=False)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _require_numbers(dtype: np.dtype, what: str) -> None:
+    if dtype.kind not in 'biuf':
+        raise UserError(f'{what} of type {dtype} cannot be read as an image: it needs numbers.')
 
 
 def _unreadable(image: str, error: BaseException | None) -> UserError:

@@ -195,7 +195,8 @@ def set_work_dir(cfg: Config, work_dir: str | None) -> None:
 
 def require_checkpoint(path: str) -> None:
     if '://' not in path and not Path(path).expanduser().is_file():
-        raise UserError(f'checkpoint {path} does not exist.')
+        is_folder = Path(path).expanduser().is_dir()
+        raise UserError(f'checkpoint {path} {"is a folder: give a file in it" if is_folder else "does not exist"}.')
 
 
 def _require_tensorboard() -> None:

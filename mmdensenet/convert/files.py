@@ -6,9 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from mmdensenet.engine.checkpoint import load_from_file, load_from_url, save_whole
+from mmdensenet.engine.checkpoint import load_from_file, save_whole
+from mmdensenet.engine.checkpoint_sources import load_from_url, local_copy
 from mmdensenet.errors import UserError
 from mmdensenet.version import __version__
 
@@ -25,7 +24,8 @@ def read_checkpoint(path: str) -> dict:
     if '://' in path:
         loaded = load_from_url(path, map_location='cpu')
     elif not Path(path).expanduser().is_file():
-        raise UserError(f'{path} does not exist.')
+        is_folder = Path(path).expanduser().is_dir()
+        raise UserError(f'{path} is a folder: give a file in it.' if is_folder else f'{path} does not exist.')
     else:
         loaded = load_from_file(path, map_location='cpu')
     if not isinstance(loaded, dict):
@@ -70,7 +70,7 @@ def convert_checkpoint(
     except UserError as error:
         raise UserError(f'{source}: {error}') from error
     report.source = source
-    report.sha256 = sha256(_local_file(source))
+    report.sha256 = sha256(local_copy(source) if '://' in source else Path(source).expanduser())
     if verify is not None:
         from .verify import verify_conversion
 
@@ -123,9 +123,3 @@ def sha256(file: Path) -> str:
         while chunk := opened.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _local_file(source: str) -> Path:
-    if '://' not in source:
-        return Path(source).expanduser()
-    return Path(torch.hub.get_dir(), 'checkpoints', source.split('?')[0].rstrip('/').rpartition('/')[2])

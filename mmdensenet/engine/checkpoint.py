@@ -8,9 +8,7 @@ is plain, so ``torch.load(file, weights_only=True)`` reads it without mmdensenet
 import os.path as osp
 import pickle
 import re
-import sys
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ from mmengine.logging import HistoryBuffer
 from mmdensenet.errors import UserError
 
 from .archive import check_claims
-from .checkpoint_file import write_whole
+from .checkpoint_file import changed_since_written, write_whole
 
 #: leaves of a checkpoint
 _PLAIN = (
@@ -36,13 +34,17 @@ _PLAIN = (
     torch.dtype,
     torch.device,
     torch.layout,
+    # made by other loaders than ours
+    np.ndarray,
+    np.generic,
+    HistoryBuffer,
 )
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Reading
 
 
-def load_from_file(filename: str, map_location=None) -> Any:
+def load_from_file(filename: str, map_location=None, called: str | None = None) -> Any:
     """Load a checkpoint file without running anything that is in it.
 
     Config text inside the checkpoint is kept as ``meta['cfg_text']`` / ``meta['config_text']``, names under which
@@ -51,6 +53,7 @@ def load_from_file(filename: str, map_location=None) -> Any:
     Args:
         filename: path of a file that ``torch.save`` wrote, or of a ``.safetensors`` file.
         map_location: as for :func:`torch.load`.
+        called: what messages call it, by default ``filename``.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -59,9 +62,11 @@ def load_from_file(filename: str, map_location=None) -> Any:
     path = osp.expanduser(filename)
     if not osp.isfile(path):
         raise FileNotFoundError(f'{filename} can not be found.')
+    filename = called or filename
     if path.endswith('.safetensors'):
         return _load_safetensors(filename, path, map_location)
     try:
+        _require_intact(filename, path)
         check_claims(path)
         with torch.serialization.safe_globals(_STAND_INS):
             loaded = torch.load(path, map_location=map_location, weights_only=True)
@@ -76,16 +81,23 @@ def load_from_file(filename: str, map_location=None) -> Any:
         why = re.search(r'WeightsUnpickler error: (.*)', str(error))  # the rest advises to load it unsafely
         raise UserError(
             f'{filename} is not a checkpoint that torch can read, or holds more than plain data: '
-            f'{why[1][:200] if why else _first_line(error)}'
+            f'{why[1][:200] if why else first_line(error)}'
         ) from error
-    except PermissionError:
+    except (PermissionError, UserError):
         raise
     except Exception as error:  # torch's readers raise whatever the bytes lead to
-        raise UserError(f'{filename} is damaged or not a checkpoint: {_first_line(error)}') from error
-    if isinstance(loaded, dict):
-        _disarm_config_text(loaded)
-        _restore_message_hub(loaded)
-    return loaded
+        raise UserError(f'{filename} is damaged or not a checkpoint: {first_line(error)}') from error
+    return _without_config_text(loaded)
+
+
+def _require_intact(filename: str, path: str) -> None:
+    """Compare a file with the checksum that it carries; torch does not."""
+    reason = changed_since_written(path)
+    if reason is not None:
+        raise UserError(
+            f'{filename} is damaged: {reason}. Copy it again from where it is whole, or take another one; --resume '
+            'without a file takes the newest that is whole.'
+        )
 
 
 def _load_safetensors(filename: str, path: str, map_location) -> dict:
@@ -97,37 +109,31 @@ def _load_safetensors(filename: str, path: str, map_location) -> dict:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  not a dict
             return dict(meta=dict(file.metadata() or {}), state_dict=tensors)
     except SafetensorError as error:
-        raise UserError(f'{filename} is damaged or not a safetensors file: {_first_line(error)}') from error
+        raise UserError(f'{filename} is damaged or not a safetensors file: {first_line(error)}') from error
 
 
-def load_from_url(
-    url: str, model_dir=None, map_location=None, progress: bool = True, check_hash: bool = True, file_name=None
-) -> Any:
-    """Download a checkpoint once into torch's cache, compare it with the hash in its name, and read it.
+def as_data(loaded: Any, filename: str) -> Any:
+    """What any loader has read, in new plain containers, with config text under names that nobody executes.
 
     Raises:
-        UserError: if it cannot be downloaded; the message says where to put the file by hand.
+        UserError: if there is more than plain data in it.
     """
-    folder = Path(model_dir or Path(torch.hub.get_dir()) / 'checkpoints')
-    target = folder / (file_name or url.split('?')[0].rstrip('/').rpartition('/')[2])
-    if not target.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        sys.stderr.write(f'Downloading {url} to {target}\n')
-        digest = re.search(r'-([0-9a-f]{8,64})\.\w+$', target.name)
-        # eight digits may also be a date
-        expected = digest[1] if digest and not re.fullmatch(r'(19|20)\d{6}', digest[1]) else None
-        try:
-            torch.hub.download_url_to_file(url, str(target), expected if check_hash else None, progress=progress)
-        except RuntimeError as error:
-            raise UserError(f'{url}: {_first_line(error)}. Try again, or put the right file at {target}.') from error
-        except OSError as error:
-            raise UserError(
-                f'cannot download {url} ({_first_line(error)}). Download it elsewhere and put it at {target}.'
-            ) from error
-    return load_from_file(str(target), map_location)
+    try:
+        loaded = _materialise(loaded)
+    except (pickle.UnpicklingError, RecursionError) as error:
+        raise UserError(f'{filename} holds more than plain data: {first_line(error)}') from error
+    return _without_config_text(loaded)
 
 
-def _first_line(error: BaseException) -> str:
+def _without_config_text(loaded: Any) -> Any:
+    if isinstance(loaded, dict):
+        _disarm_config_text(loaded)
+        _restore_message_hub(loaded)
+    return loaded
+
+
+def first_line(error: BaseException) -> str:
+    """What goes into a message of ours."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 

@@ -20,11 +20,16 @@ import torch
 
 from mmdensenet.errors import UserError
 
+from .archive import MAGIC
+from .zip_directory import is_intact, read_directory
+
 _END_OF_ZIP = 22  # bytes of a zip file's last record, without a comment
 _PREFIX = 'mmdensenet resume={:d} time={:020d} sha256='
 _TRAILER = re.compile(rb'mmdensenet resume=([01]) time=(\d{20}) sha256=([0-9a-f]{64})$')
 _TRAILER_SIZE = len(_PREFIX.format(0, 0)) + 64
 _CHUNK = 1 << 22
+#: files that this process has found good, so that resuming reads the newest one once
+_INTACT: set[tuple[int, ...]] = set()
 
 
 def write_whole(content: Any, filename: str | os.PathLike, resumable: bool = False) -> None:
@@ -161,34 +166,57 @@ def inspect_file(path: str | os.PathLike) -> Written:
 def what_is_wrong(path: str | os.PathLike) -> str | None:
     """None for a whole checkpoint file, else the reason in a few words. Nothing in the file is loaded."""
     try:
-        written = inspect_file(path)
-        if written.sha256 is None:
-            return _what_is_wrong_with_zip(path)
         with open(path, 'rb') as file:
-            left = os.fstat(file.fileno()).st_size - 64
-            digest = hashlib.sha256()
-            while left > 0 and (chunk := file.read(min(left, _CHUNK))):
-                digest.update(chunk)
-                left -= len(chunk)
+            if file.read(4) != MAGIC:
+                return 'it is cut short or not a checkpoint'
+            if inspect_file(path).sha256 is None and not any(
+                part.name.endswith(b'data.pkl') for part in read_directory(file).parts
+            ):
+                return 'it is not a checkpoint'
+        return changed_since_written(path)
     except OSError as error:
         return error.strerror or str(error)
-    return None if digest.hexdigest() == written.sha256 else 'its checksum differs'
+    except zipfile.BadZipFile as error:
+        return str(error)
 
 
-def _what_is_wrong_with_zip(path: str | os.PathLike) -> str | None:
-    """For files of mmengine's own: torch's zip files are not compressed and have a CRC-32 for each part."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
-                return 'it is compressed, which torch does not do'
-            if not any(name.endswith('data.pkl') for name in archive.namelist()):
-                return 'it is not a checkpoint'
-            if archive.comment:
+def changed_since_written(path: str | os.PathLike) -> str | None:
+    """None if a file has its checksums or has none, else the reason in a few words.
+
+    A file of ours has one for all of it, a zip file of torch's one for each part, a file of torch before 1.6 none. A
+    file that was found good is not read again as long as it is the same.
+
+    Raises:
+        zipfile.BadZipFile: for a zip file of others that is none, or that can be read as two.
+    """
+    status = os.stat(path)
+    identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if identity in _INTACT:
+        return None
+    written = inspect_file(path)
+    with open(path, 'rb') as file:
+        if file.read(4) != MAGIC:
+            return None
+        if written.sha256 is None:
+            directory = read_directory(file)
+            if len(directory.comment) == _TRAILER_SIZE:
                 return 'its checksum is damaged'
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError):
-        return 'it is cut short or not a checkpoint'
-    return None if damaged is None else f'its part {damaged} is damaged'
+            for part in directory.parts:
+                if not is_intact(file, part):
+                    return f'its part {part.name[:80].decode(errors="replace")} is damaged: its checksum differs'
+        elif _sha256(file, status.st_size - 64) != written.sha256:
+            return 'its checksum differs'
+    _INTACT.add(identity)
+    return None
+
+
+def _sha256(file, size: int) -> str:
+    file.seek(0)
+    digest = hashlib.sha256()
+    while size > 0 and (chunk := file.read(min(size, _CHUNK))):
+        digest.update(chunk)
+        size -= len(chunk)
+    return digest.hexdigest()
 
 
 def newest_that_verifies(work_dir: str | os.PathLike) -> tuple[Written | None, list[tuple[Path, str]]]:

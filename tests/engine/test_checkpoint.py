@@ -12,7 +12,7 @@ from helpers import assert_same
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner.checkpoint import CheckpointLoader, save_checkpoint
 
-from mmdensenet.engine.checkpoint import load_from_file, load_from_url, to_plain
+from mmdensenet.engine.checkpoint import load_from_file, to_plain
 from mmdensenet.errors import UserError
 
 
@@ -162,37 +162,6 @@ def test_missing_file():
         load_from_file('nowhere.pth')
 
 
-def test_download_is_checked_cached_and_read_as_data(tmp_path, monkeypatch):
-    import hashlib
-
-    source = tmp_path / 'source.pth'
-    torch.save(dict(state_dict={'a': torch.ones(2)}), source)
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:8]
-    good = source.rename(tmp_path / f'model_20220426-{digest}.pth')
-    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
-    assert load_from_url(good.as_uri(), progress=False)['state_dict']['a'].sum() == 2
-    good.unlink()
-    assert load_from_url(good.as_uri(), progress=False)['state_dict']['a'].sum() == 2, 'from the cache'
-
-    torch.save({}, tmp_path / 'model-00000000.pth')
-    with pytest.raises(UserError, match='put the right file at'):
-        load_from_url((tmp_path / 'model-00000000.pth').as_uri(), progress=False)
-    with pytest.raises(UserError, match='Download it elsewhere and put it at'):
-        load_from_url((tmp_path / 'none.pth').as_uri(), progress=False)
-
-
-def test_web_checkpoints_go_through_the_safe_reader(tmp_path, monkeypatch):
-    """mmengine's own loader unpickles what it downloads."""
-    from mmengine.runner import checkpoint as theirs
-
-    torch.save(Hostile(os.system, 'touch RAN'), tmp_path / 'web.pth')
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
-    with pytest.raises(UserError, match='could run code'):
-        theirs.load_url((tmp_path / 'web.pth').as_uri(), progress=False)
-    assert not (tmp_path / 'RAN').exists()
-
-
 def test_to_plain_leaves_the_original_alone():
     original = checkpoint()
     to_plain(original)
@@ -271,3 +240,42 @@ def test_schedulers_survive(tmp_path, name):
     optimizer.load_state_dict(loaded['optimizer'])
     scheduler.load_state_dict(loaded['param_schedulers'][0])
     assert rates(optimizer, scheduler, 4) == expected
+
+
+@pytest.mark.parametrize('ours', [True, False], ids=['ours', "torch's"])
+def test_a_changed_byte_of_a_tensor_is_found(tmp_path, ours):
+    """torch reads it: it compares no checksum."""
+    file = tmp_path / 'flipped.pth'
+    (save_checkpoint if ours else torch.save)(dict(state_dict=dict(a=torch.full((1000,), 7.0))), str(file))
+    assert load_from_file(str(file))['state_dict']['a'][0] == 7
+    data = bytearray(file.read_bytes())
+    data[data.index(torch.full((4,), 7.0).numpy().tobytes()) + 40] ^= 1
+    file.write_bytes(data)
+    torch.load(file, weights_only=True)
+    with pytest.raises(UserError, match=r'flipped\.pth is damaged: its .*checksum.* Copy it again'):
+        load_from_file(str(file))
+
+
+def test_a_file_without_checksums_is_read(tmp_path):
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(dict(a=torch.ones(3)), tmp_path / 'none.pth')
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert load_from_file(str(tmp_path / 'none.pth'))['a'].sum() == 3
+
+
+def test_resuming_from_the_newest_reads_its_checksum_once(tmp_path, monkeypatch):
+    from mmdensenet.engine import checkpoint_file
+
+    save_checkpoint(dict(state_dict={}, optimizer={}), str(tmp_path / 'epoch_1.pth'))
+    hashed = []
+    compute = checkpoint_file._sha256
+    monkeypatch.setattr(checkpoint_file, '_sha256', lambda *args: hashed.append(args) or compute(*args))
+    found, _ = checkpoint_file.newest_that_verifies(tmp_path)
+    load_from_file(str(found.path))
+    assert len(hashed) == 1
+    os.utime(found.path)  # it may be another file now
+    load_from_file(str(found.path))
+    assert len(hashed) == 2

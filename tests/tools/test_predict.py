@@ -1,6 +1,7 @@
 """tools/predict.py and mmdensenet.inference give the scores of tools/test.py."""
 
 import json
+import os
 import pickle
 import threading
 from functools import partial
@@ -173,7 +174,11 @@ def test_urls_and_pictures(run_tool, config, checkpoint, images, tmp_path):
         (['empty'], 'no images in this folder'),
         (['ok.jpg', '--topk', '0'], '--topk 0'),
         (['ok.jpg', '--batch-size', '0'], 'batch_size=0'),
-        (['objects.npy'], 'objects.npy cannot be read'),
+        (['objects.npy'], 'objects.npy of type object cannot be read'),
+        (['text.npy'], 'text.npy of type <U1 cannot be read as an image'),
+        (['archive.npy'], 'archive.npy cannot be read as an image'),
+        (['huge.npy'], 'huge.npy: an array of shape (17592186044416,) has more than'),
+        (['short.npy'], 'short.npy cannot be read: it is shorter than its header says'),
         (['volume.npy'], 'an array of shape (2, 3, 4, 5)'),
     ],
 )
@@ -184,6 +189,12 @@ def test_mistakes(run_tool, config, checkpoint, images, tmp_path, monkeypatch, a
     (tmp_path / 'ok.jpg').write_bytes((images / 'class_0/40.jpg').read_bytes())
     np.save('objects.npy', np.array([dict()], dtype=object))
     np.save('volume.npy', np.zeros((2, 3, 4, 5)))
+    np.save('text.npy', np.array([['a', 'b']]))
+    np.savez('archive.npz', a=np.zeros(3))
+    os.replace('archive.npz', 'archive.npy')
+    for name, shape in (('huge', (1 << 44,)), ('short', (8, 8, 3, 1 << 40))):
+        with open(f'{name}.npy', 'wb') as file:
+            np.lib.format.write_array_header_1_0(file, dict(descr='|u1', fortran_order=False, shape=shape))
     done = run_tool('predict.py', *arguments, '--model', config, '--checkpoint', checkpoint)
     assert done.status == 2 and message in done.err, done.err
     assert len(done.err.strip().splitlines()) <= 2 and not done.out
