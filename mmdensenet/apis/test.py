@@ -14,7 +14,7 @@ from mmdensenet.engine.predictions import DumpPredictions
 from mmdensenet.errors import UserError
 
 from .config import complete_dataloaders, name_bad_images, require_data
-from .train import add_if_missing, build_runner, open_config, require_checkpoint, set_work_dir
+from .train import add_if_missing, build_runner, open_config, require_checkpoint, set_work_dir, use_our_loops
 
 
 def test_model(
@@ -69,6 +69,7 @@ def test_model(
         hook.update(enable=True, show=show, wait_time=wait_time, out_dir=show_dir, interval=interval)
     if tta:
         _use_tta(cfg)
+    use_our_loops(cfg)
     name_bad_images(cfg)
     complete_dataloaders(cfg, pin_memory)
     require_data(cfg, 'test_dataloader')

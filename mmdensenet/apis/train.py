@@ -72,7 +72,7 @@ def train_model(
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     passed_over = _set_resume(cfg, resume) if resume is not None else []
-    _use_our_loop(cfg)
+    use_our_loops(cfg)
     if auto_scale_lr:
         if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
             raise UserError(
@@ -143,8 +143,11 @@ def _set_resume(cfg: Config, resume: str) -> list[tuple[Path, str]]:
     return []
 
 
-def _use_our_loop(cfg: Config) -> None:
-    """mmengine's loop by epochs cannot begin inside one."""
+def use_our_loops(cfg: Config) -> None:
+    """mmengine's loop by epochs cannot begin inside one, and its loops cannot pass over a batch."""
+    for key, loop in (('val_cfg', 'mmdensenet.ValLoop'), ('test_cfg', 'mmdensenet.TestLoop')):
+        if cfg.get(key) is not None:
+            cfg[key].setdefault('type', loop)
     if cfg.get('train_cfg') and 'type' not in cfg.train_cfg and cfg.train_cfg.get('by_epoch'):
         cfg.train_cfg.pop('by_epoch')
         cfg.train_cfg.type = 'mmdensenet.EpochBasedTrainLoop'

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+from mmengine.dataset import DefaultSampler
 from torch.utils.data import DataLoader, get_worker_info
 
 from .random_state import seed_everything, unchanged_random_state
@@ -69,12 +70,14 @@ class NumberedSampler:
 class Fetch:
     """The samples of a batch; torch's data loaders call it where a data set has it as ``__getitems__``.
 
-    ``keep(get)`` may drop a sample: it returns what ``get()`` returns, or raises :class:`Dropped`.
+    ``keep(get)`` may drop a sample: it returns what ``get()`` returns, or raises :class:`Dropped`. When
+    none is left the first error is raised, unless ``may_be_empty``.
     """
 
     def __init__(self, dataset):
         self.dataset = dataset
         self.keep: Callable[[Callable[[], Any]], Any] | None = None
+        self.may_be_empty = False
 
     def __call__(self, indices: list[int]) -> list:
         if get_worker_info() is not None or not any(isinstance(index, Draw) for index in indices):
@@ -91,7 +94,7 @@ class Fetch:
                 samples.append(self._get(int(index)))
             except Dropped as drop:
                 dropped.append(drop)
-        if not samples and dropped:
+        if not samples and dropped and not self.may_be_empty:
             raise dropped[0].error
         return samples
 
@@ -105,6 +108,47 @@ class Dropped(Exception):  # noqa: N818  no error: the batch goes on without the
     def __init__(self, error: Exception):
         super().__init__(str(error))
         self.error = error
+
+
+class NoImages(dict):
+    """A batch none of whose images can be read."""
+
+    def __init__(self):
+        super().__init__(inputs=[], data_samples=[])
+
+
+class Collate:
+    """A data loader's ``collate_fn``; no samples become :class:`NoImages`."""
+
+    def __init__(self, collate: Callable[[list], Any]):
+        self.collate = collate
+
+    def __call__(self, samples: list):
+        return self.collate(samples) if samples else NoImages()
+
+
+def allow_empty(dataloader: DataLoader) -> None:
+    """Let a batch whose samples are all dropped be :class:`NoImages`; for loops that know it."""
+    fetch_of(dataloader).may_be_empty = True
+    if not isinstance(dataloader.collate_fn, Collate):
+        dataloader.collate_fn = Collate(dataloader.collate_fn)
+
+
+def take_each_once(dataloader: DataLoader) -> bool:
+    """Have no rank draw a sample a second time so that all have as many. False for a sampler that is not known.
+
+    Results are cut to the size of the data set after they are collected, which leaves such samples out only when no
+    other is missing.
+    """
+    sampler = getattr(dataloader.batch_sampler, 'sampler', None)
+    if isinstance(sampler, NumberedSampler):
+        sampler = sampler.sampler
+    if not isinstance(sampler, DefaultSampler) or getattr(sampler, 'subsample_type', 'default') != 'default':
+        return False
+    size = len(sampler.dataset)
+    sampler.round_up, sampler.total_size = False, size
+    sampler.num_samples = len(range(sampler.rank, size, sampler.world_size))
+    return True
 
 
 def fetch_of(dataloader: DataLoader) -> Fetch:

@@ -1,7 +1,12 @@
-"""mmengine's training loop by epochs, which can start inside an epoch."""
+"""mmengine's loops, which can start inside an epoch, and pass over batches none of whose images can be read."""
 
+from mmengine.dist import get_world_size
 from mmengine.runner import EpochBasedTrainLoop as _EpochBasedTrainLoop
+from mmengine.runner import TestLoop as _TestLoop
+from mmengine.runner import ValLoop as _ValLoop
 
+from mmdensenet.engine.draws import NoImages
+from mmdensenet.errors import UserError
 from mmdensenet.registry import LOOPS
 
 
@@ -10,9 +15,13 @@ class EpochBasedTrainLoop(_EpochBasedTrainLoop):
     """mmengine's loop of this name; ``position`` is the number of batches of the current epoch that are done.
 
     :class:`~mmdensenet.engine.hooks.ExactResumeHook` sets it from a checkpoint and has the sampler start there.
+
+    With ``may_be_empty`` (:class:`~mmdensenet.engine.hooks.BadImagesHook` sets it) a batch without any image is an
+    iteration without a step, whose hooks get ``outputs=None``.
     """
 
     position = 0
+    may_be_empty = False
 
     def run_epoch(self) -> None:
         self.runner.call_hook('before_train_epoch')
@@ -25,4 +34,55 @@ class EpochBasedTrainLoop(_EpochBasedTrainLoop):
 
     def run_iter(self, idx, data_batch) -> None:
         self.position = idx + 1
-        super().run_iter(idx, data_batch)
+        if isinstance(data_batch, NoImages):
+            self._pass_over(idx)
+        else:
+            super().run_iter(idx, data_batch)
+
+    def _pass_over(self, idx: int) -> None:
+        self.runner.logger.warning(
+            f'Iteration {self._iter + 1} is without a step: none of the images of the batch can be read.'
+        )
+        self.runner.call_hook('before_train_iter', batch_idx=idx, data_batch=NoImages())
+        wrapper = self.runner.optim_wrapper
+        for part in wrapper.values() if hasattr(wrapper, 'values') else [wrapper]:
+            part._inner_count += 1  # which iteration ends a sum of gradients does not depend on what can be read
+            parameters = (p for group in part.param_groups for p in group['params'])
+            if part._accumulative_counts > 1 and part.should_update() and any(p.grad is not None for p in parameters):
+                part.step()
+                part.zero_grad()
+        self.runner.call_hook('after_train_iter', batch_idx=idx, data_batch=NoImages(), outputs=None)
+        self._iter += 1
+
+
+class _PassOver:
+    """Evaluation without the batches that have no image; their hooks get ``outputs=[]``."""
+
+    may_be_empty = False
+    _name: str
+    _found = False
+
+    def run_iter(self, idx, data_batch) -> None:
+        self._found = (self._found and idx > 0) or not isinstance(data_batch, NoImages)
+        if not isinstance(data_batch, NoImages):
+            super().run_iter(idx, data_batch)
+            return
+        if not self._found and idx + 1 == len(self.dataloader) and get_world_size() == 1:
+            raise UserError(f'none of the images of {self._name}_dataloader can be read: look at the first of them.')
+        self.runner.call_hook(f'before_{self._name}_iter', batch_idx=idx, data_batch=data_batch)
+        self.runner.call_hook(f'after_{self._name}_iter', batch_idx=idx, data_batch=data_batch, outputs=[])
+
+
+@LOOPS.register_module()
+class ValLoop(_PassOver, _ValLoop):
+    """mmengine's loop of this name, which passes over batches without any image."""
+
+    _name = 'val'
+
+
+@LOOPS.register_module()
+class TestLoop(_PassOver, _TestLoop):
+    """mmengine's loop of this name, which passes over batches without any image."""
+
+    _name = 'test'
+    __test__ = False  # not a test of pytest's

@@ -1,11 +1,15 @@
 """Images that cannot be read in a run: stop at the first, or go without them, counted and listed."""
 
+import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import DIGITS, write_images
+from conftest import DIGITS, TOOLS, write_images
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from torch.utils.data import DataLoader, Dataset
 
 from mmdensenet.engine.draws import fetch_of
@@ -76,8 +80,6 @@ def test_skip_counts_and_lists(run, tmp_path, workers):
     options = [checkpoint, '--work-dir', tmp_path / 't', '--out', tmp_path / 'p.json']
     done = run(*bad, policy='skip', tool='test.py', options=options)
     assert done.status == 0, done.err
-    import json
-
     tested = [record['img_path'] for record in json.loads((tmp_path / 'p.json').read_text())]
     assert len(tested) == 14 and not any(path.endswith(bad) for path in tested)
 
@@ -90,9 +92,87 @@ def test_budget(run, tmp_path):
     assert len(error.splitlines()) == 1 and len(lines(tmp_path / 'w')) == 3
 
 
-def test_a_batch_without_any_image_is_no_batch(run):
-    done = run(*(f'class_1/{i}.jpg' for i in range(4)), policy='skip')  # a batch of the validation
-    assert done.status == 2 and 'class_1/' in done.err and 'cannot be read as an image' in done.err
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_batch_without_any_image_is_passed_over(run, tmp_path, workers):
+    """In training it is an iteration without a step."""
+    bad = tuple(f'class_1/{i}.jpg' for i in range(4))  # one batch of the validation
+    small = 'train_dataloader = dict(loader, batch_size=1)\n'
+    done = run(*bad, policy='skip', budget=4, workers=workers, extra=small)
+    assert done.status == 0, done.err
+    assert lines(tmp_path / 'w') == sorted(bad)
+    assert done.out.count('is without a step: none of the images of the batch can be read.') == 4
+    state = torch.load(tmp_path / 'w/epoch_1.pth', weights_only=True)
+    assert state['meta']['iter'] == 16
+    options = [tmp_path / 'w/epoch_1.pth', '--work-dir', tmp_path / 't', '--out', tmp_path / 'p.json']
+    options += ['--show-dir', tmp_path / 'show']
+    done = run(policy='skip', budget=4, tool='test.py', workers=workers, options=options)
+    assert done.status == 0, done.err
+    assert len(json.loads((tmp_path / 'p.json').read_text())) == 12 == len(list((tmp_path / 'show').rglob('*.png')))
+
+
+def test_a_test_set_without_any_image(run, tmp_path):
+    """And the first batch without one, when nothing has been logged yet."""
+    done = run('class_0/0.jpg', policy='skip', extra=UNCHECKED + 'train_dataloader = dict(loader, batch_size=1)')
+    assert done.status == 0, done.err
+    bad = [f'class_{label}/{i}.jpg' for label in range(4) for i in range(4)]
+    done = run(*bad, policy='skip', tool='test.py', options=[tmp_path / 'w/epoch_1.pth', '--work-dir', tmp_path / 't'])
+    assert done.status == 2 and 'none of the images of test_dataloader can be read' in done.err
+
+
+@HOOKS.register_module()
+class StopAt(Hook):
+    """Ends a run at an iteration, as Ctrl-C does."""
+
+    iteration = None
+    priority = 'LOWEST'
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == StopAt.iteration:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize('sums', [1, 3])
+def test_resuming_counts_the_iterations_that_were_passed_over(run, tmp_path, sums, monkeypatch):
+    bad = ('class_0/0.jpg', 'class_1/1.jpg', 'class_2/2.jpg', 'class_2/3.jpg', 'class_3/3.jpg')
+    extra = f"""{UNCHECKED}
+custom_hooks = [dict(type='StopAt'), dict(type='EMAHook', momentum=0.1)]
+optim_wrapper = dict(accumulative_counts={sums})
+randomness = dict(seed=3)
+train_dataloader = dict(loader, batch_size=1, sampler=dict(type='DefaultSampler', shuffle=True))
+"""
+
+    def go(name, *options):
+        return run(*bad, policy='skip', extra=extra, options=['--work-dir', tmp_path / name, *options])
+
+    assert go('whole').status == 0
+    for iteration in (5, 11):
+        monkeypatch.setattr(StopAt, 'iteration', iteration)
+        done = go('parts', '--resume')
+        assert done.status == 130, done.err
+    monkeypatch.setattr(StopAt, 'iteration', None)
+    assert go('parts', '--resume').status == 0
+    whole, parts = (torch.load(tmp_path / f'{name}/epoch_1.pth', weights_only=True) for name in ('whole', 'parts'))
+    for key in ('state_dict', 'ema_state_dict'):
+        for name, value in whole[key].items():
+            assert torch.equal(value, parts[key][name]), name
+
+
+@pytest.mark.slow
+def test_two_ranks_test_each_image_once(run, run_command, tmp_path):
+    """An odd number of images: one is drawn twice so that the ranks have as many."""
+    (run.data / 'class_3/3.jpg').unlink()
+    bad = ('class_0/0.jpg', 'class_1/1.jpg')
+    done = run(*bad, policy='skip', options=['--cfg-options', 'train_cfg.max_epochs=1'])
+    assert done.status == 0, done.err
+    config, checkpoint = tmp_path / 'folder.py', tmp_path / 'w/epoch_1.pth'
+    done = run_command(
+        *('bash', TOOLS / 'dist_test.sh', config, checkpoint, '2', '--work-dir', tmp_path / 't'),
+        *('--out', tmp_path / 'p.json', '--cfg-options', 'test_dataloader.batch_size=1'),
+    )
+    assert done.status == 0, done.err
+    tested = [record['img_path'] for record in json.loads((tmp_path / 'p.json').read_text())]
+    images = {str(path) for path in run.data.rglob('*.jpg')} - {str(run.data / name) for name in bad}
+    assert sorted(tested) == sorted(images)
 
 
 JOINED = """part = dict(loader['dataset'])

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from mmengine.dist import master_only
+from mmengine.dist import get_world_size, master_only
 from mmengine.hooks import Hook
 
 from mmdensenet.datasets.wrappers import all_datasets
-from mmdensenet.engine.draws import Dropped, fetch_of
+from mmdensenet.engine.draws import Dropped, allow_empty, fetch_of, take_each_once
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.registry import HOOKS
 
@@ -28,7 +28,10 @@ class BadImagesHook(Hook):
         budget: with 'skip', how many different images may be left out, over all processes, workers and restarts.
 
     Raises:
-        UserError: for the first bad image ('stop'), for one more than the budget, or a batch without any image.
+        UserError: for the first bad image ('stop'), for one more than the budget, or a data set without any image.
+
+    A batch without any image is passed over by mmdensenet's loops, and ends the run in others and in training on
+    several ranks.
     """
 
     def __init__(self, policy: str = 'stop', budget: int = 100):
@@ -39,19 +42,26 @@ class BadImagesHook(Hook):
         self._told = 0
 
     def before_train(self, runner) -> None:
-        self._install(runner, runner.train_dataloader)
+        self._install(runner, runner.train_loop)
         if runner.val_loop is not None:
-            self._install(runner, runner.val_dataloader)
+            self._install(runner, runner.val_loop)
 
     def before_test(self, runner) -> None:
-        self._install(runner, runner.test_dataloader)
+        self._install(runner, runner.test_loop)
 
-    def _install(self, runner, dataloader) -> None:
+    def _install(self, runner, loop) -> None:
+        dataloader = loop.dataloader
         for dataset in all_datasets(dataloader.dataset):
             if hasattr(dataset, 'max_refetch'):
                 dataset.max_refetch = 0  # mmengine's data sets draw another sample where a pipeline returns None
         if self.policy == 'skip':
             fetch_of(dataloader).keep = Skip(Path(runner.work_dir, LIST).absolute(), self.budget)
+            trains = loop is runner._train_loop
+            if hasattr(loop, 'may_be_empty') and (not trains or get_world_size() == 1):
+                allow_empty(dataloader)  # a step on several ranks needs a batch of each
+                loop.may_be_empty = True
+            if not trains and get_world_size() > 1 and not take_each_once(dataloader):
+                runner.logger.warning('The sampler may draw images twice: with images left out these may count twice.')
 
     def after_train_epoch(self, runner) -> None:
         self._tell(runner)

@@ -22,7 +22,7 @@ class VisualizationHook(_VisualizationHook):
         self._bgr = bool(getattr(getattr(model, 'data_preprocessor', None), 'to_rgb', False))
 
     def _draw_samples(self, batch_idx: int, data_batch: dict, data_samples, step: int = 0) -> None:
-        if not self.enable:
+        if not self.enable or not data_samples:  # a batch without any image
             return
         images = data_batch['inputs']
         if isinstance(images, (list, tuple)) and images[0].dim() == 4:  # test-time augmentation: the first view
