@@ -15,6 +15,7 @@ from mmengine.utils import get_installed_path
 
 from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.convert.on_load import fit_checkpoint
+from mmdensenet.engine.checkpoint_content import require_weights
 from mmdensenet.errors import UserError
 
 from .config import load_config
@@ -95,8 +96,7 @@ def load_weights(model: BaseModel, source: str, head_may_differ: bool, fit_chann
         UserError: if it does not fit.
     """
     checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu', logger='silent')
-    if not isinstance(checkpoint, dict):
-        raise UserError(f'{source} is not a checkpoint: it holds a {type(checkpoint).__name__}.')
+    require_weights(checkpoint, source)
     fit_checkpoint(model, checkpoint, fit_channels=fit_channels)
     hook = CheckpointCoverageHook(source, head_may_differ)
     hook.after_load_checkpoint(SimpleNamespace(model=model), checkpoint)

@@ -8,6 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import DumpResults
 
 from mmdensenet.convert.coverage import CheckpointCoverageHook
+from mmdensenet.engine.checkpoint_content import CheckpointContentHook
 from mmdensenet.engine.hooks import BadImagesHook, CheckLabelsHook
 from mmdensenet.engine.memory import advise, is_out_of_memory
 from mmdensenet.engine.predictions import DumpPredictions
@@ -78,6 +79,7 @@ def test_model(
     runner = build_runner(cfg)
     runner.register_hook(CheckLabelsHook())
     add_if_missing(runner, BadImagesHook)
+    runner.register_hook(CheckpointContentHook(checkpoint))
     if not partial:
         runner.register_hook(CheckpointCoverageHook(checkpoint))
     if writer is not None:

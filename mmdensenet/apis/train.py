@@ -11,6 +11,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmdensenet.convert.coverage import CheckpointCoverageHook
+from mmdensenet.engine.checkpoint_content import CheckpointContentHook
 from mmdensenet.engine.checkpoint_file import newest_that_verifies
 from mmdensenet.engine.hooks import (
     BadImagesHook,
@@ -94,6 +95,7 @@ def train_model(
     _require_known_hook_keys(runner)
     runner.register_hook(CheckLabelsHook())
     source = cfg.get('load_from') or 'the latest checkpoint'
+    runner.register_hook(CheckpointContentHook(source))
     if cfg.get('resume') or not partial:
         runner.register_hook(CheckpointCoverageHook(source, head_may_differ=not cfg.get('resume')))
     for path, reason in passed_over:

@@ -1,0 +1,87 @@
+"""A checkpoint with a part of the wrong kind is refused in one message, before a step is trained."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """The bytes of a checkpoint of the short config, by its name; trained when it is first asked for."""
+    return {}
+
+
+@pytest.fixture
+def saved(trained, run_tool, short_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = short_config()
+    if not trained:
+        done = run_tool(
+            'train.py', config, '--work-dir', 'first', '--no-validate', '--cfg-options', 'train_cfg.max_epochs=1'
+        )
+        assert done.status == 0, done.err
+        trained['content'] = torch.load('first/epoch_1.pth', weights_only=True)
+    return config, dict(trained['content'])
+
+
+HUB = dict(log_scalars={}, runtime_info={}, resumed_keys={})
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(meta='x'), "meta is 'x', not a dict"),
+        (dict(meta=dict(iter=4)), 'meta.epoch is missing'),
+        (dict(meta=dict(epoch='3', iter=4)), "meta.epoch is '3', not a number"),
+        (dict(meta=dict(epoch=1, iter=-4)), 'meta.iter is -4'),
+        (dict(meta=dict(epoch=1, iter=4, seed='x')), "meta.seed is 'x'"),
+        (dict(meta=None), 'meta is missing'),
+        (dict(message_hub=None), 'message_hub is missing'),
+        (dict(message_hub={**HUB, 'log_scalars': 3}), 'message_hub.log_scalars is 3'),
+        (dict(message_hub={**HUB, 'resumed_keys': None}), 'message_hub.resumed_keys is missing'),
+        (dict(optimizer=[1, 2]), 'optimizer is a list'),
+        (dict(optimizer=dict(state={}, param_groups=[])), 'its optimizer is for 0 parameters in 0 groups'),
+        (dict(optimizer=dict(state=[], param_groups=[])), 'optimizer.state is a list'),
+        (dict(optimizer=None), 'has no state of the optimizer'),
+        (dict(param_schedulers=None), 'has no state of the schedule'),
+        (dict(param_schedulers='x'), "param_schedulers is 'x'"),
+        (dict(param_schedulers=[dict(last_step='x')]), "param_schedulers[0].last_step is 'x'"),
+        (dict(param_schedulers=[dict(last_step=1, _global_step=1, step=3)]), 'param_schedulers[0].step is 3'),
+        (dict(param_schedulers=[dict(last_step=1, _global_step=1, base_values=['x'])]), 'base_values'),
+        (dict(state_dict=[1]), 'state_dict is a list'),
+        (dict(state_dict={1: torch.ones(1)}), 'state_dict is a dict, not tensors by name'),
+    ],
+)
+def test_resume_refuses(saved, run_tool, change, message):
+    config, content = saved
+    content.update(change)
+    torch.save({key: value for key, value in content.items() if value is not None}, 'changed.pth')
+    done = run_tool('train.py', config, '--work-dir', 'w', '--no-validate', '--resume', 'changed.pth')
+    assert done.status == 2, done.err
+    assert 'changed.pth' in done.err and message in done.err
+    assert 'Epoch(train)' not in done.out + done.err, 'nothing was trained'
+
+
+def test_resume_names_load_from_for_weights(saved, run_tool):
+    config, content = saved
+    torch.save(dict(state_dict=content['state_dict'], meta=content['meta']), 'best_accuracy.pth')
+    done = run_tool('train.py', config, '--work-dir', 'w', '--no-validate', '--resume', 'best_accuracy.pth')
+    assert done.status == 2 and 'load_from=' in done.err
+
+
+def test_resume_takes_what_is_right(saved, run_tool):
+    config, content = saved
+    torch.save(content, 'same.pth')
+    done = run_tool('train.py', config, '--work-dir', 'w', '--no-validate', '--resume', 'same.pth')
+    assert done.status == 0, done.err
+
+
+@pytest.mark.parametrize('tool', ['test.py', 'predict.py'])
+def test_weights_of_the_wrong_kind(saved, run_tool, tool):
+    config, _ = saved
+    torch.save(dict(state_dict=[1]), 'list.pth')
+    if tool == 'test.py':
+        done = run_tool(tool, config, 'list.pth', '--work-dir', 'w')
+    else:
+        torch.save({}, 'image.jpg')
+        done = run_tool(tool, 'image.jpg', '--model', config, '--checkpoint', 'list.pth')
+    assert done.status == 2 and 'list.pth' in done.err and 'state_dict is a list' in done.err
