@@ -50,7 +50,7 @@ def read_directory(file: BinaryIO) -> Directory:
     try:
         return _read(file)
     except struct.error as error:
-        raise zipfile.BadZipFile('it is cut short') from error
+        raise zipfile.BadZipFile('it is cut short or not a checkpoint') from error
 
 
 def is_intact(file: BinaryIO, part: Part) -> bool:
@@ -104,7 +104,7 @@ def _find(file: BinaryIO) -> tuple[int, int, int, bytes]:
     file.seek(tail_at)
     tail = file.read()
     at = tail.rfind(b'PK\5\6')  # the last one is what readers take
-    _require(at >= 0, 'it is cut short: it has no end record')
+    _require(at >= 0, 'it is cut short or not a checkpoint')
     _, disk, first, here, count, size, start, said = _END.unpack_from(tail, at)
     comment = tail[at + _END.size :]
     _require(disk == first == 0 and here == count and said == len(comment), 'its end record is damaged')
