@@ -21,6 +21,7 @@ from mmdensenet.registry import TRANSFORMS
 MAX_PIXELS = 1 << 27
 _MARKERS_WITH_SIZE = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN = 0xDA
+_PNG = b'\x89PNG\r\n\x1a\n'
 
 
 @TRANSFORMS.register_module()
@@ -47,6 +48,8 @@ class LoadImage(LoadImageFromFile):
         path = results['img_path']
         content = read_bytes(path, self.file_client_args, self.backend_args)
         check_size(path, content, self.max_pixels)
+        if is_cut_png(content):
+            raise BadImageError.of(path, why_unreadable(content))
         try:
             image = self._decode(path, content)
         except (cv2.error, OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
@@ -116,7 +119,7 @@ def why_unreadable(content: bytes) -> str:
 
 def image_size(content: bytes) -> tuple[int, int]:
     """Width and height as a file's header has them, (0, 0) if there is no header of an image. Nothing is decoded."""
-    if content.startswith(b'\x89PNG\r\n\x1a\n') and len(content) >= 24:
+    if content.startswith(_PNG) and len(content) >= 24:
         return struct.unpack('>II', content[16:24])
     if content.startswith(b'\xff\xd8'):
         return _jpeg_size(content)
@@ -135,6 +138,31 @@ def is_cut_jpeg(content: bytes) -> bool:
         return False
     scan = next((position for marker, position in _jpeg_markers(content) if marker == _START_OF_SCAN), len(content))
     return content.find(b'\xff\xd9', scan) < 0  # inside a scan 0xFF is followed by 0
+
+
+def is_cut_png(content: bytes) -> bool:
+    """Whether a PNG lacks its header or a part of its chunks, or has a frame outside of the image.
+
+    OpenCV makes room for what a chunk says its length is, up to 2 GB, before it looks whether so much is there.
+    """
+    if not content.startswith(_PNG):
+        return False
+    position, width, height = 8, 0, 0
+    while position + 12 <= len(content):
+        length = int.from_bytes(content[position : position + 4], 'big')
+        kind, start = content[position + 4 : position + 8], position + 8
+        position += 12 + length
+        if position > len(content) or (kind == b'IHDR') != (start == 16):
+            return True
+        if kind == b'IHDR':
+            width, height = struct.unpack('>II', content[16:24])
+        elif kind == b'fcTL' and length >= 20:
+            w, h, x, y = struct.unpack('>IIII', content[start + 4 : start + 20])
+            if x + w > width or y + h > height:
+                return True
+        elif kind == b'IEND':
+            return False
+    return True
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int]:

@@ -1,8 +1,6 @@
 """What is accepted as an image, decided before anything is decoded."""
 
-import struct
-
-from mmdensenet.datasets.load_image import image_size
+from mmdensenet.datasets.load_image import image_size, is_cut_png
 
 #: what the first bytes say: few decoders are a small surface for hostile files
 FORMATS = {
@@ -44,7 +42,7 @@ def check_image(content: bytes, max_pixels: int, dicom: bool = False) -> tuple[i
         width, height = _with_tiles(content, width, height)
     if width * height > max_pixels:
         raise RefusedError(413, f'The image has {width} x {height} pixels; the limit is {max_pixels:,} in all.')
-    if width < 1 or height < 1 or (kind == 'PNG' and not _png_is_whole(content)):
+    if width < 1 or height < 1 or is_cut_png(content):
         raise RefusedError(422, f'The {kind} file is cut short or damaged.')
     return width, height
 
@@ -71,29 +69,6 @@ def _dicom_size(content: bytes) -> tuple[int, int]:
         raise RefusedError(415, 'DICOM files need pydicom on the server: pip install "mmdensenet[dicom]".') from None
     except Exception:  # pydicom raises whatever the bytes lead to
         return 0, 0
-
-
-def _png_is_whole(content: bytes) -> bool:
-    """Whether all chunks are there, the header first, and all frames lie in the image.
-
-    OpenCV makes room for what a chunk says its length is, up to 2 GB, before it looks whether so much is there.
-    """
-    position, width, height = 8, 0, 0
-    while position + 12 <= len(content):
-        length = int.from_bytes(content[position : position + 4], 'big')
-        kind, start = content[position + 4 : position + 8], position + 8
-        position += 12 + length
-        if position > len(content) or (kind == b'IHDR') != (start == 16):
-            return False
-        if kind == b'IHDR':
-            width, height = struct.unpack('>II', content[16:24])
-        elif kind == b'fcTL' and length >= 20:
-            w, h, x, y = struct.unpack('>IIII', content[start + 4 : start + 20])
-            if x + w > width or y + h > height:
-                return False
-        elif kind == b'IEND':
-            return True
-    return False
 
 
 def _with_tiles(content: bytes, width: int, height: int) -> tuple[int, int]:

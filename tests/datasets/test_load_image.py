@@ -257,3 +257,27 @@ def test_a_decoder_that_fills_a_cut_jpeg_up_is_not_believed(tmp_path, monkeypatc
         (tmp_path / 'cut.jpg').write_bytes(content[:length])
         with pytest.raises(BadImageError, match=r'cut\.jpg'):
             load(tmp_path / 'cut.jpg')
+
+
+def chunk(kind, data, length=None):
+    return struct.pack('>I', len(data) if length is None else length) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+
+
+@pytest.mark.parametrize('loader', [LoadImage(), LoadGreyImage('full')], ids=['colour', 'grey'])
+@pytest.mark.parametrize('case', ['length', 'frame', 'end', 'header'])
+def test_a_png_that_claims_more_than_it_has_is_refused_before_it_is_decoded(tmp_path, monkeypatch, loader, case):
+    """OpenCV 5 makes room for a chunk's stated length, of up to 2 GB, first."""
+    PICTURE.save(tmp_path / 'a.png')
+    content = (tmp_path / 'a.png').read_bytes()
+    header, rest = content[:33], content[33:]
+    frame = struct.pack('>IIIIIHHBB', 0, 40000, 40000, 0, 0, 1, 1, 0, 0)
+    broken = {
+        'length': header + chunk(b'teXt', b'', 0x7FFFFFF0) + rest,
+        'frame': header + chunk(b'acTL', struct.pack('>II', 1, 0)) + chunk(b'fcTL', frame) + rest,
+        'end': content[:-12],
+        'header': content[:8] + chunk(b'teXt', b'x') + content[8:],
+    }[case]
+    (tmp_path / 'broken.png').write_bytes(broken)
+    monkeypatch.setattr('cv2.imdecode', lambda *args: pytest.fail('decoded'))
+    with pytest.raises(BadImageError, match=r'broken\.png cannot be read as an image'):
+        loader.transform(dict(img_path=str(tmp_path / 'broken.png')))
