@@ -175,8 +175,10 @@ def test_names_and_configs_exist(page):
 def exists(name: str) -> bool:
     parts = name.split('.')
     ours = [entry.children.get('mmdensenet') for entry in vars(registries).values() if isinstance(entry, Registry)]
-    if len(parts) == 2 and any(parts[1] in registry.module_dict for registry in ours if registry is not None):
-        return True
+    for registry in filter(None, ours):
+        registry.import_from_location()
+        if len(parts) == 2 and parts[1] in registry.module_dict:
+            return True
     for count in range(len(parts), 0, -1):
         try:
             found = importlib.import_module('.'.join(parts[:count]))
