@@ -260,7 +260,8 @@ def test_a_decoder_that_fills_a_cut_jpeg_up_is_not_believed(tmp_path, monkeypatc
 
 
 def chunk(kind, data, length=None):
-    return struct.pack('>I', len(data) if length is None else length) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+    stated = struct.pack('>I', len(data) if length is None else length)
+    return stated + kind + data + struct.pack('>I', zlib.crc32(kind + data))
 
 
 @pytest.mark.parametrize('loader', [LoadImage(), LoadGreyImage('full')], ids=['colour', 'grey'])
