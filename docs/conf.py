@@ -32,7 +32,8 @@ napoleon_use_rtype = False
 # Every reference to something of ours has to be found; those to other libraries would need their inventories, from
 # the network.
 nitpicky = True
-nitpick_ignore_regex = [(r'py:.*', r'(?!mmdensenet\b).*')]
+# of other packages, and private bases, which have no page
+nitpick_ignore_regex = [(r'py:.*', r'(?!mmdensenet\b).*'), (r'py:class', r'mmdensenet\..*\._\w+')]
 
 html_theme = 'furo'
 html_title = f'mmdensenet {version}'
