@@ -1,6 +1,5 @@
 """Which classes are taken for which."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
+from mmdensenet.engine.predictions import read_columns
 from mmdensenet.errors import UserError
 
 from .figures import SEQUENTIAL, contrasting, label_ticks, new_figure, shorten
@@ -44,16 +44,11 @@ def read_predictions(file: str | Path) -> Predictions:
     Raises:
         UserError: if it is not such a file, or has no true labels.
     """
-    path = Path(file)
-    if not path.is_file():
-        raise UserError(f'predictions {file} do not exist.')
-    if path.suffix not in ('.npz', '.json', '.parquet'):
-        raise UserError(f'{file}: predictions are read from .npz, .json and .parquet, which hold no code.')
+    columns = read_columns(file)
     try:
-        columns = _columns(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return _predictions(columns, file)
+    except (ValueError, TypeError) as error:
         raise UserError(f'{file} is no file of predictions ({error}); tools/test.py --out writes one.') from error
-    return _predictions(columns, file)
 
 
 def confusion_matrix(predictions: Predictions) -> np.ndarray:
@@ -138,27 +133,6 @@ def _number(value: float, images: int) -> str:
     if not images:
         return ''
     return f'{value:.0f}' if value >= 0.5 else '<1'
-
-
-def _columns(path: Path) -> dict:
-    if path.suffix != '.npz':
-        records = json.loads(path.read_text(encoding='utf-8')) if path.suffix == '.json' else _parquet(path)
-        keys = ('gt_label', 'gt_score', 'pred_label', 'pred_score')
-        return {key: [record[key] for record in records] for key in keys if all(key in record for record in records)}
-    with np.load(path, allow_pickle=False) as arrays:
-        # columns of different lengths are kept as JSON
-        return {
-            key: [json.loads(text) for text in value] if value.dtype.kind == 'U' and key != 'img_path' else value
-            for key, value in arrays.items()
-        }
-
-
-def _parquet(path: Path) -> list[dict]:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise UserError(f'{path}: parquet needs pyarrow. Run: pip install pyarrow') from error
-    return pyarrow.parquet.read_table(path).to_pylist()
 
 
 def _predictions(columns: dict, file: str | Path) -> Predictions:

@@ -1,6 +1,5 @@
 """Export a checkpoint, and compare what the file gives with what PyTorch gives."""
 
-import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from mmpretrain.models.necks import GlobalAveragePooling
 from mmpretrain.models.utils import ClsDataPreprocessor
 from torch import Tensor, nn
 
+from mmdensenet.engine.checkpoint_file import sha256
 from mmdensenet.engine.checkpoint_sources import local_copy
 from mmdensenet.errors import UserError
 from mmdensenet.export.files import NEEDS, SUFFIXES, require_packages, write_onnx, write_openvino, write_torch_export
@@ -244,10 +244,7 @@ def _describe(
 def _sha256(checkpoint: str) -> str:
     """Of the file, or of the copy that a download left; '' where there is neither."""
     file = local_copy(checkpoint) if '://' in checkpoint else Path(checkpoint)
-    if not file.is_file():
-        return ''
-    with open(file, 'rb') as content:
-        return hashlib.file_digest(content, 'sha256').hexdigest()
+    return sha256(file) if file.is_file() else ''
 
 
 def _example(metadata: Metadata, batch: int) -> Tensor:

@@ -15,6 +15,7 @@ from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import DATASETS
 
 from mmdensenet.analysis.complexity import ENGINES, count_stages, measure_memory, predict_memory
+from mmdensenet.analysis.confusion import most_confused
 from mmdensenet.analysis.input_shape import input_shape
 from mmdensenet.analysis.pictures import is_bgr
 from mmdensenet.analysis.report import plots
@@ -213,16 +214,12 @@ def _results(scores: Scores, resampling: Resampling, seed: int) -> dict:
 
 
 def _most_confused(matrix: np.ndarray, classes: list[ClassMetrics]) -> list[tuple[str, str, int, float]]:
-    wrong = matrix.copy()
-    np.fill_diagonal(wrong, 0)
-    if (wrong > 0).sum() > SHOWN_CONFUSIONS:
-        wrong[wrong == 1] = 0  # which of them are shown would be chance
-    order = np.argsort(-wrong, axis=None, kind='stable')[:SHOWN_CONFUSIONS]
-    pairs = [divmod(int(i), len(matrix)) for i in order]
+    pairs = most_confused(matrix, SHOWN_CONFUSIONS + 1)
+    if len(pairs) > SHOWN_CONFUSIONS:  # which of those with one image are shown would be chance
+        pairs = [pair for pair in pairs[:SHOWN_CONFUSIONS] if pair[2] > 1]
     return [
-        (classes[true].name, classes[said].name, int(wrong[true, said]), 100 * wrong[true, said] / classes[true].images)
-        for true, said in pairs
-        if wrong[true, said]
+        (classes[true].name, classes[said].name, images, 100 * images / classes[true].images)
+        for true, said, images in pairs
     ]
 
 

@@ -1,12 +1,12 @@
 """Converted weights from file to file."""
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmdensenet.engine.checkpoint import load_from_file, save_whole
+from mmdensenet.engine.checkpoint_file import sha256
 from mmdensenet.engine.checkpoint_sources import load_from_url, local_copy
 from mmdensenet.errors import UserError
 from mmdensenet.version import __version__
@@ -115,11 +115,3 @@ def write(state_dict: dict, target: str, meta: dict) -> None:
         os.replace(beside, target)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open('rb') as opened:
-        while chunk := opened.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

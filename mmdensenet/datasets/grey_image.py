@@ -9,7 +9,7 @@ from mmcv.transforms import BaseTransform
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.registry import TRANSFORMS
 
-from .load_image import MAX_PIXELS, check_size, is_cut_jpeg, is_cut_png, read_bytes, why_unreadable
+from .load_image import MAX_PIXELS, check_content, read_bytes, why_unreadable
 
 
 @TRANSFORMS.register_module()
@@ -70,14 +70,12 @@ class LoadGreyImage(BaseTransform):
 
     def _read_image(self, path: str, content: bytes) -> np.ndarray:
         flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
-        check_size(path, content, self.max_pixels)
-        if is_cut_png(content):
-            raise BadImageError.of(path, why_unreadable(content))
+        check_content(path, content, self.max_pixels)
         try:
             pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
         except (cv2.error, MemoryError) as error:
             raise BadImageError.of(path, why_unreadable(content)) from error
-        if pixels is None or is_cut_jpeg(content):
+        if pixels is None:
             raise BadImageError.of(path, why_unreadable(content))
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if pixels.ndim == 3 else pixels
 

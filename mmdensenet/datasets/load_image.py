@@ -47,14 +47,12 @@ class LoadImage(LoadImageFromFile):
     def transform(self, results: dict) -> dict:
         path = results['img_path']
         content = read_bytes(path, self.file_client_args, self.backend_args)
-        check_size(path, content, self.max_pixels)
-        if is_cut_png(content):
-            raise BadImageError.of(path, why_unreadable(content))
+        check_content(path, content, self.max_pixels)
         try:
             image = self._decode(path, content)
         except (cv2.error, OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
             raise BadImageError.of(path, why_unreadable(content)) from error
-        if image is None or is_cut_jpeg(content):
+        if image is None:
             raise BadImageError.of(path, why_unreadable(content))
         if self.to_float32:
             image = image.astype(np.float32)
@@ -103,11 +101,13 @@ def read_bytes(path: str, file_client_args: dict | None = None, backend_args: di
         raise BadImageError.of(path, (error.strerror or str(error)).lower()) from error
 
 
-def check_size(path: str, content: bytes, max_pixels: int) -> None:
-    """Raise BadImageError if the header states more pixels."""
+def check_content(path: str, content: bytes, max_pixels: int) -> None:
+    """Raise BadImageError if the header states more pixels, or the end is missing. Nothing is decoded."""
     width, height = image_size(content)
     if width * height > max_pixels:
         raise BadImageError.of(path, f'{width}x{height} is more than max_pixels={max_pixels:,}')
+    if is_cut(content):
+        raise BadImageError.of(path, why_unreadable(content))
 
 
 def why_unreadable(content: bytes) -> str:
@@ -132,7 +132,12 @@ def image_size(content: bytes) -> tuple[int, int]:
         return 0, 0
 
 
-def is_cut_jpeg(content: bytes) -> bool:
+def is_cut(content: bytes) -> bool:
+    """Whether a JPEG or PNG lacks a part, which decoders see late or not at all. Of other formats False."""
+    return _is_cut_jpeg(content) or _is_cut_png(content)
+
+
+def _is_cut_jpeg(content: bytes) -> bool:
     """Whether a JPEG ends before its end marker. OpenCV before version 5 fills such an image up with grey."""
     if not content.startswith(b'\xff\xd8'):
         return False
@@ -140,7 +145,7 @@ def is_cut_jpeg(content: bytes) -> bool:
     return content.find(b'\xff\xd9', scan) < 0  # inside a scan 0xFF is followed by 0
 
 
-def is_cut_png(content: bytes) -> bool:
+def _is_cut_png(content: bytes) -> bool:
     """Whether a PNG lacks its header or a part of its chunks, or has a frame outside of the image.
 
     OpenCV makes room for what a chunk says its length is, up to 2 GB, before it looks whether so much is there.

@@ -210,6 +210,12 @@ def changed_since_written(path: str | os.PathLike) -> str | None:
     return None
 
 
+def sha256(path: str | os.PathLike) -> str:
+    """Of a whole file, in hexadecimal."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
 def _sha256(file, size: int) -> str:
     file.seek(0)
     digest = hashlib.sha256()

@@ -1,6 +1,7 @@
-"""Predictions as a JSON, npz or parquet file."""
+"""Predictions as a JSON, npz or parquet file: written and read."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,48 @@ class DumpPredictions(BaseMetric):
         with open(self.file, 'w', encoding='utf-8') as file:
             json.dump(results, file, indent=0)
         return {}
+
+
+def read_columns(file: str | Path) -> dict[str, Sequence]:
+    """The columns of a file of :class:`DumpPredictions`, by name, those that all images have.
+
+    Raises:
+        UserError: if there is no such file, or it is none of these.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise UserError(f'predictions {file} do not exist.')
+    if path.suffix not in ('.npz', '.json', '.parquet'):
+        raise UserError(
+            f'{file} is no file of predictions: they are read from .npz, .json and .parquet, without code.'
+        )
+    try:
+        if path.suffix == '.npz':
+            return _read_npz(path)
+        records = json.loads(path.read_text(encoding='utf-8')) if path.suffix == '.json' else _read_parquet(path)
+        names = DumpPredictions.FIELDS
+        return {name: [record[name] for record in records] for name in names if all(name in r for r in records)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f'{file} is no file of predictions ({error}); tools/test.py --out FILE.npz writes one.'
+        ) from error
+
+
+def _read_npz(path: Path) -> dict[str, Sequence]:
+    with np.load(path, allow_pickle=False) as arrays:
+        columns = {name: arrays[name] for name in DumpPredictions.FIELDS if name in arrays}
+    for name, column in columns.items():
+        if column.dtype.kind == 'U' and name != 'img_path':  # not as many for each image
+            columns[name] = [json.loads(text) for text in column]
+    return columns
+
+
+def _read_parquet(path: Path) -> list[dict]:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UserError(f'{path}: parquet needs pyarrow. Run: pip install pyarrow') from error
+    return pyarrow.parquet.read_table(path).to_pylist()
 
 
 def _to_array(column: list) -> np.ndarray:

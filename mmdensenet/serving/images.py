@@ -1,6 +1,6 @@
 """What is accepted as an image, decided before anything is decoded."""
 
-from mmdensenet.datasets.load_image import image_size, is_cut_png
+from mmdensenet.datasets.load_image import image_size, is_cut
 
 #: what the first bytes say: few decoders are a small surface for hostile files
 FORMATS = {
@@ -42,7 +42,7 @@ def check_image(content: bytes, max_pixels: int, dicom: bool = False) -> tuple[i
         width, height = _with_tiles(content, width, height)
     if width * height > max_pixels:
         raise RefusedError(413, f'The image has {width} x {height} pixels; the limit is {max_pixels:,} in all.')
-    if width < 1 or height < 1 or is_cut_png(content):
+    if width < 1 or height < 1 or is_cut(content):
         raise RefusedError(422, f'The {kind} file is cut short or damaged.')
     return width, height
 

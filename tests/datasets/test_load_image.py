@@ -13,7 +13,7 @@ from mmcv.transforms import LoadImageFromFile
 from PIL import Image, ImageOps
 
 from mmdensenet.datasets import LoadGreyImage, LoadImage
-from mmdensenet.datasets.load_image import image_size, is_cut_jpeg
+from mmdensenet.datasets.load_image import image_size, is_cut
 from mmdensenet.errors import BadImageError, UserError
 
 ROWS, COLUMNS = np.mgrid[0:48, 0:64]
@@ -250,7 +250,7 @@ def test_a_decoder_that_fills_a_cut_jpeg_up_is_not_believed(tmp_path, monkeypatc
     """As OpenCV before version 5 does."""
     PICTURE.save(tmp_path / 'a.jpg', **options)
     content = (tmp_path / 'a.jpg').read_bytes()
-    assert not is_cut_jpeg(content) and not is_cut_jpeg(content + b'appended')
+    assert not is_cut(content) and not is_cut(content + b'appended')
     monkeypatch.setattr('mmcv.imfrombytes', lambda *args, **kwargs: RGB)
     assert load(tmp_path / 'a.jpg').shape == RGB.shape
     for length in (*range(2, len(content), 97), len(content) - 1):

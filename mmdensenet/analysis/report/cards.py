@@ -1,6 +1,5 @@
 """What is written on the model and on the data: names and values."""
 
-import hashlib
 import platform
 import re
 import time
@@ -10,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
 
+from mmdensenet.engine.checkpoint_file import sha256
 from mmdensenet.version import __version__
 
 from .scores import Scores
@@ -78,9 +78,7 @@ def _file(checkpoint: str) -> str:
     path = Path(checkpoint).expanduser()
     if '://' in checkpoint or not path.is_file():
         return checkpoint
-    with open(path, 'rb') as file:
-        digest = hashlib.file_digest(file, 'sha256').hexdigest()
-    return f'{checkpoint}, {path.stat().st_size / 2**20:,.1f} MiB, SHA-256 {digest}'
+    return f'{checkpoint}, {path.stat().st_size / 2**20:,.1f} MiB, SHA-256 {sha256(path)}'
 
 
 def _trained(meta: dict) -> str:

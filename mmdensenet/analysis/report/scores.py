@@ -1,15 +1,13 @@
 """Scores and true labels of a test set, as tools/test.py writes them."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from mmdensenet.engine.predictions import read_columns
 from mmdensenet.errors import UserError
-
-FIELDS = ('img_path', 'sample_idx', 'gt_label', 'gt_score', 'pred_score')
 
 
 @dataclass
@@ -62,13 +60,10 @@ def read_scores(
     Raises:
         UserError: if it is no such file, has no true labels, or its labels do not fit.
     """
-    path = Path(file)
-    if not path.is_file():
-        raise UserError(f'predictions {file} do not exist.')
+    columns = read_columns(file)
     try:
-        columns = _READERS[path.suffix](path)
         scores = np.stack([np.atleast_1d(np.asarray(row, dtype=np.float64)) for row in columns['pred_score']])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f'{file} is no file of predictions ({type(error).__name__}: {error}): write one with tools/test.py --out '
             'FILE.npz.'
@@ -110,31 +105,3 @@ def _only(label) -> int:
     if len(values) != 1:
         raise UserError(f'a true label is {label!r}: the head is for one class per image.')
     return int(values[0])
-
-
-def _of_records(records: list[dict]) -> dict:
-    return {name: [record[name] for record in records] for name in FIELDS if all(name in r for r in records)}
-
-
-def _read_json(path: Path) -> dict:
-    return _of_records(json.loads(path.read_text(encoding='utf-8')))
-
-
-def _read_npz(path: Path) -> dict:
-    with np.load(path, allow_pickle=False) as arrays:
-        columns = {name: arrays[name] for name in FIELDS if name in arrays}
-    for name, column in columns.items():
-        if column.dtype.kind == 'U' and name != 'img_path':  # not as many for each image
-            columns[name] = [json.loads(text) for text in column]
-    return columns
-
-
-def _read_parquet(path: Path) -> dict:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise UserError(f'{path}: parquet needs pyarrow. Run: pip install pyarrow') from error
-    return _of_records(pyarrow.parquet.read_table(path).to_pylist())
-
-
-_READERS = {'.json': _read_json, '.npz': _read_npz, '.parquet': _read_parquet}
