@@ -57,7 +57,7 @@ def describe(source: str, wanted: dict, given: dict, missing: list[str], other: 
     if not missing and all(key.startswith('head.') for key in other):
         classes = given[other[0]].shape[0]
         reason = f'It was trained for {classes} classes: set model.head.num_classes={classes}.'
-    elif fits == 0:
+    elif fits == 0 and not other:
         reason = 'Its keys are of another library or another kind of model.'
     else:
         reason = 'It is likely of another architecture: test it with the config that it was trained with.'

@@ -65,9 +65,7 @@ def read_columns(file: str | Path) -> dict[str, Sequence]:
     if not path.is_file():
         raise UserError(f'predictions {file} do not exist.')
     if path.suffix not in ('.npz', '.json', '.parquet'):
-        raise UserError(
-            f'{file} is no file of predictions: they are read from .npz, .json and .parquet, without code.'
-        )
+        raise UserError(f'{file} is no file of predictions: they are read from .npz, .json and .parquet, without code.')
     try:
         if path.suffix == '.npz':
             return _read_npz(path)
