@@ -14,4 +14,4 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 
-model = dict(backbone=dict(drop_rate=0.2))
+model = dict(backbone=dict(drop_rate=0.2, drop_after='convolution'))

@@ -15,6 +15,7 @@ from mmdensenet import ops
 from mmdensenet.registry import MODELS
 
 ENGINES = ('auto', 'fused', 'reference')
+DROP_AFTER = ('layer', 'convolution')
 
 
 class DenseLayer(BaseModule):
@@ -33,6 +34,7 @@ class DenseLayer(BaseModule):
         drop_rate: float = 0.0,
         memory_efficient: bool = False,
         bottleneck: bool = True,
+        bottleneck_drop_rate: float = 0.0,
     ):
         super().__init__()
         self.norm1 = build_norm_layer(norm_cfg, in_channels)[1]
@@ -46,6 +48,7 @@ class DenseLayer(BaseModule):
             self.conv1 = nn.Conv2d(in_channels, growth_rate, kernel_size=3, padding=1, bias=False)
             self.norm2 = self.conv2 = None
         self.drop_rate = float(drop_rate)
+        self.bottleneck_drop_rate = float(bottleneck_drop_rate) if bottleneck else 0.0
         self.memory_efficient = memory_efficient
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
@@ -112,7 +115,10 @@ def _log_once(reason: str) -> None:
 
 
 class DenseTransition(nn.Sequential):
-    """BN-ReLU-Conv(1x1)-AvgPool(2x2): (N, C, H, W) to (N, out_channels, H // 2, W // 2)."""
+    """BN-ReLU-Conv(1x1)-AvgPool(2x2): (N, C, H, W) to (N, out_channels, H // 2, W // 2).
+
+    With ``drop_rate`` there is dropout between the convolution and the pooling.
+    """
 
     def __init__(
         self,
@@ -120,11 +126,14 @@ class DenseTransition(nn.Sequential):
         out_channels: int,
         norm_cfg: dict = dict(type='BN'),
         act_cfg: dict = dict(type='ReLU'),
+        drop_rate: float = 0.0,
     ):
         super().__init__()
         self.add_module('norm', build_norm_layer(norm_cfg, in_channels)[1])
         self.add_module('act', build_activation_layer(act_cfg))
         self.add_module('conv', nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=False))
+        if drop_rate > 0:
+            self.add_module('drop', nn.Dropout(drop_rate))
         self.add_module('pool', nn.AvgPool2d(kernel_size=2, stride=2))
 
 
@@ -140,7 +149,7 @@ class DenseNet(BaseModule):
             ``growth_rate`` (k), ``depths`` (layers per block) and ``init_channels`` (channels of the stem).
         in_channels: channels of the image.
         bn_size: width of the bottleneck, in units of k.
-        drop_rate: dropout after each dense layer. The paper uses 0.2 on CIFAR and SVHN without augmentation.
+        drop_rate: probability of dropout. The paper uses 0.2 on CIFAR and SVHN without augmentation.
         compression_factor: share of channels that a transition keeps (theta); 1.0 is a DenseNet without compression.
         memory_efficient: where the dense blocks are computed with concatenation, recompute norms and activations in
             backward instead of storing them (arXiv:1707.06990). Running statistics see each batch once. The fused
@@ -158,14 +167,16 @@ class DenseNet(BaseModule):
             activation are applied either way.
         channels_last: keep weights and activations in NHWC order in memory, which is faster on GPUs under mixed
             precision and on CPUs. Shapes, results and checkpoints stay the same.
+        drop_after: 'layer' puts dropout after each dense layer, as mmpretrain does; 'convolution' after each
+            convolution but the first, so behind bottlenecks and in transitions too, as in the paper (section 4.2).
         engine: 'reference' computes dense blocks with concatenation, 'fused' without, which needs less memory and time
             and gives the same results to rounding; 'auto' is fused where it applies and says once in the log why where
             it does not (see :func:`mmdensenet.ops.why_not_fused`). Export and tracing take the reference with any
             engine. Checkpoints do not depend on it.
 
     Raises:
-        ValueError: for an unknown ``arch`` or ``stem``, for stages that do not exist, and for a ``drop_rate`` that is
-            no probability.
+        ValueError: for an unknown ``arch``, ``stem`` or ``drop_after``, for stages that do not exist, and for a
+            ``drop_rate`` that is no probability.
     """
 
     arch_settings = {
@@ -196,6 +207,7 @@ class DenseNet(BaseModule):
         out_before_transition: bool = False,
         channels_last: bool = False,
         engine: str = 'auto',
+        drop_after: str = 'layer',
     ):
         if init_cfg is None:
             init_cfg = [
@@ -213,6 +225,9 @@ class DenseNet(BaseModule):
             raise ValueError(f'frozen_stages={frozen_stages}: there are only {self.num_stages} stages')
         if not 0 <= drop_rate < 1:
             raise ValueError(f'drop_rate={drop_rate}: give a probability from 0 to below 1')
+        if drop_after not in DROP_AFTER:
+            raise ValueError(f"drop_after={drop_after!r}: choose 'layer' or 'convolution'")
+        inner_drop_rate = drop_rate if drop_after == 'convolution' else 0.0
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.engine = engine
@@ -236,6 +251,7 @@ class DenseNet(BaseModule):
                     drop_rate=drop_rate,
                     memory_efficient=memory_efficient,
                     bottleneck=bottleneck,
+                    bottleneck_drop_rate=inner_drop_rate,
                     engine=engine,
                 )
             )
@@ -243,7 +259,7 @@ class DenseNet(BaseModule):
             before = channels
             if i < self.num_stages - 1:
                 channels = math.floor(channels * compression_factor)
-                self.transitions.append(DenseTransition(before, channels, norm_cfg, act_cfg))
+                self.transitions.append(DenseTransition(before, channels, norm_cfg, act_cfg, inner_drop_rate))
             else:
                 # The paper's last norm and activation; under these names, as in mmpretrain's checkpoints.
                 self.transitions.append(nn.Sequential(build_norm_layer(norm_cfg, channels)[1], self.act))

@@ -44,7 +44,10 @@ def why_not_fused(x: Tensor, layers: Sequence[DenseLayerModules]) -> str | None:
 def transition_is_fusable(x: Tensor, layers: Sequence[DenseLayerModules], transition: nn.Module) -> bool:
     """Whether the transition can read the block's buffer, given that :func:`why_not_fused` says None of the layers."""
     parts = [getattr(transition, name, None) for name in ('norm', 'act', 'conv', 'pool')]
-    if None in parts or len(list(transition.children())) != len(parts) or min(x.shape[2:]) < 2:
+    drop = getattr(transition, 'drop', None)  # between convolution and pooling, which cannot change places then
+    dropping = type(drop) is nn.Dropout and drop.training and drop.p > 0
+    others = [child for child in transition.children() if type(child) is not nn.Dropout or child is not drop]
+    if None in parts or len(others) != len(parts) or dropping or min(x.shape[2:]) < 2:
         return False
     norm, act, conv, pool = parts
     plain_pool = (
@@ -58,7 +61,7 @@ def transition_is_fusable(x: Tensor, layers: Sequence[DenseLayerModules], transi
         and _why_not_norm(norm, layers[0].norm1) is None
         and type(act) is nn.ReLU
         and _is_plain_convolution(conv, 1)
-        and not any(has_hooks(module) for module in (transition, *parts))
+        and not any(has_hooks(module) for module in (transition, *transition.children()))
     )
 
 

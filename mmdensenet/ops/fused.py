@@ -75,7 +75,9 @@ def _run(
     dtype = compute_dtype(x)
     with without_autocast(x.device):
         drop_rates = [layer.drop_rate if layer.training else 0.0 for layer in layers]
-        if not training and not any(drop_rates) and not (torch.is_grad_enabled() and differentiable(x, modules)):
+        inner_rates = [layer.bottleneck_drop_rate if layer.training else 0.0 for layer in layers]
+        fixed = not training and not any(drop_rates + inner_rates)
+        if fixed and not (torch.is_grad_enabled() and differentiable(x, modules)):
             return _evaluate(x.to(dtype), layers, transition, keep_features)
         first = layers[0].norm1
         plan = _Plan(
@@ -84,6 +86,7 @@ def _run(
             training=training,
             eps=first.eps,
             drop_rates=drop_rates,
+            inner_drop_rates=inner_rates,
             transition=transition is not None,
             keep_features=keep_features,
             group=Group(getattr(first, 'process_group', None)) if training and synchronised(first) else None,
@@ -107,6 +110,7 @@ class _Plan:
     training: bool  # the norms use the batch's statistics
     eps: float
     drop_rates: list[float]
+    inner_drop_rates: list[float]  # of the bottlenecks
     transition: bool
     keep_features: bool
     group: Group | None
@@ -198,7 +202,7 @@ class _FusedBlock(torch.autograd.Function):
 
         if plan.training:
             record(0, c0, *steps.statistics(buffer[:, :c0]))
-        ys, masks, norms1, norms2, bottlenecks = [], [], [], [], []
+        ys, kept, masks, norms1, norms2, bottlenecks = [], [], [], [], [], []
         for i in range(depth):
             gamma1, beta1, w1, *second = parameters[per_layer * i : per_layer * (i + 1)]
             c = c0 + i * k
@@ -208,7 +212,13 @@ class _FusedBlock(torch.autograd.Function):
             mask = _dropout_mask(new, plan.drop_rates[i])
             if plan.bottleneck:
                 gamma2, beta2, w2 = second
-                y, *stats = steps.norm_relu_matmul(features, scale, shift, w1.flatten(1), measure=plan.training)
+                rate = plan.inner_drop_rates[i]
+                y, *stats = steps.norm_relu_matmul(
+                    features, scale, shift, w1.flatten(1), measure=plan.training and not rate
+                )
+                kept.append(_drop(y, rate))
+                if plan.training and rate:
+                    stats = steps.statistics(y)
                 if plan.training:
                     mean2, var2 = share(*stats)
                     bottlenecks += [mean2, var2]
@@ -236,9 +246,9 @@ class _FusedBlock(torch.autograd.Function):
         ctx.plan, ctx.shape, ctx.total = plan, shape, total
         # in training the first norms share one mean and deviation
         shared = [mean, rstd] if plan.training else [value for pair in norms1 for value in pair]
-        ctx.counts = [len(shared), 2 * len(norms2), len(ys), len(masks)]
+        ctx.counts = [len(shared), 2 * len(norms2), len(ys), len(kept), len(masks)]
         flat2 = [value for pair in norms2 for value in pair]
-        ctx.save_for_backward(buffer, *shared, *flat2, *ys, *masks, *parameters)
+        ctx.save_for_backward(buffer, *shared, *flat2, *ys, *kept, *masks, *parameters)
         ctx.set_materialize_grads(False)
         statistics = (mean, var, torch.as_tensor(total, dtype=wide), *bottlenecks) if plan.training else ()
         ctx.mark_non_differentiable(*statistics)
@@ -256,7 +266,7 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
     plan, shape, total = ctx.plan, ctx.shape, ctx.total
     steps, depth, per_layer = plan.steps, plan.depth, plan.per_layer
     buffer, *rest = ctx.saved_tensors
-    shared, norms2, ys, masks = (_take(rest, count) for count in ctx.counts)
+    shared, norms2, ys, kept, masks = (_take(rest, count) for count in ctx.counts)
     parameters = rest
     k = parameters[per_layer - 1].shape[0]
     channels = buffer.shape[1]
@@ -329,6 +339,8 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
                 )
             else:
                 grad_y = grad_y.mul_(scale2)
+            if kept[i] is not None:
+                grad_y = grad_y.mul_(kept[i]).div_(1 - plan.inner_drop_rates[i])
             of_first = consume(steps.norm_relu_matmul_backward, i, c, gamma1, beta1, w1.flatten(1), grad_y)
             of_second = (grad_gamma2, grad_beta2, grad_w2)
         else:
@@ -353,6 +365,15 @@ def _dropout_mask(new: Tensor, drop_rate: float) -> Tensor | None:
     if not drop_rate:
         return None
     return torch.empty_like(new, memory_format=torch.contiguous_format).bernoulli_(1 - drop_rate).div_(1 - drop_rate)
+
+
+def _drop(y: Tensor, drop_rate: float) -> Tensor | None:
+    """Dropout of a bottleneck's output, in place. Returns what was kept, (M, J), a byte for each value."""
+    if not drop_rate:
+        return None
+    kept = torch.empty_like(y, dtype=torch.bool).bernoulli_(1 - drop_rate)
+    y.mul_(kept).div_(1 - drop_rate)
+    return kept
 
 
 def _update_all_statistics(

@@ -25,6 +25,7 @@ class DenseLayerModules(Protocol):
     norm2: nn.Module | None
     conv2: nn.Module | None
     drop_rate: float
+    bottleneck_drop_rate: float
     memory_efficient: bool
     training: bool
 
@@ -63,8 +64,9 @@ def dense_layer(features: Sequence[Tensor], layer: DenseLayerModules) -> Tensor:
     """One layer's k new channels, (N, k, H, W), from all earlier features, each (N, C_i, H, W).
 
     With a bottleneck BN-ReLU-Conv(1x1)-BN-ReLU-Conv(3x3), without one BN-ReLU-Conv(3x3) (section 3 of the paper);
-    dropout comes last. ``memory_efficient`` recomputes everything up to the first convolution in backward
-    (arXiv:1707.06990) and counts the batch once in the running statistics.
+    dropout comes last, with ``bottleneck_drop_rate`` also after the 1x1 convolution. ``memory_efficient`` recomputes
+    everything up to the first convolution in backward (arXiv:1707.06990) and counts the batch once in the running
+    statistics.
     """
 
     def first_convolution(*features: Tensor) -> Tensor:
@@ -80,6 +82,8 @@ def dense_layer(features: Sequence[Tensor], layer: DenseLayerModules) -> Tensor:
     else:
         out = first_convolution(*features)
     if layer.conv2 is not None:
+        if layer.bottleneck_drop_rate > 0:
+            out = F.dropout(out, p=layer.bottleneck_drop_rate, training=layer.training)
         out = layer.conv2(layer.act(layer.norm2(out)))
     if layer.drop_rate > 0:
         out = F.dropout(out, p=layer.drop_rate, training=layer.training)

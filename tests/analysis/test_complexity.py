@@ -22,7 +22,8 @@ COUNTED = {}
 
 def counted(cfg, shape):
     """Many configs have the same model, but for dropout."""
-    cfg.model.backbone.pop('drop_rate', None)
+    for key in ('drop_rate', 'drop_after'):
+        cfg.model.backbone.pop(key, None)
     key = json.dumps([cfg.model, shape], sort_keys=True, default=list)
     if key not in COUNTED:
         COUNTED[key] = count_stages(cfg, shape, memory=False)

@@ -165,11 +165,34 @@ def test_out_indices():
         (dict(stem='mnist'), "choose 'imagenet' or 'cifar'"),
         (dict(frozen_stages=5), 'there are only 4 stages'),
         (dict(drop_rate=1.5), 'give a probability'),
+        (dict(drop_after='block'), "choose 'layer' or 'convolution'"),
     ],
 )
 def test_wrong_arguments_say_what_is_right(kwargs, message):
     with pytest.raises(ValueError, match=message):
         DenseNet(**kwargs)
+
+
+def test_dropout_after_each_convolution_but_the_first():
+    """Section 4.2 of the paper. Keys of the state dict and the evaluation stay the same."""
+    plain, layer, each = (
+        DenseNet(SMALL, drop_rate=rate, drop_after=after).eval()
+        for rate, after in ((0, 'layer'), (0.5, 'layer'), (0.5, 'convolution'))
+    )
+    rates = [
+        [(unit.bottleneck_drop_rate, unit.drop_rate) for stage in model.stages for unit in stage.block]
+        + [getattr(transition, 'drop', nn.Dropout(0)).p for transition in model.transitions]
+        for model in (layer, each)
+    ]
+    assert rates == [[(0, 0.5)] * 7 + [0, 0, 0], [(0.5, 0.5)] * 7 + [0.5, 0.5, 0]]
+    x = torch.randn(2, 3, 64, 64)
+    for model in (layer, each):
+        model.load_state_dict(plain.state_dict(), strict=True)
+        assert torch.equal(model(x)[0], plain(x)[0])
+        assert not torch.equal(model.train()(x)[0], model(x)[0])
+    torch.manual_seed(0)
+    frozen = DenseNet(SMALL, drop_rate=0.5, drop_after='convolution', frozen_stages=3)
+    assert torch.equal(frozen(x)[0], frozen(x)[0]), 'nothing is dropped in frozen stages'
 
 
 @pytest.mark.parametrize('frozen_stages', [-1, 0, 1, 2])

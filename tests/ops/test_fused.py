@@ -9,7 +9,8 @@ from torch import nn
 
 from mmdensenet import ops
 from mmdensenet.models import DenseBlock, DenseNet, DenseTransition, densenet
-from mmdensenet.ops import plain
+from mmdensenet.ops import fused, plain
+from mmdensenet.ops import reference as reference_ops
 from mmdensenet.ops.steps import steps_for
 
 SHAPES = [(2, 5, 6, 6), (1, 5, 7, 3), (3, 5, 1, 2), (2, 5, 9, 11)]
@@ -59,7 +60,7 @@ def test_evaluation(shape):
 
 def test_gradcheck_with_dropout():
     """With the same random numbers in each call the block is one smooth function almost everywhere."""
-    _, block = pair(num_layers=2, in_channels=3, growth_rate=2, drop_rate=0.3)
+    _, block = pair(num_layers=2, in_channels=3, growth_rate=2, drop_rate=0.3, bottleneck_drop_rate=0.4)
 
     def function(x, *parameters):
         torch.manual_seed(0)
@@ -79,6 +80,47 @@ def test_dropout_drops_and_rescales():
     kept = new != 0
     assert 0.45 < kept.double().mean() < 0.55
     assert_same(new[kept], 2 * whole[kept])
+
+
+@pytest.mark.parametrize('norm_eval', [False, True])
+@pytest.mark.parametrize('bottleneck', [True, False], ids=['bottleneck', 'plain'])
+def test_dropout_after_each_convolution_is_the_references(bottleneck, norm_eval, monkeypatch):
+    """The reference drops what the fused block dropped: outputs, gradients and statistics agree."""
+    reference, block = pair(bottleneck=bottleneck, drop_rate=0.3, bottleneck_drop_rate=0.4)
+    draws = {0.3: [], 0.4: []}
+    factors, drop = fused._dropout_mask, fused._drop
+
+    def record_factors(new, rate):
+        draws[rate].append(factors(new, rate))
+        return draws[rate][-1]
+
+    def record_drop(y, rate):
+        kept = drop(y, rate)
+        if rate:
+            draws[rate].append(kept.double() / (1 - rate))
+        return kept
+
+    def replay(x, p, training):
+        n, c, h, w = x.shape
+        return x * draws[p].pop(0).view(n, h, w, c).permute(0, 3, 1, 2)
+
+    monkeypatch.setattr(fused, '_dropout_mask', record_factors)
+    monkeypatch.setattr(fused, '_drop', record_drop)
+    monkeypatch.setattr(reference_ops.F, 'dropout', replay)
+    for both in (block, reference):
+        for norm in both.modules():
+            if isinstance(norm, nn.BatchNorm2d) and norm_eval:
+                norm.eval()
+    inputs = [random(2, 5, 7, 6).requires_grad_() for _ in range(2)]
+    outs = [block(inputs[0])]
+    assert [len(values) for values in draws.values()] == [3, 3 if bottleneck else 0]
+    outs.append(reference(inputs[1]))
+    assert not any(draws.values())
+    assert_same(outs[0], outs[1])
+    for out in outs:
+        (out * random(2, 17, 7, 6, seed=1)).sum().backward()
+    assert_same(inputs[0].grad, inputs[1].grad)
+    assert_same_state(block, reference)
 
 
 def test_twice_differentiated_names_the_way_out():
@@ -241,6 +283,20 @@ def test_a_transition_with_hooks_or_other_parts_is_called():
     assert not ops.transition_is_fusable(x, block.block, transition)
 
 
+def test_a_transition_with_dropout_is_fused_in_evaluation_only():
+    """Dropout between convolution and pooling forbids to pool first."""
+    _, block = pair()
+    transition = randomise(DenseTransition(17, 6, drop_rate=0.5).double())
+    x = random(2, 5, 8, 6)
+    assert not ops.transition_is_fusable(x, block.block, transition)
+    _, out = block.with_transition(x, transition)
+    assert out.shape == (2, 6, 4, 3)
+    block.eval(), transition.eval()
+    assert ops.transition_is_fusable(x, block.block, transition)
+    with torch.no_grad():
+        assert_same(block.with_transition(x, transition)[1], transition(block(x)))
+
+
 @pytest.mark.parametrize('drop_rate', [0.0, 0.3])
 @pytest.mark.parametrize('bottleneck', [True, False], ids=['bottleneck', 'plain'])
 @pytest.mark.parametrize('autocast', [True, False], ids=['autocast', 'bfloat16'])
@@ -271,7 +327,7 @@ def test_low_precision_errs_no_more_than_twice_as_much(autocast, bottleneck, dro
         errors.append((sum(e * e for e in relative) / len(relative)) ** 0.5)
     assert errors[1] <= 2 * errors[0], errors
     if drop_rate:  # random: that it runs and trains in this type is all that can be compared
-        fused_block.block[0].drop_rate = drop_rate
+        fused_block.block[0].drop_rate = fused_block.block[1].bottleneck_drop_rate = drop_rate
         assert results(fused_block, torch.bfloat16, 'fused')[0].isfinite().all()
 
 

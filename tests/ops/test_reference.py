@@ -102,6 +102,18 @@ def test_dropout_comes_last_and_only_in_training():
     assert_same(module(x), written_out(x, module))
 
 
+def test_dropout_after_the_bottleneck():
+    """In training each channel of the bottleneck is dropped before its norm, so the statistics see the zeros."""
+    module = block(num_layers=1, bottleneck_drop_rate=0.5)
+    seen = []
+    module.block[0].norm2.register_forward_hook(lambda norm, args, out: seen.append(args[0]))
+    x = torch.randn(4, 5, 8, 8, dtype=torch.float64)
+    assert (module(x)[:, 5:] != 0).all()
+    assert 0.4 < (seen[0] == 0).double().mean().item() < 0.6
+    module.eval()
+    assert_same(module(x), written_out(x, module))
+
+
 def test_hooks_on_layers_run():
     seen = []
     module = block()

@@ -1,5 +1,5 @@
-# CIFAR-100 without augmentation. The paper then adds dropout of 0.2, which is the model's (`drop_rate`):
-# here after each dense layer, in the authors' code after each of its convolutions and in the transitions too.
+# CIFAR-100 without augmentation. The paper then adds dropout of 0.2 after each convolution but the first, which is the
+# model's: drop_rate=0.2, drop_after='convolution'.
 _base_ = 'cifar100_bs64.py'
 
 train_dataloader = dict(dataset=dict(pipeline=[dict(type='PackInputs')]))

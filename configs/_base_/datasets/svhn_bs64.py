@@ -1,7 +1,7 @@
 # SVHN, cropped digits: data/svhn/{train,extra,test}_32x32.mat. Trained on train and extra (604,388 images) without
-# augmentation, pixels divided by 255, as in the paper, which adds dropout of 0.2 (`drop_rate`; here
-# after each dense layer, in the authors' code after each of its convolutions and in the transitions too). The paper
-# holds 6,000 training images out to choose the epoch; here all are trained on, and the last epoch is the result.
+# augmentation, pixels divided by 255, as in the paper, which adds dropout of 0.2 after each convolution but the first:
+# the model's drop_rate=0.2, drop_after='convolution'. The paper holds 6,000 training images out to choose the epoch;
+# here all are trained on, and the last epoch is the result.
 dataset_type = 'mmdensenet.SVHN'
 data_root = 'data/svhn'
 data_preprocessor = dict(num_classes=10, mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], to_rgb=False)
