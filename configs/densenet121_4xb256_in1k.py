@@ -1,6 +1,7 @@
 """DenseNet-121 on ImageNet-1k, four GPUs with 256 images each, the paper's 90 epochs.
 
-Expected: top-1 error 25.02% with one crop, in the paper's own training with batch 256 (arXiv:1608.06993, table 3).
+Expected: top-1 error 25.02% and top-5 error 7.71% with one crop, in the paper's own training with
+batch 256 (arXiv:1608.06993, table 3).
 OpenMMLab's published weights, converted from torchvision's, reach top-1 74.96% and top-5 92.21% (by mmpretrain).
 No run of ours stands behind this config yet.
 

@@ -1,6 +1,7 @@
 """DenseNet-169 on ImageNet-1k, four GPUs with 256 images each, the paper's 90 epochs.
 
-Expected: top-1 error 23.80% with one crop, in the paper's own training with batch 256 (arXiv:1608.06993, table 3).
+Expected: top-1 error 23.80% and top-5 error 6.85% with one crop, in the paper's own training with
+batch 256 (arXiv:1608.06993, table 3).
 OpenMMLab's published weights, converted from torchvision's, reach top-1 76.08% and top-5 93.11% (by mmpretrain).
 No run of ours stands behind this config yet.
 

@@ -1,6 +1,7 @@
 """DenseNet-201 on ImageNet-1k, four GPUs with 256 images each, the paper's 90 epochs.
 
-Expected: top-1 error 22.58% with one crop, in the paper's own training with batch 256 (arXiv:1608.06993, table 3).
+Expected: top-1 error 22.58% and top-5 error 6.34% with one crop, in the paper's own training with
+batch 256 (arXiv:1608.06993, table 3).
 OpenMMLab's published weights, converted from torchvision's, reach top-1 77.32% and top-5 93.64% (by mmpretrain).
 No run of ours stands behind this config yet.
 

@@ -1,6 +1,7 @@
 """DenseNet-264 on ImageNet-1k, four GPUs with 256 images each, the paper's 90 epochs.
 
-Expected: top-1 error 22.15% with one crop, in the paper's own training with batch 256 (arXiv:1608.06993, table 3).
+Expected: top-1 error 22.15% and top-5 error 6.12% with one crop, in the paper's own training with
+batch 256 (arXiv:1608.06993, table 3).
 No run of ours stands behind this config yet.
 
 Hardware: 4 GPUs (memory and time not measured yet).

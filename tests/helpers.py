@@ -68,6 +68,27 @@ def count_multiply_adds(model: nn.Module, shape: Iterable[int]) -> int:
     return total
 
 
+def count_flops(model: nn.Module, shape: Iterable[int]) -> int:
+    """As OpenMMLab counted its published figures, for one input of this shape (C, H, W).
+
+    Multiply-adds of convolutions, two for each value that a norm gets, one for each that an activation or a pooling
+    gets; without the classifier.
+    """
+    total = 0
+    pools = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+
+    def add(module: nn.Module, given: tuple[Tensor], out: Tensor) -> None:
+        nonlocal total
+        if isinstance(module, nn.Conv2d):
+            total += module.weight.numel() * out.shape[-1] * out.shape[-2]
+        else:
+            total += given[0].numel() * (2 if isinstance(module, nn.BatchNorm2d) else 1)
+
+    images = torch.zeros(1, *shape, device=next(model.parameters()).device)
+    with_hooks(model, (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, *pools), add, lambda: model(images))
+    return total
+
+
 def with_hooks(model: nn.Module, kinds: tuple[type, ...], hook: Callable, run: Callable) -> None:
     handles = [module.register_forward_hook(hook) for module in model.modules() if isinstance(module, kinds)]
     try:
