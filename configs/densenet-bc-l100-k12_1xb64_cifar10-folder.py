@@ -3,6 +3,7 @@
 The same as densenet-bc-l100-k12_1xb64_cifar10.py but for the data set's files, which are JPEGs.
 
 Expected: error 4.51% (arXiv:1608.06993, table 2, column C10+) with all 300 epochs on the original images.
+No run of ours stands behind this config yet.
 
 Hardware: one GPU; on two CPU cores an epoch takes about a quarter of an hour.
 Train:    python tools/train.py configs/densenet-bc-l100-k12_1xb64_cifar10-folder.py

@@ -2,7 +2,7 @@
 
 The same as densenet-bc-l40-k12_1xb64_cifar10.py but for the data set's file, and the pattern for images of your own.
 
-Expected: no published figure. No run of ours over all epochs stands behind this config yet.
+Expected: no published figure. No run of ours stands behind this config yet.
 
 Hardware: any GPU, or a CPU for a few epochs.
 Train:    python tools/train.py configs/densenet-bc-l40-k12_1xb64_cifar10-folder.py

@@ -97,6 +97,7 @@ def test_docstring_says_what_to_expect(file):
     for word in ('Expected:', 'Hardware:', 'Train:', 'Test:'):
         assert word in docstring
     assert docstring.count(f'configs/{file.name}') >= 2, 'the commands name this file'
+    assert ('No run of ours stands behind this config' in docstring) == ('Ours' not in ROWS[file.stem])
 
 
 def as_text(part) -> str:

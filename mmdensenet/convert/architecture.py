@@ -32,6 +32,7 @@ class Architecture:
         letters = ('B' if self.bottleneck else '') + ('C' if self.compression_factor < 1 else '')
         if self.stem == 'cifar' or not self.bottleneck or self.compression_factor != 0.5:
             return f'DenseNet{letters and "-" + letters} (L={layers}, k={self.growth_rate})'
+        layers = {265: 264, 233: 232}.get(layers, layers)  # the authors' names of these two have a layer less
         standard = {121: 32, 169: 32, 201: 32, 264: 32, 161: 48}.get(layers)
         return f'DenseNet-{layers}' + ('' if standard == self.growth_rate else f' (k={self.growth_rate})')
 

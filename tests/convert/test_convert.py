@@ -116,6 +116,23 @@ def test_architecture_from_shapes(name):
 @pytest.mark.parametrize(
     ('settings', 'name'),
     [
+        (dict(growth_rate=32, depths=(6, 12, 64, 48), init_channels=64), 'DenseNet-264'),
+        (dict(growth_rate=48, depths=(6, 12, 64, 48), init_channels=96), 'DenseNet-264 (k=48)'),
+        (dict(growth_rate=48, depths=(6, 12, 48, 48), init_channels=96), 'DenseNet-232 (k=48)'),
+        (dict(growth_rate=4, depths=DEPTHS, init_channels=INIT), 'DenseNet-21 (k=4)'),
+    ],
+)
+def test_names_are_those_of_the_papers(settings, name):
+    from mmdensenet.models import DenseNet
+
+    with torch.device('meta'):
+        state = DenseNet(settings).state_dict()
+    assert convert_state_dict(state)[1].architecture.name == name
+
+
+@pytest.mark.parametrize(
+    ('settings', 'name'),
+    [
         (dict(depths=(12,) * 3, init_channels=16, bottleneck=False, compression_factor=1.0), 'DenseNet (L=40, k=12)'),
         (dict(depths=(6, 6, 6), init_channels=24), 'DenseNet-BC (L=40, k=12)'),
         (dict(depths=(6, 6, 6), init_channels=24, compression_factor=1.0), 'DenseNet-B (L=40, k=12)'),
