@@ -1,7 +1,7 @@
 """Workers of data loaders that let the training process finish its step when the whole process group is told to end.
 
-Terminals, slurm, systemd and container runtimes send Ctrl-C and SIGTERM to all processes of a job. torch's workers die of
-SIGTERM at once, and the training process, which could have saved where it is, fails for want of their batches.
+Terminals, slurm, systemd and container runtimes send Ctrl-C and SIGTERM to all processes of a job. torch's workers die
+of SIGTERM at once, and the training process, which could have saved where it is, fails for want of their batches.
 """
 
 import os

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .rows import Shape
+
 #: bytes of the temporaries that hold some rows of a wide tensor: small enough for the cache, large enough for the calls
 CHUNK_BYTES = 4 * 2**20
 #: how much larger they are on a GPU, whose launches cost more and whose memory is faster
 GPU_FACTOR = 64
-
-Shape = tuple[int, int, int]
 
 
 def statistics(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .passes import TORCH, Passes, Shape, Sums, chunks, images, statistics, wide
+from .passes import TORCH, Passes, Sums, chunks, images, statistics, wide
+from .rows import Shape
 
 __all__ = [
     'batch_norm_backward',

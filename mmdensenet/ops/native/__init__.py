@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from .. import plain
+from ..rows import Shape
 from .build import library_path
-
-Shape = tuple[int, int, int]
 
 _POINTER, _INDEX, _INT = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int
 _TYPES = {'p': _POINTER, 'i': _INDEX, 'n': _INT, 'd': ctypes.c_double}
