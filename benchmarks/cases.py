@@ -32,6 +32,7 @@ def _both(case: Case) -> list[Case]:
 _CPU = [
     *_both(Case('121', 16, 224)),
     *_both(Case('121', 1, 224)),
+    Case('121', 16, 224, dtype='bf16'),
     Case('201', 2, 224),
     Case('161', 2, 224),
     Case('264', 2, 224),

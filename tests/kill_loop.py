@@ -52,7 +52,20 @@ custom_hooks = [
 """
 ROOT = Path(__file__).resolve().parent.parent
 #: what can happen; the first five are what `make test` goes through
-KINDS = ('step', 'save', 'validation', 'sigterm', 'worker', 'clock', 'rename', 'delete', 'last', 'interrupt', 'torn')
+KINDS = (
+    'step',
+    'save',
+    'validation',
+    'sigterm',
+    'worker',
+    'clock',
+    'rename',
+    'delete',
+    'last',
+    'interrupt',
+    'torn',
+    'group',
+)
 #: statuses of a run that was killed, or stopped by a signal that it caught; without a worker it ends with
 #: an error, and is itself killed where it has none
 ENDINGS = (-signal.SIGKILL, 128 + signal.SIGTERM, 128 + signal.SIGINT)
@@ -74,6 +87,10 @@ class Plan:
             if cls.how == 'worker':
                 victims = [child for child in multiprocessing.active_children() if child.daemon]
                 os.kill(victims[-1].pid if victims else os.getpid(), signal.SIGKILL)
+            elif cls.how == 'group':  # as slurm and a terminal do
+                for child in multiprocessing.active_children():
+                    os.kill(child.pid, signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGTERM)
             else:
                 os.kill(os.getpid(), cls.how)
 
@@ -182,6 +199,10 @@ def strike(kind: str, rng: random.Random, config: Path, work_dir: Path, log: Pat
         return wait(start(*arguments, 'iteration', rng.randint(1, 8), signal.SIGINT))
     if kind == 'worker':
         return wait(start(*arguments, 'iteration', rng.randint(2, 8), 'worker'))
+    if kind == 'group':
+        status = wait(start(*arguments, 'iteration', rng.randint(1, 8), 'group'))
+        assert status in (0, 128 + signal.SIGTERM), f'not saved: {status}'
+        return status
     if kind == 'clock':
         return wait(start(*arguments), rng.uniform(0, 2))
     assert kind == 'torn'  # the file system has lost the end of the newest checkpoint

@@ -15,6 +15,7 @@ from mmengine.dataset import DefaultSampler
 from torch.utils.data import DataLoader, get_worker_info
 
 from .random_state import seed_everything, unchanged_random_state
+from .worker_signals import OutliveSignals
 
 
 class Draw(int):
@@ -173,4 +174,5 @@ def number_draws(dataloader: DataLoader, seed: int, rank: int) -> NumberedSample
     batch_sampler.sampler = NumberedSampler(sampler, seed, rank)
     # Each iterator draws a seed for its workers: from a generator of its own, so that the model's is left alone.
     dataloader.generator = torch.Generator().manual_seed(seed)
+    dataloader.worker_init_fn = OutliveSignals(dataloader.worker_init_fn)
     return batch_sampler.sampler

@@ -22,13 +22,14 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import FunctionCtx
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from .applicability import compute_dtype, differentiable, synchronised, without_autocast
+from .evaluate import evaluate_block
 from .norms import Group, affine, update_running_statistics
 from .reference import DenseLayerModules, TransitionModules
+from .rows import as_images, as_rows, empty_like_buffer, new_buffer
 from .steps import steps_for
 
 
@@ -78,7 +79,7 @@ def _run(
         inner_rates = [layer.bottleneck_drop_rate if layer.training else 0.0 for layer in layers]
         fixed = not training and not any(drop_rates + inner_rates)
         if fixed and not (torch.is_grad_enabled() and differentiable(x, modules)):
-            return _evaluate(x.to(dtype), layers, transition, keep_features)
+            return evaluate_block(x.to(dtype), layers, transition, keep_features)
         first = layers[0].norm1
         plan = _Plan(
             depth=len(layers),
@@ -139,30 +140,6 @@ def _parameters(module: DenseLayerModules | TransitionModules) -> tuple[Tensor, 
     return first if module.norm2 is None else (*first, module.norm2.weight, module.norm2.bias, module.conv2.weight)
 
 
-def _new_buffer(x: Tensor, channels: int) -> Tensor:
-    """A buffer (M, channels) that begins with the input's channels."""
-    n, c, h, w = x.shape
-    # GPUs load 16 bytes at a time where every row begins at a multiple of them
-    stride = -(-channels // 8) * 8 if x.is_cuda else channels
-    buffer = x.new_empty(n * h * w, stride)[:, :channels]
-    buffer.view(n, h, w, channels)[..., :c] = x.permute(0, 2, 3, 1)
-    return buffer
-
-
-def _empty_like(buffer: Tensor) -> Tensor:
-    """With its distance between rows, which torch.empty_like would drop."""
-    return torch.empty_strided(buffer.shape, buffer.stride(), dtype=buffer.dtype, device=buffer.device)
-
-
-def _as_images(rows: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """(M, c) as (N, c, H, W) in channels-last order."""
-    return rows.view(*shape, rows.shape[1]).permute(0, 3, 1, 2)
-
-
-def _as_rows(images: Tensor) -> Tensor:
-    return images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
-
-
 class _FusedBlock(torch.autograd.Function):
     """x, plan, parameters, in evaluation mode running means and variances -> features, transition's output, statistics.
 
@@ -177,7 +154,7 @@ class _FusedBlock(torch.autograd.Function):
         shape = (n, h, w)
         k = tensors[per_layer - 1].shape[0]
         channels = c0 + depth * k
-        buffer = _new_buffer(x, channels)
+        buffer = new_buffer(x, channels)
         rows = buffer.shape[0]
         wide = torch.promote_types(x.dtype, torch.float32)
         mean, var, rstd = (x.new_empty(channels, dtype=wide) for _ in range(3))
@@ -241,7 +218,7 @@ class _FusedBlock(torch.autograd.Function):
             rows_out, *_ = steps.norm_relu_pool_matmul(
                 buffer, *affine(gamma, beta, *norms1[-1]), weight.flatten(1), shape
             )
-            out = _as_images(rows_out, (n, h // 2, w // 2))
+            out = as_images(rows_out, (n, h // 2, w // 2))
 
         ctx.plan, ctx.shape, ctx.total = plan, shape, total
         # in training the first norms share one mean and deviation
@@ -252,7 +229,7 @@ class _FusedBlock(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         statistics = (mean, var, torch.as_tensor(total, dtype=wide), *bottlenecks) if plan.training else ()
         ctx.mark_non_differentiable(*statistics)
-        return (_as_images(buffer, shape) if plan.keep_features else None), out, *statistics
+        return (as_images(buffer, shape) if plan.keep_features else None), out, *statistics
 
     @staticmethod
     def backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None, *_):
@@ -271,7 +248,7 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
     k = parameters[per_layer - 1].shape[0]
     channels = buffer.shape[1]
     c0 = channels - depth * k
-    direct = None if grad_features is None else _as_rows(grad_features.to(buffer.dtype))
+    direct = None if grad_features is None else as_rows(grad_features.to(buffer.dtype))
     grads: list[Tensor | None] = [None] * len(parameters)
     if direct is None and grad_out is None:
         return (None,) * len(ctx.needs_input_grad)
@@ -307,15 +284,15 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
 
     #: G: the sum over consumers of gamma * dz
     if plan.transition and grad_out is not None:
-        consumers = _empty_like(buffer)
+        consumers = empty_like_buffer(buffer)
         gamma, beta, weight = parameters[-3:]
         grad_gamma, grad_beta, grad_weight = consume(
             steps.norm_relu_pool_matmul_backward, depth, channels, gamma, beta, weight.flatten(1), shape,
-            _as_rows(grad_out.to(buffer.dtype)), overwrite=True,
+            as_rows(grad_out.to(buffer.dtype)), overwrite=True,
         )  # fmt: skip
         grads[-3:] = grad_gamma, grad_beta, grad_weight.view_as(weight)
     else:
-        consumers = _empty_like(buffer).zero_()
+        consumers = empty_like_buffer(buffer).zero_()
 
     for i in reversed(range(depth)):
         gamma1, beta1, w1, *second = parameters[per_layer * i : per_layer * (i + 1)]
@@ -348,7 +325,7 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
             of_second = ()
         grads[per_layer * i : per_layer * (i + 1)] = (*of_first[:2], of_first[2].view_as(w1), *of_second)
     # a copy, because a view would keep the whole of G
-    grad_x = _as_images(finish(0, c0).contiguous(), shape) if ctx.needs_input_grad[0] else None
+    grad_x = as_images(finish(0, c0).contiguous(), shape) if ctx.needs_input_grad[0] else None
     running = len(ctx.needs_input_grad) - 2 - len(grads)
     return grad_x, None, *grads, *([None] * running)
 
@@ -388,59 +365,3 @@ def _update_all_statistics(
             update_running_statistics(layer.norm2, *bottlenecks[2 * i : 2 * i + 2], total)
     if transition is not None:
         update_running_statistics(transition.norm, mean, var, total)
-
-
-def _evaluate(
-    x: Tensor, layers: Sequence[DenseLayerModules], transition: TransitionModules | None, keep_features: bool
-) -> tuple[Tensor | None, Tensor | None]:
-    """The block with running statistics: the second norm's scale is folded into the 1x1 convolution. No gradients."""
-    steps = steps_for(x, x.dtype)
-    wide = torch.promote_types(x.dtype, torch.float32)
-    n, c0, h, w = x.shape
-    whole = getattr(steps, 'evaluate_stage', None)
-    if whole is not None and layers[0].conv2 is not None:
-        features, out = whole(
-            _as_rows(x),
-            (n, h, w),
-            [_evaluation_tensors(layer.norm1, layer.conv1, layer.norm2, layer.conv2) for layer in layers],
-            None if transition is None else _evaluation_tensors(transition.norm, transition.conv),
-            layers[0].norm1.eps,
-            keep_features,
-        )
-        return (
-            None if features is None else _as_images(features, (n, h, w)),
-            None if out is None else _as_images(out, (n, h // 2, w // 2)),
-        )
-    k = (layers[0].conv1 if layers[0].conv2 is None else layers[0].conv2).out_channels
-    buffer = _new_buffer(x, c0 + len(layers) * k)
-
-    def of(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-        rstd = torch.rsqrt(norm.running_var.to(wide) + norm.eps)
-        return affine(norm.weight, norm.bias, norm.running_mean.to(wide), rstd)
-
-    for i, layer in enumerate(layers):
-        c = c0 + i * k
-        features, new = buffer[:, :c], buffer[:, c : c + k]
-        scale, shift = of(layer.norm1)
-        weight = layer.conv1.weight
-        if layer.conv2 is None:
-            steps.norm_relu_conv3x3(features, scale, shift, weight, (n, h, w), new, measure=False)
-        else:
-            scale2, shift2 = of(layer.norm2)
-            folded = weight.flatten(1).to(wide) * scale2[:, None]
-            y, *_ = steps.norm_relu_matmul(features, scale, shift, folded, measure=False)
-            steps.norm_relu_conv3x3(y, None, shift2, layer.conv2.weight, (n, h, w), new, measure=False)
-    out = None
-    if transition is not None:
-        weight = transition.conv.weight.flatten(1)
-        rows, *_ = steps.norm_relu_pool_matmul(buffer, *of(transition.norm), weight, (n, h, w))
-        out = _as_images(rows, (n, h // 2, w // 2))
-    return (_as_images(buffer, (n, h, w)) if keep_features else None), out
-
-
-def _evaluation_tensors(*modules: nn.Module) -> list[Tensor]:
-    """What norms and convolutions, in turns, compute with: weight, bias, running mean and variance; weight."""
-    tensors = []
-    for norm, conv in zip(modules[::2], modules[1::2]):
-        tensors += [norm.weight, norm.bias, norm.running_mean, norm.running_var, conv.weight]
-    return tensors

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .applicability import compute_dtype, differentiable, stem_is_evaluable, synchronised, without_autocast
 from .norms import Group, affine, update_running_statistics
+from .rows import as_images, as_rows
 from .steps import steps_for
 
 
@@ -40,8 +41,8 @@ def fused_stem(x: Tensor, norm: _BatchNorm) -> Tensor:
         if torch.is_grad_enabled() and differentiable(x, [norm]):
             return _Stem.apply(x, steps, norm.eps, None, norm.weight, norm.bias, *running)[0]
         n, _, h, w = x.shape
-        out = steps.norm_relu_max_pool(_rows(x), *affine(norm.weight, norm.bias, *running), (n, h, w))
-        return _images(out, (n, (h + 1) // 2, (w + 1) // 2))
+        out = steps.norm_relu_max_pool(as_rows(x), *affine(norm.weight, norm.bias, *running), (n, h, w))
+        return as_images(out, (n, (h + 1) // 2, (w + 1) // 2))
 
 
 @torch.compiler.disable
@@ -60,15 +61,7 @@ def evaluate_stem(x: Tensor, stem: nn.Sequential) -> Tensor | None:
     rstd = torch.rsqrt(norm.running_var.to(wide) + norm.eps)
     out = whole(x, conv.weight, *affine(norm.weight, norm.bias, norm.running_mean.to(wide), rstd))
     n, _, h, w = x.shape
-    return _images(out, (n, (h + 3) // 4, (w + 3) // 4))
-
-
-def _rows(x: Tensor) -> Tensor:
-    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
-
-
-def _images(rows: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    return rows.view(*shape, rows.shape[1]).permute(0, 3, 1, 2)
+    return as_images(out, (n, (h + 3) // 4, (w + 3) // 4))
 
 
 class _Stem(torch.autograd.Function):
@@ -77,7 +70,7 @@ class _Stem(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x, steps: ModuleType, eps: float, group: Group | None, gamma, beta, mean, rstd):
         n, _, h, w = x.shape
-        rows = _rows(x)
+        rows = as_rows(x)
         total, var, training = rows.shape[0], None, mean is None
         if training:
             mean, var = steps.statistics(rows)
@@ -90,7 +83,7 @@ class _Stem(torch.autograd.Function):
         statistics = (mean, var, torch.as_tensor(total, dtype=mean.dtype)) if training else (None,) * 3
         ctx.mark_non_differentiable(*(s for s in statistics if s is not None))
         ctx.set_materialize_grads(False)
-        return _images(out, (n, (h + 1) // 2, (w + 1) // 2)), *statistics
+        return as_images(out, (n, (h + 1) // 2, (w + 1) // 2)), *statistics
 
     @staticmethod
     def backward(ctx, grad: Tensor | None, *_):
@@ -102,9 +95,9 @@ class _Stem(torch.autograd.Function):
         n, _, h, w = x.shape
         with without_autocast(x.device):
             scale, shift = affine(gamma, beta, mean, rstd)
-            rows = _rows(x)
+            rows = as_rows(x)
             dz, *sums = ctx.steps.norm_relu_max_pool_backward(
-                rows, scale, shift, mean, (n, h, w), _rows(grad.to(x.dtype))
+                rows, scale, shift, mean, (n, h, w), as_rows(grad.to(x.dtype))
             )
             grad_gamma, grad_beta = (sums[1] * rstd).to(gamma.dtype), sums[0].to(beta.dtype)
             if ctx.training:
@@ -114,4 +107,4 @@ class _Stem(torch.autograd.Function):
                 dz = ctx.steps.batch_norm_backward(dz, rows, mean, rstd, scale, *means, out=dz)
             else:
                 dz = dz.mul_(scale)
-        return _images(dz, (n, h, w)), None, None, None, grad_gamma, grad_beta, None, None
+        return as_images(dz, (n, h, w)), None, None, None, grad_gamma, grad_beta, None, None

@@ -35,7 +35,7 @@ def _choose(wanted: str, device: torch.device, dtype: torch.dtype) -> ModuleType
 
         reason = native.why_not(dtype)
         if reason is None:
-            return native
+            return native.steps_of(dtype)
     elif wanted == 'triton' or (wanted == 'auto' and device.type == 'cuda'):
         try:
             from . import triton

@@ -9,7 +9,7 @@ from torch import nn
 
 from mmdensenet import ops
 from mmdensenet.models import DenseBlock, DenseNet, DenseTransition, densenet
-from mmdensenet.ops import fused, plain
+from mmdensenet.ops import fused, passes
 from mmdensenet.ops import reference as reference_ops
 from mmdensenet.ops.steps import steps_for
 
@@ -34,7 +34,7 @@ def random(*shape, seed=0):
 @pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize('shape', SHAPES, ids=str)
 def test_outputs_gradients_and_statistics_over_steps(shape, channels_last, bottleneck, chunk, monkeypatch):
-    monkeypatch.setattr(plain, 'CHUNK_BYTES', chunk)
+    monkeypatch.setattr(passes, 'CHUNK_BYTES', chunk)
     blocks = pair(bottleneck=bottleneck)
     for step in range(3):
         x, weight = random(*shape, seed=step), random(shape[0], 17, *shape[2:], seed=10 + step)
@@ -300,13 +300,19 @@ def test_a_transition_with_dropout_is_fused_in_evaluation_only():
 @pytest.mark.parametrize('drop_rate', [0.0, 0.3])
 @pytest.mark.parametrize('bottleneck', [True, False], ids=['bottleneck', 'plain'])
 @pytest.mark.parametrize('autocast', [True, False], ids=['autocast', 'bfloat16'])
-def test_low_precision_errs_no_more_than_twice_as_much(autocast, bottleneck, drop_rate):
+@pytest.mark.parametrize('kernels', ['plain', 'native'])
+def test_low_precision_errs_no_more_than_twice_as_much(
+    kernels, autocast, bottleneck, drop_rate, native_kernels, monkeypatch
+):
     """bfloat16 against float64, beside plain torch in bfloat16: outputs, gradients and running statistics."""
+    monkeypatch.setenv('MMDENSENET_KERNELS', 'auto')
     settings = dict(num_layers=6, in_channels=16, growth_rate=8, bn_size=4, bottleneck=bottleneck)
     reference, fused_block = pair(**settings)
     x, weight = random(4, 16, 10, 9) + 2, random(4, 64, 10, 9, seed=1)
 
     def results(block, dtype, engine):
+        if dtype == torch.bfloat16:  # float64 is for plain torch alone
+            monkeypatch.setenv('MMDENSENET_KERNELS', kernels)
         block = copy.deepcopy(block).to(dtype if not autocast else torch.promote_types(dtype, torch.float32))
         block.engine = engine
         value = x.to(next(block.parameters()).dtype, copy=True).requires_grad_()
@@ -421,7 +427,7 @@ def test_evaluation_of_no_images(kernels, native_kernels, monkeypatch):
 def test_kernels_that_cannot_be_used_are_an_error(monkeypatch):
     monkeypatch.setenv('MMDENSENET_KERNELS', 'native')
     with pytest.raises(
-        RuntimeError, match='MMDENSENET_KERNELS=native cannot be used: the C\\+\\+ kernels are for float32'
+        RuntimeError, match='MMDENSENET_KERNELS=native cannot be used: the C\\+\\+ kernels are for float32 and'
     ):
         steps_for(torch.zeros(1), torch.float64)
     monkeypatch.setenv('MMDENSENET_KERNELS', 'fast')

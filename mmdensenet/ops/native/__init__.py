@@ -3,19 +3,21 @@
 They need a compiler once: ``python tools/build_kernels.py`` (:mod:`.build`) puts a library into the user's cache, and
 from then on it is used by itself. Nothing is compiled without being asked for, and without the library plain torch does
 the same. The functions here are called through ctypes; arguments and results are those of :mod:`mmdensenet.ops.plain`.
+:mod:`.bfloat16` has the steps for that type.
 """
 
 import ctypes
 import functools
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from .. import plain
+from ..rows import Shape
 from .build import library_path
-
-Shape = tuple[int, int, int]
 
 _POINTER, _INDEX, _INT = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int
 _TYPES = {'p': _POINTER, 'i': _INDEX, 'n': _INT, 'd': ctypes.c_double}
@@ -32,19 +34,31 @@ _SIGNATURES = {
     'norm_relu_max_pool_backward': 'piiiii' + 'pppp' + 'pppn',
     'batch_norm_backward_sums': 'pipiii' + 'pppn',
     'batch_norm_backward': 'pipiii' + 'pppp' + 'pipi' + 'n',
+    'activate_bfloat16': 'piiippp' + 'n',
+    'consume_bfloat16': 'pppiii' + 'ppp' + 'in' + 'ppn',
 }
+#: these are there with the ending too
+_BOTH = ('statistics', 'batch_norm_backward_sums', 'batch_norm_backward')
+_SIGNATURES |= {f'{name}_bfloat16': _SIGNATURES[name] for name in _BOTH}
 
 
 def why_not(dtype: torch.dtype = torch.float32) -> str | None:
     """The reason for which these steps cannot be used for features of this type, or None."""
-    if dtype != torch.float32:
-        return 'the C++ kernels are for float32'
+    if dtype not in (torch.float32, torch.bfloat16):
+        return 'the C++ kernels are for float32 and bfloat16'
     path = library_path()
     if path is None:
         return 'the C++ kernels are for Linux'
     if not path.exists():
         return 'the C++ kernels have not been built for this machine; `python tools/build_kernels.py` does'
     return None
+
+
+def steps_of(dtype: torch.dtype) -> ModuleType:
+    """The module with the steps for features of this type."""
+    from . import bfloat16
+
+    return bfloat16 if dtype == torch.bfloat16 else sys.modules[__name__]
 
 
 @functools.cache
@@ -90,6 +104,11 @@ def _weight(weight: Tensor) -> tuple[Tensor, int, int]:
     return (weight if inner == 1 else _vector(weight)), inner, taps
 
 
+def _kernel(name: str, rows: Tensor) -> Callable[..., None]:
+    """The one for rows of this type."""
+    return getattr(_library(), f'{name}_bfloat16' if rows.dtype is torch.bfloat16 else name)
+
+
 def _sums(channels: int) -> tuple[Tensor, Tensor]:
     return torch.empty(channels, dtype=torch.float64), torch.empty(channels, dtype=torch.float64)
 
@@ -97,8 +116,8 @@ def _sums(channels: int) -> tuple[Tensor, Tensor]:
 def statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
     rows = _rows(rows)
     m, c = rows.shape
-    mean, var = rows.new_empty(c), rows.new_empty(c)
-    _library().statistics(_at(rows), rows.stride(0), m, c, _at(mean), _at(var), torch.get_num_threads())
+    mean, var = torch.empty(c), torch.empty(c)
+    _kernel('statistics', rows)(_at(rows), rows.stride(0), m, c, _at(mean), _at(var), torch.get_num_threads())
     return mean, var
 
 
@@ -308,7 +327,7 @@ def norm_relu_max_pool_backward(
 def batch_norm_backward_sums(grad: Tensor, rows: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
     grad, rows, mean = _rows(grad), _rows(rows), _vector(mean)
     sums = _sums(rows.shape[1])
-    _library().batch_norm_backward_sums(
+    _kernel('batch_norm_backward_sums', rows)(
         _at(grad), grad.stride(0), _at(rows), rows.stride(0), *rows.shape, _at(mean), *map(_at, sums),
         torch.get_num_threads(),
     )  # fmt: skip
@@ -333,7 +352,7 @@ def batch_norm_backward(
     coefficient = _vector(coefficient)
     offset, slope = -mean_grad * coefficient, -rstd * mean_grad_normalised * coefficient
     mean = _vector(mean)
-    _library().batch_norm_backward(
+    _kernel('batch_norm_backward', rows)(
         _at(grad), grad.stride(0), _at(rows), rows.stride(0), *rows.shape, _at(mean), _at(coefficient), _at(offset),
         _at(slope), _at(add), 0 if add is None else add.stride(0), _at(out), out.stride(0), torch.get_num_threads(),
     )  # fmt: skip

@@ -9,7 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-SOURCES = ('matmul.cpp', 'conv3x3.cpp', 'winograd.cpp', 'norm.cpp', 'pool.cpp', 'stem.cpp', 'evaluate.cpp')
+SOURCES = (
+    'matmul.cpp',
+    'conv3x3.cpp',
+    'winograd.cpp',
+    'norm.cpp',
+    'pool.cpp',
+    'stem.cpp',
+    'evaluate.cpp',
+    'bfloat16.cpp',
+)
 HEADERS = ('tile.h', 'matmul.h', 'winograd.h')
 FLAGS = ('-O3', '-march=native', '-std=c++17', '-fopenmp', '-shared', '-fPIC', '-ffp-contract=fast', '-fno-math-errno')
 

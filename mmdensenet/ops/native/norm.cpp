@@ -1,10 +1,11 @@
-// Passes over rows that batch norm needs: statistics, the sums of its backward, and its backward.
+// Passes over rows that batch norm needs: statistics, the sums of its backward, and its backward; of floats, and of bfloat16
+// rows, which are computed with as floats.
 #include "tile.h"
 
-extern "C" {
+namespace {
 
-// mean and biased var (columns) of rows (count, columns) with their stride
-void statistics(const float* rows, index_t stride, index_t count, index_t columns, float* mean, float* var, int threads) {
+template <class T>
+void statistics_of(const T* rows, index_t stride, index_t count, index_t columns, float* mean, float* var, int threads) {
     const index_t task_rows = rows_per_task(count, 256, 1, threads), tasks = (count + task_rows - 1) / task_rows;
     Memory partial = allocate(2 * tasks * columns);
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -16,9 +17,9 @@ void statistics(const float* rows, index_t stride, index_t count, index_t column
         [&](index_t t) { return double(std::min(task_rows, count - t * task_rows)); }, mean, var);
 }
 
-// sums over rows of grad and of grad * (rows - mean)
-void batch_norm_backward_sums(const float* grad, index_t grad_stride, const float* rows, index_t stride, index_t count,
-                              index_t columns, const float* mean, double* total, double* centred, int threads) {
+template <class T>
+void backward_sums(const T* grad, index_t grad_stride, const T* rows, index_t stride, index_t count, index_t columns,
+                   const float* mean, double* total, double* centred, int threads) {
     const index_t task_rows = rows_per_task(count, 256, 1, threads), tasks = (count + task_rows - 1) / task_rows;
     Memory partial = allocate(2 * tasks * columns);
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -37,20 +38,15 @@ void batch_norm_backward_sums(const float* grad, index_t grad_stride, const floa
             store_part(partial.get() + (2 * t + 1) * columns + c, b, left);
         }
     }
-    for (index_t c = 0; c < columns; ++c) {
-        total[c] = centred[c] = 0;
-        for (index_t t = 0; t < tasks; ++t) {
-            total[c] += partial[2 * t * columns + c];
-            centred[c] += partial[(2 * t + 1) * columns + c];
-        }
-    }
+    std::fill(total, total + columns, 0);
+    std::fill(centred, centred + columns, 0);
+    add_partial_sums(partial.get(), tasks, columns, total, centred);
 }
 
-// out = coefficient * grad + offset + (rows - mean) * slope (+ add)
-void batch_norm_backward(const float* grad, index_t grad_stride, const float* rows, index_t stride, index_t count,
-                         index_t columns, const float* mean, const float* coefficient, const float* offset,
-                         const float* slope, const float* add, index_t add_stride, float* out, index_t out_stride,
-                         int threads) {
+template <class T>
+void backward(const T* grad, index_t grad_stride, const T* rows, index_t stride, index_t count, index_t columns,
+              const float* mean, const float* coefficient, const float* offset, const float* slope, const T* add,
+              index_t add_stride, T* out, index_t out_stride, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (index_t start = 0; start < count; start += 64)
         for (index_t c = 0; c < columns; c += LANES) {
@@ -65,4 +61,36 @@ void batch_norm_backward(const float* grad, index_t grad_stride, const float* ro
             }
         }
 }
+
+}  // namespace
+
+extern "C" {
+
+// mean and biased var (columns) of rows (count, columns) with their stride
+#define STATISTICS(name, T)                                                                                          \
+    void name(const T* rows, index_t stride, index_t count, index_t columns, float* mean, float* var, int threads) { \
+        statistics_of(rows, stride, count, columns, mean, var, threads);                                             \
+    }
+STATISTICS(statistics, float)
+STATISTICS(statistics_bfloat16, bfloat16)
+
+// sums over rows of grad and of grad * (rows - mean)
+#define BACKWARD_SUMS(name, T)                                                                                        \
+    void name(const T* grad, index_t grad_stride, const T* rows, index_t stride, index_t count, index_t columns,      \
+              const float* mean, double* total, double* centred, int threads) {                                       \
+        backward_sums(grad, grad_stride, rows, stride, count, columns, mean, total, centred, threads);                \
+    }
+BACKWARD_SUMS(batch_norm_backward_sums, float)
+BACKWARD_SUMS(batch_norm_backward_sums_bfloat16, bfloat16)
+
+// out = coefficient * grad + offset + (rows - mean) * slope (+ add)
+#define BACKWARD(name, T)                                                                                             \
+    void name(const T* grad, index_t grad_stride, const T* rows, index_t stride, index_t count, index_t columns,      \
+              const float* mean, const float* coefficient, const float* offset, const float* slope, const T* add,     \
+              index_t add_stride, T* out, index_t out_stride, int threads) {                                          \
+        backward(grad, grad_stride, rows, stride, count, columns, mean, coefficient, offset, slope, add, add_stride,  \
+                 out, out_stride, threads);                                                                           \
+    }
+BACKWARD(batch_norm_backward, float)
+BACKWARD(batch_norm_backward_bfloat16, bfloat16)
 }

@@ -84,12 +84,8 @@ void norm_relu_max_pool_backward(const float* rows, index_t stride, index_t n, i
             store_part(partial.get() + (2 * t + 1) * columns + c, centred, left);
         }
     }
-    for (index_t c = 0; c < columns; ++c) {
-        sum_dz[c] = sum_centred[c] = 0;
-        for (index_t t = 0; t < tasks; ++t) {
-            sum_dz[c] += partial[2 * t * columns + c];
-            sum_centred[c] += partial[(2 * t + 1) * columns + c];
-        }
-    }
+    std::fill(sum_dz, sum_dz + columns, 0);
+    std::fill(sum_centred, sum_centred + columns, 0);
+    add_partial_sums(partial.get(), tasks, columns, sum_dz, sum_centred);
 }
 }

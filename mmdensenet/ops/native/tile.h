@@ -13,6 +13,10 @@
 #include <omp.h>
 #include <utility>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 using index_t = std::ptrdiff_t;
 
 #if defined(__AVX512F__)
@@ -34,17 +38,74 @@ typedef float unaligned_vec __attribute__((vector_size(LANES * 4), aligned(4), m
 INLINE vec load(const float* p) { return *reinterpret_cast<const unaligned_vec*>(p); }
 INLINE void store(float* p, vec v) { *reinterpret_cast<unaligned_vec*>(p) = v; }
 
-// Parts of vectors at the end of a row, where reading or writing further would leave it.
-INLINE vec load_part(const float* p, index_t count) {
+// The upper half of a float's bits: read as that float, written rounded to the nearest, to the even one of two.
+struct bfloat16 {
+    unsigned short bits;
+};
+
+typedef unsigned wide_bits __attribute__((vector_size(LANES * 4)));
+typedef unsigned short half_bits __attribute__((vector_size(LANES * 2)));
+typedef unsigned short unaligned_half_bits __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
+
+INLINE vec load(const bfloat16* p) {
+    const half_bits upper = *reinterpret_cast<const unaligned_half_bits*>(p);
+    return reinterpret_cast<vec>(__builtin_convertvector(upper, wide_bits) << 16);
+}
+INLINE void store(bfloat16* p, vec v) {
+#if defined(__AVX512BF16__)
+    const half_bits upper = reinterpret_cast<half_bits>(_mm512_cvtneps_pbh(__m512(v)));
+#else
+    const wide_bits bits = reinterpret_cast<wide_bits>(v);
+    // the carry of a NaN's bits could make it a zero
+    const wide_bits rounded = v == v ? bits + 0x7fffu + (bits >> 16 & 1u) : bits | 0x400000u;
+    const half_bits upper = __builtin_convertvector(rounded >> 16, half_bits);
+#endif
+    *reinterpret_cast<unaligned_half_bits*>(p) = upper;
+}
+
+// Parts of vectors at the end of a row, where reading or writing further would leave it; what is not there is zero. Maps of
+// 12 channels are nothing but such ends, so where the processor has masks they are used.
+template <class T>
+INLINE vec load_part(const T* p, index_t count) {
     if (count >= LANES) return load(p);
-    vec v = {};
-    for (index_t i = 0; i < count; ++i) v[i] = p[i];
-    return v;
+    T part[LANES] = {};
+    for (index_t i = 0; i < count; ++i) part[i] = p[i];
+    return load(part);
+}
+template <class T>
+INLINE void store_part(T* p, vec v, index_t count) {
+    if (count >= LANES) return store(p, v);
+    T part[LANES];
+    store(part, v);
+    for (index_t i = 0; i < count; ++i) p[i] = part[i];
+}
+#if defined(__AVX512F__)
+INLINE vec load_part(const float* p, index_t count) {
+    return count >= LANES ? load(p) : vec(_mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), p));
 }
 INLINE void store_part(float* p, vec v, index_t count) {
-    if (count >= LANES) return store(p, v);
-    for (index_t i = 0; i < count; ++i) p[i] = v[i];
+    if (count >= LANES) store(p, v);
+    else _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1), __m512(v));
 }
+#elif defined(__AVX2__)
+INLINE __m256i first_lanes(index_t count) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+INLINE vec load_part(const float* p, index_t count) {
+    return count >= LANES ? load(p) : vec(_mm256_maskload_ps(p, first_lanes(count)));
+}
+INLINE void store_part(float* p, vec v, index_t count) {
+    if (count >= LANES) store(p, v);
+    else _mm256_maskstore_ps(p, first_lanes(count), __m256(v));
+}
+#endif
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+INLINE vec load_part(const bfloat16* p, index_t count) {
+    if (count >= LANES) return load(p);
+    const half_bits upper = half_bits(_mm256_maskz_loadu_epi16(__mmask16((1u << count) - 1), p));
+    return reinterpret_cast<vec>(__builtin_convertvector(upper, wide_bits) << 16);
+}
+#endif
 
 // As torch's: NaN stays NaN, so that a diverging run is seen.
 INLINE vec relu(vec v) { return v < 0.0f ? vec{} : v; }
@@ -132,7 +193,8 @@ INLINE void add_outer(float* out, index_t out_stride, const float* a, index_t a_
 }
 
 // Mean and sum of squared deviations (around that mean) of some rows, one pair of lines of `partial` per task.
-inline void measure_rows(const float* rows, index_t stride, index_t count, index_t columns, float* mean, float* squares) {
+template <class T>
+void measure_rows(const T* rows, index_t stride, index_t count, index_t columns, float* mean, float* squares) {
     for (index_t c = 0; c < columns; c += LANES) {
         const index_t left = columns - c;
         vec total = {}, deviations = {};
@@ -161,6 +223,16 @@ void combine_statistics(const float* partial, index_t tasks, index_t columns, Co
         mean[c] = static_cast<float>(m);
         var[c] = static_cast<float>(s / n);
     }
+}
+
+// The sums of all tasks, partial [tasks][2][columns], onto what is there.
+template <class Sum>
+void add_partial_sums(const float* partial, index_t tasks, index_t columns, Sum* first, Sum* second) {
+    for (index_t t = 0; t < tasks; ++t)
+        for (index_t c = 0; c < columns; ++c) {
+            first[c] += partial[2 * t * columns + c];
+            second[c] += partial[(2 * t + 1) * columns + c];
+        }
 }
 
 // m[i][j] and m[j][i] change places, in log2(LANES) steps: the two values of a pair that are S apart in both directions.

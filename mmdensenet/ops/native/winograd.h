@@ -17,8 +17,7 @@ struct Image {
 // Floats that the transformed weights take.
 index_t winograd_size(index_t channels, index_t width);
 
-// weight (width, channels, 3, 3), whose input channels are `inner` apart and whose taps `taps`, transformed. With `turned`
-// it is (channels, width, 3, 3) with the taps turned round, as the gradient with respect to the input needs it.
+// weight (width, channels, 3, 3), whose input channels are `inner` apart and whose taps `taps`, transformed.
 void winograd_weights(const float* weight, index_t channels, index_t inner, index_t taps, index_t width, float* out,
                       int threads);
 

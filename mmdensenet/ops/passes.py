@@ -1,0 +1,137 @@
+"""The passes over rows that the steps of :mod:`.plain` are made of, a chunk of rows at a time, in plain torch.
+
+What is between the products of a chunk is elementwise; :class:`Passes` has these parts, so that another can take the
+place of torch's, which needs several where one would do.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .rows import Shape
+
+#: bytes of the temporaries that hold some rows of a wide tensor: small enough for the cache, large enough for the calls
+CHUNK_BYTES = 4 * 2**20
+#: how much larger they are on a GPU, whose launches cost more and whose memory is faster
+GPU_FACTOR = 64
+
+
+def statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each column, (C,) and (C,).
+
+    Sums of deviations from the first row, chunk by chunk: sums of the raw squares would cancel, and torch.var_mean is
+    slow over rows.
+    """
+    shift = wide(rows[0]).clone()
+    total, squares = torch.zeros_like(shift), torch.zeros_like(shift)
+    for part in chunks(rows):
+        deviation = part - shift
+        total += deviation.sum(0)
+        squares += deviation.square_().sum(0)
+    mean = total / rows.shape[0]
+    return mean + shift, (squares / rows.shape[0] - mean.square()).clamp_min_(0)
+
+
+def activate(rows: Tensor, scale: Tensor | None, shift: Tensor) -> Tensor:
+    """relu(rows * scale + shift), in the rows' type."""
+    out = rows + shift if scale is None else torch.addcmul(shift, rows, scale)
+    return out.relu_().to(rows.dtype)
+
+
+def consume(
+    grad: Tensor,
+    z: Tensor,
+    rows: Tensor,
+    mean: Tensor,
+    coefficient: Tensor | None,
+    out: Tensor,
+    overwrite: bool,
+    sums: 'Sums',
+) -> None:
+    """All that follows from the gradient of relu's result, for a chunk.
+
+    With dz = grad where z is positive, else 0: ``out += coefficient * dz``, and dz's part of the sums.
+
+    Args:
+        grad: (m, C), contiguous; changed.
+        z: (m, C), contiguous: relu's result.
+        rows: (m, C), what was normalised.
+        mean: (C,), around which the sum with the rows is taken, so that it does not cancel.
+        coefficient: (C,), or None to set ``out`` to dz.
+        out: (m, C), changed in place.
+        overwrite: set ``out`` instead of adding to it.
+        sums: changed in place.
+    """
+    # in the rows' own type, which is exact and less to move
+    dz = torch.ops.aten.threshold_backward(grad, z, 0, grad_input=out if coefficient is None else grad)
+    dz = wide(dz)
+    sums.dz += dz.sum(0)
+    sums.centred += torch.sub(rows, mean).mul_(dz).sum(0)
+    if coefficient is None:
+        return
+    if overwrite:
+        torch.mul(dz, coefficient, out=out)
+    elif out.dtype == dz.dtype:
+        out.addcmul_(dz, coefficient)
+    else:
+        out.add_(dz * coefficient)
+
+
+class Sums:
+    """Sums over all chunks: the weight's gradient, dz, and dz times the centred rows; each in at least float32."""
+
+    def __init__(self, mean: Tensor, weight: Tensor | None = None):
+        if weight is not None:
+            self.weight = torch.zeros_like(weight, dtype=mean.dtype, memory_format=torch.contiguous_format)
+        self.dz, self.centred = torch.zeros_like(mean), torch.zeros_like(mean)
+
+    def add_product(self, grad: Tensor, z: Tensor) -> None:
+        if z.dtype == self.weight.dtype:
+            self.weight.addmm_(grad.t(), z)
+        else:
+            self.weight += torch.mm(grad.t(), z)
+
+    def result(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.weight.to(weight.dtype), self.dz, self.centred
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Functions with the arguments of those above."""
+
+    activate: Callable[[Tensor, Tensor | None, Tensor], Tensor]
+    consume: Callable[..., None]
+    statistics: Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def _chunk_bytes(rows: Tensor) -> int:
+    # on 'meta', which has shapes only, as on the CPU: what is counted there has small temporaries on all devices
+    return CHUNK_BYTES if rows.device.type in ('cpu', 'meta') else GPU_FACTOR * CHUNK_BYTES
+
+
+def chunks(rows: Tensor, *others: Tensor) -> Iterator:
+    """Matching chunks of the matrices: of ``rows`` alone, or tuples with those of the others."""
+    step = max(64, _chunk_bytes(rows) // (rows.shape[1] * max(4, rows.element_size())))
+    for start in range(0, rows.shape[0], step):
+        part = rows[start : start + step]
+        yield (part, *(other[start : start + step] for other in others)) if others else part
+
+
+def images(rows: Tensor, shape: Shape, *others: Tensor) -> Iterator[tuple[Tensor, tuple[Tensor, ...], Shape]]:
+    """Matching chunks of whole images, and the shape (N, H, W) of each chunk."""
+    n, h, w = shape
+    step = max(1, _chunk_bytes(rows) // (h * w * rows.shape[1] * max(4, rows.element_size())))
+    for first in range(0, n, step):
+        images = min(step, n - first)
+        part = slice(first * h * w, (first + images) * h * w)
+        yield rows[part], tuple(other[part] for other in others), (images, h, w)
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """In at least float32."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+TORCH = Passes(activate, consume, statistics)

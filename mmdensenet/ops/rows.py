@@ -1,0 +1,30 @@
+"""Images as rows: a matrix (M, C), M = N*H*W, one row per pixel; and the buffer that a block's features live in."""
+
+import torch
+from torch import Tensor
+
+Shape = tuple[int, int, int]
+
+
+def new_buffer(x: Tensor, channels: int) -> Tensor:
+    """A buffer (M, channels) that begins with the input's channels."""
+    n, c, h, w = x.shape
+    # GPUs load 16 bytes at a time where every row begins at a multiple of them
+    stride = -(-channels // 8) * 8 if x.is_cuda else channels
+    buffer = x.new_empty(n * h * w, stride)[:, :channels]
+    buffer.view(n, h, w, channels)[..., :c] = x.permute(0, 2, 3, 1)
+    return buffer
+
+
+def empty_like_buffer(buffer: Tensor) -> Tensor:
+    """With its distance between rows, which torch.empty_like would drop."""
+    return torch.empty_strided(buffer.shape, buffer.stride(), dtype=buffer.dtype, device=buffer.device)
+
+
+def as_images(rows: Tensor, shape: Shape) -> Tensor:
+    """(M, c) as (N, c, H, W) in channels-last order."""
+    return rows.view(*shape, rows.shape[1]).permute(0, 3, 1, 2)
+
+
+def as_rows(images: Tensor) -> Tensor:
+    return images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
