@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from helpers import assert_same, assert_same_state, randomise
+from helpers import TOLERANCE, assert_same, assert_same_state, randomise
 from torch import nn
 
 from mmdensenet import ops
@@ -82,11 +82,26 @@ def test_dropout_drops_and_rescales():
     assert_same(new[kept], 2 * whole[kept])
 
 
-@pytest.mark.parametrize('norm_eval', [False, True])
-@pytest.mark.parametrize('bottleneck', [True, False], ids=['bottleneck', 'plain'])
-def test_dropout_after_each_convolution_is_the_references(bottleneck, norm_eval, monkeypatch):
+@pytest.mark.parametrize(
+    ('kernels', 'bottleneck', 'norm_eval'),
+    [
+        ('plain', True, False),
+        ('plain', True, True),
+        ('plain', False, False),
+        ('native', True, False),
+        ('triton', True, False),
+    ],
+)
+def test_dropout_after_each_convolution_is_the_references(kernels, bottleneck, norm_eval, monkeypatch, request):
     """The reference drops what the fused block dropped: outputs, gradients and statistics agree."""
+    if kernels == 'triton':
+        pytest.importorskip('triton')
+    elif kernels == 'native':
+        request.getfixturevalue('native_kernels')
+    monkeypatch.setenv('MMDENSENET_KERNELS', kernels)
+    dtype, tolerance = (torch.float64, TOLERANCE) if kernels == 'plain' else (torch.float32, 1e-4)
     reference, block = pair(bottleneck=bottleneck, drop_rate=0.3, bottleneck_drop_rate=0.4)
+    block.to(dtype)
     draws = {0.3: [], 0.4: []}
     factors, drop = fused._dropout_mask, fused._drop
 
@@ -111,16 +126,16 @@ def test_dropout_after_each_convolution_is_the_references(bottleneck, norm_eval,
         for norm in both.modules():
             if isinstance(norm, nn.BatchNorm2d) and norm_eval:
                 norm.eval()
-    inputs = [random(2, 5, 7, 6).requires_grad_() for _ in range(2)]
+    inputs = [random(2, 5, 7, 6).to(dtype).requires_grad_() for dtype in (dtype, torch.float64)]
     outs = [block(inputs[0])]
     assert [len(values) for values in draws.values()] == [3, 3 if bottleneck else 0]
     outs.append(reference(inputs[1]))
     assert not any(draws.values())
-    assert_same(outs[0], outs[1])
+    assert_same(outs[0].double(), outs[1], tolerance)
     for out in outs:
-        (out * random(2, 17, 7, 6, seed=1)).sum().backward()
-    assert_same(inputs[0].grad, inputs[1].grad)
-    assert_same_state(block, reference)
+        (out * random(2, 17, 7, 6, seed=1).to(out.dtype)).sum().backward()
+    assert_same(inputs[0].grad.double(), inputs[1].grad, tolerance)
+    assert_same_state(block.double(), reference, tolerance)
 
 
 def test_twice_differentiated_names_the_way_out():
