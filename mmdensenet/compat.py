@@ -276,6 +276,24 @@ def delete_checkpoints_last() -> None:
     CheckpointHook._save_best_checkpoint = keeping_previous_best(CheckpointHook._save_best_checkpoint)
 
 
+@fault(
+    what='IterBasedTrainLoop starts the iterator of its data loader, and its workers, when it is built: what hooks '
+    'change before training, such as the seeds of a resumed run, does not reach them',
+    versions='mmengine 0.10.7',
+    until='mmengine starts it in run()',
+)
+def iterate_when_asked() -> None:
+    from mmengine.runner.loops import _InfiniteDataloaderIterator
+
+    def init(self, dataloader) -> None:
+        self._dataloader, self._epoch = dataloader, 0
+
+    iterator = functools.cached_property(lambda self: iter(self._dataloader))
+    iterator.__set_name__(_InfiniteDataloaderIterator, '_iterator')
+    _InfiniteDataloaderIterator.__init__ = init
+    _InfiniteDataloaderIterator._iterator = iterator
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Training on CPUs
 

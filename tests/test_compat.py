@@ -190,6 +190,15 @@ def test_modules_are_repaired_when_they_are_imported(tmp_path, monkeypatch):
         import no_such_fault  # noqa: F401
 
 
+def test_loops_by_iterations_start_to_read_when_they_run():
+    from mmengine.runner.loops import _InfiniteDataloaderIterator
+
+    data = [1, 2]
+    batches = _InfiniteDataloaderIterator(data)
+    data[0] = 'changed by a hook'
+    assert next(batches) == 'changed by a hook' and next(batches) == 2
+
+
 def test_tsne_takes_n_iter():
     manifold = pytest.importorskip('sklearn.manifold')
     assert manifold.TSNE(n_iter=321).max_iter == 321

@@ -146,13 +146,16 @@ def _set_resume(cfg: Config, resume: str) -> list[tuple[Path, str]]:
 
 
 def use_our_loops(cfg: Config) -> None:
-    """mmengine's loop by epochs cannot begin inside one, and its loops cannot pass over a batch."""
+    """mmengine's loop by epochs cannot begin inside one, and its loops cannot pass over a batch.
+
+    A loop that the config names by ``type`` stays.
+    """
     for key, loop in (('val_cfg', 'mmdensenet.ValLoop'), ('test_cfg', 'mmdensenet.TestLoop')):
         if cfg.get(key) is not None:
             cfg[key].setdefault('type', loop)
-    if cfg.get('train_cfg') and 'type' not in cfg.train_cfg and cfg.train_cfg.get('by_epoch'):
-        cfg.train_cfg.pop('by_epoch')
-        cfg.train_cfg.type = 'mmdensenet.EpochBasedTrainLoop'
+    if cfg.get('train_cfg') and 'type' not in cfg.train_cfg and 'by_epoch' in cfg.train_cfg:
+        kind = 'Epoch' if cfg.train_cfg.pop('by_epoch') else 'Iter'
+        cfg.train_cfg.type = f'mmdensenet.{kind}BasedTrainLoop'
 
 
 def _require_known_hook_keys(runner: Runner) -> None:

@@ -13,7 +13,7 @@ import torch
 from mmengine.dist import all_gather_object, all_reduce, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop
 
 from mmdensenet.engine.checkpoint import to_plain
 from mmdensenet.engine.checkpoint_file import remove_leftovers
@@ -104,12 +104,6 @@ class ExactResumeHook(Hook):
                     runner.logger.info(f'{name}, which a killed process has left, is removed.')
         self._catch_signals()
         self._saved_at = time.monotonic()
-        if isinstance(loop, IterBasedTrainLoop) and loop.dataloader.num_workers > 0:
-            # its workers were started with the data loader, before the draws were numbered
-            if hasattr(loop.dataloader.sampler, '_indices_of_rank'):
-                loop.dataloader.sampler.indices = loop.dataloader.sampler._indices_of_rank()
-            loop.dataloader._iterator = None  # persistent workers
-            loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)
         for scheduler, steps in zip(runner.param_schedulers or (), self._missed):
             for _ in range(steps):
                 scheduler.step()
