@@ -239,21 +239,21 @@ def load_and_save_plain_checkpoints() -> None:
 
 
 @fault(
-    what='auto-resume takes the file that last_checkpoint names, whole or not',
+    what='auto-resume takes the file that last_checkpoint names, whole or not, of the run that began last or not',
     versions='mmengine 0.10.7',
-    until='mmengine verifies checkpoints',
+    until='mmengine verifies checkpoints and tells runs apart',
 )
 def resume_from_whole_checkpoints() -> None:
     import mmengine.runner.checkpoint as checkpoint
     from mmengine.logging import print_log
 
-    from .engine.checkpoint_file import newest_that_verifies
+    from .engine.work_dir import checkpoint_to_resume
 
     find = checkpoint.find_latest_checkpoint
 
     @functools.wraps(find)
     def find_whole(path: str) -> str | None:
-        found, passed_over = newest_that_verifies(path)
+        found, passed_over = checkpoint_to_resume(path)
         for file, reason in passed_over:
             print_log(f'{file} is passed over: {reason}.', 'current', logging.WARNING)
         return str(found.path) if found else None

@@ -193,10 +193,16 @@ def test_modules_are_repaired_when_they_are_imported(tmp_path, monkeypatch):
 def test_loops_by_iterations_start_to_read_when_they_run():
     from mmengine.runner.loops import _InfiniteDataloaderIterator
 
-    data = [1, 2]
-    batches = _InfiniteDataloaderIterator(data)
-    data[0] = 'changed by a hook'
-    assert next(batches) == 'changed by a hook' and next(batches) == 2
+    class Loader:
+        batches = (1, 2)
+
+        def __iter__(self):
+            return iter(self.batches)
+
+    loader = Loader()
+    iterator = _InfiniteDataloaderIterator(loader)
+    loader.batches = (3, 4)  # as a hook does
+    assert [next(iterator), next(iterator)] == [3, 4]
 
 
 def test_tsne_takes_n_iter():

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from mmengine.hooks import Hook
 
-from mmdensenet.engine.checkpoint_file import newest_that_verifies
+from mmdensenet.engine.work_dir import newest_that_verifies
 from mmdensenet.errors import UserError
 from mmdensenet.registry import HOOKS
 
