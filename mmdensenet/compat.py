@@ -239,6 +239,24 @@ def load_and_save_plain_checkpoints() -> None:
 
 
 @fault(
+    what='a .yaml config, and any other YAML file, may run code while it is loaded',
+    versions='mmengine 0.10.7',
+    until="mmengine uses yaml's SafeLoader",
+)
+def load_yaml_as_data() -> None:
+    import yaml
+    from mmengine.fileio.handlers import yaml_handler
+
+    class Loader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):
+        pass
+
+    # what mmengine writes for the tuples of a config
+    tag = 'tag:yaml.org,2002:python/tuple'
+    Loader.add_constructor(tag, lambda loader, node: tuple(loader.construct_sequence(node, deep=True)))
+    yaml_handler.Loader = Loader
+
+
+@fault(
     what='auto-resume takes the file that last_checkpoint names, whole or not, of the run that began last or not',
     versions='mmengine 0.10.7',
     until='mmengine verifies checkpoints and tells runs apart',

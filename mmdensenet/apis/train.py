@@ -23,7 +23,7 @@ from mmdensenet.engine.memory import advise, is_out_of_memory
 from mmdensenet.engine.work_dir import checkpoint_to_resume, newest_that_verifies
 from mmdensenet.errors import UserError
 
-from .config import complete_dataloaders, load_config, merge_options, name_bad_images, require_data
+from .config import complete_dataloaders, load_to_build, merge_options, name_bad_images, require_data
 
 _MMENGINES_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
@@ -121,7 +121,7 @@ def open_config(config: str | Config, options: dict | None, launcher: str) -> Co
         cfg = deepcopy(config)
         merge_options(cfg, options or {})
     else:
-        cfg = load_config(config, options)
+        cfg = load_to_build(config, options)
     if cfg.get('model') is None:
         raise UserError(f'{cfg.filename or "the config"} has no model.')
     cfg.launcher = launcher

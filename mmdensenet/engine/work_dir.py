@@ -189,7 +189,7 @@ def _newest_first(work_dir: str | os.PathLike, run: Run | None) -> list[Written]
         text = Path(work_dir, 'last_checkpoint').read_text().strip()
     except (OSError, UnicodeDecodeError):
         text = ''
-    if text and '://' not in text:
+    if text and '://' not in text and '\0' not in text:  # zeros are what a loss of power may leave of it
         last = Path(text).absolute()
         # Checkpoints go elsewhere with CheckpointHook's out_dir. A folder with a run of its own is that from which this
         # one was copied.

@@ -61,6 +61,16 @@ def test_mmengines_runner_finds_the_same(tmp_path):
     assert find_latest_checkpoint(str(tmp_path)) == str(old)
 
 
+def test_last_checkpoint_after_a_loss_of_power(tmp_path, monkeypatch):
+    """It is not flushed: zeros may be all that is left of it. They name no folder, the current one least of all."""
+    (tmp_path / 'w').mkdir()
+    save(tmp_path, 'epoch_7.pth')
+    monkeypatch.chdir(tmp_path)
+    for content in (bytes(40), b'', b'\xff\xfe'):
+        (tmp_path / 'w/last_checkpoint').write_bytes(content)
+        assert newest_that_verifies('w') == (None, [])
+
+
 def test_a_new_run_does_not_go_on_from_an_older_one(tmp_path):
     old = begin_run(tmp_path)
     files = [save(tmp_path, name, old) for name in ('epoch_1.pth', 'epoch_2.pth')]
@@ -230,7 +240,7 @@ def test_started_anew_and_killed_before_its_first_checkpoint(run, tmp_path, capf
     old = inspect_file(w / 'epoch_1.pth').run
     run(2, die=2)
     out = capfd.readouterr().out
-    assert f'{w} has 1 checkpoints of older runs' in out
+    assert f'Checkpoints of older runs are in {w} (1)' in out
     assert inspect_file(w / 'epoch_1.pth').run == old and read_run(w).id != old
     shutil.copytree(w, tmp_path / 'kept')
     (w / 'resume_iter_4.pth').write_bytes((w / 'epoch_1.pth').read_bytes())  # inside an epoch of the old one

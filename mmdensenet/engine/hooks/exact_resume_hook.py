@@ -313,8 +313,8 @@ def _begin(runner) -> Run:
         source = osp.expanduser(runner._load_from) if found is None else str(found.path)
     elif number := len(checkpoints(runner.work_dir)):
         runner.logger.warning(
-            f'{runner.work_dir} has {number} checkpoints of older runs: those of this one replace them where the names '
-            'are the same, and --resume goes on from this run only.'
+            f'Checkpoints of older runs are in {runner.work_dir} ({number}): those of this run replace them where the '
+            'names are the same, and --resume goes on from this run only.'
         )
     return begin_run(runner.work_dir, source)
 

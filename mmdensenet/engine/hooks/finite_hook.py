@@ -52,6 +52,9 @@ class FiniteHook(Hook):
     def after_train(self, runner) -> None:
         self._look(runner)
 
+    def before_collective_save(self, runner) -> None:
+        self._look(runner)  # only the first rank saves, but gradients that others have summed up are saved, too
+
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         self._look(runner)
         for part in ('state_dict', 'ema_state_dict'):
