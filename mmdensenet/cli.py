@@ -126,7 +126,7 @@ def _while_building(error: BaseException) -> str | None:
         if code.co_name == 'build_from_cfg':
             built = frame.f_locals.get('obj_cls') or frame.f_locals.get('cfg', {}).get('type')
             what = getattr(built, '__name__', str(built or 'an entry without type'))
-            what = 'train_cfg' if what == 'EpochBasedTrainLoop' else what
+            what = 'train_cfg' if what in ('EpochBasedTrainLoop', 'IterBasedTrainLoop') else what
         elif code.co_filename.endswith('runner.py') and (
             code.co_name.startswith('build_') or code.co_name in ('setup_env', 'set_randomness', '__init__')
         ):

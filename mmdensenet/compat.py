@@ -239,21 +239,39 @@ def load_and_save_plain_checkpoints() -> None:
 
 
 @fault(
-    what='auto-resume takes the file that last_checkpoint names, whole or not',
+    what='a .yaml config, and any other YAML file, may run code while it is loaded',
     versions='mmengine 0.10.7',
-    until='mmengine verifies checkpoints',
+    until="mmengine uses yaml's SafeLoader",
+)
+def load_yaml_as_data() -> None:
+    import yaml
+    from mmengine.fileio.handlers import yaml_handler
+
+    class Loader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):
+        pass
+
+    # what mmengine writes for the tuples of a config
+    tag = 'tag:yaml.org,2002:python/tuple'
+    Loader.add_constructor(tag, lambda loader, node: tuple(loader.construct_sequence(node, deep=True)))
+    yaml_handler.Loader = Loader
+
+
+@fault(
+    what='auto-resume takes the file that last_checkpoint names, whole or not, of the run that began last or not',
+    versions='mmengine 0.10.7',
+    until='mmengine verifies checkpoints and tells runs apart',
 )
 def resume_from_whole_checkpoints() -> None:
     import mmengine.runner.checkpoint as checkpoint
     from mmengine.logging import print_log
 
-    from .engine.checkpoint_file import newest_that_verifies
+    from .engine.work_dir import checkpoint_to_resume
 
     find = checkpoint.find_latest_checkpoint
 
     @functools.wraps(find)
     def find_whole(path: str) -> str | None:
-        found, passed_over = newest_that_verifies(path)
+        found, passed_over = checkpoint_to_resume(path)
         for file, reason in passed_over:
             print_log(f'{file} is passed over: {reason}.', 'current', logging.WARNING)
         return str(found.path) if found else None
@@ -274,6 +292,24 @@ def delete_checkpoints_last() -> None:
 
     CheckpointHook._save_checkpoint_with_step = deleting_last(CheckpointHook._save_checkpoint_with_step)
     CheckpointHook._save_best_checkpoint = keeping_previous_best(CheckpointHook._save_best_checkpoint)
+
+
+@fault(
+    what='IterBasedTrainLoop starts the iterator of its data loader, and its workers, when it is built: what hooks '
+    'change before training, such as the seeds of a resumed run, does not reach them',
+    versions='mmengine 0.10.7',
+    until='mmengine starts it in run()',
+)
+def iterate_when_asked() -> None:
+    from mmengine.runner.loops import _InfiniteDataloaderIterator
+
+    def init(self, dataloader) -> None:
+        self._dataloader, self._epoch = dataloader, 0
+
+    iterator = functools.cached_property(lambda self: iter(self._dataloader))
+    iterator.__set_name__(_InfiniteDataloaderIterator, '_iterator')
+    _InfiniteDataloaderIterator.__init__ = init
+    _InfiniteDataloaderIterator._iterator = iterator
 
 
 # ---------------------------------------------------------------------------------------------------------------------

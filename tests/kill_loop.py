@@ -100,7 +100,7 @@ def install() -> None:
     from mmengine.hooks import Hook
     from mmengine.registry import HOOKS
 
-    from mmdensenet.engine import checkpoint_file, keep_checkpoints
+    from mmdensenet.engine import checkpoint_file, keep_checkpoints, work_dir
 
     @HOOKS.register_module(force=True)
     class Fault(Hook):
@@ -130,6 +130,7 @@ def install() -> None:
 
     before(checkpoint_file._Sink, '_put', 'write')
     before(checkpoint_file, 'flush_folder', 'renamed')
+    before(work_dir, 'flush_folder', 'renamed')
     before(keep_checkpoints, '_remove', 'delete')
 
 

@@ -190,6 +190,21 @@ def test_modules_are_repaired_when_they_are_imported(tmp_path, monkeypatch):
         import no_such_fault  # noqa: F401
 
 
+def test_loops_by_iterations_start_to_read_when_they_run():
+    from mmengine.runner.loops import _InfiniteDataloaderIterator
+
+    class Loader:
+        batches = (1, 2)
+
+        def __iter__(self):
+            return iter(self.batches)
+
+    loader = Loader()
+    iterator = _InfiniteDataloaderIterator(loader)
+    loader.batches = (3, 4)  # as a hook does
+    assert [next(iterator), next(iterator)] == [3, 4]
+
+
 def test_tsne_takes_n_iter():
     manifold = pytest.importorskip('sklearn.manifold')
     assert manifold.TSNE(n_iter=321).max_iter == 321

@@ -12,11 +12,13 @@ from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.hub import get_config
 from mmengine.runner import Runner
-from mmengine.utils import get_installed_path, is_installed
+from mmengine.utils import get_installed_path, import_modules_from_strings, is_installed
 from mmpretrain.registry import TRANSFORMS
 
 from mmdensenet.errors import UserError
 
+#: endings of configs that are no programs
+DATA_ONLY = ('.json', '.yaml', '.yml')
 #: top-level keys that a config may lack and --cfg-options may set
 KNOWN_KEYS = {
     *(name for name in inspect.signature(Runner.__init__).parameters if name != 'self'),
@@ -27,6 +29,9 @@ KNOWN_KEYS = {
 
 def load_config(path: str, options: dict | None = None) -> Config:
     """Load a config file, or one of mmdensenet's own as 'mmdensenet::NAME', and merge ``options`` into it.
+
+    A ``.py`` file is run. A ``.yaml`` or ``.json`` file is only read: its ``custom_imports`` are not imported yet, and
+    it inherits from other such files and from installed packages ('mmdensenet::NAME.py').
 
     Args:
         options: dotted keys to values, as ``--cfg-options`` gives them.
@@ -39,7 +44,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
     else:
         _require_config_file(path)
     try:
-        cfg = get_config(path) if '::' in path else Config.fromfile(path)
+        cfg = get_config(path) if '::' in path else _read(path)
     except UserError:
         raise
     except FileNotFoundError as error:
@@ -51,6 +56,41 @@ def load_config(path: str, options: dict | None = None) -> Config:
         raise UserError(f'{path} cannot be read: {type(error).__name__}: {text[0]}') from error
     merge_options(cfg, options or {})
     return cfg
+
+
+def load_to_build(path: str, options: dict | None = None) -> Config:
+    """:func:`load_config`, and import what the config names in ``custom_imports``, for objects are built from it."""
+    cfg = load_config(path, options)
+    if path.endswith(DATA_ONLY) and cfg.get('custom_imports'):
+        try:
+            import_modules_from_strings(**cfg.custom_imports)
+        except Exception as error:  # a module can fail in any way
+            raise UserError(f'{path}: custom_imports: {str(error).strip() or type(error).__name__}') from error
+    return cfg
+
+
+def _read(path: str) -> Config:
+    if not path.endswith(DATA_ONLY):
+        return Config.fromfile(path)
+    find = Config._get_base_files
+
+    def find_data(filename: str) -> list:
+        bases = find(filename)
+        for base in bases if filename.endswith(DATA_ONLY) else ():
+            package, _, name = str(base).rpartition('::')
+            inside = package and not Path(name).is_absolute() and '..' not in Path(name).parts
+            if not inside and not str(base).endswith(DATA_ONLY):
+                raise UserError(
+                    f"{path} is data, and its _base_ {base} would be run: inherit 'mmdensenet::NAME.py', or make it a "
+                    '.py config.'
+                )
+        return bases
+
+    Config._get_base_files = staticmethod(find_data)
+    try:
+        return Config.fromfile(path, import_custom_modules=False)
+    finally:
+        Config._get_base_files = staticmethod(find)
 
 
 def merge_options(cfg: Config, options: dict) -> None:
@@ -74,7 +114,7 @@ def merge_options(cfg: Config, options: dict) -> None:
 def _require_config_file(path: str) -> None:
     file = Path(path)
     if file.is_file():
-        if file.suffix not in ('.py', '.json', '.yaml', '.yml'):
+        if file.suffix not in ('.py', *DATA_ONLY):
             raise UserError(f'{path} is not a config: its name must end in .py, .json, .yaml or .yml.')
         return
     if file.is_dir():

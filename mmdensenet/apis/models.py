@@ -18,7 +18,7 @@ from mmdensenet.convert.on_load import fit_checkpoint
 from mmdensenet.engine.checkpoint_content import require_weights
 from mmdensenet.errors import UserError
 
-from .config import load_config
+from .config import DATA_ONLY, load_to_build
 from .train import require_checkpoint
 
 
@@ -158,15 +158,15 @@ def _config(model: str | Config) -> tuple[Config, str | None]:
     if isinstance(model, Config):
         cfg = Config(ConfigDict(model.to_dict()), filename=model.filename)
         return cfg, Path(model.filename or '').stem or None
-    if '::' in model or model.endswith(('.py', '.json', '.yaml', '.yml')):
-        return load_config(model), Path(model.partition('::')[2] or model).stem
+    if '::' in model or model.endswith(('.py', *DATA_ONLY)):
+        return load_to_build(model), Path(model.partition('::')[2] or model).stem
     names = [row['Name'] for row in _zoo()]
     name = model if model in names else next((n for n in names if n.partition('_')[0] == model), None)
     if name is None:
         close = difflib.get_close_matches(model, [*names, *(n.partition('_')[0] for n in names)], n=1)
         hint = f' Did you mean {close[0]}?' if close else ''
         raise UserError(f'model {model} does not exist.{hint} mmdensenet.list_models() has the names.')
-    return load_config(f'mmdensenet::{name}.py'), name
+    return load_to_build(f'mmdensenet::{name}.py'), name
 
 
 def _weights_of(name: str | None) -> str:

@@ -31,7 +31,7 @@ from mmdensenet.analysis.report.speed import describe_device, measure_speed
 from mmdensenet.engine.curves import read_scalars
 from mmdensenet.errors import UserError
 
-from .config import load_config, name_bad_images, require_data
+from .config import load_to_build, name_bad_images, require_data
 from .models import get_model
 from .test import test_model
 from .train import require_checkpoint
@@ -110,7 +110,7 @@ def make_report(
         raise UserError(f'--bootstrap {bootstrap}, --gallery {gallery}: give 0 or more.')
     if work_dir is not None and not Path(work_dir).is_dir():
         raise UserError(f'--work-dir {work_dir} does not exist.')
-    cfg = load_config(config, cfg_options) if isinstance(config, str) else config
+    cfg = load_to_build(config, cfg_options) if isinstance(config, str) else config
     require_checkpoint(checkpoint)
     name_bad_images(cfg)
     if cfg.get('test_dataloader') is None:

@@ -12,7 +12,6 @@ from mmengine.runner import Runner
 
 from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.engine.checkpoint_content import CheckpointContentHook
-from mmdensenet.engine.checkpoint_file import newest_that_verifies
 from mmdensenet.engine.hooks import (
     BadImagesHook,
     CheckLabelsHook,
@@ -21,9 +20,10 @@ from mmdensenet.engine.hooks import (
 )
 from mmdensenet.engine.launch import LAUNCH_TIME
 from mmdensenet.engine.memory import advise, is_out_of_memory
+from mmdensenet.engine.work_dir import checkpoint_to_resume, newest_that_verifies
 from mmdensenet.errors import UserError
 
-from .config import complete_dataloaders, load_config, merge_options, name_bad_images, require_data
+from .config import complete_dataloaders, load_to_build, merge_options, name_bad_images, require_data
 
 _MMENGINES_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
@@ -49,7 +49,8 @@ def train_model(
         config: path of a config file, 'mmdensenet::NAME', or a loaded config.
         work_dir: where checkpoints, logs and the picture of the curves go; by default the config's, or
             ``./work_dirs/CONFIG_NAME``.
-        resume: 'auto' for the latest checkpoint of the work directory if there is one, or a checkpoint's path.
+        resume: 'auto' for the latest checkpoint of the run that began last in the work directory, if there is one; or a
+            checkpoint's path.
         amp: mixed precision; bfloat16 on a CPU.
         auto_scale_lr: scale the learning rate by the real batch over ``auto_scale_lr.base_batch_size``.
         partial: start from a ``load_from`` that has only some of the backbone's tensors. Resuming needs all.
@@ -120,7 +121,7 @@ def open_config(config: str | Config, options: dict | None, launcher: str) -> Co
         cfg = deepcopy(config)
         merge_options(cfg, options or {})
     else:
-        cfg = load_config(config, options)
+        cfg = load_to_build(config, options)
     if cfg.get('model') is None:
         raise UserError(f'{cfg.filename or "the config"} has no model.')
     cfg.launcher = launcher
@@ -130,29 +131,35 @@ def open_config(config: str | Config, options: dict | None, launcher: str) -> Co
 def _set_resume(cfg: Config, resume: str) -> list[tuple[Path, str]]:
     """Decide where training goes on: at ``resume``, or at the latest checkpoint of the work directory.
 
-    The latest is the newest that is whole; the newer ones that are not are returned, with the reasons.
+    The latest is the newest that is whole, of the run that began last in that folder; the newer ones that are not are
+    returned, with the reasons.
     Without a checkpoint there ('auto'), training starts as if it were not resumed, with the config's ``load_from``. A
     job that torchrun has restarted goes on where it was killed, not where it once was told to start.
     """
-    latest, passed_over = newest_that_verifies(cfg.work_dir)
-    started = float(os.environ.get(LAUNCH_TIME, 'inf'))
-    if resume == 'auto' or (latest is not None and latest.time_ns / 1e9 > started):
-        cfg.resume = latest is not None
-        cfg.load_from = str(latest.path) if latest else cfg.get('load_from')
-        return passed_over
-    cfg.resume = True
-    cfg.load_from = resume
-    return []
+    if resume != 'auto':
+        started = os.environ.get(LAUNCH_TIME)
+        latest = newest_that_verifies(cfg.work_dir)[0] if started else None
+        if latest is None or latest.time_ns / 1e9 <= float(started):
+            cfg.resume = True
+            cfg.load_from = resume
+            return []
+    latest, passed_over = checkpoint_to_resume(cfg.work_dir)
+    cfg.resume = latest is not None
+    cfg.load_from = str(latest.path) if latest else cfg.get('load_from')
+    return passed_over
 
 
 def use_our_loops(cfg: Config) -> None:
-    """mmengine's loop by epochs cannot begin inside one, and its loops cannot pass over a batch."""
+    """mmengine's loop by epochs cannot begin inside one, and its loops cannot pass over a batch.
+
+    A loop that the config names by ``type`` stays.
+    """
     for key, loop in (('val_cfg', 'mmdensenet.ValLoop'), ('test_cfg', 'mmdensenet.TestLoop')):
         if cfg.get(key) is not None:
             cfg[key].setdefault('type', loop)
-    if cfg.get('train_cfg') and 'type' not in cfg.train_cfg and cfg.train_cfg.get('by_epoch'):
-        cfg.train_cfg.pop('by_epoch')
-        cfg.train_cfg.type = 'mmdensenet.EpochBasedTrainLoop'
+    if cfg.get('train_cfg') and 'type' not in cfg.train_cfg and 'by_epoch' in cfg.train_cfg:
+        kind = 'Epoch' if cfg.train_cfg.pop('by_epoch') else 'Iter'
+        cfg.train_cfg.type = f'mmdensenet.{kind}BasedTrainLoop'
 
 
 def _require_known_hook_keys(runner: Runner) -> None:

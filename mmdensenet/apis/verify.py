@@ -8,6 +8,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -152,7 +153,13 @@ def _read_all(parts: dict[str, list], samples: list[Sample], workers: int) -> It
     method = 'fork' if sys.platform == 'linux' else 'spawn'
     with ProcessPoolExecutor(workers, mp_context=get_context(method)) as pool:
         chunk = max(1, min(64, len(samples) // (4 * workers)))
-        yield from pool.map(partial(_read, parts), samples, chunksize=chunk)
+        try:
+            yield from pool.map(partial(_read, parts), samples, chunksize=chunk)
+        except BrokenProcessPool as error:
+            raise UserError(
+                'a process that reads images was killed, as happens when memory runs short: give fewer, --workers 1, '
+                'or 0 to see at which image.'
+            ) from error
 
 
 def _read(parts: dict[str, list], sample: Sample) -> tuple[str, bytes, str | None]:

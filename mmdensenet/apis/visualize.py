@@ -28,7 +28,7 @@ from mmdensenet.analysis.runs import curves_figure, read_runs
 from mmdensenet.analysis.schedule import schedule_figure, simulate_schedule
 from mmdensenet.errors import UserError
 
-from .config import load_config, name_bad_images, require_data
+from .config import load_to_build, name_bad_images, require_data
 from .inference import Inferencer
 from .models import class_names, get_model
 from .test import test_model
@@ -220,7 +220,7 @@ def draw_reuse(
 def _load(config: str | Config, options: dict | None) -> Config:
     if isinstance(config, Config):
         return deepcopy(config)
-    cfg = load_config(config, options)
+    cfg = load_to_build(config, options)
     if cfg.get('model') is None:
         raise UserError(f'{config} has no model.')
     return cfg

@@ -20,6 +20,8 @@ from mmdensenet.errors import UserError
 from .archive import check_claims
 from .checkpoint_file import changed_since_written, write_whole
 
+#: in a checkpoint's meta: the id of the run that wrote it
+RUN_KEY = 'run_id'
 #: leaves of a checkpoint
 _PLAIN = (
     type(None),
@@ -300,7 +302,10 @@ def save_whole(checkpoint: Any, filename: str) -> None:
     Raises:
         UserError: if it cannot be written; see :func:`mmdensenet.engine.checkpoint_file.write_whole`.
     """
-    write_whole(to_plain(checkpoint), filename, resumable=isinstance(checkpoint, dict) and 'optimizer' in checkpoint)
+    is_dict = isinstance(checkpoint, dict)
+    meta = checkpoint.get('meta') if is_dict else None
+    run = meta.get(RUN_KEY) if isinstance(meta, dict) else None
+    write_whole(to_plain(checkpoint), filename, resumable=is_dict and 'optimizer' in checkpoint, run=run)
 
 
 def to_plain(value: Any) -> Any:

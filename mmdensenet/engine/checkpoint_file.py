@@ -24,27 +24,36 @@ from .archive import MAGIC
 from .zip_directory import is_intact, read_directory
 
 _END_OF_ZIP = 22  # bytes of a zip file's last record, without a comment
-_PREFIX = 'mmdensenet resume={:d} time={:020d} sha256='
-_TRAILER = re.compile(rb'mmdensenet resume=([01]) time=(\d{20}) sha256=([0-9a-f]{64})$')
-_TRAILER_SIZE = len(_PREFIX.format(0, 0)) + 64
+_TRAILER = re.compile(rb'mmdensenet resume=([01]) time=(\d{20})(?: run=([0-9a-f]{16}))? sha256=([0-9a-f]{64})$')
 _CHUNK = 1 << 22
 #: files that this process has found good, so that resuming reads the newest one once
 _INTACT: set[tuple[int, ...]] = set()
 
 
-def write_whole(content: Any, filename: str | os.PathLike, resumable: bool = False) -> None:
+def _trailer(resumable: bool, time_ns: int, run: str | None, sha256: str = '0' * 64) -> bytes:
+    of_run = f' run={run}' if run else ''
+    return f'mmdensenet resume={resumable:d} time={time_ns:020d}{of_run} sha256={sha256}'.encode()
+
+
+_TRAILER_SIZES = tuple(len(_trailer(False, 0, run)) for run in (None, '0' * 16))
+
+
+def write_whole(content: Any, filename: str | os.PathLike, resumable: bool = False, run: str | None = None) -> None:
     """Write plain data with ``torch.save``, beside the target, flushed, then renamed, the folder flushed.
 
     Whatever happens in between, the target is the old file or the new one. An older file goes with the renaming.
 
     Args:
-        resumable: whether training can go on from it; :func:`newest_that_verifies` looks at no others.
+        resumable: whether training can go on from it; ``--resume`` looks at no others.
+        run: id of the run that writes it, see :mod:`mmdensenet.engine.work_dir`; anything but 16 hexadecimal digits is
+            none.
 
     Raises:
         UserError: if the folder cannot be written to or the disk is full; it names the path and the bytes needed.
     """
     target = Path(filename)
     beside = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
+    run = run if isinstance(run, str) and re.fullmatch('[0-9a-f]{16}', run) else None
     sink = _Sink()
     try:
         try:
@@ -52,13 +61,13 @@ def write_whole(content: Any, filename: str | os.PathLike, resumable: bool = Fal
             with beside.open('wb') as file:
                 sink.file = file
                 torch.save(content, sink)
-                sink.finish(resumable)
+                sink.finish(resumable, run)
                 os.fsync(file.fileno())
             os.replace(beside, target)
         except OSError as error:
             if not sink.size:
                 torch.save(content, sink)  # only counts
-            raise UserError(_why_not_written(target, sink.size + _TRAILER_SIZE, error)) from error
+            raise UserError(_why_not_written(target, sink.size + len(_trailer(resumable, 0, run)), error)) from error
         flush_folder(target.parent)
     finally:
         with contextlib.suppress(OSError):  # the folder cannot be written to, as the message says
@@ -127,10 +136,11 @@ class _Sink:
         else:
             self._hash.update(data)
 
-    def finish(self, resumable: bool) -> None:
+    def finish(self, resumable: bool, run: str | None) -> None:
         assert self._held.startswith(b'PK\5\6') and self._held.endswith(b'\0\0'), 'torch.save writes a zip file'
-        self._put(self._held[:-2] + struct.pack('<H', _TRAILER_SIZE))
-        self._put(_PREFIX.format(resumable, time.time_ns()).encode())
+        trailer = _trailer(resumable, time.time_ns(), run)
+        self._put(self._held[:-2] + struct.pack('<H', len(trailer)))
+        self._put(trailer[:-64])
         self._put(self._hash.hexdigest().encode())
         if self.error is not None:
             raise self.error
@@ -149,6 +159,7 @@ class Written:
     resumable: bool
     time_ns: int
     sha256: str | None
+    run: str | None = None  # id of the run that wrote it
 
 
 def inspect_file(path: str | os.PathLike) -> Written:
@@ -156,11 +167,11 @@ def inspect_file(path: str | os.PathLike) -> Written:
     path = Path(path)
     with path.open('rb') as file:
         status = os.fstat(file.fileno())
-        file.seek(max(0, status.st_size - _TRAILER_SIZE))
-        found = _TRAILER.search(file.read(_TRAILER_SIZE))
+        file.seek(max(0, status.st_size - max(_TRAILER_SIZES)))
+        found = _TRAILER.search(file.read(max(_TRAILER_SIZES)))
     if found is None:
         return Written(path, True, status.st_mtime_ns, None)
-    return Written(path, found[1] == b'1', int(found[2]), found[3].decode())
+    return Written(path, found[1] == b'1', int(found[2]), found[4].decode(), found[3].decode() if found[3] else None)
 
 
 def what_is_wrong(path: str | os.PathLike) -> str | None:
@@ -199,7 +210,7 @@ def changed_since_written(path: str | os.PathLike) -> str | None:
             return None
         if written.sha256 is None:
             directory = read_directory(file)
-            if len(directory.comment) == _TRAILER_SIZE:
+            if len(directory.comment) in _TRAILER_SIZES:
                 return 'its checksum is damaged'
             for part in directory.parts:
                 if not is_intact(file, part):
@@ -225,46 +236,12 @@ def _sha256(file, size: int) -> str:
     return digest.hexdigest()
 
 
-def newest_that_verifies(work_dir: str | os.PathLike) -> tuple[Written | None, list[tuple[Path, str]]]:
-    """The checkpoint of a work directory that was written last and is whole, for resuming.
-
-    Returns:
-        The file, or None, and the newer ones that were passed over, each with the reason.
-    """
-    found = {path.absolute() for path in Path(work_dir).glob('*.pth') if path.is_file()}
-    named = None
-    try:
-        text = Path(work_dir, 'last_checkpoint').read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        text = ''
-    if text and '://' not in text:
-        named = Path(text).absolute()
-        # checkpoints go elsewhere with CheckpointHook's out_dir
-        found |= {path for path in (named, *named.parent.glob('*.pth')) if path.is_file()}
-    candidates = []
-    for path in found:
-        try:
-            written = inspect_file(path)
-        except OSError:
-            continue
-        usual = path == named or re.fullmatch(r'(resume_)?(epoch|iter)_\d+\.pth', path.name)
-        if written.resumable and (written.sha256 is not None or usual):
-            candidates.append(written)
-    passed = []
-    for written in sorted(candidates, key=lambda w: (w.time_ns, w.path.name), reverse=True):
-        reason = what_is_wrong(written.path)
-        if reason is None:
-            return written, passed
-        passed.append((written.path, reason))
-    return None, passed
-
-
 def remove_leftovers(folder: str | os.PathLike) -> list[str]:
     """Delete what a process that was killed while it wrote has left, and return the names."""
     removed = []
-    for path in Path(folder).glob('.*.pth.*.tmp'):
-        pid = path.name.rsplit('.', 2)[1]
-        if pid.isdigit() and not _is_running(int(pid)):
+    for path in Path(folder).glob('.*.tmp'):
+        found = re.fullmatch(r'\.(?:.+\.pth|run\.json)\.(\d+)\.tmp', path.name)
+        if found and not _is_running(int(found[1])):
             path.unlink(missing_ok=True)
             removed.append(path.name)
     return removed

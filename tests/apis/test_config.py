@@ -1,3 +1,4 @@
+import json
 import os
 
 import pytest
@@ -7,7 +8,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 
 from mmdensenet.apis import load_config
-from mmdensenet.apis.config import complete_dataloaders, name_bad_images, require_data
+from mmdensenet.apis.config import complete_dataloaders, load_to_build, name_bad_images, require_data
 from mmdensenet.errors import UserError
 
 
@@ -42,6 +43,59 @@ def test_broken_files(tmp_path):
     (tmp_path / 'b.py').write_text("_base_ = './gone.py'\n")
     with pytest.raises(UserError, match=r'b\.py.*gone\.py'):
         load_config(str(tmp_path / 'b.py'))
+
+
+RUN = "open('RAN', 'w').close()"
+
+
+@pytest.mark.parametrize(
+    ('name', 'text'),
+    [
+        ('a.yaml', f'model: !!python/object/apply:builtins.eval ["{RUN}"]'),
+        ('a.yml', 'model: !!python/name:os.system'),
+        ('a.yaml', "model: !!python/object/new:os.system ['touch RAN']"),
+        ('a.yaml', 'model: 1\n_base_: evil.py'),
+        ('a.json', '{"_base_": "evil.p\\u0079"}'),
+        ('a.json', '{"_{{ $KEY:base }}_": ["b.json"]}'),
+        ('a.json', '{"_base_": "mmdensenet::../../evil.py"}'),
+        ('a.json', '{"_base_": "mmdensenet::{folder}/evil.py"}'),
+    ],
+)
+def test_configs_that_are_data_run_nothing(tmp_path, monkeypatch, name, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'evil.py').write_text(RUN)
+    (tmp_path / 'b.json').write_text('{"_base_": "evil.py"}')
+    (tmp_path / name).write_text(text.replace('{folder}', str(tmp_path)))
+    with pytest.raises(UserError, match=rf'{name}.*(could not determine a constructor|would be run)'):
+        load_config(name)
+    assert not (tmp_path / 'RAN').exists()
+
+
+@pytest.mark.parametrize('suffix', ['.yaml', '.json'])
+def test_configs_that_are_data(tmp_path, monkeypatch, suffix):
+    """Written by mmengine, with tuples and imports; and small ones that inherit."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = f'of_a_config_in_{suffix[1:]}'
+    (tmp_path / f'{module}.py').write_text(RUN)
+    cfg = load_config(str(DIGITS), {'custom_imports.imports': [module], 'model.head.topk': (1, 3)})
+    cfg.dump(f'whole{suffix}')
+    content = json.dumps(dict(_base_=[f'whole{suffix}'], model=dict(head=dict(num_classes=7))))
+    (tmp_path / f'small{suffix}').write_text(content)
+    loaded = load_config(f'small{suffix}')
+    assert not (tmp_path / 'RAN').exists(), 'imports wait until something is built'
+    assert loaded.model.head.num_classes == 7 and list(loaded.model.backbone.arch.depths) == [3, 3, 3]
+    assert loaded.model.head.topk == ((1, 3) if suffix == '.yaml' else [1, 3])
+    load_to_build(f'small{suffix}')
+    assert (tmp_path / 'RAN').exists()
+    (tmp_path / f'own{suffix}').write_text('{"_base_": "mmdensenet::densenet121_4xb256_in1k.py"}')
+    assert load_config(f'own{suffix}').model.backbone.arch == '121'
+
+
+def test_imports_of_a_config_that_fail(tmp_path):
+    (tmp_path / 'a.json').write_text('{"custom_imports": {"imports": ["no_such_module"]}}')
+    with pytest.raises(UserError, match=r'a\.json: custom_imports: .*no_such_module'):
+        load_to_build(str(tmp_path / 'a.json'))
 
 
 @pytest.mark.parametrize(

@@ -268,12 +268,13 @@ def test_a_file_without_checksums_is_read(tmp_path):
 
 def test_resuming_from_the_newest_reads_its_checksum_once(tmp_path, monkeypatch):
     from mmdensenet.engine import checkpoint_file
+    from mmdensenet.engine.work_dir import newest_that_verifies
 
     save_checkpoint(dict(state_dict={}, optimizer={}), str(tmp_path / 'epoch_1.pth'))
     hashed = []
     compute = checkpoint_file._sha256
     monkeypatch.setattr(checkpoint_file, '_sha256', lambda *args: hashed.append(args) or compute(*args))
-    found, _ = checkpoint_file.newest_that_verifies(tmp_path)
+    found, _ = newest_that_verifies(tmp_path)
     load_from_file(str(found.path))
     assert len(hashed) == 1
     os.utime(found.path)  # it may be another file now

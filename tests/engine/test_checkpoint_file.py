@@ -1,4 +1,4 @@
-"""Checkpoint files: whole or not at all, with a checksum, the newest that verifies, and what happens on a full disk."""
+"""Checkpoint files: whole or not at all, with a checksum, and what happens on a full disk."""
 
 import errno
 import os
@@ -11,7 +11,6 @@ from mmengine.runner.checkpoint import save_checkpoint
 from mmdensenet.engine import checkpoint_file
 from mmdensenet.engine.checkpoint_file import (
     inspect_file,
-    newest_that_verifies,
     remove_leftovers,
     what_is_wrong,
     write_whole,
@@ -40,10 +39,24 @@ def test_plain_torch_reads_it_and_its_checksum_holds(tmp_path, size):
     assert os.listdir(tmp_path) == ['a.pth']
 
 
-def test_one_changed_or_missing_byte_is_found(tmp_path):
-    file = save(tmp_path, 'epoch_1.pth')
+@pytest.mark.parametrize('run', [None, '0123456789abcdef', 'no id'])
+def test_one_changed_or_missing_byte_is_found(tmp_path, run):
+    file = tmp_path / 'epoch_1.pth'
+    write_whole(content(), file, resumable=True, run=run)
+    assert inspect_file(file).run == (None if run == 'no id' else run)
     good = file.read_bytes()
-    for position in [0, 4, 100, len(good) // 2, len(good) - 400, len(good) - 150, len(good) - 110, len(good) - 70, -1]:
+    for position in [
+        0,
+        4,
+        100,
+        len(good) // 2,
+        len(good) - 400,
+        len(good) - 150,
+        len(good) - 120,
+        len(good) - 110,
+        len(good) - 70,
+        -1,
+    ]:
         bad = bytearray(good)
         bad[position] ^= 1
         file.write_bytes(bad)
@@ -63,41 +76,6 @@ def test_torch_s_own_files_are_checked_too(tmp_path):
     data[data.index(torch.ones(4).numpy().tobytes()) + 40] ^= 1
     file.write_bytes(data)
     assert 'damaged' in what_is_wrong(file)
-
-
-def test_the_newest_that_is_whole_is_taken_and_the_others_are_named(tmp_path):
-    assert newest_that_verifies(tmp_path) == (None, [])
-    assert newest_that_verifies(tmp_path / 'none') == (None, [])
-    files = [save(tmp_path, name) for name in ('epoch_9.pth', 'epoch_1.pth', 'resume_iter_5.pth')]
-    write_whole(dict(state_dict={}), tmp_path / 'best_x_epoch_1.pth')  # the newest, but of weights only
-    (tmp_path / 'last_checkpoint').write_text(str(files[0]))
-    for path in reversed(files):  # the order of writing counts, not that of names or of copying
-        os.utime(path)
-    found, passed = newest_that_verifies(tmp_path)
-    assert (found.path, passed) == (files[2], [])
-    os.truncate(files[2], 500)
-    files[1].write_bytes(b'')
-    found, passed = newest_that_verifies(tmp_path)
-    assert found.path == files[0]
-    assert {path for path, _ in passed} == {files[1], files[2]}
-    assert all('cut short' in reason for _, reason in passed)
-
-
-def test_checkpoints_of_another_folder_are_found_through_last_checkpoint(tmp_path):
-    (tmp_path / 'work').mkdir()
-    file = save(tmp_path / 'elsewhere', 'e1.pth')
-    (tmp_path / 'work/last_checkpoint').write_text(str(file))
-    assert newest_that_verifies(tmp_path / 'work')[0].path == file
-
-
-def test_mmengines_runner_finds_the_same(tmp_path):
-    from mmengine.runner import find_latest_checkpoint
-
-    old, new = save(tmp_path, 'epoch_1.pth'), save(tmp_path, 'epoch_2.pth')
-    (tmp_path / 'last_checkpoint').write_text(str(new))
-    assert find_latest_checkpoint(str(tmp_path)) == str(new)
-    os.truncate(new, 100)
-    assert find_latest_checkpoint(str(tmp_path)) == str(old)
 
 
 def test_order_of_the_steps(tmp_path, monkeypatch):
@@ -197,7 +175,8 @@ def test_leftovers_of_dead_processes_are_removed(tmp_path):
     if dead == 0:
         os._exit(0)
     os.waitpid(dead, 0)
-    for name in (f'.epoch_1.pth.{dead}.tmp', f'.epoch_2.pth.{os.getppid()}.tmp', 'epoch_1.pth', '.mine.tmp'):
+    left = [f'.epoch_1.pth.{dead}.tmp', f'.run.json.{dead}.tmp']
+    for name in (*left, f'.epoch_2.pth.{os.getppid()}.tmp', 'epoch_1.pth', '.mine.tmp', f'.mine.{dead}.tmp'):
         (tmp_path / name).touch()
-    assert remove_leftovers(tmp_path) == [f'.epoch_1.pth.{dead}.tmp']
-    assert len(os.listdir(tmp_path)) == 3
+    assert sorted(remove_leftovers(tmp_path)) == left
+    assert len(os.listdir(tmp_path)) == 4

@@ -127,6 +127,9 @@ def test_losses_that_wait_on_a_gpu_are_seen_before_a_save(tmp_path, monkeypatch)
     monkeypatch.setattr(hook, '_look', lambda runner, look=hook._look: look(runner) if run.look else None)
     run.look = False
     losses(hook, run, [1.0, float('nan'), 1.0])
+    waiting = list(hook._waiting)
     run.look = True
-    with pytest.raises(UserError, match='the loss is nan at iteration 2'):
-        hook.before_save_checkpoint(run, {})
+    for save in (lambda: hook.before_save_checkpoint(run, {}), lambda: hook.before_collective_save(run)):
+        hook._waiting = list(waiting)
+        with pytest.raises(UserError, match='the loss is nan at iteration 2'):
+            save()

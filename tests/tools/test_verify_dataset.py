@@ -165,3 +165,10 @@ def test_the_file_of_out_is_tried_first(verify, folders, tmp_path):
     assert done.status == 0 and json.loads((tmp_path / 'new/folder/r.json').read_text())['problems'] == {}
     done = verify('--workers', '0', '--out', folders)
     assert done.status == 2 and str(folders) in done.err and 'images' not in done.err, done.err
+
+
+def test_a_process_that_is_killed(verify, monkeypatch):
+    monkeypatch.setattr('mmdensenet.datasets.LoadImage.transform', lambda self, results: os._exit(9))
+    done = verify('--workers', '2')
+    assert done.status == 2 and 'a process that reads images was killed' in done.err, done.err
+    assert len(done.err[done.err.index('error: ') :].splitlines()) == 1

@@ -30,8 +30,8 @@ class BadImagesHook(Hook):
     Raises:
         UserError: for the first bad image ('stop'), for one more than the budget, or a data set without any image.
 
-    A batch without any image is passed over by mmdensenet's loops, and ends the run in others and in training on
-    several ranks.
+    A batch without any image is passed over by mmdensenet's loops, in training by all ranks together, and ends the run
+    in other loops.
     """
 
     def __init__(self, policy: str = 'stop', budget: int = 100):
@@ -56,11 +56,10 @@ class BadImagesHook(Hook):
                 dataset.max_refetch = 0  # mmengine's data sets draw another sample where a pipeline returns None
         if self.policy == 'skip':
             fetch_of(dataloader).keep = Skip(Path(runner.work_dir, LIST).absolute(), self.budget)
-            trains = loop is runner._train_loop
-            if hasattr(loop, 'may_be_empty') and (not trains or get_world_size() == 1):
-                allow_empty(dataloader)  # a step on several ranks needs a batch of each
+            if hasattr(loop, 'may_be_empty'):
+                allow_empty(dataloader)
                 loop.may_be_empty = True
-            if not trains and get_world_size() > 1 and not take_each_once(dataloader):
+            if loop is not runner._train_loop and get_world_size() > 1 and not take_each_once(dataloader):
                 runner.logger.warning('The sampler may draw images twice: with images left out these may count twice.')
 
     def after_train_epoch(self, runner) -> None:

@@ -13,14 +13,15 @@ import torch
 from mmengine.dist import all_gather_object, all_reduce, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop
 
-from mmdensenet.engine.checkpoint import to_plain
-from mmdensenet.engine.checkpoint_file import remove_leftovers
+from mmdensenet.engine.checkpoint import RUN_KEY, to_plain
+from mmdensenet.engine.checkpoint_file import inspect_file, remove_leftovers
 from mmdensenet.engine.draws import NumberedSampler, number_draws
 from mmdensenet.engine.keep_checkpoints import remove_outdated
 from mmdensenet.engine.random_state import get_random_state, set_random_state
 from mmdensenet.engine.schedule import adopt_schedule
+from mmdensenet.engine.work_dir import Run, begin_run, checkpoints, newest_that_verifies
 from mmdensenet.errors import UserError
 from mmdensenet.registry import HOOKS
 
@@ -66,6 +67,7 @@ class ExactResumeHook(Hook):
         self._states: list[dict] | None = None
         self._sampler: NumberedSampler | None = None
         self._missed: list[int] = []
+        self._run: Run | None = None  # on the process that writes
 
     # -----------------------------------------------------------------------------------------------------------------
     # Before training
@@ -99,17 +101,12 @@ class ExactResumeHook(Hook):
     def before_train(self, runner) -> None:
         loop = runner.train_loop
         if is_main_process():
+            self._run = _begin(runner)
             for folder in {runner.work_dir, *(hook.out_dir for hook in _checkpoint_hooks(runner))}:
                 for name in remove_leftovers(folder) if osp.isdir(folder) else ():
                     runner.logger.info(f'{name}, which a killed process has left, is removed.')
         self._catch_signals()
         self._saved_at = time.monotonic()
-        if isinstance(loop, IterBasedTrainLoop) and loop.dataloader.num_workers > 0:
-            # its workers were started with the data loader, before the draws were numbered
-            if hasattr(loop.dataloader.sampler, '_indices_of_rank'):
-                loop.dataloader.sampler.indices = loop.dataloader.sampler._indices_of_rank()
-            loop.dataloader._iterator = None  # persistent workers
-            loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)
         for scheduler, steps in zip(runner.param_schedulers or (), self._missed):
             for _ in range(steps):
                 scheduler.step()
@@ -176,7 +173,7 @@ class ExactResumeHook(Hook):
     def after_train(self, runner) -> None:
         self.release()
         if is_main_process():
-            for path in _own_files(runner):
+            for path in _own_files(runner, self._run):
                 path.unlink(missing_ok=True)
 
     def release(self) -> None:
@@ -219,6 +216,8 @@ class ExactResumeHook(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         states, self._states = self._states, None
+        if self._run is not None:
+            checkpoint['meta'][RUN_KEY] = self._run.id
         if 'optimizer' not in checkpoint or self._sampler is None:
             return
         if states is None:  # by somebody else's hook
@@ -255,7 +254,7 @@ class ExactResumeHook(Hook):
         runner.save_checkpoint(folder, name, meta=meta, by_epoch=False)
         self._saved_at = time.monotonic()
         if is_main_process():
-            for path in _own_files(runner):
+            for path in _own_files(runner, self._run):
                 if path.name != name:
                     path.unlink(missing_ok=True)
 
@@ -306,9 +305,25 @@ def _folder(runner) -> str:
     return next((hook.out_dir for hook in _checkpoint_hooks(runner)), runner.work_dir)
 
 
-def _own_files(runner) -> list[Path]:
+def _begin(runner) -> Run:
+    """Note that a run begins, or goes on, before anything of it is written."""
+    source = None
+    if runner._resume and runner._has_loaded:
+        found = None if runner._load_from else newest_that_verifies(runner.work_dir)[0]
+        source = osp.expanduser(runner._load_from) if found is None else str(found.path)
+    elif number := len(checkpoints(runner.work_dir)):
+        runner.logger.warning(
+            f'Checkpoints of older runs are in {runner.work_dir} ({number}): those of this run replace them where the '
+            'names are the same, and --resume goes on from this run only.'
+        )
+    return begin_run(runner.work_dir, source)
+
+
+def _own_files(runner, run: Run) -> list[Path]:
     folder = _folder(runner)
-    return [] if '://' in folder else list(Path(folder).glob('resume_iter_*.pth'))
+    files = [] if '://' in folder else Path(folder).glob('resume_iter_*.pth')
+    # a file without its end is of no use to any run
+    return [path for path in files if run.owns(written := inspect_file(path)) or written.sha256 is None]
 
 
 def _checked(loaded: dict) -> dict:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from mmengine.hooks import Hook
 
-from mmdensenet.engine.checkpoint_file import newest_that_verifies
+from mmdensenet.engine.work_dir import newest_that_verifies
 from mmdensenet.errors import UserError
 from mmdensenet.registry import HOOKS
 
@@ -51,6 +51,9 @@ class FiniteHook(Hook):
 
     def after_train(self, runner) -> None:
         self._look(runner)
+
+    def before_collective_save(self, runner) -> None:
+        self._look(runner)  # only the first rank saves, but gradients that others have summed up are saved, too
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         self._look(runner)

@@ -1,0 +1,215 @@
+"""Which run the checkpoints in a work directory are of, and which of them a run goes on from.
+
+A run notes itself in ``run.json`` before its first step, and its checkpoints carry its id. So a run that is started
+anew in the folder of an older one, and dies before its first checkpoint, is not taken for the older one.
+"""
+
+import json
+import os
+import re
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmdensenet.errors import UserError
+
+from .checkpoint_file import Written, flush_folder, inspect_file, what_is_wrong
+
+#: in the work directory: the run that began last
+FILE = 'run.json'
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, and what it went on from.
+
+    Attributes:
+        id: what its checkpoints carry.
+        line: runs that it goes on from, each with the time (of :attr:`Written.time_ns`) up to which their checkpoints
+            are this run's past. None is the run of checkpoints without an id, which others have written.
+        source: path or URL of the checkpoint that it was told to go on from.
+    """
+
+    id: str
+    line: tuple[tuple[str | None, int], ...] = ()
+    source: str | None = None
+
+    def owns(self, written: Written) -> bool:
+        """Whether the run can go on from this checkpoint when it is interrupted."""
+        return written.run == self.id or self.began_after(written)
+
+    def began_after(self, written: Written) -> bool:
+        """Whether it is a checkpoint of the run's past."""
+        past = any(written.run == run and written.time_ns <= end for run, end in self.line)
+        return written.run != self.id and (past or str(written.path) == self.source)
+
+
+def read_run(work_dir: str | os.PathLike) -> Run | None:
+    """The run that began last in this folder; None if none has noted itself.
+
+    Raises:
+        UserError: if the note is not one of ours.
+    """
+    file = Path(work_dir, FILE)
+    try:
+        noted = json.loads(file.read_text(encoding='utf-8'))
+        line = tuple((None if run is None else str(run), int(end)) for run, end in noted['line'])
+        return Run(str(noted['id']), line, None if noted['source'] is None else str(noted['source']))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UserError(
+            f'{file} does not say which run the checkpoints beside it are of ({type(error).__name__}).\n'
+            'Go on with --resume CHECKPOINT, or delete the file: then --resume takes the newest.'
+        ) from error
+
+
+def begin_run(work_dir: str | os.PathLike, source: str | None = None) -> Run:
+    """Note that a run begins here, or goes on; for one process, before the first step.
+
+    Going on from what :func:`checkpoint_to_resume` finds is the same run. Going on from another checkpoint makes a run
+    of its own, so that newer checkpoints of the old one are not taken when it is interrupted.
+
+    Args:
+        source: path or URL of the checkpoint that it goes on from; None for a new run.
+
+    Raises:
+        UserError: if the folder cannot be written to.
+    """
+    run = Run(uuid.uuid4().hex[:16])
+    if source is not None:
+        try:
+            current, newest = read_run(work_dir), newest_that_verifies(work_dir)[0]
+        except UserError:  # told to go on from a checkpoint, although the note is damaged
+            current = newest = None
+        run = _continued(run.id, source, current, newest)
+        if run == current:
+            return run
+    _note(Path(work_dir, FILE), run)
+    return run
+
+
+def _continued(new_id: str, source: str, current: Run | None, newest: Written | None) -> Run:
+    if '://' in source:
+        return Run(new_id, source=source)
+    path = os.path.abspath(source)
+    if not os.path.isfile(path):  # a folder of DeepSpeed's
+        return Run(new_id, source=path)
+    written = inspect_file(path)
+    if newest is not None and os.path.samefile(newest.path, source):
+        if current is not None:
+            return current
+        return Run(written.run) if written.run else Run(new_id, ((None, written.time_ns),), path)
+    line = [(written.run, written.time_ns)]
+    if current is not None and current.owns(written):
+        line += [(run, end) for run, end in current.line if run != written.run and end <= written.time_ns]
+    return Run(new_id, tuple(line), path)
+
+
+def _note(file: Path, run: Run) -> None:
+    text = json.dumps(dict(id=run.id, line=run.line, source=run.source)) + '\n'
+    beside = file.with_name(f'.{file.name}.{os.getpid()}.tmp')
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open('w', encoding='utf-8') as opened:
+            opened.write(text)
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.replace(beside, file)
+        flush_folder(file.parent)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UserError(
+            f'cannot write {file}: {error.strerror or error} ({len(text)} bytes are needed). Make room, or the folder '
+            'writable.'
+        ) from error
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Finding
+
+
+def checkpoint_to_resume(work_dir: str | os.PathLike) -> tuple[Written | None, list[tuple[Path, str]]]:
+    """What ``--resume`` without a file goes on from: see :func:`newest_that_verifies`.
+
+    Raises:
+        UserError: if the last run was told to go on from a checkpoint, has none of its own yet, and that one is not to
+            be had: to start from the beginning would be another run.
+    """
+    found, passed_over = newest_that_verifies(work_dir)
+    run = read_run(work_dir) if found is None else None
+    if run is not None and run.source is not None:
+        raise UserError(
+            f'the run in {work_dir} went on from {run.source} and has no checkpoint of its own yet.\nGive it again: '
+            f'--resume {run.source}'
+        )
+    return found, passed_over
+
+
+def checkpoints(work_dir: str | os.PathLike) -> list[Written]:
+    """All files that training could go on from, of any run, whole or not, the newest first."""
+    return _newest_first(work_dir, None)
+
+
+def newest_that_verifies(work_dir: str | os.PathLike) -> tuple[Written | None, list[tuple[Path, str]]]:
+    """The checkpoint of the last run of a work directory that was written last and is whole, for resuming.
+
+    In a folder where no run has noted itself it is the newest of all.
+
+    Returns:
+        The file, or None, and the newer ones that were passed over, each with the reason; those of other runs in one
+        entry.
+    """
+    run = read_run(work_dir)
+    passed, others = [], []
+    for written in _newest_first(work_dir, run):
+        known = written.sha256 is not None
+        other = run is not None and not run.owns(written)
+        reason = what_is_wrong(written.path) if not other or not known else None
+        if reason is not None:
+            passed.append((written.path, reason))
+        elif other:
+            others.append(written.path)
+        else:
+            return written, passed + _of_other_runs(others)
+    return None, passed + _of_other_runs(others)
+
+
+def _of_other_runs(paths: list[Path]) -> list[tuple[Path, str]]:
+    if not paths:
+        return []
+    it = 'it is' if len(paths) == 1 else f'it and {len(paths) - 1} older ones are'
+    return [(paths[0], f'{it} of another run than the last one in this folder; --resume {paths[0]} goes on from it')]
+
+
+def _newest_first(work_dir: str | os.PathLike, run: Run | None) -> list[Written]:
+    found = {path.absolute() for path in Path(work_dir).glob('*.pth') if path.is_file()}
+    named = [Path(run.source)] if run is not None and run.source is not None and os.path.isfile(run.source) else []
+    try:
+        text = Path(work_dir, 'last_checkpoint').read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        text = ''
+    if text and '://' not in text and '\0' not in text:  # zeros are what a loss of power may leave of it
+        last = Path(text).absolute()
+        # Checkpoints go elsewhere with CheckpointHook's out_dir. A folder with a run of its own is that from which this
+        # one was copied.
+        if last.parent == Path(work_dir).absolute() or not (last.parent / FILE).exists():
+            named.append(last)
+            found |= set(last.parent.glob('*.pth'))
+    candidates = []
+    for path in found.union(named):
+        if not path.is_file():
+            continue
+        try:
+            written = inspect_file(path)
+        except OSError:
+            continue
+        usual = path in named or re.fullmatch(r'(resume_)?(epoch|iter)_\d+\.pth', path.name)
+        if written.resumable and (written.sha256 is not None or usual):
+            candidates.append(written)
+
+    def when(written: Written) -> tuple:
+        # what a run began from is older than what it has written, whatever the times of copies
+        return run is None or not run.began_after(written), written.time_ns, written.path.name
+
+    return sorted(candidates, key=when, reverse=True)
