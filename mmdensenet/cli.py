@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -35,7 +36,11 @@ def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
         sys.stdout.reconfigure(errors='backslashreplace')  # names of files may be in no encoding
     try:
         tool(args)
-        _leave_process_group()
+        _leave_process_group(0)
+    except SystemExit as stop:
+        if stop.code in (128 + signal.SIGTERM, 128 + signal.SIGINT):  # all ranks stop together
+            _leave_process_group(stop.code)
+        raise
     except Exception as error:
         message = explain(error)
         if message is None or args.debug:
@@ -44,25 +49,31 @@ def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
         if rank:  # most mistakes are seen by all ranks: let the first one speak, it ends the others
             time.sleep(3)
         print(f'error: {message}' if rank == 0 else f'error on rank {rank}: {message}', file=sys.stderr)
+        _leave_process_group(2, together=False)
         sys.exit(2)
 
 
-def _leave_process_group() -> None:
-    """End this process with status 0, if it is one of several that speak through gloo.
+def _leave_process_group(status: int, together: bool = True) -> None:
+    """End this process with this status, if it is one of several that speak through gloo.
 
     Its threads now and then abort the interpreter's end (signal 6) after all work is done, with and without
-    destroy_process_group, which would be a failure to the launcher. What Python does at its end is done here instead.
+    destroy_process_group, which would be another status to the launcher. What Python does at its end is done here
+    instead.
+
+    Args:
+        together: whether all processes come here.
     """
     import torch.distributed as dist
 
     if not (dist.is_available() and dist.is_initialized() and dist.get_backend() == 'gloo'):
         return
-    dist.barrier()  # nobody goes while another still waits for a message
+    if together:
+        dist.barrier()  # nobody goes while another still waits for a message
     logging.shutdown()
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 def parse_cfg_options(values: Sequence[str] | None) -> dict:

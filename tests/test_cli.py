@@ -1,10 +1,12 @@
 import argparse
 import errno
 import os
+import sys
 import urllib.error
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.registry import MODELS
 from mmpretrain.registry import DATASETS, TRANSFORMS
 
@@ -92,3 +94,37 @@ def test_a_folder_that_cannot_be_written_to(number):
 def test_a_hook_of_ours_may_be_left_out(short_config, tmp_path):
     train_model(str(short_config("default_hooks['curves'] = None")), work_dir=str(tmp_path / 'w'))
     assert not (tmp_path / 'w/training_curves.png').exists()
+
+
+@pytest.mark.parametrize(
+    ('ending', 'status', 'together'),
+    [
+        (lambda args: None, 0, True),
+        (lambda args: sys.exit(143), 143, True),
+        (lambda args: sys.exit(1), 'SystemExit', None),
+        (lambda args: (_ for _ in ()).throw(UserError('no')), 2, False),
+    ],
+)
+def test_ranks_end_without_the_interpreter_s_end(monkeypatch, capsys, ending, status, together):
+    """There gloo's threads may abort the process, and the launcher would see signal 6, after SIGTERM too."""
+    dist = torch.distributed
+    for name, value in (('is_initialized', lambda: True), ('get_backend', lambda: 'gloo')):
+        monkeypatch.setattr(dist, name, value)
+    waited = []
+    monkeypatch.setattr(dist, 'barrier', lambda: waited.append(True))
+    monkeypatch.setattr('mmdensenet.cli.logging.shutdown', lambda: None)
+    monkeypatch.setattr('mmdensenet.cli.atexit._run_exitfuncs', lambda: None)
+
+    class Ended(BaseException):
+        pass
+
+    def end(status):
+        raise Ended(status)
+
+    monkeypatch.setattr('mmdensenet.cli.os._exit', end)
+    with pytest.raises((Ended, SystemExit)) as caught:
+        run_tool(ending, argparse.Namespace(debug=False))
+    if status == 'SystemExit':
+        assert caught.type is SystemExit
+    else:
+        assert caught.type is Ended and caught.value.args == (status,) and bool(waited) == together
