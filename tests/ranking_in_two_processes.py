@@ -1,7 +1,8 @@
-"""What tests/engine/metrics/test_ranking.py runs in two processes, which have to import it."""
+"""What tests of the ranking metric and the balanced sampler run in two processes, which have to import it."""
 
 import torch
 
+from mmdensenet.datasets import BalancedSampler
 from mmdensenet.engine.metrics import RankingMetric
 
 COUNT = 81
@@ -24,3 +25,24 @@ def evaluate(rank):
     metric.dataset_meta = dict(classes=('edema', 'mass', 'nodule'))
     metric.process(None, [dict(pred_score=scores[i], gt_score=targets[i]) for i in indices])
     return metric.evaluate(COUNT)
+
+
+class Labels:
+    """A data set of labels only: 90 samples of one class, 10 of the other."""
+
+    def __len__(self):
+        return 100
+
+    def get_cat_ids(self, i):
+        return [int(i >= 90)]
+
+
+def draw(rank):
+    """This rank's samples of two epochs, and the sampler's seed; the rank's own seed is another."""
+    torch.manual_seed(rank)
+    sampler = BalancedSampler(Labels(), num_samples=1000)
+    epochs = []
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        epochs.append(list(sampler))
+    return dict(epochs=epochs, seed=sampler.seed)

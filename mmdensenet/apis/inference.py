@@ -30,7 +30,7 @@ from mmdensenet.errors import BadImageError, UserError
 
 from .models import class_names, get_model
 
-IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.dcm', '.npy'}
+IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.dcm', '.dicom', '.npy'}
 #: a path or URL, the content of an image file, an image of PIL's, or an array (H, W) or (H, W, C), colours in BGR order
 #: as mmcv and OpenCV read them
 ImageLike = str | Path | bytes | Image.Image | np.ndarray

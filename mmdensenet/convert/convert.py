@@ -15,7 +15,7 @@ from .layouts import Found, Layout, prefixes, recognise
 #: containers of the weights in a checkpoint, in order of preference
 CONTAINERS = ('state_dict', 'model_state_dict', 'model', 'net', 'network', 'weights', 'state_dict_ema', 'model_ema')
 #: tensors beside the layers that no logit depends on
-_HARMLESS = ('op_threshs',)
+_HARMLESS = ('op_threshs', 'CatBN_output_buffer')
 
 
 @dataclass
@@ -185,8 +185,8 @@ def _library(checkpoint: Mapping, tensors: dict[str, Tensor], layout: Layout) ->
             return name
     if any(key.endswith('op_threshs') for key in tensors):
         return 'torchxrayvision'
-    if layout.name == 'MONAI':
-        return 'MONAI'
+    if layout.name in ('MONAI', 'efficient_densenet_pytorch'):  # nobody else has these keys
+        return layout.name
     if 'pytorch-lightning_version' in checkpoint:
         return 'saved by Lightning; of whose model the file does not tell'
     return None

@@ -56,6 +56,8 @@ _RULES = [
         r'features\.denseblock(\d+)\.denselayer(\d+)\.(?:layers\.)?(norm|conv)\.?([12])\.(.+)',
         'backbone.stages.{0}.block.{1}.{2}{3}.{4}',
     ),
+    # efficient_densenet_pytorch's efficient model until April 2018: norm, ReLU and convolution in one module
+    (r'features\.denseblock(\d+)\.denselayer(\d+)\.bn\.(norm|conv)_(.+)', 'backbone.stages.{0}.block.{1}.{2}1.{3}'),
     (r'features\.transition(\d+)\.(norm|conv)\.(.+)', 'backbone.transitions.{0}.{1}.{2}'),
     (r'features\.(?:norm5|norm_final)\.(.+)', 'backbone.transitions.{last}.0.{0}'),
     (r'(?:classifier|class_layers\.out)\.(weight|bias)', 'head.fc.{0}'),

@@ -89,6 +89,7 @@ def _torchvision(weights: dict[str, Tensor], arch: Architecture) -> nn.Module:
     model.features.conv0 = nn.Conv2d(arch.in_channels, arch.init_channels, kernel, stride, kernel // 2, bias=False)
     renames = [
         (r'\.(norm|conv)\.([12])\.', r'.\1\2.'),
+        (r'\.bn\.(norm|conv)_', r'.\g<1>1.'),
         (r'\.norm_final\.', '.norm5.'),
         (r'^classifier\.\d+\.', 'classifier.'),
     ]

@@ -138,6 +138,14 @@ def published_forms(state: dict) -> dict[str, tuple[dict, str]]:
             rename(state, LEGACY, (r'norm5', 'norm_final')),
             'efficient_densenet_pytorch',
         ),
+        # its efficient model of 2017 had the norm and the convolution before the bottleneck in one module
+        'efficient_densenet_pytorch, fused': (
+            dict(
+                rename(state, (r'\.(norm|conv)1\.', r'.bn.\1_'), LEGACY, (r'norm5', 'norm_final')),
+                **{'features.denseblock1.CatBN_output_buffer': torch.zeros(1)},
+            ),
+            'efficient_densenet_pytorch',
+        ),
         'without batch counters': ({k: v for k, v in state.items() if not k.endswith('num_batches_tracked')}, tv),
         'torchxrayvision with thresholds': (dict(state, op_threshs=torch.rand(CLASSES)), tv),
     }

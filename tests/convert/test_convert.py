@@ -51,6 +51,7 @@ def test_the_library_is_named_only_where_the_file_tells():
     forms = {name: convert_state_dict(form)[1].library for name, (form, _) in published_forms(state).items()}
     assert forms['plain'] is None and forms['legacy'] is None
     assert 'Lightning' in forms['Lightning']
+    assert forms['efficient_densenet_pytorch'] == 'efficient_densenet_pytorch'
     assert forms['torchxrayvision with thresholds'] == 'torchxrayvision'
     mm = convert_state_dict(state)[0]
     for version, name in (('mmcls_version', 'mmcls'), ('mmpretrain_version', 'mmpretrain')):

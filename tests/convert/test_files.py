@@ -73,7 +73,7 @@ def test_verify(library, tmp_path):
         state = randomise(MODELS_OF[library]()).state_dict()
     else:
         forms = published_forms(randomise(torchvision_model()).state_dict())
-        state = forms['CheXNet' if library == 'chexnet' else 'efficient_densenet_pytorch, 2017'][0]
+        state = forms['CheXNet' if library == 'chexnet' else 'efficient_densenet_pytorch, fused'][0]
     torch.save(state, tmp_path / 'theirs.pth')
     report = convert_checkpoint(str(tmp_path / 'theirs.pth'), str(tmp_path / 'ours.pth'), verify=[])
     names = dict(monai='MONAI', mmpretrain='mmpretrain')

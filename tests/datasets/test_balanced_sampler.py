@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from ranking_in_two_processes import draw
+from two_processes import in_two_processes
 
 from mmdensenet.datasets import BalancedSampler, balanced_sampler
 from mmdensenet.errors import UserError
@@ -49,6 +51,17 @@ def test_ranks_share_one_list_and_epochs_differ(monkeypatch):
     assert list(sampler) == whole
     sampler.set_epoch(1)
     assert list(sampler) != whole
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_seed_that_none_was_given():
+    first, second = in_two_processes(draw)
+    assert first['seed'] == second['seed']
+    for epoch in range(2):
+        ours, theirs = first['epochs'][epoch], second['epochs'][epoch]
+        assert len(ours) == len(theirs) == 500 and ours != theirs
+        assert np.mean(np.array(ours + theirs) >= 90) == pytest.approx(0.5, abs=0.06), 'the rare class is half of both'
+    assert first['epochs'][0] != first['epochs'][1]
 
 
 def test_empty():

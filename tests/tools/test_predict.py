@@ -264,6 +264,15 @@ def test_the_content_of_a_file_is_as_good_as_the_file(config, checkpoint, images
         fileio.get('memory://0')
 
 
+def test_a_folder_is_searched_for_dicom_too(tmp_path):
+    from mmdensenet.apis.inference import _expand
+
+    for name in ('a.dcm', 'sub/b.DICOM', 'c.txt', 'd.png'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [Path(file).name for file in _expand(tmp_path)] == ['a.dcm', 'd.png', 'b.DICOM']
+
+
 def test_the_content_of_grey_files(tmp_path, config):
     from mmengine.config import Config
 
