@@ -32,6 +32,7 @@ def write_files(name: str, size: int, batch: int, folder: Path) -> None:
     from mmdensenet.apis import get_model
     from mmdensenet.export.files import to_onnx
     from mmdensenet.export.fold import ScoresOf, folded
+    from mmdensenet.export.group import group_concatenations
     from mmdensenet.export.int8 import calibrate
     from mmdensenet.export.int8_onnx import int8_onnx
     from mmdensenet.export.int8_openvino import int8_openvino
@@ -56,7 +57,7 @@ def write_files(name: str, size: int, batch: int, folder: Path) -> None:
     float_xml.with_suffix('.tmp.onnx').unlink()
     openvino.save_model(int8_openvino(*arguments), paths[5], compress_to_fp16=False)
     onnx.save(quantised, str(paths[4]))
-    pad_channels(graph.backbone)
+    group_concatenations(pad_channels(graph.backbone))
     onnx.save(to_onnx(graph, example, False), str(paths[2]))
 
 

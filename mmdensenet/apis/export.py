@@ -21,6 +21,7 @@ from mmdensenet.engine.checkpoint_sources import local_copy
 from mmdensenet.errors import UserError
 from mmdensenet.export.files import NEEDS, SUFFIXES, require_packages, write_onnx, write_openvino, write_torch_export
 from mmdensenet.export.fold import ScoresOf, folded, why_not_foldable
+from mmdensenet.export.group import group_concatenations
 from mmdensenet.export.metadata import Metadata, plain_steps
 from mmdensenet.export.pad import pad_channels
 from mmdensenet.export.preprocess import Preprocess
@@ -131,7 +132,7 @@ def export_model(
     else:
         graph = ScoresOf(model).eval() if reason else folded(model)
         if not reason and format == 'onnx':
-            pad_channels(graph.backbone)
+            group_concatenations(pad_channels(graph.backbone))
         if preprocess is not None:
             graph = nn.Sequential(preprocess, graph).eval()
     report(f'writing {file}')
