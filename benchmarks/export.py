@@ -32,6 +32,7 @@ def write_files(name: str, size: int, batch: int, folder: Path) -> None:
     from mmdensenet.apis import get_model
     from mmdensenet.export.files import to_onnx
     from mmdensenet.export.fold import ScoresOf, folded
+    from mmdensenet.export.group import group_concatenations
     from mmdensenet.export.int8 import calibrate
     from mmdensenet.export.int8_onnx import int8_onnx
     from mmdensenet.export.int8_openvino import int8_openvino
@@ -48,16 +49,16 @@ def write_files(name: str, size: int, batch: int, folder: Path) -> None:
     example = torch.zeros(batch, channels, size, size)
     graph = folded(model)
     ranges = calibrate(graph.backbone, [torch.randn(4, channels, size, size)])
-    arguments = graph, ranges, batch, (size, size), None
-    plain, quantised, float_xml = to_onnx(ScoresOf(model).eval(), example, False), int8_onnx(*arguments), paths[3]
+    arguments = graph, ranges, batch, (size, size)
+    plain, quantised, float_xml = to_onnx(ScoresOf(model).eval(), example), int8_onnx(*arguments), paths[3]
     onnx.save(plain, str(paths[0]))
-    onnx.save(to_onnx(graph, example, False), str(float_xml.with_suffix('.tmp.onnx')))
+    onnx.save(to_onnx(graph, example), str(float_xml.with_suffix('.tmp.onnx')))
     openvino.save_model(openvino.convert_model(float_xml.with_suffix('.tmp.onnx')), float_xml, compress_to_fp16=False)
     float_xml.with_suffix('.tmp.onnx').unlink()
     openvino.save_model(int8_openvino(*arguments), paths[5], compress_to_fp16=False)
     onnx.save(quantised, str(paths[4]))
-    pad_channels(graph.backbone)
-    onnx.save(to_onnx(graph, example, False), str(paths[2]))
+    group_concatenations(pad_channels(graph.backbone))
+    onnx.save(to_onnx(graph, example), str(paths[2]))
 
 
 def _give_statistics(model, images) -> None:

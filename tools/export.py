@@ -16,7 +16,9 @@ def parse_args() -> argparse.Namespace:
         '--input-size', type=int, nargs=2, metavar=('H', 'W'), help='resize images to it after the test pipeline'
     )
     parser.add_argument(
-        '--with-preprocess', action='store_true', help='the graph takes uint8 images (N, H, W, C) and normalises them'
+        '--with-preprocess',
+        action='store_true',
+        help='the graph takes uint8 images, resizes, crops and normalises them',
     )
     parser.add_argument('--int8', action='store_true', help='compute in 8-bit integers (onnx, openvino)')
     parser.add_argument('--calib', type=int, default=256, metavar='N', help='images that calibrate int8 (256)')
@@ -62,6 +64,8 @@ def summary(done) -> str:
     height, width = about.size
     batch = 'N' if about.batch is None else about.batch
     size = sum(file.stat().st_size for file in {done.file, done.file.with_suffix('.bin')} if file.is_file())
+    if about.any_size:
+        height, width = 'H', 'W'
     taken = (
         f'uint8 images ({batch}, {height}, {width}, {about.channels}), {"grey" if about.channels == 1 else "RGB"}'
         if about.with_preprocess
@@ -71,6 +75,10 @@ def summary(done) -> str:
     steps = [step['type'] for step in about.pipeline or [] if step['type'] != 'PackInputs']
     if about.pipeline is None:
         lines.append('The test pipeline has steps of its own, so the file does not say how images are prepared.')
+    if about.any_size:
+        lines.append(
+            f'The graph does: {", ".join(step for step in steps if not step.rpartition(".")[2].startswith("Load"))}'
+        )
     elif steps:
         lines.append(f'Before that the caller (or tools/predict.py --model {done.file}) does: {", ".join(steps)}')
     if done.why_not_folded:

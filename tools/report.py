@@ -25,7 +25,7 @@ def report(args: argparse.Namespace) -> None:
     from mmdensenet.apis.report import make_report
     from mmdensenet.cli import parse_cfg_options
 
-    seconds = make_report(
+    took = make_report(
         args.config,
         args.checkpoint,
         args.out,
@@ -38,7 +38,7 @@ def report(args: argparse.Namespace) -> None:
         seed=args.seed,
         cfg_options=parse_cfg_options(args.cfg_options),
     )
-    print(f'The report is in {args.out} ({", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())})')
+    print(f'The report is in {args.out} ({took})')
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """Export a checkpoint, and compare what the file gives with what PyTorch gives."""
 
+import itertools
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,25 +14,25 @@ from mmengine.model import BaseModel
 from mmpretrain.models.heads import LinearClsHead, MultiLabelLinearClsHead
 from mmpretrain.models.necks import GlobalAveragePooling
 from mmpretrain.models.utils import ClsDataPreprocessor
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmdensenet.engine.checkpoint_file import sha256
 from mmdensenet.engine.checkpoint_sources import local_copy
 from mmdensenet.errors import UserError
+from mmdensenet.export.before import put_before
 from mmdensenet.export.files import NEEDS, SUFFIXES, require_packages, write_onnx, write_openvino, write_torch_export
 from mmdensenet.export.fold import ScoresOf, folded, why_not_foldable
+from mmdensenet.export.group import group_concatenations
 from mmdensenet.export.metadata import Metadata, plain_steps
 from mmdensenet.export.pad import pad_channels
 from mmdensenet.export.preprocess import Preprocess
+from mmdensenet.export.resample import NotInGraphError, Resampling, is_at_an_end, resamplings
 from mmdensenet.export.runtime import ExportedModel
 from mmdensenet.version import __version__
 
-from .config import require_data
-from .inference import Inferencer
+from .export_images import ExportImages, images_of_data_set, images_of_folder
 from .models import class_names, get_model
 from .train import open_config, require_checkpoint
-
-BATCH = 16
 
 
 @dataclass
@@ -89,7 +89,8 @@ def export_model(
         batch: images at once; ``dynamic`` takes any number.
         input_size: (height, width) if it is not what the test pipeline gives; images are resized to it after the
             pipeline's other steps.
-        with_preprocess: the graph takes uint8 images (N, H, W, C), RGB or grey, and normalises them.
+        with_preprocess: the graph takes uint8 images (N, H, W, C), RGB or grey, of any size where the test pipeline
+            resizes or crops, and does that and the normalisation.
         images: a folder of images to compare with, in the place of the test set.
         check: how many images are compared, evenly spaced; by default 200, with ``int8`` all.
         report: called with a line of text on what is done.
@@ -112,11 +113,12 @@ def export_model(
     model = get_model(cfg, checkpoint)
     if not isinstance(model.data_preprocessor, ClsDataPreprocessor) or model.data_preprocessor.pad_size_divisor > 1:
         raise UserError('data_preprocessor: only ClsDataPreprocessor without padding can be exported.')
-    source = _folder(model, images) if images else _data_set(cfg, 'test_dataloader')
+    source = images_of_folder(model, images) if images else images_of_data_set(cfg, 'test_dataloader')
     first = source.pixels(0)
     if with_preprocess and first.dtype != torch.uint8:
         raise UserError(f'--with-preprocess is for images of 8 bits; the test pipeline gives {first.dtype}.')
-    metadata = _describe(cfg, model, checkpoint, first, None if dynamic else batch, with_preprocess, int8)
+    steps = _steps_in_graph(cfg) if with_preprocess else []
+    metadata = _describe(cfg, model, checkpoint, first, None if dynamic else batch, with_preprocess, bool(steps), int8)
     file = Path(out) if out else Path(f'{metadata.model}{"-int8" if int8 else ""}{SUFFIXES[format]}')
     if file.suffix != SUFFIXES[format]:
         raise UserError(f'--out {file}: the name of an {format} file ends in {SUFFIXES[format]}.')
@@ -124,74 +126,34 @@ def export_model(
 
     reason = why_not_foldable(model.backbone)
     done = Export(file, metadata, reason)
-    preprocess = Preprocess(metadata) if with_preprocess else None
     example = _example(metadata, 2 if dynamic else batch)
     if int8:
-        graph: object = _int8_graph(cfg, model, source, images, calib, format, done, preprocess, report)
+        graph: object = _int8_graph(cfg, model, source, images, calib, format, done, report)
     else:
         graph = ScoresOf(model).eval() if reason else folded(model)
         if not reason and format == 'onnx':
-            pad_channels(graph.backbone)
-        if preprocess is not None:
-            graph = nn.Sequential(preprocess, graph).eval()
+            group_concatenations(pad_channels(graph.backbone))
+    if with_preprocess:
+        graph = put_before(Preprocess(metadata, steps).eval(), graph, example, metadata)
     report(f'writing {file}')
     {'onnx': write_onnx, 'openvino': write_openvino, 'torch-export': write_torch_export}[format](
         graph, example, metadata, file
     )
-    _compare(model, source, done, check if check else (len(source) if int8 else 200))
+    whole = None
+    if metadata.any_size:
+        as_read = [step for step in cfg.test_dataloader.dataset.pipeline if is_at_an_end(step)]
+        whole = (
+            images_of_folder(model, images, as_read) if images else images_of_data_set(cfg, 'test_dataloader', as_read)
+        )
+    _compare(model, source, whole, done, check if check else (len(source) if int8 else 200))
     return done
 
 
-class _Images:
-    """Images as the test pipeline leaves them, (C, H, W), and their labels where they have one."""
-
-    def __init__(self, items: Sequence, read: Callable[[object], tuple[Tensor, int | None]]):
-        self.items, self.read = items, read
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def pixels(self, index: int) -> Tensor:
-        return self.read(self.items[index])[0]
-
-    def batches(self, count: int) -> Iterator[tuple[Tensor, list[int | None]]]:
-        """``count`` evenly spaced ones."""
-        places = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int))
-        for start in range(0, len(places), BATCH):
-            pairs = [self.read(self.items[i]) for i in places[start : start + BATCH]]
-            sizes = {tuple(pixels.shape) for pixels, _ in pairs}
-            if len(sizes) > 1:
-                raise UserError(
-                    f'the test pipeline gives images of several sizes, among them {sorted(sizes)[:2]}: '
-                    'give --input-size.'
-                )
-            yield torch.stack([pixels for pixels, _ in pairs]), [label for _, label in pairs]
-
-
-def _folder(model: BaseModel, folder: str) -> _Images:
-    inferencer = Inferencer(model, device='cpu')
-    return _Images(inferencer._inputs_to_list(folder), lambda image: (inferencer.prepare(image)['inputs'], None))
-
-
-def _data_set(cfg: Config, loader: str, pipeline: list | None = None) -> _Images:
-    from mmpretrain.registry import DATASETS
-
-    if cfg.get(loader) is None:
-        raise UserError(f'the config has no {loader}: give --images FOLDER.')
-    require_data(cfg, loader)
-    entry = deepcopy(cfg[loader].dataset)
-    while pipeline is not None and 'dataset' in entry:  # wrappers such as RepeatDataset
-        entry = entry.dataset
-    if pipeline is not None:
-        entry.pipeline = deepcopy(pipeline)
-    dataset = DATASETS.build(entry)
-
-    def read(index: int) -> tuple[Tensor, int | None]:
-        item = dataset[index]
-        label = item['data_samples'].get('gt_label')
-        return item['inputs'], int(label) if label is not None and label.numel() == 1 else None
-
-    return _Images(range(len(dataset)), read)
+def _steps_in_graph(cfg: Config) -> list[Resampling]:
+    try:
+        return resamplings(cfg.test_dataloader.dataset.pipeline)
+    except NotInGraphError as error:
+        raise UserError(f'--with-preprocess cannot put this into the graph: {error}.') from error
 
 
 def _resize_last(cfg: Config, size: Sequence[int]) -> None:
@@ -203,7 +165,14 @@ def _resize_last(cfg: Config, size: Sequence[int]) -> None:
 
 
 def _describe(
-    cfg: Config, model: BaseModel, checkpoint: str, first: Tensor, batch: int | None, with_preprocess: bool, int8: bool
+    cfg: Config,
+    model: BaseModel,
+    checkpoint: str,
+    first: Tensor,
+    batch: int | None,
+    with_preprocess: bool,
+    any_size: bool,
+    int8: bool,
 ) -> Metadata:
     preprocessor, head = model.data_preprocessor, model.head
     channels, height, width = first.shape
@@ -237,6 +206,7 @@ def _describe(
         pipeline=pipeline,
         reads='BGR' if to_rgb or order == 'BGR' else 'RGB',
         with_preprocess=with_preprocess,
+        any_size=any_size,
         int8=int8,
     )
 
@@ -249,12 +219,14 @@ def _sha256(checkpoint: str) -> str:
 
 def _example(metadata: Metadata, batch: int) -> Tensor:
     height, width = metadata.size
+    if metadata.any_size:  # torch.export takes what is equal in the example for equal always
+        height, width = height + 9, width + 30
     if metadata.with_preprocess:
         return torch.zeros(batch, height, width, metadata.channels, dtype=torch.uint8)
     return torch.zeros(batch, metadata.channels, height, width)
 
 
-def _int8_graph(cfg, model, source, images, calib, format, done: Export, preprocess, report) -> object:
+def _int8_graph(cfg, model, source, images, calib, format, done: Export, report) -> object:
     from mmdensenet.export.int8 import calibrate
 
     if done.why_not_folded:
@@ -267,7 +239,7 @@ def _int8_graph(cfg, model, source, images, calib, format, done: Export, preproc
     done.calibrated_on = images or 'the training set'
     if not images:
         try:
-            source = _data_set(cfg, 'train_dataloader', cfg.test_dataloader.dataset.pipeline)
+            source = images_of_data_set(cfg, 'train_dataloader', cfg.test_dataloader.dataset.pipeline, True)
         except UserError:
             done.calibrated_on = 'the test set, as there is no training set'
     calib = min(calib, len(source))
@@ -279,7 +251,7 @@ def _int8_graph(cfg, model, source, images, calib, format, done: Export, preproc
         ranges = calibrate(graph.backbone, normalised)
     except ValueError as error:
         raise UserError(f'--int8: {error}.') from error
-    arguments = (graph, ranges, done.metadata.batch, tuple(done.metadata.size), preprocess)
+    arguments = (graph, ranges, done.metadata.batch, tuple(done.metadata.size))
     if format == 'onnx':
         from mmdensenet.export.int8_onnx import int8_onnx
 
@@ -293,15 +265,20 @@ def _normalised(model: BaseModel, pixels: Tensor) -> Tensor:
     return model.data_preprocessor(dict(inputs=pixels))['inputs']
 
 
-def _compare(model: BaseModel, source: _Images, done: Export, count: int) -> None:
-    """Fill in what the comparison with the model as it is, not the folded one, gives."""
+def _compare(model: BaseModel, source: ExportImages, whole: ExportImages | None, done: Export, count: int) -> None:
+    """Fill in what the comparison with the model as it is, not the folded one, gives.
+
+    Args:
+        whole: the images of ``source`` as they are read, for a graph that resizes.
+    """
     exported = ExportedModel(done.file)
     scores_of = ScoresOf(model).eval()
     agree, right, torch_right = [], [], []
-    for pixels, labels in source.batches(count):
+    lists = whole.lists(count) if whole else itertools.repeat(None)
+    for (pixels, labels), pairs in zip(source.batches(count), lists):
         with torch.no_grad():
             expected = scores_of(_normalised(model, pixels)).numpy()
-        given = exported.scores(pixels)
+        given = exported.scores(pixels if pairs is None else [image for image, _ in pairs])
         done.images += len(pixels)
         done.difference = max(done.difference, float(np.abs(given - expected).max()))
         if done.metadata.multi_label:

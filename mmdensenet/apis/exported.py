@@ -8,6 +8,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 
 from mmdensenet.errors import UserError
+from mmdensenet.export.resample import is_at_an_end
 from mmdensenet.export.runtime import ExportedModel
 
 from .inference import Inferencer
@@ -48,12 +49,18 @@ class ExportedInferencer(Inferencer):
         self.classes = classes or self.metadata.classes
         self.multi_label = self.metadata.multi_label
         init_default_scope('mmpretrain')
-        self.pipeline = self._build_pipeline(
-            self.metadata.pipeline, self.metadata.channels, self.metadata.reads == 'BGR'
-        )
+        steps = self.metadata.pipeline
+        if self.metadata.any_size:  # the graph does the others
+            steps = [step for step in steps if is_at_an_end(step)]
+        self.use_pipeline(steps, self.metadata.channels, self.metadata.reads == 'BGR')
+
+    def _collate(self, batch: list[dict]) -> dict:
+        if self.metadata.any_size:
+            return dict(inputs=[item['inputs'] for item in batch])
+        return super()._collate(batch)
 
     def forward(self, inputs: dict) -> list[DataSample]:
-        """A collated batch, as mmpretrain's inferencers do it."""
+        """A batch of :meth:`_collate`."""
         scores = torch.from_numpy(self.model.scores(inputs['inputs']))
         return [DataSample().set_pred_score(row).set_pred_label(self._labels(row)) for row in scores]
 

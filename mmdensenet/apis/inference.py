@@ -118,10 +118,10 @@ class Inferencer(ImageClassificationInferencer):
         """All of the test pipeline."""
         channels = self.model.backbone.stem[0].in_channels if hasattr(self.model.backbone, 'stem') else 3
         wants_bgr = bool(getattr(self.model.data_preprocessor, 'to_rgb', False))
-        return self._build_pipeline(cfg.test_dataloader.dataset.pipeline, channels, wants_bgr)
+        return self.use_pipeline(cfg.test_dataloader.dataset.pipeline, channels, wants_bgr)
 
-    def _build_pipeline(self, pipeline: Sequence[dict], channels: int, wants_bgr: bool) -> Compose:
-        """The steps; ``self.after_loading`` is what follows a loading step.
+    def use_pipeline(self, pipeline: Sequence[dict], channels: int, wants_bgr: bool) -> Compose:
+        """Prepare images with these steps; ``self.after_loading`` is what follows a loading step.
 
         Args:
             wants_bgr: the model's preprocessor takes colours in BGR order, not RGB.
@@ -137,7 +137,8 @@ class Inferencer(ImageClassificationInferencer):
         self.after_loading = Compose(steps[1:] if self.loads else steps)
         self.wants_bgr = wants_bgr
         self.channels = channels
-        return Compose(steps)
+        self.pipeline = Compose(steps)
+        return self.pipeline
 
     def _inputs_to_list(self, inputs) -> list:
         items = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]

@@ -53,7 +53,8 @@ def get_model(
 
     Returns:
         mmpretrain's ImageClassifier; ``model.backbone`` is the :class:`mmdensenet.models.DenseNet`. ``model._config``
-        is the config, ``model._dataset_meta`` has the names of the classes where they are known.
+        is the config, ``model._dataset_meta`` has the names of the classes where they are known, and with weights
+        ``model._checkpoint_meta`` has what else the checkpoint says.
 
     Raises:
         UserError: for an unknown name, weights that do not exist, cannot be downloaded or are of another model.
@@ -107,7 +108,8 @@ def load_weights(model: BaseModel, source: str, head_may_differ: bool, fit_chann
         {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}, False
     )
     meta = checkpoint.get('meta')
-    dataset_meta = meta.get('dataset_meta') if isinstance(meta, dict) else None
+    model._checkpoint_meta = meta if isinstance(meta, dict) else {}
+    dataset_meta = model._checkpoint_meta.get('dataset_meta')
     classes = dataset_meta.get('classes') if isinstance(dataset_meta, dict) else None
     return list(classes) if classes and len(classes) == model.head.num_classes else None
 

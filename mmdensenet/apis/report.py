@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
-from mmengine.runner import CheckpointLoader
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import DATASETS
 
@@ -61,12 +60,22 @@ class Timer:
     """Seconds of the parts of the work."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    start: float = field(default_factory=time.perf_counter)
 
     @contextmanager
     def of(self, name: str):
         start = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0) + time.perf_counter() - start
+
+    def beyond_inference(self) -> float:
+        """All seconds since the start, those without a name too, but those of the test."""
+        return time.perf_counter() - self.start - self.seconds.get('inference', 0)
+
+    def __str__(self) -> str:
+        parts = ', '.join(f'{name} {value:.1f} s' for name, value in self.seconds.items() if name != 'inference')
+        test = f'inference {self.seconds["inference"]:.1f} s, ' if 'inference' in self.seconds else ''
+        return f'{test}all else {self.beyond_inference():.1f} s: {parts}'
 
 
 def make_report(
@@ -82,7 +91,7 @@ def make_report(
     device: str | None = None,
     seed: int = 0,
     cfg_options: dict | None = None,
-) -> dict[str, float]:
+) -> str:
     """Write one HTML file on a checkpoint and the config's test set, which needs no network and no other file.
 
     Args:
@@ -98,11 +107,12 @@ def make_report(
         cfg_options: dotted keys to values, which override the config.
 
     Returns:
-        Seconds of 'inference' (the test) and of 'metrics', 'gallery', 'measurements' and 'page'.
+        How long the test took, and how long everything else, in words; the page says the same.
 
     Raises:
         UserError: for what the user can put right.
     """
+    timer = Timer()
     out = Path(out)
     if out.suffix not in ('.html', '.htm'):
         raise UserError(f'--out {out}: the report is one HTML file, name it .html.')
@@ -116,7 +126,6 @@ def make_report(
     if cfg.get('test_dataloader') is None:
         raise UserError('the config has no test_dataloader, so there is nothing to report on.')
     require_data(cfg, 'test_dataloader')
-    timer = Timer()
     model = get_model(cfg, checkpoint, device=device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     scores, evaluator = _scores(cfg, checkpoint, model, dataset, predictions, timer)
@@ -131,11 +140,12 @@ def make_report(
         page = render(
             title=name,
             subtitle=f'Report on {checkpoint}, {len(scores):,} test images',
+            took=str(timer),
             sections=SECTIONS,
             multi_label=scores.multi_label,
             grouped=scores.groups is not None,
             resamplings=bootstrap,
-            model_card=model_card(cfg, model, checkpoint, _meta(checkpoint)),
+            model_card=model_card(cfg, model, checkpoint, model._checkpoint_meta),
             data_card=data_card(cfg, scores, len(dataset)),
             evaluator=[(key, number(value, 4)) for key, value in evaluator.items() if isinstance(value, (int, float))],
             threshold=f'{scores.threshold:g}',
@@ -146,7 +156,7 @@ def make_report(
         )
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page, encoding='utf-8')
-    return timer.seconds
+    return str(timer)
 
 
 def _scores(cfg, checkpoint, model: BaseModel, dataset, predictions: str | None, timer: Timer) -> tuple[Scores, dict]:
@@ -278,12 +288,6 @@ def _training(work_dir: str | None, checkpoint: str) -> dict:
         training_source=str(folder),
         no_training=f'There is no log of a training in {folder} (vis_data/scalars.json); --work-dir names one.',
     )
-
-
-def _meta(checkpoint: str) -> dict:
-    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
-    meta = loaded.get('meta') if isinstance(loaded, dict) else None
-    return meta if isinstance(meta, dict) else {}
 
 
 def _text(cfg: Config) -> str:

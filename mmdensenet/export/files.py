@@ -41,14 +41,22 @@ def write_onnx(model: 'nn.Module | object', example: Tensor, metadata: Metadata,
     """Write a module, called with ``example``, or an onnx.ModelProto."""
     import onnx
 
-    proto = to_onnx(model, example, metadata.batch is None) if isinstance(model, nn.Module) else model
+    proto = to_onnx(model, example, dynamic_axes(metadata)) if isinstance(model, nn.Module) else model
     onnx.helper.set_model_props(proto, {KEY: metadata.to_json()})
     with replacing(out) as temporary:
         onnx.save(proto, str(temporary))
 
 
-def to_onnx(model: nn.Module, example: Tensor, dynamic: bool):
-    """An onnx.ModelProto with input ``images`` and output ``scores``."""
+def dynamic_axes(metadata: Metadata) -> dict[int, object]:
+    """The axes of the input whose length is known only when the graph runs, as torch.export takes them."""
+    names = {0: 'batch'} if metadata.batch is None else {}
+    if metadata.any_size:
+        names |= {1: 'height', 2: 'width'}
+    return {axis: torch.export.Dim(name) for axis, name in names.items()}
+
+
+def to_onnx(model: nn.Module, example: Tensor, axes: dict[int, object] | None = None, **options):
+    """An onnx.ModelProto with input ``images`` and output ``scores``; ``axes`` of :func:`dynamic_axes`."""
     with quiet():
         program = torch.onnx.export(
             model,
@@ -56,8 +64,9 @@ def to_onnx(model: nn.Module, example: Tensor, dynamic: bool):
             dynamo=True,
             input_names=['images'],
             output_names=['scores'],
-            dynamic_shapes=({0: torch.export.Dim('batch')},) if dynamic else None,
+            dynamic_shapes=(axes,) if axes else None,
             verbose=False,
+            **options,
         )
     proto = program.model_proto
     for node in proto.graph.node:  # where in which file of this machine it comes from: nobody's business
@@ -73,7 +82,7 @@ def write_openvino(model: 'nn.Module | object', example: Tensor, metadata: Metad
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.stem}-') as folder:
         if isinstance(model, nn.Module):
             between = Path(folder, 'between.onnx')
-            onnx.save(to_onnx(model, example, metadata.batch is None), str(between))
+            onnx.save(to_onnx(model, example, dynamic_axes(metadata)), str(between))
             model = openvino.convert_model(between)
         model.set_rt_info(metadata.to_json(), [KEY, 'description'])
         written = Path(folder, out.name)
@@ -84,9 +93,9 @@ def write_openvino(model: 'nn.Module | object', example: Tensor, metadata: Metad
 
 def write_torch_export(model: nn.Module, example: Tensor, metadata: Metadata, out: Path) -> None:
     """Write a module, called with ``example``."""
-    dynamic = ({0: torch.export.Dim('batch')},) if metadata.batch is None else None
+    axes = dynamic_axes(metadata)
     with quiet():
-        program = torch.export.export(model, (example,), dynamic_shapes=dynamic)
+        program = torch.export.export(model, (example,), dynamic_shapes=(axes,) if axes else None)
         for node in program.graph.nodes:  # paths on this machine
             node.meta.pop('stack_trace', None)
         with replacing(out) as temporary:

@@ -94,6 +94,15 @@ class FoldedLayer(nn.Module):
         return x if self.conv2 is None else self.conv2(F.relu(x))
 
 
+class FoldedBlock(nn.ModuleList):
+    """A dense block of such layers: (N, C, H, W) to (N, C + L * k, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self:
+            x = torch.cat((x, layer(x)), 1)
+        return x
+
+
 class FoldedTransition(nn.Module):
     """A transition that pools first: (N, C, H, W) to (N, C', H // 2, W // 2)."""
 
@@ -123,7 +132,7 @@ class FoldedDenseNet(nn.Module):
         imagenet = len(backbone.stem) > 1
         self.stem = fold_into_convolution(backbone.stem[0], backbone.stem[1] if imagenet else None)
         self.pool = nn.MaxPool2d(3, 2, 1) if imagenet else None
-        self.blocks = nn.ModuleList(nn.ModuleList(map(FoldedLayer, stage.block)) for stage in backbone.stages)
+        self.blocks = nn.ModuleList(FoldedBlock(map(FoldedLayer, stage.block)) for stage in backbone.stages)
         self.transitions = nn.ModuleList(map(FoldedTransition, backbone.transitions[:-1]))
         self.norm = NormReLU(backbone.transitions[-1][0])
         #: the channels of the last norm that are the network's, where :func:`.pad.pad_channels` added others
@@ -134,8 +143,7 @@ class FoldedDenseNet(nn.Module):
         if self.pool is not None:
             x = self.pool(F.relu(x))
         for i, block in enumerate(self.blocks):
-            for layer in block:
-                x = torch.cat((x, layer(x)), 1)
+            x = block(x)
             x = self.transitions[i](x) if i < len(self.transitions) else self.norm(x)
         return (x if self.places is None else x[:, self.places],)
 

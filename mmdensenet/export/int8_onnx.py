@@ -6,26 +6,21 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .fold import ScoresOf
 from .int8 import WEIGHT_LEVELS, Int8Graph, Weight
-from .preprocess import Preprocess
 
 OPSET = 20
 IR_VERSION = 10
 
 
-def int8_onnx(
-    model: ScoresOf, ranges: dict, batch: int | None, size: tuple[int, int], preprocess: Preprocess | None
-) -> onnx.ModelProto:
+def int8_onnx(model: ScoresOf, ranges: dict, batch: int | None, size: tuple[int, int]) -> onnx.ModelProto:
     """A folded classifier with global average pooling and one linear layer, its backbone in integers.
 
     Args:
         ranges: of :func:`.int8.calibrate`.
         batch: None for any.
-        preprocess: put this before it; then the input is uint8 (N, H, W, C).
     """
     writer = OnnxWriter()
     channels = model.backbone.stem.in_channels
-    x = 'images' if preprocess is None else writer.preprocess('images', preprocess)
-    x = Int8Graph(model.backbone, ranges, writer).features(x)
+    x = Int8Graph(model.backbone, ranges, writer).features('images')
     x = writer.node('Flatten', writer.node('GlobalAveragePool', x))
     fc = model.head.fc
     weight, bias = (writer.constant(t.detach().float().numpy()) for t in (fc.weight, fc.bias))
@@ -33,10 +28,7 @@ def int8_onnx(
     kind = ('Sigmoid', {}) if model.multi_label else ('Softmax', dict(axis=1))
     writer.nodes.append(helper.make_node(kind[0], [x], ['scores'], **kind[1]))
     batch = 'batch' if batch is None else batch
-    if preprocess is None:
-        given = helper.make_tensor_value_info('images', TensorProto.FLOAT, [batch, channels, *size])
-    else:
-        given = helper.make_tensor_value_info('images', TensorProto.UINT8, [batch, *size, channels])
+    given = helper.make_tensor_value_info('images', TensorProto.FLOAT, [batch, channels, *size])
     made = helper.make_tensor_value_info('scores', TensorProto.FLOAT, [batch, fc.out_features])
     graph = helper.make_graph(writer.nodes, 'mmdensenet', [given], [made], writer.constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid('', OPSET)], ir_version=IR_VERSION)
@@ -60,16 +52,6 @@ class OnnxWriter:
         name = f'{kind}_{len(self.nodes)}'
         self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         return name
-
-    def preprocess(self, x: str, steps: Preprocess) -> str:
-        """What :class:`Preprocess` does."""
-        x = self.node('Transpose', self.node('Cast', x, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
-        if steps.flip:
-            x = self.node('Gather', x, self.constant(np.array([2, 1, 0])), axis=1)
-        if steps.mean is not None:
-            x = self.node('Sub', x, self.constant(steps.mean.numpy()))
-            x = self.node('Div', x, self.constant(steps.std.numpy()))
-        return x
 
     def quantise(self, x: str, scale: float, zero: int) -> str:
         return self.node('QuantizeLinear', x, self.constant(np.float32(scale)), self.constant(np.uint8(zero)))

@@ -6,21 +6,15 @@ from openvino import opset13 as ops
 
 from .fold import ScoresOf
 from .int8 import LEVELS, Int8Graph, Weight
-from .preprocess import Preprocess
 
 
-def int8_openvino(
-    model: ScoresOf, ranges: dict, batch: int | None, size: tuple[int, int], preprocess: Preprocess | None
-) -> openvino.Model:
+def int8_openvino(model: ScoresOf, ranges: dict, batch: int | None, size: tuple[int, int]) -> openvino.Model:
     """As :func:`.int8_onnx.int8_onnx`."""
     writer = OpenvinoWriter()
     channels = model.backbone.stem.in_channels
-    shape = [channels, *size] if preprocess is None else [*size, channels]
-    kind = np.float32 if preprocess is None else np.uint8
-    given = ops.parameter([-1 if batch is None else batch, *shape], kind, name='images')
+    given = ops.parameter([-1 if batch is None else batch, channels, *size], np.float32, name='images')
     given.output(0).set_names({'images'})
-    x = given if preprocess is None else writer.preprocess(given, preprocess)
-    x = Int8Graph(model.backbone, ranges, writer).features(x)
+    x = Int8Graph(model.backbone, ranges, writer).features(given)
     x = ops.reduce_mean(x, ops.constant(np.array([2, 3])), False)
     fc = model.head.fc
     x = ops.matmul(x, ops.constant(fc.weight.detach().float().numpy()), False, True)
@@ -32,15 +26,6 @@ def int8_openvino(
 
 class OpenvinoWriter:
     """Writes the nodes of :class:`.int8.Writer`; handles are nodes whose values are levels."""
-
-    def preprocess(self, x, steps: Preprocess):
-        """What :class:`Preprocess` does."""
-        x = ops.transpose(ops.convert(x, 'f32'), ops.constant(np.array([0, 3, 1, 2])))
-        if steps.flip:
-            x = ops.gather(x, ops.constant(np.array([2, 1, 0])), ops.constant(1))
-        if steps.mean is not None:
-            x = ops.divide(ops.subtract(x, ops.constant(steps.mean.numpy())), ops.constant(steps.std.numpy()))
-        return x
 
     def quantise(self, x, scale: float, zero: int):
         # levels less the zero point, which the plugin makes an integer subtraction of the convolution

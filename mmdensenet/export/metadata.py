@@ -11,7 +11,7 @@ from mmdensenet.errors import UserError
 #: the entry of the file that holds the JSON
 KEY = 'mmdensenet'
 #: raised when an older reader would misread a file
-FORMAT = 1
+FORMAT = 2
 _PLAIN = (int, float, str, bool, type(None))
 #: The steps of a test pipeline that a file may name, with the arguments that it may give. Steps and arguments beyond
 #: these are neither written nor read: a file cannot make its reader open, import or run anything else.
@@ -45,6 +45,7 @@ class Metadata:
         reads: what the pipeline gives for a colour image, 'BGR' or 'RGB'.
         with_preprocess: the graph takes uint8 images (N, H, W, channels), RGB or grey, and normalises; else float32
             (N, channels, H, W), normalised.
+        any_size: with_preprocess, and the graph resizes and crops too: images have the size with which they are read.
         int8: computed in 8-bit integers, calibrated with ``calibration`` images.
     """
 
@@ -66,6 +67,7 @@ class Metadata:
     pipeline: list[dict[str, Any]] | None
     reads: str
     with_preprocess: bool
+    any_size: bool
     int8: bool
     calibration: int | None = None
     format: int = FORMAT
@@ -113,6 +115,7 @@ class Metadata:
             'mean or std that is not finite': all(map(math.isfinite, numbers)) and 0 not in (self.std or []),
             'multi_label': isinstance(self.multi_label, bool),
             'with_preprocess': isinstance(self.with_preprocess, bool),
+            'any_size': isinstance(self.any_size, bool) and self.with_preprocess >= self.any_size,
             'threshold': self.threshold is None or _is(self.threshold, float),
             'topk': self.topk is None or _is(self.topk, int),
             'pipeline': self.pipeline is None or plain_steps(self.pipeline) == self.pipeline,

@@ -1,20 +1,24 @@
-"""The part of the preprocessing that is exact inside a graph: from pixels to normalised inputs."""
+"""The preprocessing inside a graph: from the pixels of an image file to normalised inputs."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from .metadata import Metadata
+from .resample import Resample, Resampling
 
 
 class Preprocess(nn.Module):
     """uint8 images (N, H, W, C), RGB or grey, to the normalised inputs (N, C, H, W) of the model.
 
-    Reading, resizing and cropping stay outside: decoders and OpenCV's resizing in fixed point have no equal among the
-    operators of the formats.
+    With ``steps`` they are images of any size, as they are read, and are resized and cropped first. Decoding files
+    stays outside: the formats have no operator for it.
     """
 
-    def __init__(self, metadata: Metadata):
+    def __init__(self, metadata: Metadata, steps: Sequence[Resampling] = ()):
         super().__init__()
+        self.resample = nn.Sequential(*map(Resample, steps))
         self.flip = metadata.order == 'BGR'
         self.mean: Tensor | None
         self.std: Tensor | None
@@ -25,7 +29,7 @@ class Preprocess(nn.Module):
             )
 
     def forward(self, images: Tensor) -> Tensor:
-        x = images.permute(0, 3, 1, 2).float()
+        x = self.resample(images).permute(0, 3, 1, 2).float()
         return self.normalise(x.flip(1) if self.flip else x)
 
     def normalise(self, x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Running exported files. What is read from them is data: a description in JSON, and a graph for its runtime."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,17 +37,24 @@ class ExportedModel:
         self._run = start()
         self._preprocess = Preprocess(self.metadata)
 
-    def scores(self, pixels: Tensor) -> np.ndarray:
-        """Scores (N, classes), float32, for pixels (N, C, H, W) as the test pipeline leaves them, of any type.
+    def scores(self, pixels: Tensor | Sequence[Tensor]) -> np.ndarray:
+        """Scores (N, classes), float32.
+
+        Args:
+            pixels: (N, C, H, W) as the test pipeline leaves them, of any type, or a list of (C, H, W), which may be of
+                several sizes where the file takes any (``any_size``; then as the loading step leaves them).
 
         Raises:
             UserError: for images of another size than the file's, and with ``with_preprocess`` for others than uint8.
         """
         metadata = self.metadata
-        if list(pixels.shape[1:]) != [metadata.channels, *metadata.size]:
+        if not isinstance(pixels, Tensor):
+            return self._by_size(pixels)
+        if pixels.shape[1] != metadata.channels or (not metadata.any_size and list(pixels.shape[2:]) != metadata.size):
+            size = 'any' if metadata.any_size else tuple(metadata.size)
             raise UserError(
-                f'{self.file} takes images of {metadata.channels} channels and (height, width) '
-                f'{tuple(metadata.size)}, not {pixels.shape[1]} and {tuple(pixels.shape[2:])}.'
+                f'{self.file} takes images of {metadata.channels} channels and (height, width) {size}, '
+                f'not {pixels.shape[1]} and {tuple(pixels.shape[2:])}.'
             )
         rgb = pixels.flip(1) if metadata.channels == 3 and metadata.reads != metadata.order else pixels
         if metadata.with_preprocess:
@@ -57,6 +64,15 @@ class ExportedModel:
         else:
             ready = self._preprocess.normalise(rgb.float())
         return self._in_batches(ready.contiguous().numpy())
+
+    def _by_size(self, images: Sequence[Tensor]) -> np.ndarray:
+        groups: dict[tuple, list[int]] = {}
+        for index, image in enumerate(images):
+            groups.setdefault(tuple(image.shape), []).append(index)
+        scores = np.empty((len(images), self.metadata.num_classes), np.float32)
+        for indices in groups.values():
+            scores[indices] = self.scores(torch.stack([images[i] for i in indices]))
+        return scores
 
     def _in_batches(self, images: np.ndarray) -> np.ndarray:
         size = self.metadata.batch

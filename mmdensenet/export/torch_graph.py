@@ -27,6 +27,11 @@ OPERATORS = {
     *('avg_pool2d.default', 'max_pool2d.default', 'adaptive_avg_pool2d.default', 'mean.dim', 'dropout.default'),
     *('add.Tensor', 'sub.Tensor', 'mul.Tensor', 'div.Tensor', 'to.dtype', 'permute.default', 'flip.default'),
     *('view.default', 'flatten.using_ints', 'contiguous.default', 'sym_size.int'),
+    # of resizing and cropping
+    *('scalar_tensor.default', 'full_like.default', 'ones_like.default', 'zeros_like.default', 'index_select.default'),
+    *('minimum.default', 'maximum.default', 'clamp.default', 'floor.default', 'round.default', 'abs.default'),
+    *('gt.Tensor', 'lt.Scalar', 'where.self', 'rsub.Scalar', 'sum.dim_IntList'),
+    *('slice.Tensor', 'select.int', 'transpose.int', 'matmul.default', 'cumsum.default'),
 }
 #: what torch.export adds to check types, without a result
 CHECKS = {'torch.ops.aten._assert_tensor_metadata.default'}
@@ -135,6 +140,8 @@ def _argument(argument: dict) -> _Value:
     if kind == 'as_scalar_type':
         dtype = _TYPES[value]
         return lambda values: dtype
+    if kind == 'as_device' and value['type'] == 'cpu':
+        return lambda values: torch.device('cpu')
     if kind in _PLAIN:
         return lambda values: value
     raise UnreadableError(f'its graph has an argument of the kind {kind[:40]!r}')

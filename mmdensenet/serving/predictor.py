@@ -31,8 +31,9 @@ class Predictor:
         self.dicom = hasattr(getattr(inferencer, 'loader', None), 'apply_window')
         metadata = getattr(inferencer, 'metadata', None)
         #: (height, width) of an exported file's input; None if any will do
-        self.size = tuple(metadata.size) if metadata is not None else None
-        resizes = self._blank(64, 64)['inputs'].shape == self._blank(96, 80)['inputs'].shape
+        any_size = metadata is not None and metadata.any_size
+        self.size = None if metadata is None or any_size else tuple(metadata.size)
+        resizes = any_size or self._blank(64, 64)['inputs'].shape == self._blank(96, 80)['inputs'].shape
         self.max_input = None if resizes else max_input
         self.max_pixels = max_pixels if resizes else min(max_pixels, max_input)
         #: why there is no Grad-CAM; None if there is

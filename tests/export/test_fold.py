@@ -6,6 +6,7 @@ from helpers import assert_same, count_multiply_adds, randomise
 from torch import nn
 
 from mmdensenet.export.fold import FoldedDenseNet, why_not_foldable
+from mmdensenet.export.group import group_concatenations
 from mmdensenet.export.pad import pad_channels
 from mmdensenet.models import DenseNet
 
@@ -27,14 +28,16 @@ def network(kind: str) -> DenseNet:
     return randomise(DenseNet(**{'arch': ARCH, **KINDS[kind]}).double().eval())
 
 
-@pytest.mark.parametrize('padded', [False, True])
+@pytest.mark.parametrize('changed', ['folded', 'padded', 'padded and grouped'])
 @pytest.mark.parametrize('kind', KINDS)
-def test_the_same_function(kind, padded):
+def test_the_same_function(kind, changed):
     net = network(kind)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     folded = FoldedDenseNet(net).eval()
-    if padded:
+    if 'padded' in changed:
         pad_channels(folded, 8)
+    if 'grouped' in changed:
+        group_concatenations(folded, 2)
     images = torch.randn(2, net.stem[0].in_channels, 37, 50, dtype=torch.double)
     assert_same(folded(images)[0], net(images)[0], 1e-10)
     for name, value in net.state_dict().items():

@@ -11,6 +11,7 @@ from PIL import Image
 import mmdensenet
 from mmdensenet.apis import ExportedInferencer, Inferencer, open_inferencer
 from mmdensenet.errors import UserError
+from mmdensenet.serving.predictor import Predictor
 
 pytest.importorskip('onnxruntime', reason='the extra export is not installed')
 pytest.importorskip('onnxscript', reason='the extra export is not installed')
@@ -101,7 +102,9 @@ def test_the_same_predictions(run_tool, config, checkpoint, images, tmp_path, fo
     done = run_tool('export.py', config, checkpoint, '--format', format, '--out', out, *extra)
     assert done.status == 0, done.err
     assert 'Against PyTorch on 12 images: the same top-1 for 100.00 %' in done.out
-    assert 'ResizeEdge, CenterCrop' in done.out and 'Top-1 accuracy' in done.out
+    who = 'The graph does' if '--with-preprocess' in extra else 'the caller (or tools/predict.py'
+    (line,) = [line for line in done.out.splitlines() if 'ResizeEdge, CenterCrop' in line]
+    assert who in line and 'Top-1 accuracy' in done.out
     expected = Inferencer(str(config), str(checkpoint))(images)
     exported = open_inferencer(out)
     assert isinstance(exported, ExportedInferencer)
@@ -111,6 +114,10 @@ def test_the_same_predictions(run_tool, config, checkpoint, images, tmp_path, fo
         assert np.abs(given['pred_scores'] - wanted['pred_scores']).max() < 1e-5
     pixels = np.asarray(Image.open(images / 'class_1/0.png'))[..., ::-1]  # arrays are BGR
     assert np.abs(exported(pixels)[0]['pred_scores'] - expected[4]['pred_scores']).max() < 1e-5
+    served, wanted = Predictor(exported), (images / 'class_2/3.png').read_bytes()
+    served.warm_up()
+    prepared = [served.prepare(content)[1] for content in (wanted, (images / 'class_0/1.png').read_bytes(), wanted)]
+    assert np.abs(served.predict(prepared)[2] - expected[11]['pred_scores']).max() < 1e-5
     about = exported.metadata
     assert about.model == 'tiny' and about.checkpoint == 'w.pth' and len(about.sha256) == 64
     assert about.version == mmdensenet.__version__ and about.size == [32, 32]
@@ -124,7 +131,7 @@ def test_the_same_predictions(run_tool, config, checkpoint, images, tmp_path, fo
 @pytest.mark.parametrize('format', ['onnx', 'openvino'])
 def test_int8(run_tool, config, checkpoint, images, tmp_path, format):
     out = tmp_path / f'tiny{SUFFIX[format]}'
-    arguments = ['--format', format, '--out', out, '--int8', '--calib', '12', '--dynamic']
+    arguments = ['--format', format, '--out', out, '--int8', '--calib', '12', '--dynamic', '--with-preprocess']
     done = run_tool('export.py', config, checkpoint, *arguments)
     assert done.status == 0, done.err
     assert 'Calibrated with 12 images of the training set' in done.out and 'Top-1 accuracy' in done.out
@@ -143,6 +150,10 @@ def test_int8(run_tool, config, checkpoint, images, tmp_path, format):
         (['--batch', '0'], '--batch 0'),
         (['--out', 'x.xml'], 'ends in .onnx'),
         (['--input-size', '0', '4'], '--input-size 0 4'),
+        (
+            ['--with-preprocess', '--cfg-options', 'test_dataloader.dataset.pipeline.1.interpolation=lanczos'],
+            "ResizeEdge (step 2 of the test pipeline): 'lanczos'",
+        ),
         (['--cfg-options', 'test_dataloader.dataset.data_root=gone'], 'test_dataloader.dataset.data_root'),
     ],
 )

@@ -235,7 +235,9 @@ def test_curves_and_measurements(run_tool, short_config, tmp_path):
     page = read(out)
     assert 'accuracy/top1' in page.text and 'learning rate' in page.text
     assert re.search(r'batch of 1 [\d,.]+ [\d,.]+ ms', page.text)
-    assert page.text.count('measured') >= 2 and 'inference' in done.out
+    assert page.text.count('measured') >= 2
+    for text in (done.out, page.text):
+        assert re.search(r'inference \d+\.\d s, all else \d+\.\d s: metrics \d', text)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,89 @@
+"""The images with which an exported file is calibrated and compared."""
+
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from mmdensenet.errors import UserError
+
+from .config import require_data
+from .inference import Inferencer
+
+#: images at once
+BATCH = 16
+
+
+class ExportImages:
+    """Images as a pipeline leaves them, (C, H, W), and their labels where they have one."""
+
+    def __init__(self, items: Sequence, read: Callable[[object], tuple[Tensor, int | None]]):
+        self.items, self.read = items, read
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def pixels(self, index: int) -> Tensor:
+        return self.read(self.items[index])[0]
+
+    def lists(self, count: int) -> Iterator[list[tuple[Tensor, int | None]]]:
+        """``count`` evenly spaced ones, in lists of up to ``BATCH``, each image in its own size."""
+        places = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int))
+        for start in range(0, len(places), BATCH):
+            yield [self.read(self.items[i]) for i in places[start : start + BATCH]]
+
+    def batches(self, count: int) -> Iterator[tuple[Tensor, list[int | None]]]:
+        """The same, of one size, as batches and labels."""
+        for pairs in self.lists(count):
+            sizes = {tuple(pixels.shape) for pixels, _ in pairs}
+            if len(sizes) > 1:
+                raise UserError(
+                    f'the test pipeline gives images of several sizes, among them {sorted(sizes)[:2]}: '
+                    'give --input-size.'
+                )
+            yield torch.stack([pixels for pixels, _ in pairs]), [label for _, label in pairs]
+
+
+def images_of_folder(model: BaseModel, folder: str, pipeline: list | None = None) -> ExportImages:
+    """The images of a folder, without labels, through the test pipeline or another one.
+
+    Raises:
+        UserError: if there are none.
+    """
+    inferencer = Inferencer(model, device='cpu')
+    if pipeline is not None:
+        inferencer.use_pipeline(pipeline, inferencer.channels, inferencer.wants_bgr)
+    return ExportImages(inferencer._inputs_to_list(folder), lambda image: (inferencer.prepare(image)['inputs'], None))
+
+
+def images_of_data_set(cfg: Config, loader: str, pipeline: list | None = None, unwrapped: bool = False) -> ExportImages:
+    """The images of a data loader's data set, through its own pipeline or another one.
+
+    Args:
+        unwrapped: without what is around the data set, such as RepeatDataset, so that none comes twice.
+
+    Raises:
+        UserError: if the config has no such data loader, or its data are not there.
+    """
+    from mmpretrain.registry import DATASETS
+
+    if cfg.get(loader) is None:
+        raise UserError(f'the config has no {loader}: give --images FOLDER.')
+    require_data(cfg, loader)
+    entry = inner = deepcopy(cfg[loader].dataset)
+    while 'dataset' in inner:
+        inner = inner.dataset
+    if pipeline is not None:
+        inner.pipeline = deepcopy(pipeline)
+    dataset = DATASETS.build(inner if unwrapped else entry)
+
+    def read(index: int) -> tuple[Tensor, int | None]:
+        item = dataset[index]
+        label = item['data_samples'].get('gt_label')
+        return item['inputs'], int(label) if label is not None and label.numel() == 1 else None
+
+    return ExportImages(range(len(dataset)), read)

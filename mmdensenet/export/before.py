@@ -1,0 +1,50 @@
+"""A graph with another before it."""
+
+import tempfile
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from .files import dynamic_axes, to_onnx
+from .metadata import Metadata
+
+
+def put_before(first: nn.Module, graph: object, example: Tensor, metadata: Metadata) -> object:
+    """``graph`` of what ``first`` gives, of the kind of ``graph``: a module, an onnx.ModelProto or an openvino.Model.
+
+    Args:
+        example: an input of ``first``, with ``metadata``'s :func:`dynamic_axes`.
+    """
+    if isinstance(graph, nn.Module):
+        return nn.Sequential(first, graph).eval()
+    import onnx
+
+    if isinstance(graph, onnx.ModelProto):
+        (opset,) = graph.opset_import
+        proto = to_onnx(first, example, dynamic_axes(metadata), opset_version=opset.version)
+        return _joined(proto, graph)
+    import openvino
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, 'first.onnx')
+        onnx.save(to_onnx(first, example, dynamic_axes(metadata)), str(file))
+        made = openvino.convert_model(file)
+    (given,), (result,) = graph.get_parameters(), made.get_results()
+    given.output(0).replace(result.input_value(0))
+    graph.output(0).set_names({'scores'})
+    return openvino.Model(graph.get_results(), made.get_parameters(), graph.get_name())
+
+
+def _joined(first, second):
+    """Both have an input ``images`` and an output ``scores``."""
+    import onnx
+
+    first.ir_version = second.ir_version
+    proto = onnx.compose.merge_models(first, second, [('scores', 'images')], prefix1='first_')
+    for node in proto.graph.node:
+        for index, name in enumerate(node.input):
+            if name == 'first_images':
+                node.input[index] = 'images'
+    proto.graph.input[0].name = 'images'
+    proto.graph.name = second.graph.name
+    return proto
