@@ -126,7 +126,8 @@ def on_two_ranks(config, work_dir, **kwargs):
 
 
 @pytest.mark.parametrize(
-    ('norm', 'sums'), [('SyncBN', 1), ('SyncBN', 3), pytest.param('BN', 3, marks=pytest.mark.slow)]
+    ('norm', 'sums'),
+    [('SyncBN', 3), *(pytest.param(*case, marks=pytest.mark.slow) for case in (('SyncBN', 1), ('BN', 3)))],
 )
 def test_two_ranks_pass_over_together(configure, tmp_path, norm, sums):
     """As one process that gets the batches of both does, when both images of a pair cannot be read.
@@ -167,7 +168,7 @@ def test_two_ranks_resume_where_they_were(configure, tmp_path):
             assert torch.equal(parts['parameters'][name], value), name
 
 
-@pytest.mark.parametrize('sampler', ['InfiniteSampler', 'DefaultSampler'])
+@pytest.mark.parametrize('sampler', ['InfiniteSampler', pytest.param('DefaultSampler', marks=pytest.mark.slow)])
 @pytest.mark.parametrize('workers', [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_training_by_iterations(configure, tmp_path, workers, sampler):
     """Passed over, counted, and resumed from inside; 9 iterations of 5 batches, of which one and a half have none."""
