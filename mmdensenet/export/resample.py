@@ -99,7 +99,7 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 class Resample(nn.Module):
-    """uint8 images (N, H, W, C) of any size to (N, *size, C), float32 with the values of bytes.
+    """uint8 images (N, H, W, C) of any size to (N, H', W', C), float32 with the values of bytes.
 
     Bilinear pixels are those of ``cv2.resize``, to the bit. Cubic ones, and those of 'pillow', may be one grey level
     off.

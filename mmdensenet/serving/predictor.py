@@ -15,6 +15,9 @@ from mmdensenet.errors import UserError
 
 from .images import RefusedError, check_image
 
+#: of an image for an exported file that resizes by itself: images wait for it whole, 48 MiB of this many pixels
+MAX_WHOLE = 1 << 24
+
 
 class Predictor:
     """An opened model as the server uses it.
@@ -24,18 +27,20 @@ class Predictor:
         max_pixels: larger images are refused before they are decoded.
         max_input: the same, and of a forward pass, where the test pipeline leaves images in their size (as CIFAR's
             does): the network's memory and time grow with them.
+
+    An exported file that resizes by itself gets images up to ``MAX_WHOLE`` pixels.
     """
 
     def __init__(self, inferencer: Inferencer, max_pixels: int = 50_000_000, max_input: int = 1 << 18):
         self.inferencer = inferencer
         self.dicom = hasattr(getattr(inferencer, 'loader', None), 'apply_window')
         metadata = getattr(inferencer, 'metadata', None)
-        #: (height, width) of an exported file's input; None if any will do
         any_size = metadata is not None and metadata.any_size
+        #: (height, width) of an exported file's input; None if any will do
         self.size = None if metadata is None or any_size else tuple(metadata.size)
         resizes = any_size or self._blank(64, 64)['inputs'].shape == self._blank(96, 80)['inputs'].shape
         self.max_input = None if resizes else max_input
-        self.max_pixels = max_pixels if resizes else min(max_pixels, max_input)
+        self.max_pixels = min(max_pixels, MAX_WHOLE if any_size else max_pixels if resizes else max_input)
         #: why there is no Grad-CAM; None if there is
         self.no_cam = _why_no_cam(inferencer)
 
