@@ -121,6 +121,11 @@ def wait_until(condition, seconds=20):
     assert condition()
 
 
+def arrived(url: str) -> int:
+    health = httpx.get(f'{url}/health', trust_env=False, timeout=60).json()
+    return health['in_work'] + health['requests']
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == 'nt', reason='signals are different there')
 def test_stopping_finishes_what_is_in_work(model_files, tmp_path):
@@ -138,7 +143,7 @@ def test_stopping_finishes_what_is_in_work(model_files, tmp_path):
         contents = [picture(seed, (2000, 2000)) for seed in range(40)]
         clients = threading.Thread(target=lambda: responses.extend(post_all(url, contents)))
         clients.start()
-        wait_until(lambda: httpx.get(f'{url}/health', trust_env=False, timeout=60).json()['in_work'] == 40)
+        wait_until(lambda: arrived(url) >= 40, 60)  # not all in work: where clients get little time, some are answered
         server.send_signal(signal.SIGTERM)
         clients.join(60)
         server.wait(60)
