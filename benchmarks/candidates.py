@@ -176,7 +176,6 @@ DEFAULTS = {
         'torchvision memory_efficient channels_last',
         'timm',
         'timm channels_last',
-        'timm memory_efficient channels_last',
         'mmdensenet reference channels_last',
         'mmdensenet fused, plain torch',
         'mmdensenet fused, plain torch, channels_last',

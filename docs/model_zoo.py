@@ -73,6 +73,11 @@ def error(row: dict, key: str) -> str:
     return NONE if accuracy == NONE else f'{100 - float(accuracy.split()[0]):.2f}'
 
 
+def note(row: dict) -> str:
+    """What a run of ours did otherwise than its config says, in brackets."""
+    return ''.join(f' ({result["Note"]})' for result in row.get('Ours', ()) if 'Note' in result)
+
+
 def weights(row: dict) -> str:
     return f'[download]({row["Weights"]})' if 'Weights' in row else NONE
 
@@ -96,6 +101,7 @@ def readme_tables(models: list[dict]) -> str:
             for row in imagenet
         ],
     )
+    by_name = {row['Name']: row for row in models}
     small: dict[str, dict[str, dict]] = {}
     for row in models:
         name, _, data = row['Name'].rpartition('_')
@@ -112,9 +118,10 @@ def readme_tables(models: list[dict]) -> str:
             for data in SMALL.values()
         ]
         ours = [
-            f'{head} {error(columns[data], "Ours")}'
+            f'{head} {error(row, "Ours")}{note(row)}'
             for head, data in SMALL.items()
-            if data in columns and 'Ours' in columns[data]
+            for row in (columns.get(data), by_name.get(f'{first["Name"].rpartition("_")[0]}_{data}-folder'))
+            if row is not None and 'Ours' in row
         ]
         lines.append([title(first), f'{ten["Metadata"]["Parameters"]:,}', *cells, ', '.join(ours) or NONE])
     cifar = table(['error %, published', 'parameters', *SMALL, 'error %, ours'], lines)
@@ -148,7 +155,7 @@ def page(models: list[dict]) -> str:
                     giga(row['Metadata']['Multiply-Adds'], 3),
                     published or NONE,
                     '; '.join(result['Source'] for result in results) or NONE,
-                    f'top-1 accuracy {metric(row, "Ours", "Top 1 Accuracy")}' if 'Ours' in row else '',
+                    f'top-1 accuracy {metric(row, "Ours", "Top 1 Accuracy")}{note(row)}' if 'Ours' in row else '',
                     f"[OpenMMLab's]({row['Weights']})" if 'Weights' in row else NONE,
                 ]
             )
