@@ -287,3 +287,14 @@ def test_bfloat16_rounds_as_torch_does_and_keeps_nan(native_kernels):
     assert torch.equal(got.isnan(), want.isnan())
     got, want = (steps_.norm_relu_max_pool(x, scale, shift, (1, 1, 2)) for steps_ in (steps, plain))
     assert torch.equal(got.nan_to_num(-1), want.nan_to_num(-1))
+
+
+def test_statistics_do_not_depend_on_the_default_type(native_kernels):
+    x = torch.randn(50, 7)
+    expected = native_kernels.statistics(x)
+    torch.set_default_dtype(torch.float64)
+    try:
+        got = native_kernels.statistics(x)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(a, b) for a, b in zip(got, expected))

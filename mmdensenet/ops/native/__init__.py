@@ -116,7 +116,7 @@ def _sums(channels: int) -> tuple[Tensor, Tensor]:
 def statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
     rows = _rows(rows)
     m, c = rows.shape
-    mean, var = torch.empty(c), torch.empty(c)
+    mean, var = (torch.empty(c, dtype=torch.float32) for _ in range(2))
     _kernel('statistics', rows)(_at(rows), rows.stride(0), m, c, _at(mean), _at(var), torch.get_num_threads())
     return mean, var
 

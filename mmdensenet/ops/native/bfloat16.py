@@ -14,7 +14,20 @@ from .. import plain
 from ..passes import Passes, Sums
 from . import _at, _library, _rows, _vector, batch_norm_backward, batch_norm_backward_sums, statistics
 
-__all__ = ['batch_norm_backward', 'batch_norm_backward_sums', 'statistics']
+__all__ = [
+    'batch_norm_backward',
+    'batch_norm_backward_sums',
+    'norm_relu_conv3x3',
+    'norm_relu_conv3x3_backward',
+    'norm_relu_conv3x3_backward_into',
+    'norm_relu_matmul',
+    'norm_relu_matmul_backward',
+    'norm_relu_max_pool',
+    'norm_relu_max_pool_backward',
+    'norm_relu_pool_matmul',
+    'norm_relu_pool_matmul_backward',
+    'statistics',
+]
 
 
 def _activate(rows: Tensor, scale: Tensor | None, shift: Tensor) -> Tensor:
@@ -47,6 +60,12 @@ def _consume(
 
 _PASSES = Passes(_activate, _consume, statistics)
 
-for _name in plain.__all__:
-    if _name not in __all__:
-        globals()[_name] = partial(getattr(plain, _name), passes=_PASSES)
+norm_relu_matmul = partial(plain.norm_relu_matmul, passes=_PASSES)
+norm_relu_matmul_backward = partial(plain.norm_relu_matmul_backward, passes=_PASSES)
+norm_relu_conv3x3 = partial(plain.norm_relu_conv3x3, passes=_PASSES)
+norm_relu_conv3x3_backward = partial(plain.norm_relu_conv3x3_backward, passes=_PASSES)
+norm_relu_conv3x3_backward_into = partial(plain.norm_relu_conv3x3_backward_into, passes=_PASSES)
+norm_relu_pool_matmul = partial(plain.norm_relu_pool_matmul, passes=_PASSES)
+norm_relu_pool_matmul_backward = partial(plain.norm_relu_pool_matmul_backward, passes=_PASSES)
+norm_relu_max_pool = partial(plain.norm_relu_max_pool, passes=_PASSES)
+norm_relu_max_pool_backward = partial(plain.norm_relu_max_pool_backward, passes=_PASSES)
