@@ -253,6 +253,12 @@ def load_yaml_as_data() -> None:
     # what mmengine writes for the tuples of a config
     tag = 'tag:yaml.org,2002:python/tuple'
     Loader.add_constructor(tag, lambda loader, node: tuple(loader.construct_sequence(node, deep=True)))
+
+    def refuse(loader, suffix: str, node):
+        what = f'it asks for Python ({suffix}), and YAML is read as data: a config that runs code ends in .py'
+        raise yaml.constructor.ConstructorError(problem=what)
+
+    Loader.add_multi_constructor('tag:yaml.org,2002:python/', refuse)
     yaml_handler.Loader = Loader
 
 
