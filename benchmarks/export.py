@@ -3,7 +3,8 @@
     python -m benchmarks.export --model densenet121 --size 224 --batch 1 16
     python -m benchmarks.export --model densenet-bc-l40-k12 --size 32
 
-Each file and runtime is a job in a process of its own, and they take turns. Weights are random, with the running
+Each file and runtime is a job in a process of its own, and they take turns: a turn is long enough for several steps, of
+which the first, after those of other processes, is not counted. Weights are random, with the running
 statistics of random images: times hardly depend on values. The plain file is what torch.onnx.export makes of the
 unfolded model, whose optimiser already folds norms that follow a convolution; both runtimes read it. Files are kept in
 ``--files``.
@@ -32,14 +33,13 @@ def write_files(name: str, size: int, batch: int, folder: Path) -> None:
     from mmdensenet.apis import get_model
     from mmdensenet.export.files import to_onnx
     from mmdensenet.export.fold import ScoresOf, folded
-    from mmdensenet.export.group import group_concatenations
+    from mmdensenet.export.graph import inference_graph
     from mmdensenet.export.int8 import calibrate
     from mmdensenet.export.int8_onnx import int8_onnx
     from mmdensenet.export.int8_openvino import int8_openvino
-    from mmdensenet.export.pad import pad_channels
 
-    paths = [path_of(folder, name, size, batch, what, runtime) for what in FILES for runtime in RUNTIMES]
-    if all(path.is_file() for path in paths):
+    files = {(what, to): path_of(folder, name, size, batch, what, to) for what in FILES for to in RUNTIMES}
+    if all(path.is_file() for path in files.values()):
         return
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
@@ -47,18 +47,20 @@ def write_files(name: str, size: int, batch: int, folder: Path) -> None:
     channels = model.backbone.stem[0].in_channels
     _give_statistics(model, torch.randn(4, channels, size, size))
     example = torch.zeros(batch, channels, size, size)
+
+    def save_xml(graph, path: Path) -> None:
+        openvino.save_model(graph, path, compress_to_fp16=False)
+
+    onnx.save(to_onnx(ScoresOf(model).eval(), example), str(files['plain', 'onnxruntime']))
+    onnx.save(to_onnx(inference_graph(model, 'onnx'), example), str(files['folded', 'onnxruntime']))
+    between = folder / 'between.onnx'
+    onnx.save(to_onnx(inference_graph(model, 'openvino'), example), str(between))
+    save_xml(openvino.convert_model(between), files['folded', 'openvino'])
+    between.unlink()
     graph = folded(model)
-    ranges = calibrate(graph.backbone, [torch.randn(4, channels, size, size)])
-    arguments = graph, ranges, batch, (size, size)
-    plain, quantised, float_xml = to_onnx(ScoresOf(model).eval(), example), int8_onnx(*arguments), paths[3]
-    onnx.save(plain, str(paths[0]))
-    onnx.save(to_onnx(graph, example), str(float_xml.with_suffix('.tmp.onnx')))
-    openvino.save_model(openvino.convert_model(float_xml.with_suffix('.tmp.onnx')), float_xml, compress_to_fp16=False)
-    float_xml.with_suffix('.tmp.onnx').unlink()
-    openvino.save_model(int8_openvino(*arguments), paths[5], compress_to_fp16=False)
-    onnx.save(quantised, str(paths[4]))
-    group_concatenations(pad_channels(graph.backbone))
-    onnx.save(to_onnx(graph, example), str(paths[2]))
+    arguments = graph, calibrate(graph.backbone, [torch.randn(4, channels, size, size)]), batch, (size, size)
+    onnx.save(int8_onnx(*arguments), str(files['int8', 'onnxruntime']))
+    save_xml(int8_openvino(*arguments), files['int8', 'openvino'])
 
 
 def _give_statistics(model, images) -> None:
@@ -159,7 +161,7 @@ def main() -> None:
     add('--batch', type=int, nargs='+', default=[1, 16])
     add('--runtime', nargs='+', choices=RUNTIMES, default=list(RUNTIMES))
     add('--rounds', type=int, default=9, help='turns of each file')
-    add('--turn-seconds', type=float, default=0.5, help='a turn has as many steps as fit, at least one')
+    add('--turn-seconds', type=float, default=2.0, help='a turn has as many steps as fit, at least one')
     add('--threads', type=int, default=default_threads())
     add('--files', type=Path, default=Path('work_dirs/export_bench'))
     add('--csv', type=Path, default=CSV)

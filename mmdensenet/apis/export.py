@@ -22,9 +22,8 @@ from mmdensenet.errors import UserError
 from mmdensenet.export.before import put_before
 from mmdensenet.export.files import NEEDS, SUFFIXES, require_packages, write_onnx, write_openvino, write_torch_export
 from mmdensenet.export.fold import ScoresOf, folded, why_not_foldable
-from mmdensenet.export.group import group_concatenations
+from mmdensenet.export.graph import inference_graph
 from mmdensenet.export.metadata import Metadata, plain_steps
-from mmdensenet.export.pad import pad_channels
 from mmdensenet.export.preprocess import Preprocess
 from mmdensenet.export.resample import NotInGraphError, Resampling, is_at_an_end, resamplings
 from mmdensenet.export.runtime import ExportedModel
@@ -130,9 +129,7 @@ def export_model(
     if int8:
         graph: object = _int8_graph(cfg, model, source, images, calib, format, done, report)
     else:
-        graph = ScoresOf(model).eval() if reason else folded(model)
-        if not reason and format == 'onnx':
-            group_concatenations(pad_channels(graph.backbone))
+        graph = ScoresOf(model).eval() if reason else inference_graph(model, format)
     if with_preprocess:
         graph = put_before(Preprocess(metadata, steps).eval(), graph, example, metadata)
     report(f'writing {file}')

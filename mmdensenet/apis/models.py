@@ -1,13 +1,17 @@
 """Models by name, with weights."""
 
+import contextlib
 import difflib
 import fnmatch
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 import yaml
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
@@ -77,10 +81,23 @@ def get_model(
         classes = load_weights(built, source, num_classes is not None, in_channels is not None)
         built._is_init = True  # a runner would initialise it again
     else:
-        built.init_weights()
+        with _without_a_line_for_each_parameter():
+            built.init_weights()
     built._config = cfg
     built._dataset_meta = {'classes': classes or class_names(cfg)}
     return built.to(device or 'cpu').eval()
+
+
+@contextlib.contextmanager
+def _without_a_line_for_each_parameter() -> Iterator[None]:
+    """mmengine says of every parameter how it was initialised: a run's log is the place for it, a terminal is none."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def load_weights(model: BaseModel, source: str, head_may_differ: bool, fit_channels: bool) -> list[str] | None:

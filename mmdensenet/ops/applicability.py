@@ -164,7 +164,9 @@ _HOOKS = 'there are hooks on inner modules'
 def _why_not_norm(norm: nn.Module, first: nn.Module) -> str | None:
     own = vars(norm)
     plain = type(norm) is nn.BatchNorm2d or (isinstance(norm, _BatchNorm) and 'process_group' in own)
-    if not plain or not (norm.affine and norm.track_running_stats) or norm.momentum is None:
+    if plain and norm.momentum is None:
+        return 'a norm has no momentum: it averages over all steps'
+    if not plain or not (norm.affine and norm.track_running_stats):
         return f'the norm is {type(norm).__name__}, not a BatchNorm2d or SyncBN with running statistics'
     if norm.training != first.training:
         return 'some norms are in training and some in evaluation mode'

@@ -1,10 +1,12 @@
 import hashlib
+import logging
 
 import pytest
 import torch
 from conftest import CONFIGS, DIGITS
 from convert.sources import randomise
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
 import mmdensenet
 from mmdensenet.apis import models
@@ -34,6 +36,20 @@ def test_get_model_of_a_config_leaves_it_alone():
     model = mmdensenet.get_model(cfg, num_classes=4, in_channels=2)
     assert cfg.pretty_text == before
     assert model(torch.randn(2, 2, 8, 8)).shape == (2, 4)
+
+
+def test_get_model_logs_no_line_for_each_parameter():
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lines.append
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.addHandler(handler)
+    try:
+        mmdensenet.get_model(str(DIGITS))
+    finally:
+        logger.removeHandler(handler)
+    assert lines == [] and logger.level == level
 
 
 def test_weights_classes_and_channels(tmp_path):

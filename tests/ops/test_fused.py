@@ -178,7 +178,7 @@ def hook(block):
         (lambda b: b.block[1].norm1.eval(), 'some norms are in training'),
         (lambda b: setattr(b.block[1].norm1, 'eps', 1e-3), 'different eps'),
         (lambda b: setattr(b.block[1].conv2, 'padding_mode', 'reflect'), 'not a plain 3x3'),
-        (lambda b: setattr(b.block[1].norm1, 'momentum', None), 'with running statistics'),
+        (lambda b: setattr(b.block[1].norm1, 'momentum', None), 'no momentum'),
         (hook, 'hooks on inner modules'),
     ],
     ids=lambda value: value if isinstance(value, str) else '',
