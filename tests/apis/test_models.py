@@ -40,7 +40,7 @@ def test_get_model_of_a_config_leaves_it_alone():
 
 def test_get_model_logs_no_line_for_each_parameter():
     lines = []
-    handler = logging.Handler()
+    handler = logging.Handler(logging.INFO)
     handler.emit = lines.append
     logger = MMLogger.get_current_instance()
     level = logger.level
