@@ -4,10 +4,10 @@
     python -m benchmarks.export --model densenet-bc-l40-k12 --size 32
 
 Each file and runtime is a job in a process of its own, and they take turns: a turn is long enough for several steps, of
-which the first, after those of other processes, is not counted. Weights are random, with the running
-statistics of random images: times hardly depend on values. The plain file is what torch.onnx.export makes of the
-unfolded model, whose optimiser already folds norms that follow a convolution; both runtimes read it. Files are kept in
-``--files``.
+which the first, after those of other processes, is not counted. Weights are random, with the running statistics of
+random images: times hardly depend on values. The plain file is what torch.onnx.export makes of the unfolded model,
+whose optimiser already folds norms that follow a convolution; both runtimes read it. Beside them runs the model itself,
+in PyTorch, with our C++ kernels where they are built. Files are kept in ``--files``.
 """
 
 import argparse
@@ -106,6 +106,24 @@ def _openvino(path: Path, threads: int):
     return lambda images: request.infer({0: images})[0].copy()
 
 
+def prepare_model(name: str, shape: tuple[int, ...]) -> Workload:
+    """The same through the model itself."""
+    import numpy as np
+    import torch
+
+    from mmdensenet.apis import get_model
+    from mmdensenet.export.fold import ScoresOf
+
+    model = ScoresOf(get_model(name)).eval()
+    images = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+    def run() -> np.ndarray:
+        with torch.inference_mode():
+            return model(torch.from_numpy(images)).numpy()
+
+    return Workload(run)
+
+
 def measure(args: argparse.Namespace, batch: int) -> list[dict]:
     origin = provenance('cpu', args.threads)
     write_files(args.model, args.size, batch, args.files)
@@ -119,7 +137,8 @@ def measure(args: argparse.Namespace, batch: int) -> list[dict]:
         for runtime in args.runtime
         for what in FILES
     }
-    jobs[('', MATRIX_PRODUCT)] = Job(partial(matrix_product, 'cpu', 'fp32'))
+    jobs['torch', 'model'] = Job(partial(prepare_model, args.model, shape))
+    jobs['', MATRIX_PRODUCT] = Job(partial(matrix_product, 'cpu', 'fp32'))
     rows = []
     measured = take_turns(jobs, args.rounds, args.threads, args.turn_seconds)
     machine = measured.pop(('', MATRIX_PRODUCT))
