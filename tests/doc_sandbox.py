@@ -112,6 +112,15 @@ def make(project: Path) -> Path:
     return project
 
 
+def checkout(folder: Path) -> Path:
+    """The repository as pip needs it, of links: what setuptools writes stays in the folder."""
+    folder.mkdir(exist_ok=True)
+    for name in ('setup.py', 'pyproject.toml', 'README.md', 'requirements', 'mmdensenet'):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
 def stand_ins(folder: Path) -> Path:
     """Programs for the scripts of several processes: srun runs its command here, python only notes what it is given."""
     folder.mkdir()
