@@ -149,7 +149,7 @@ class Session:
             code = compile(rest[1], '-c', 'exec')
             return self.in_process(['-c', *rest[2:]], lambda: exec(code, {'__name__': '__main__'}))
         if program == 'python' and rest[0] == '-m':
-            return self.in_process(rest[1:], lambda: runpy.run_module(rest[1], run_name='__main__'))
+            return self.run_command(sys.executable, *rest, cwd=self.folder, PYTHONPATH=str(ROOT))
         if program == 'python' and rest[0].endswith('.py'):
             return self.in_process(rest, lambda: runpy.run_path(rest[0], run_name='__main__'))
         if program == 'bash' and rest[0].startswith('tools/'):
