@@ -99,7 +99,7 @@ def test_arguments_of_commands_exist(page, monkeypatch, capsys):
 def test_arguments_of_commands_inside_sentences_exist(page, monkeypatch, capsys):
     text = re.sub(r'\s+', ' ', re.sub(r'(?ms)^ *```.*?^ *```', '', TEXTS[page]))
     for command in INLINE_CODE.findall(text):
-        if re.match(r'(python|make|bash) [^|]', command) and '...' not in command:
+        if re.match(r'(python|make|bash|pip) [^|]', command) and '...' not in command:
             try:
                 check_arguments(command, monkeypatch)
             except (SystemExit, AssertionError) as error:
