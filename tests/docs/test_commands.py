@@ -140,6 +140,8 @@ class Session:
         if program == 'tensorboard':
             return self.start_server(['-m', 'tensorboard.main', *rest, '--port', '0'])
         if program == 'python' and rest[0] == 'tools/build_kernels.py':  # into a cache that is not the user's
+            if shutil.which(os.environ.get('CXX') or 'g++') is None:
+                return Outcome(0, 'not run: there is no compiler', '')
             return self.run_command(sys.executable, *rest, cwd=self.folder, XDG_CACHE_HOME=str(self.folder / 'cache'))
         if program == 'pip':
             return self.run_command(sys.executable, '-m', 'pip', *rest, cwd=checkout(self.folder.parent / 'checkout'))
