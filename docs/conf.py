@@ -19,6 +19,8 @@ myst_heading_anchors = 3
 
 autosummary_generate = True
 autosummary_ignore_module_all = True  # lists all modules of a package; automodule keeps to __all__
+# only what is said here: torch's words for every forward() are in its own reference
+autodoc_inherit_docstrings = False
 autodoc_member_order = 'bysource'
 autodoc_default_options = {'special-members': '__call__'}
 autodoc_typehints = 'signature'

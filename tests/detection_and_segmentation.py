@@ -1,8 +1,8 @@
 """Train a step of the detector and of the segmenter that docs/inherit.md inherits from mmdet and mmseg.
 
 python tests/detection_and_segmentation.py FOLDER, where FOLDER gets the configs of the page, and needs mmdet and mmseg
-(requirements/peers.txt). Their compiled operators, mmcv.ops, are not: no wheel of the mmcv that they ask for works with
-today's torch. A stand-in has their names, and these two models call none of them while they train.
+(requirements/downstream.txt). Their compiled operators, mmcv.ops, are not: no wheel of the mmcv that they ask for works
+with today's torch. A stand-in has their names, and these two models call none of them while they train.
 """
 
 import importlib.abc

@@ -91,11 +91,11 @@ def make(project: Path) -> Path:
             write_image(project / f'photos/{name}/{i:02}.jpg', label, rng)
     for label, name in enumerate(CLASSES):
         write_image(project / f'{name}.jpg', label, rng)
-    rows = ['image,patient,Edema,Mass,Nodule']
+    rows = ['image,patient,Edema,Mass,Nodule,finding']
     for i in range(40):
         write_image(project / f'data/chest/images/a/{i:04}.png', i % 4, rng, grey=True)
         unknown = ('', '-1', '0', '1')[i % 4] if i % 8 == 7 else '0'
-        rows.append(f'a/{i:04}.png,p{i // 2},{i % 2},{i // 2 % 2},{unknown if i % 3 else 1}')
+        rows.append(f'a/{i:04}.png,p{i // 2},{i % 2},{i // 2 % 2},{unknown if i % 3 else 1},{CLASSES[i // 2 % 3]}')
     (project / 'data/chest/labels.csv').write_text('\n'.join(rows) + '\n')
     lines = []
     for i in range(4):
@@ -110,6 +110,15 @@ def make(project: Path) -> Path:
     cfg.train_cfg.max_epochs = 3
     cfg.dump(project / 'small.py')
     return project
+
+
+def checkout(folder: Path) -> Path:
+    """The repository as pip needs it, of links: what setuptools writes stays in the folder."""
+    folder.mkdir(exist_ok=True)
+    for name in ('setup.py', 'pyproject.toml', 'README.md', 'requirements', 'mmdensenet'):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(ROOT / name)
+    return folder
 
 
 def stand_ins(folder: Path) -> Path:

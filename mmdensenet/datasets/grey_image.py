@@ -14,7 +14,7 @@ from .load_image import MAX_PIXELS, check_content, read_bytes, why_unreadable
 
 @TRANSFORMS.register_module()
 class LoadGreyImage(BaseTransform):
-    """Read an image as grey, map the window of values that matters to 0 .. 255, and keep its depth as float32.
+    """Read an image as grey, map the window of values that matters to 0 to 255, and keep its depth as float32.
 
     (mmcv's loader turns 16 bits into 8 without being asked.) A colour image becomes its luminance.
 

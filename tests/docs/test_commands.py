@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ import pytest
 import torch
 from conftest import ROOT, Outcome, clear_state
 from doc_pages import PAGES, Block, Command, blocks, commands, words
-from doc_sandbox import PLACEHOLDERS, legacy_torchvision_weights, make, miniature, stand_ins
+from doc_sandbox import PLACEHOLDERS, checkout, legacy_torchvision_weights, make, miniature, stand_ins
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
 
@@ -135,14 +136,22 @@ class Session:
     def dispatch(self, parts: list[str]):
         program, *rest = parts
         if program == 'python' and rest[0] == 'tools/serve.py':
-            return self.start_server(rest)
+            return self.start_server([*rest, '--port', '0'])
+        if program == 'tensorboard':
+            return self.start_server(['-m', 'tensorboard.main', *rest, '--port', '0'])
+        if program == 'python' and rest[0] == 'tools/build_kernels.py':  # into a cache that is not the user's
+            if shutil.which(os.environ.get('CXX') or 'g++') is None:
+                return Outcome(0, 'not run: there is no compiler', '')
+            return self.run_command(sys.executable, *rest, cwd=self.folder, XDG_CACHE_HOME=str(self.folder / 'cache'))
+        if program == 'pip':
+            return self.run_command(sys.executable, '-m', 'pip', *rest, cwd=checkout(self.folder.parent / 'checkout'))
         if program == 'python' and rest[0].startswith('tools/'):
             return self.run_tool(rest[0].removeprefix('tools/'), *rest[1:])
         if program == 'python' and rest[0] == '-c':
             code = compile(rest[1], '-c', 'exec')
             return self.in_process(['-c', *rest[2:]], lambda: exec(code, {'__name__': '__main__'}))
         if program == 'python' and rest[0] == '-m':
-            return self.in_process(rest[1:], lambda: runpy.run_module(rest[1], run_name='__main__'))
+            return self.run_command(sys.executable, *rest, cwd=self.folder, PYTHONPATH=str(ROOT))
         if program == 'python' and rest[0].endswith('.py'):
             return self.in_process(rest, lambda: runpy.run_path(rest[0], run_name='__main__'))
         if program == 'bash' and rest[0].startswith('tools/'):
@@ -177,14 +186,17 @@ class Session:
         return self.run_tool(Path(launched[tool]).name, *arguments)
 
     def start_server(self, arguments: list[str]):
-        """Start tools/serve.py on a free port, for the rest of the page."""
+        """Start a program that serves, on a free port, until the next one or the page's end; it has to answer."""
+        self.close()
         log = open(self.folder.parent / 'server.log', 'w+')  # noqa: SIM115  it is the server's
-        command = [sys.executable, '-u', *arguments, '--port', '0']
+        command = [sys.executable, '-u', *arguments]
         self.server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, 'PYTHONPATH': str(ROOT)})
         for _ in range(600):
             said = Path(log.name).read_text()
-            if found := re.search(r'http://127\.0\.0\.1:\d+', said):
+            if found := re.search(r'http://(127\.0\.0\.1|localhost):\d+', said):
                 self.server_address = found[0]
+                with urllib.request.urlopen(self.server_address, timeout=60) as answer:
+                    assert answer.status == 200
                 return Outcome(0, said, '')
             if self.server.poll() is not None:
                 break

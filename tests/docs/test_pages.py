@@ -99,7 +99,7 @@ def test_arguments_of_commands_exist(page, monkeypatch, capsys):
 def test_arguments_of_commands_inside_sentences_exist(page, monkeypatch, capsys):
     text = re.sub(r'\s+', ' ', re.sub(r'(?ms)^ *```.*?^ *```', '', TEXTS[page]))
     for command in INLINE_CODE.findall(text):
-        if re.match(r'(python|make|bash) [^|]', command) and '...' not in command:
+        if re.match(r'(python|make|bash|pip) [^|]', command) and '...' not in command:
             try:
                 check_arguments(command, monkeypatch)
             except (SystemExit, AssertionError) as error:
@@ -154,11 +154,30 @@ def test_paths_of_the_repository_exist(page):
 
 
 @pytest.mark.parametrize('page', TEXTS, ids=lambda page: page.stem)
-def test_links_to_files_exist(page):
+def test_internal_links_lead_somewhere(page):
     """Sphinx checks docs/, but not the pages that only the repository's site shows."""
     for target in re.findall(r'\]\(([^)\s]+)\)', TEXTS[page]):
-        if '://' not in target and not target.startswith('#') and target:
-            assert (page.parent / target.partition('#')[0]).exists(), f'{page.name}: {target}'
+        name, _, anchor = target.partition('#')
+        if '://' not in target:
+            file = page.parent / name if name else page
+            assert file.exists(), f'{page.name}: {target}'
+            assert not anchor or anchor in anchors(file), f'{page.name}: {target}'
+
+
+def anchors(page: Path) -> set[str]:
+    """Those of a page's headings, as the repository's site makes them, and MyST."""
+    text = re.sub(r'(?ms)^ *```.*?^ *```', '', page.read_text(encoding='utf-8'))
+    titles = re.findall(r'(?m)^#+ (.+)$', text)
+    return {re.sub(r'[^\w -]', '', title.lower()).replace(' ', '-') for title in titles}
+
+
+def test_make_linkcheck_follows_every_external_link():
+    """It reads docs/ only, so what the other pages link to has to be there too."""
+    links = {page: set(re.findall(r'\]\((https?://[^)\s]+)\)', text)) for page, text in TEXTS.items()}
+    checked = set().union(*(found for page, found in links.items() if page.parent.name == 'docs'))
+    checked |= links[ROOT / 'CHANGELOG.md']  # docs/changelog.md includes it
+    for page, found in links.items():
+        assert found <= checked, f'{page.name}: {found - checked}'
 
 
 @pytest.mark.parametrize('page', TEXTS, ids=lambda page: page.stem)
