@@ -63,7 +63,8 @@ def summary(done) -> str:
     about = done.metadata
     height, width = about.size
     batch = 'N' if about.batch is None else about.batch
-    size = sum(file.stat().st_size for file in {done.file, done.file.with_suffix('.bin')} if file.is_file())
+    files = [done.file, done.file.with_suffix('.bin')] if done.file.suffix == '.xml' else [done.file]
+    size = sum(file.stat().st_size for file in files)
     if about.any_size:
         height, width = 'H', 'W'
     taken = (

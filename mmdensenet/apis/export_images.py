@@ -72,7 +72,7 @@ def images_of_data_set(cfg: Config, loader: str, pipeline: list | None = None, u
     from mmpretrain.registry import DATASETS
 
     if cfg.get(loader) is None:
-        raise UserError(f'the config has no {loader}: give --images FOLDER.')
+        raise UserError(f'the config has no {loader}.')
     require_data(cfg, loader)
     entry = inner = deepcopy(cfg[loader].dataset)
     while 'dataset' in inner:

@@ -99,12 +99,15 @@ SUFFIX = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2'}
 )
 def test_the_same_predictions(run_tool, config, checkpoint, images, tmp_path, format, extra):
     out = tmp_path / f'tiny{SUFFIX[format]}'
+    out.with_suffix('.bin').write_bytes(bytes(10**6))  # left by an earlier export
     done = run_tool('export.py', config, checkpoint, '--format', format, '--out', out, *extra)
     assert done.status == 0, done.err
     assert 'Against PyTorch on 12 images: the same top-1 for 100.00 %' in done.out
     who = 'The graph does' if '--with-preprocess' in extra else 'the caller (or tools/predict.py'
     (line,) = [line for line in done.out.splitlines() if 'ResizeEdge, CenterCrop' in line]
     assert who in line and 'Top-1 accuracy' in done.out
+    files = [out, out.with_suffix('.bin')] if format == 'openvino' else [out]
+    assert f'{sum(file.stat().st_size for file in files) / 1e6:.1f} MB' in done.out
     expected = Inferencer(str(config), str(checkpoint))(images)
     exported = open_inferencer(out)
     assert isinstance(exported, ExportedInferencer)
@@ -150,6 +153,11 @@ def test_int8(run_tool, config, checkpoint, images, tmp_path, format):
         (['--batch', '0'], '--batch 0'),
         (['--out', 'x.xml'], 'ends in .onnx'),
         (['--input-size', '0', '4'], '--input-size 0 4'),
+        (['--input-size', '100000', '100000'], 'at most 134,217,728'),
+        (['--input-size', '3', '40'], 'the model cannot take images of 3 x 40 pixels'),
+        (['--out', 'tiny.py/x.onnx'], '--out tiny.py/x.onnx cannot be written (File exists)'),
+        (['--out', 'folder.onnx'], '--out folder.onnx cannot be written (Is a directory)'),
+        (['--cfg-options', 'test_dataloader=None', '--images', 'images'], 'no test_dataloader.dataset.pipeline'),
         (
             ['--with-preprocess', '--cfg-options', 'test_dataloader.dataset.pipeline.1.interpolation=lanczos'],
             "ResizeEdge (step 2 of the test pipeline): 'lanczos'",
@@ -159,6 +167,7 @@ def test_int8(run_tool, config, checkpoint, images, tmp_path, format):
 )
 def test_mistakes(run_tool, config, checkpoint, monkeypatch, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / 'folder.onnx').mkdir()
     done = run_tool('export.py', config, checkpoint, *arguments)
     assert done.status == 2 and message in done.err, done.err
     assert len(done.err.strip().splitlines()) <= 2
