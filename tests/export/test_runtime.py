@@ -79,6 +79,14 @@ def test_another_graph_or_pipeline(tmp_path, changed, message):
         open_inferencer(file)(IMAGE)
 
 
+def test_the_server_says_so_before_it_serves(run_tool, tmp_path):
+    pytest.importorskip('fastapi', reason='the extra serve is not installed')
+    file = written(tmp_path, means('x'))
+    done = run_tool('serve.py', file, '--port', '0')
+    assert done.status == 2 and f'error: {file} cannot be run' in done.err and 'Serving' not in done.out
+    assert 'Traceback' not in done.err
+
+
 def test_a_description_that_is_no_text(tmp_path):
     openvino = pytest.importorskip('openvino', reason='the extra export is not installed')
     import onnx
