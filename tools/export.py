@@ -92,7 +92,8 @@ def summary(done) -> str:
         f'largest difference of a score {done.difference:.2g}'
     )
     if done.accuracy is not None:
-        lines.append(f'Top-1 accuracy: {100 * done.accuracy:.2f} %, PyTorch {100 * done.torch_accuracy:.2f} %')
+        measure = 'Mean area under the ROC curve' if about.multi_label else 'Top-1 accuracy'
+        lines.append(f'{measure}: {100 * done.accuracy:.2f} %, PyTorch {100 * done.torch_accuracy:.2f} %')
     return '\n'.join(lines)
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from mmdensenet.datasets.load_image import MAX_PIXELS
 from mmdensenet.engine.checkpoint_file import sha256
 from mmdensenet.engine.checkpoint_sources import local_copy
+from mmdensenet.engine.metrics import RankingMetric
 from mmdensenet.errors import UserError
 from mmdensenet.export.before import put_before
 from mmdensenet.export.files import (
@@ -55,7 +56,8 @@ class Export:
         images: how many were compared.
         difference: the largest of any score.
         agreement: share of images with the same prediction as PyTorch's, 0 to 1; of several labels, of labels.
-        accuracy, torch_accuracy: top-1 of the file and of PyTorch on the images with a label, 0 to 1, or None.
+        accuracy, torch_accuracy: of the file and of PyTorch on the images with a label, 0 to 1, or None: top-1; of
+            several labels the mean area under the ROC curve.
         calibrated_on: which images int8 was calibrated with.
     """
 
@@ -298,8 +300,9 @@ def _compare(model: BaseModel, source: ExportImages, whole: ExportImages | None,
     exported = ExportedModel(done.file)
     scores_of = ScoresOf(model).eval()
     agree, right, torch_right = [], [], []
+    ranking, torch_ranking = RankingMetric(('auroc',)), RankingMetric(('auroc',))
     lists = whole.lists(count) if whole else itertools.repeat(None)
-    for (pixels, labels), pairs in zip(source.batches(count), lists):
+    for (pixels, targets), pairs in zip(source.batches(count), lists):
         with torch.no_grad():
             expected = scores_of(_normalised(model, pixels)).numpy()
         given = exported.scores(pixels if pairs is None else [image for image, _ in pairs])
@@ -308,13 +311,23 @@ def _compare(model: BaseModel, source: ExportImages, whole: ExportImages | None,
         if done.metadata.multi_label:
             threshold = 0.5 if done.metadata.threshold is None else done.metadata.threshold
             agree += ((given >= threshold) == (expected >= threshold)).flatten().tolist()
+            for metric, scores in ((ranking, given), (torch_ranking, expected)):
+                rows = zip(torch.from_numpy(scores), targets)
+                metric.process(None, [dict(target, pred_score=row) for row, target in rows if target])
             continue
         ours, theirs = given.argmax(1), expected.argmax(1)
         agree += (ours == theirs).tolist()
-        right += [int(a) == b for a, b in zip(ours, labels) if b is not None]
-        torch_right += [int(a) == b for a, b in zip(theirs, labels) if b is not None]
+        for a, b, target in zip(ours, theirs, targets):
+            label = target.get('gt_label')
+            if label is not None and label.numel() == 1:
+                right.append(int(a) == int(label))
+                torch_right.append(int(b) == int(label))
     if not math.isfinite(done.difference):
         done.difference = math.inf
     done.agreement = float(np.mean(agree))
     if right:
         done.accuracy, done.torch_accuracy = float(np.mean(right)), float(np.mean(torch_right))
+    elif ranking.results:
+        values = [metric.compute_metrics(metric.results)['auroc/macro'] for metric in (ranking, torch_ranking)]
+        if all(map(math.isfinite, values)):  # else no label has both positives and negatives among these images
+            done.accuracy, done.torch_accuracy = values

@@ -1,12 +1,14 @@
 """tools/export.py writes files that describe themselves and predict what the checkpoint predicts."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 from helpers import randomise
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 import mmdensenet
 from mmdensenet.apis import ExportedInferencer, Inferencer, open_inferencer
@@ -144,6 +146,31 @@ def test_int8(run_tool, config, checkpoint, images, tmp_path, format):
     assert exported.metadata.int8 and exported.metadata.calibration == 12
     spread = np.abs(expected - expected.mean(0)).max()
     assert 0 < np.abs(given - expected).max() < 0.1 * spread
+
+
+def test_int8_of_several_labels(run_tool, config, checkpoint, images, tmp_path):
+    rows = [
+        f'{file.relative_to(images)},{int(i == 0)},{int(i == 1)},'
+        for i in range(3)
+        for file in sorted((images / f'class_{i}').iterdir())
+    ]
+    (images / 'labels.csv').write_text('\n'.join(['image,red,green,unknown', *rows]))
+    text = config.read_text().replace(
+        "type='CustomDataset'",
+        "type='mmdensenet.CSVDataset', ann_file='labels.csv', data_prefix='', image_column='image', "
+        "label_columns=['red', 'green', 'unknown'], uncertain='ignore', missing='ignore', test_mode=True",
+    )
+    head = "head=dict(_delete_=True, type='MultiLabelLinearClsHead', in_channels=16, num_classes=3)"
+    config.write_text(text.replace('head=dict(in_channels=16, num_classes=3, topk=(1,))', head))
+    done = run_tool('export.py', config, checkpoint, '--int8', '--out', tmp_path / 'm.onnx')
+    assert done.status == 0, done.err
+    ours, theirs = re.search(r'Mean area under the ROC curve: (\S+) %, PyTorch (\S+) %', done.out).groups()
+    model = Inferencer(str(config), str(checkpoint))
+    scores = np.stack(
+        [r['pred_scores'] for i in range(3) for r in model(list(map(str, sorted((images / f'class_{i}').iterdir()))))]
+    )
+    wanted = np.mean([roc_auc_score(np.arange(12) // 4 == i, scores[:, i]) for i in range(2)])
+    assert float(theirs) == pytest.approx(100 * wanted, abs=0.01) and abs(float(ours) - float(theirs)) < 10
 
 
 @pytest.mark.parametrize(
