@@ -300,7 +300,7 @@ def _compare(model: BaseModel, source: ExportImages, whole: ExportImages | None,
     exported = ExportedModel(done.file)
     scores_of = ScoresOf(model).eval()
     agree, right, torch_right = [], [], []
-    ranking, torch_ranking = RankingMetric(('auroc',)), RankingMetric(('auroc',))
+    ranking, torch_ranking = (RankingMetric(('auroc',), prefix='export') for _ in range(2))
     lists = whole.lists(count) if whole else itertools.repeat(None)
     for (pixels, targets), pairs in zip(source.batches(count), lists):
         with torch.no_grad():
