@@ -21,6 +21,14 @@ def test_formats_that_are_read(kind, predictor):
     assert predictor.prepare(content)[1]['inputs'].shape == (3, 64, 64)
 
 
+def test_a_photograph_held_upright(predictor):
+    """Cameras turn no pixels: they note that the image is to be turned. People see its width and height after that."""
+    target, turned = io.BytesIO(), Image.Exif()
+    turned[0x112] = 6
+    Image.new('RGB', (90, 70)).save(target, 'JPEG', exif=turned)
+    assert predictor.prepare(target.getvalue())[0] == (70, 90)
+
+
 def png_of(width: int, height: int) -> bytes:
     """A file of some bytes that claims a size."""
     header = b'IHDR' + struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
