@@ -202,6 +202,12 @@ def test_mistakes(run_tool, config, checkpoint, images, tmp_path, monkeypatch, a
     assert len(done.err.strip().splitlines()) <= 2 and not done.out
 
 
+def test_a_checkpoint_in_the_place_of_a_model(run_tool, checkpoint, images):
+    done = run_tool('predict.py', images, '--model', checkpoint)
+    assert done.status == 2 and f'model {checkpoint} is a file, but neither a config' in done.err
+    assert 'give it with the config' in done.err and len(done.err.strip().splitlines()) == 1
+
+
 def test_a_model_is_taken_as_it_is(config, checkpoint, images):
     model = mmdensenet.get_model(str(config), str(checkpoint))
     result = Inferencer(model)(images / 'class_0/40.jpg')[0]
