@@ -63,7 +63,8 @@ def summary(done) -> str:
     about = done.metadata
     height, width = about.size
     batch = 'N' if about.batch is None else about.batch
-    size = sum(file.stat().st_size for file in {done.file, done.file.with_suffix('.bin')} if file.is_file())
+    files = [done.file, done.file.with_suffix('.bin')] if done.file.suffix == '.xml' else [done.file]
+    size = sum(file.stat().st_size for file in files)
     if about.any_size:
         height, width = 'H', 'W'
     taken = (
@@ -91,7 +92,8 @@ def summary(done) -> str:
         f'largest difference of a score {done.difference:.2g}'
     )
     if done.accuracy is not None:
-        lines.append(f'Top-1 accuracy: {100 * done.accuracy:.2f} %, PyTorch {100 * done.torch_accuracy:.2f} %')
+        measure = 'Mean area under the ROC curve' if about.multi_label else 'Top-1 accuracy'
+        lines.append(f'{measure}: {100 * done.accuracy:.2f} %, PyTorch {100 * done.torch_accuracy:.2f} %')
     return '\n'.join(lines)
 
 

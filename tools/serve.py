@@ -45,6 +45,7 @@ def serve_model(args: argparse.Namespace) -> None:
         predictor = Predictor(
             open_inferencer(args.model, args.checkpoint, args.device), args.max_pixels, args.max_input
         )
+        predictor.warm_up()  # in the server's start a file that cannot run would be a traceback
         settings = Settings(
             name=Path(args.model).stem if '/' in args.model else args.model,
             topk=args.topk,

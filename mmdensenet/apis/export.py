@@ -16,11 +16,21 @@ from mmpretrain.models.necks import GlobalAveragePooling
 from mmpretrain.models.utils import ClsDataPreprocessor
 from torch import Tensor
 
+from mmdensenet.datasets.load_image import MAX_PIXELS
 from mmdensenet.engine.checkpoint_file import sha256
 from mmdensenet.engine.checkpoint_sources import local_copy
+from mmdensenet.engine.metrics import RankingMetric
 from mmdensenet.errors import UserError
 from mmdensenet.export.before import put_before
-from mmdensenet.export.files import NEEDS, SUFFIXES, require_packages, write_onnx, write_openvino, write_torch_export
+from mmdensenet.export.files import (
+    NEEDS,
+    SUFFIXES,
+    require_packages,
+    require_writable,
+    write_onnx,
+    write_openvino,
+    write_torch_export,
+)
 from mmdensenet.export.fold import ScoresOf, folded, why_not_foldable
 from mmdensenet.export.graph import inference_graph
 from mmdensenet.export.metadata import Metadata, plain_steps
@@ -30,6 +40,7 @@ from mmdensenet.export.runtime import ExportedModel
 from mmdensenet.version import __version__
 
 from .export_images import ExportImages, images_of_data_set, images_of_folder
+from .inference import pipeline_of
 from .models import class_names, get_model
 from .train import open_config, require_checkpoint
 
@@ -45,7 +56,8 @@ class Export:
         images: how many were compared.
         difference: the largest of any score.
         agreement: share of images with the same prediction as PyTorch's, 0 to 1; of several labels, of labels.
-        accuracy, torch_accuracy: top-1 of the file and of PyTorch on the images with a label, 0 to 1, or None.
+        accuracy, torch_accuracy: of the file and of PyTorch on the images with a label, 0 to 1, or None: top-1; of
+            several labels the mean area under the ROC curve.
         calibrated_on: which images int8 was calibrated with.
     """
 
@@ -107,8 +119,9 @@ def export_model(
     require_packages(*NEEDS[format])
     cfg = open_config(config, cfg_options, 'none')
     require_checkpoint(checkpoint)
+    pipeline = pipeline_of(cfg)
     if input_size is not None:
-        _resize_last(cfg, input_size)
+        _resize_last(pipeline, input_size)
     model = get_model(cfg, checkpoint)
     if not isinstance(model.data_preprocessor, ClsDataPreprocessor) or model.data_preprocessor.pad_size_divisor > 1:
         raise UserError('data_preprocessor: only ClsDataPreprocessor without padding can be exported.')
@@ -116,12 +129,13 @@ def export_model(
     first = source.pixels(0)
     if with_preprocess and first.dtype != torch.uint8:
         raise UserError(f'--with-preprocess is for images of 8 bits; the test pipeline gives {first.dtype}.')
-    steps = _steps_in_graph(cfg) if with_preprocess else []
+    _require_fits(model, first)
+    steps = _steps_in_graph(pipeline) if with_preprocess else []
     metadata = _describe(cfg, model, checkpoint, first, None if dynamic else batch, with_preprocess, bool(steps), int8)
     file = Path(out) if out else Path(f'{metadata.model}{"-int8" if int8 else ""}{SUFFIXES[format]}')
     if file.suffix != SUFFIXES[format]:
         raise UserError(f'--out {file}: the name of an {format} file ends in {SUFFIXES[format]}.')
-    file.parent.mkdir(parents=True, exist_ok=True)
+    require_writable(file)
 
     reason = why_not_foldable(model.backbone)
     done = Export(file, metadata, reason)
@@ -138,7 +152,7 @@ def export_model(
     )
     whole = None
     if metadata.any_size:
-        as_read = [step for step in cfg.test_dataloader.dataset.pipeline if is_at_an_end(step)]
+        as_read = [step for step in pipeline if is_at_an_end(step)]
         whole = (
             images_of_folder(model, images, as_read) if images else images_of_data_set(cfg, 'test_dataloader', as_read)
         )
@@ -146,19 +160,34 @@ def export_model(
     return done
 
 
-def _steps_in_graph(cfg: Config) -> list[Resampling]:
+def _steps_in_graph(pipeline: list[dict]) -> list[Resampling]:
     try:
-        return resamplings(cfg.test_dataloader.dataset.pipeline)
+        return resamplings(pipeline)
     except NotInGraphError as error:
         raise UserError(f'--with-preprocess cannot put this into the graph: {error}.') from error
 
 
-def _resize_last(cfg: Config, size: Sequence[int]) -> None:
-    if min(size) < 1:
-        raise UserError(f'--input-size {" ".join(map(str, size))}: give the height and width in pixels.')
-    pipeline = cfg.test_dataloader.dataset.pipeline
+def _resize_last(pipeline: list[dict], size: Sequence[int]) -> None:
+    if min(size) < 1 or math.prod(size) > MAX_PIXELS:
+        raise UserError(
+            f'--input-size {" ".join(map(str, size))}: give the height and width in pixels, '
+            f'at most {MAX_PIXELS:,} in all.'
+        )
     at = next((i for i, step in enumerate(pipeline) if step['type'] == 'PackInputs'), len(pipeline))
     pipeline.insert(at, dict(type='Resize', scale=(int(size[1]), int(size[0]))))
+
+
+def _require_fits(model: BaseModel, pixels: Tensor) -> None:
+    """Run the model once: what it cannot take, the exporters would say in pages about themselves."""
+    try:
+        with torch.no_grad():
+            ScoresOf(model).eval()(_normalised(model, pixels[None]))
+    except RuntimeError as error:
+        height, width = pixels.shape[1:]
+        raise UserError(
+            f'the model cannot take images of {height} x {width} pixels: give another --input-size H W '
+            f'({str(error).strip().splitlines()[0][:150]}).'
+        ) from error
 
 
 def _describe(
@@ -174,7 +203,7 @@ def _describe(
     preprocessor, head = model.data_preprocessor, model.head
     channels, height, width = first.shape
     to_rgb = preprocessor.to_rgb and channels == 3
-    pipeline = plain_steps(cfg.test_dataloader.dataset.pipeline) if cfg.get('test_dataloader') else None
+    pipeline = plain_steps(pipeline_of(cfg))
     loads = bool(pipeline) and 'Load' in pipeline[0]['type']
     order = 'grey' if channels == 1 else 'RGB' if to_rgb or not loads else 'BGR'
     mean, std = (
@@ -236,7 +265,7 @@ def _int8_graph(cfg, model, source, images, calib, format, done: Export, report)
     done.calibrated_on = images or 'the training set'
     if not images:
         try:
-            source = images_of_data_set(cfg, 'train_dataloader', cfg.test_dataloader.dataset.pipeline, True)
+            source = images_of_data_set(cfg, 'train_dataloader', pipeline_of(cfg), True)
         except UserError:
             done.calibrated_on = 'the test set, as there is no training set'
     calib = min(calib, len(source))
@@ -271,8 +300,9 @@ def _compare(model: BaseModel, source: ExportImages, whole: ExportImages | None,
     exported = ExportedModel(done.file)
     scores_of = ScoresOf(model).eval()
     agree, right, torch_right = [], [], []
+    ranking, torch_ranking = (RankingMetric(('auroc',), prefix='export') for _ in range(2))
     lists = whole.lists(count) if whole else itertools.repeat(None)
-    for (pixels, labels), pairs in zip(source.batches(count), lists):
+    for (pixels, targets), pairs in zip(source.batches(count), lists):
         with torch.no_grad():
             expected = scores_of(_normalised(model, pixels)).numpy()
         given = exported.scores(pixels if pairs is None else [image for image, _ in pairs])
@@ -281,13 +311,23 @@ def _compare(model: BaseModel, source: ExportImages, whole: ExportImages | None,
         if done.metadata.multi_label:
             threshold = 0.5 if done.metadata.threshold is None else done.metadata.threshold
             agree += ((given >= threshold) == (expected >= threshold)).flatten().tolist()
+            for metric, scores in ((ranking, given), (torch_ranking, expected)):
+                rows = zip(torch.from_numpy(scores), targets)
+                metric.process(None, [dict(target, pred_score=row) for row, target in rows if target])
             continue
         ours, theirs = given.argmax(1), expected.argmax(1)
         agree += (ours == theirs).tolist()
-        right += [int(a) == b for a, b in zip(ours, labels) if b is not None]
-        torch_right += [int(a) == b for a, b in zip(theirs, labels) if b is not None]
+        for a, b, target in zip(ours, theirs, targets):
+            label = target.get('gt_label')
+            if label is not None and label.numel() == 1:
+                right.append(int(a) == int(label))
+                torch_right.append(int(b) == int(label))
     if not math.isfinite(done.difference):
         done.difference = math.inf
     done.agreement = float(np.mean(agree))
     if right:
         done.accuracy, done.torch_accuracy = float(np.mean(right)), float(np.mean(torch_right))
+    elif ranking.results:
+        values = [metric.compute_metrics(metric.results)['auroc/macro'] for metric in (ranking, torch_ranking)]
+        if all(map(math.isfinite, values)):  # else no label has both positives and negatives among these images
+            done.accuracy, done.torch_accuracy = values

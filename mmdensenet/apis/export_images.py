@@ -14,14 +14,15 @@ from mmdensenet.errors import UserError
 from .config import require_data
 from .inference import Inferencer
 
+Target = dict[str, Tensor]
 #: images at once
 BATCH = 16
 
 
 class ExportImages:
-    """Images as a pipeline leaves them, (C, H, W), and their labels where they have one."""
+    """Images as a pipeline leaves them, (C, H, W), each with its ``gt_label`` or ``gt_score`` where it has one."""
 
-    def __init__(self, items: Sequence, read: Callable[[object], tuple[Tensor, int | None]]):
+    def __init__(self, items: Sequence, read: Callable[[object], tuple[Tensor, Target]]):
         self.items, self.read = items, read
 
     def __len__(self) -> int:
@@ -30,14 +31,14 @@ class ExportImages:
     def pixels(self, index: int) -> Tensor:
         return self.read(self.items[index])[0]
 
-    def lists(self, count: int) -> Iterator[list[tuple[Tensor, int | None]]]:
+    def lists(self, count: int) -> Iterator[list[tuple[Tensor, Target]]]:
         """``count`` evenly spaced ones, in lists of up to ``BATCH``, each image in its own size."""
         places = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int))
         for start in range(0, len(places), BATCH):
             yield [self.read(self.items[i]) for i in places[start : start + BATCH]]
 
-    def batches(self, count: int) -> Iterator[tuple[Tensor, list[int | None]]]:
-        """The same, of one size, as batches and labels."""
+    def batches(self, count: int) -> Iterator[tuple[Tensor, list[Target]]]:
+        """The same, of one size, as batches and targets."""
         for pairs in self.lists(count):
             sizes = {tuple(pixels.shape) for pixels, _ in pairs}
             if len(sizes) > 1:
@@ -45,7 +46,7 @@ class ExportImages:
                     f'the test pipeline gives images of several sizes, among them {sorted(sizes)[:2]}: '
                     'give --input-size.'
                 )
-            yield torch.stack([pixels for pixels, _ in pairs]), [label for _, label in pairs]
+            yield torch.stack([pixels for pixels, _ in pairs]), [target for _, target in pairs]
 
 
 def images_of_folder(model: BaseModel, folder: str, pipeline: list | None = None) -> ExportImages:
@@ -57,7 +58,7 @@ def images_of_folder(model: BaseModel, folder: str, pipeline: list | None = None
     inferencer = Inferencer(model, device='cpu')
     if pipeline is not None:
         inferencer.use_pipeline(pipeline, inferencer.channels, inferencer.wants_bgr)
-    return ExportImages(inferencer._inputs_to_list(folder), lambda image: (inferencer.prepare(image)['inputs'], None))
+    return ExportImages(inferencer._inputs_to_list(folder), lambda image: (inferencer.prepare(image)['inputs'], {}))
 
 
 def images_of_data_set(cfg: Config, loader: str, pipeline: list | None = None, unwrapped: bool = False) -> ExportImages:
@@ -72,7 +73,7 @@ def images_of_data_set(cfg: Config, loader: str, pipeline: list | None = None, u
     from mmpretrain.registry import DATASETS
 
     if cfg.get(loader) is None:
-        raise UserError(f'the config has no {loader}: give --images FOLDER.')
+        raise UserError(f'the config has no {loader}.')
     require_data(cfg, loader)
     entry = inner = deepcopy(cfg[loader].dataset)
     while 'dataset' in inner:
@@ -81,9 +82,9 @@ def images_of_data_set(cfg: Config, loader: str, pipeline: list | None = None, u
         inner.pipeline = deepcopy(pipeline)
     dataset = DATASETS.build(inner if unwrapped else entry)
 
-    def read(index: int) -> tuple[Tensor, int | None]:
+    def read(index: int) -> tuple[Tensor, Target]:
         item = dataset[index]
-        label = item['data_samples'].get('gt_label')
-        return item['inputs'], int(label) if label is not None and label.numel() == 1 else None
+        sample = item['data_samples']
+        return item['inputs'], {key: sample.get(key) for key in ('gt_label', 'gt_score') if key in sample}
 
     return ExportImages(range(len(dataset)), read)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
@@ -52,7 +54,20 @@ class ExportedInferencer(Inferencer):
         steps = self.metadata.pipeline
         if self.metadata.any_size:  # the graph does the others
             steps = [step for step in steps if is_at_an_end(step)]
-        self.use_pipeline(steps, self.metadata.channels, self.metadata.reads == 'BGR')
+        try:
+            self.use_pipeline(steps, self.metadata.channels, self.metadata.reads == 'BGR')
+            self._try_pipeline()
+        except (AssertionError, KeyError, TypeError, ValueError, cv2.error) as error:
+            raise UserError(
+                f'{file}: its description has a pipeline that cannot run ({type(error).__name__}). Export it again.'
+            ) from error
+
+    def _try_pipeline(self) -> None:
+        """The steps' arguments are the file's, and show only in use what they are worth."""
+        height, width = self.metadata.size
+        shape = (height, width) if self.metadata.channels == 1 else (height, width, self.metadata.channels)
+        image = np.zeros(shape, np.float32 if hasattr(self.loader, 'apply_window') else np.uint8)
+        self.after_loading(dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2]))['inputs']
 
     def _collate(self, batch: list[dict]) -> dict:
         if self.metadata.any_size:

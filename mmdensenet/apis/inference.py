@@ -118,7 +118,7 @@ class Inferencer(ImageClassificationInferencer):
         """All of the test pipeline."""
         channels = self.model.backbone.stem[0].in_channels if hasattr(self.model.backbone, 'stem') else 3
         wants_bgr = bool(getattr(self.model.data_preprocessor, 'to_rgb', False))
-        return self.use_pipeline(cfg.test_dataloader.dataset.pipeline, channels, wants_bgr)
+        return self.use_pipeline(pipeline_of(cfg), channels, wants_bgr)
 
     def use_pipeline(self, pipeline: Sequence[dict], channels: int, wants_bgr: bool) -> Compose:
         """Prepare images with these steps; ``self.after_loading`` is what follows a loading step.
@@ -163,7 +163,7 @@ class Inferencer(ImageClassificationInferencer):
         if isinstance(image, str) and not image.endswith('.npy') and self.loads:
             try:
                 return self.pipeline(dict(img_path=image))
-            except (AssertionError, OSError, ValueError, URLError) as error:
+            except (AssertionError, OSError, ValueError, URLError, cv2.error) as error:
                 raise _unreadable(image, error) from error
         pixels = self._pixels(image)
         if hasattr(self.loader, 'apply_window'):  # LoadGreyImage: arrays have the file's values
@@ -199,7 +199,7 @@ class Inferencer(ImageClassificationInferencer):
         elif isinstance(image, str) and not image.endswith('.npy'):
             try:
                 array = mmcv.imfrombytes(fileio.get(image), 'grayscale' if self.channels == 1 else 'color')
-            except (OSError, URLError) as error:
+            except (OSError, URLError, cv2.error) as error:
                 raise _unreadable(image, error) from error
             if array is None:
                 raise _unreadable(image, None)
@@ -270,6 +270,21 @@ class Inferencer(ImageClassificationInferencer):
         return result
 
 
+def pipeline_of(cfg: Config) -> list[dict]:
+    """The steps of the test pipeline.
+
+    Raises:
+        UserError: if there is none.
+    """
+    pipeline = ((cfg.get('test_dataloader') or {}).get('dataset') or {}).get('pipeline')
+    if pipeline is None:
+        raise UserError(
+            'the config has no test_dataloader.dataset.pipeline, which says how images are prepared: set it, '
+            "such as test_dataloader=dict(dataset=dict(type='CustomDataset', pipeline=[...]))."
+        )
+    return pipeline
+
+
 def best_classes(scores: np.ndarray, classes: Sequence[str] | None, count: int) -> list[dict]:
     """The ``count`` classes with the highest scores: ``label``, ``score``, and ``class`` where names are known.
 
@@ -326,5 +341,9 @@ def _unreadable(image: str, error: BaseException | None) -> UserError:
         return error
     if isinstance(error, URLError):
         return UserError(f'{image} cannot be downloaded: {error}.')
-    reason = '' if error is None or isinstance(error, AssertionError) else f' ({str(error).splitlines()[0][:150]})'
+    reason = (
+        ''
+        if error is None or isinstance(error, (AssertionError, cv2.error))
+        else f' ({str(error).splitlines()[0][:150]})'
+    )
     return UserError(f'{image} cannot be read as an image{reason}: repair or remove it.')

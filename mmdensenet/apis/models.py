@@ -182,6 +182,11 @@ def _config(model: str | Config) -> tuple[Config, str | None]:
     names = [row['Name'] for row in _zoo()]
     name = model if model in names else next((n for n in names if n.partition('_')[0] == model), None)
     if name is None:
+        if Path(model).is_file():
+            raise UserError(
+                f'model {model} is a file, but neither a config (.py) nor of tools/export.py (.onnx, .xml, .pt2). '
+                'Weights are a checkpoint: give it with the config that they were trained with.'
+            )
         close = difflib.get_close_matches(model, [*names, *(n.partition('_')[0] for n in names)], n=1)
         hint = f' Did you mean {close[0]}?' if close else ''
         raise UserError(f'model {model} does not exist.{hint} mmdensenet.list_models() has the names.')

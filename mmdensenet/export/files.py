@@ -1,6 +1,8 @@
 """Writing the exported files: ONNX, OpenVINO, torch.export."""
 
 import contextlib
+import errno
+import io
 import logging
 import os
 import tempfile
@@ -37,13 +39,37 @@ def require_packages(*names: str) -> None:
             raise UserError(f'{name} is not installed. Run: pip install mmdensenet[export]') from error
 
 
+def require_writable(out: Path) -> None:
+    """Check that there can be a file ``out``, before work is done for it; its folder is made.
+
+    Raises:
+        UserError: naming it, and the system's reason.
+    """
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+
+
+@contextlib.contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """What keeps ``out`` from being written, as an error that names it."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # OpenVINO has no reason, and a full disk is the likely one
+        reason = getattr(error, 'strerror', None) or 'is the disk full?'
+        raise UserError(f'--out {out} cannot be written ({reason}): make room, or give another.') from error
+
+
 def write_onnx(model: 'nn.Module | object', example: Tensor, metadata: Metadata, out: Path) -> None:
     """Write a module, called with ``example``, or an onnx.ModelProto."""
     import onnx
 
     proto = to_onnx(model, example, dynamic_axes(metadata)) if isinstance(model, nn.Module) else model
     onnx.helper.set_model_props(proto, {KEY: metadata.to_json()})
-    with replacing(out) as temporary:
+    with writing(out), replacing(out) as temporary:
         onnx.save(proto, str(temporary))
 
 
@@ -79,10 +105,11 @@ def write_openvino(model: 'nn.Module | object', example: Tensor, metadata: Metad
     import onnx
     import openvino
 
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.stem}-') as folder:
-        if isinstance(model, nn.Module):
+    proto = to_onnx(model, example, dynamic_axes(metadata)) if isinstance(model, nn.Module) else None
+    with writing(out), tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.stem}-') as folder:
+        if proto is not None:
             between = Path(folder, 'between.onnx')
-            onnx.save(to_onnx(model, example, dynamic_axes(metadata)), str(between))
+            onnx.save(proto, str(between))
             model = openvino.convert_model(between)
         model.set_rt_info(metadata.to_json(), [KEY, 'description'])
         written = Path(folder, out.name)
@@ -98,8 +125,11 @@ def write_torch_export(model: nn.Module, example: Tensor, metadata: Metadata, ou
         program = torch.export.export(model, (example,), dynamic_shapes=(axes,) if axes else None)
         for node in program.graph.nodes:  # paths on this machine
             node.meta.pop('stack_trace', None)
-        with replacing(out) as temporary:
-            torch.export.save(program, str(temporary), extra_files={f'{KEY}.json': metadata.to_json()})
+        # in memory first: where the disk is full, torch's writer ends the process
+        written = io.BytesIO()
+        torch.export.save(program, written, extra_files={f'{KEY}.json': metadata.to_json()})
+    with writing(out), replacing(out) as temporary:
+        temporary.write_bytes(written.getbuffer())
 
 
 @contextlib.contextmanager

@@ -117,7 +117,7 @@ class Metadata:
             'with_preprocess': isinstance(self.with_preprocess, bool),
             'any_size': isinstance(self.any_size, bool) and self.with_preprocess >= self.any_size,
             'threshold': self.threshold is None or _is(self.threshold, float),
-            'topk': self.topk is None or _is(self.topk, int),
+            'topk': self.topk is None or (_is(self.topk, int) and 0 < self.topk <= self.num_classes),
             'pipeline': self.pipeline is None or plain_steps(self.pipeline) == self.pipeline,
         }
         wrong = [name for name, right in checks.items() if not right]

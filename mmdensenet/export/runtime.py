@@ -77,14 +77,29 @@ class ExportedModel:
     def _in_batches(self, images: np.ndarray) -> np.ndarray:
         size = self.metadata.batch
         if size is None:
-            return self._run(images)
+            return self._scores_of(images)
         parts = []
         for i in range(0, len(images), size):
             part = images[i : i + size]
             short = size - len(part)
             full = np.concatenate([part, np.repeat(part[-1:], short, 0)]) if short else part
-            parts.append(self._run(full)[: len(part)])
+            parts.append(self._scores_of(full)[: len(part)])
         return np.concatenate(parts)
+
+    def _scores_of(self, images: np.ndarray) -> np.ndarray:
+        """Of a file whose graph is not what its description says, too."""
+        try:
+            scores = self._run(images)
+        except Exception as error:  # the runtimes' own exceptions have no common base
+            raise UserError(
+                f'{self.file} cannot be run, export it again: {" ".join(str(error).split())[:200]}'
+            ) from error
+        if scores.shape != (len(images), self.metadata.num_classes):
+            raise UserError(
+                f'{self.file} gives scores of shape {scores.shape} for {len(images)} images, not one for each of the '
+                f'{self.metadata.num_classes} classes of its description. Export it again.'
+            )
+        return scores
 
 
 def open_file(file: Path, threads: int | None) -> tuple[str | None, Callable[[], Run]]:
@@ -119,10 +134,10 @@ def _open_openvino(file: Path, threads: int | None) -> tuple[str | None, Callabl
     core = openvino.Core()
     try:
         model = core.read_model(file)
-    except RuntimeError as error:
+        path = [KEY, 'description']
+        text = model.get_rt_info(path).astype(str) if model.has_rt_info(path) else None
+    except (RuntimeError, UnicodeDecodeError) as error:
         raise _unreadable(file, error) from error
-    path = [KEY, 'description']
-    text = model.get_rt_info(path).astype(str) if model.has_rt_info(path) else None
 
     def start() -> Run:
         # processors with bfloat16 would use it, and the scores would not be those of the checkpoint

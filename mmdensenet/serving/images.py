@@ -1,6 +1,6 @@
 """What is accepted as an image, decided before anything is decoded."""
 
-from mmdensenet.datasets.load_image import image_size, is_cut
+from mmdensenet.datasets.load_image import image_size, is_cut, jpeg_scans
 
 #: what the first bytes say: few decoders are a small surface for hostile files
 FORMATS = {
@@ -10,6 +10,8 @@ FORMATS = {
     'BMP': (b'BM',),
     'TIFF': (b'II*\x00', b'MM\x00*'),
 }
+#: of a JPEG. Progressive ones have about ten, and one of some kB with thousands takes minutes to decode
+MAX_SCANS = 100
 
 
 class RefusedError(Exception):
@@ -44,6 +46,8 @@ def check_image(content: bytes, max_pixels: int, dicom: bool = False) -> tuple[i
         raise RefusedError(413, f'The image has {width} x {height} pixels; the limit is {max_pixels:,} in all.')
     if width < 1 or height < 1 or is_cut(content):
         raise RefusedError(422, f'The {kind} file is cut short or damaged.')
+    if (scans := jpeg_scans(content)) > MAX_SCANS:
+        raise RefusedError(413, f'The JPEG file has {scans:,} scans; the limit is {MAX_SCANS}.')
     return width, height
 
 

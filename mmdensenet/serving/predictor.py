@@ -45,7 +45,7 @@ class Predictor:
         self.no_cam = _why_no_cam(inferencer)
 
     def prepare(self, content: bytes) -> tuple[tuple[int, int], dict]:
-        """(width, height) of the image file, and what the test pipeline makes of it.
+        """(width, height) of the image, turned as its EXIF data say, and what the test pipeline makes of it.
 
         Raises:
             RefusedError: if it is no image, too large or damaged.
@@ -55,6 +55,8 @@ class Predictor:
             prepared = self.inferencer.prepare(content)
         except UserError as error:
             raise RefusedError(422, _sentence(error)) from error
+        if turned := getattr(prepared.get('data_samples'), 'ori_shape', None):
+            size = turned[1], turned[0]
         height, width = prepared['inputs'].shape[1:]
         if self.size not in (None, (height, width)):
             raise RefusedError(

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 from serving.helpers import picture
 
 from mmdensenet.serving.images import RefusedError, check_image
@@ -18,6 +19,14 @@ def test_formats_that_are_read(kind, predictor):
     with pytest.raises(RefusedError, match='70 x 50 pixels; the limit is 3,499'):
         check_image(content, 3499)
     assert predictor.prepare(content)[1]['inputs'].shape == (3, 64, 64)
+
+
+def test_a_photograph_held_upright(predictor):
+    """Cameras turn no pixels: they note that the image is to be turned. People see its width and height after that."""
+    target, turned = io.BytesIO(), Image.Exif()
+    turned[0x112] = 6
+    Image.new('RGB', (90, 70)).save(target, 'JPEG', exif=turned)
+    assert predictor.prepare(target.getvalue())[0] == (70, 90)
 
 
 def png_of(width: int, height: int) -> bytes:
@@ -48,6 +57,19 @@ def test_what_is_no_image_or_too_large(content, status):
         check_image(content, 1_000_000)
     assert caught.value.status == status
     assert caught.value.message.endswith('.')
+
+
+def test_the_scans_of_a_jpeg_count():
+    """A scan of some bytes costs a pass over the whole image."""
+    target = io.BytesIO()
+    Image.new('L', (64, 64)).save(target, 'JPEG', progressive=True)
+    content = target.getvalue()
+    last = content[content.rindex(b'\xff\xda') : -2]
+    assert check_image(content, 5000) == (64, 64)
+    assert check_image(content + last * 200, 5000) == (64, 64)  # behind the end nobody looks
+    with pytest.raises(RefusedError, match=r'2\d\d scans; the limit is 100') as caught:
+        check_image(content[:-2] + last * 200 + content[-2:], 5000)
+    assert caught.value.status == 413
 
 
 def test_the_tiles_of_a_tiff_count():

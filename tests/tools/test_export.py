@@ -1,12 +1,14 @@
 """tools/export.py writes files that describe themselves and predict what the checkpoint predicts."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 from helpers import randomise
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 import mmdensenet
 from mmdensenet.apis import ExportedInferencer, Inferencer, open_inferencer
@@ -99,12 +101,15 @@ SUFFIX = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2'}
 )
 def test_the_same_predictions(run_tool, config, checkpoint, images, tmp_path, format, extra):
     out = tmp_path / f'tiny{SUFFIX[format]}'
+    out.with_suffix('.bin').write_bytes(bytes(10**6))  # left by an earlier export
     done = run_tool('export.py', config, checkpoint, '--format', format, '--out', out, *extra)
     assert done.status == 0, done.err
     assert 'Against PyTorch on 12 images: the same top-1 for 100.00 %' in done.out
     who = 'The graph does' if '--with-preprocess' in extra else 'the caller (or tools/predict.py'
     (line,) = [line for line in done.out.splitlines() if 'ResizeEdge, CenterCrop' in line]
     assert who in line and 'Top-1 accuracy' in done.out
+    files = [out, out.with_suffix('.bin')] if format == 'openvino' else [out]
+    assert f'{sum(file.stat().st_size for file in files) / 1e6:.1f} MB' in done.out
     expected = Inferencer(str(config), str(checkpoint))(images)
     exported = open_inferencer(out)
     assert isinstance(exported, ExportedInferencer)
@@ -143,6 +148,31 @@ def test_int8(run_tool, config, checkpoint, images, tmp_path, format):
     assert 0 < np.abs(given - expected).max() < 0.1 * spread
 
 
+def test_int8_of_several_labels(run_tool, config, checkpoint, images, tmp_path):
+    rows = [
+        f'{file.relative_to(images)},{int(i == 0)},{int(i == 1)},'
+        for i in range(3)
+        for file in sorted((images / f'class_{i}').iterdir())
+    ]
+    (images / 'labels.csv').write_text('\n'.join(['image,red,green,unknown', *rows]))
+    text = config.read_text().replace(
+        "type='CustomDataset'",
+        "type='mmdensenet.CSVDataset', ann_file='labels.csv', data_prefix='', image_column='image', "
+        "label_columns=['red', 'green', 'unknown'], uncertain='ignore', missing='ignore', test_mode=True",
+    )
+    head = "head=dict(_delete_=True, type='MultiLabelLinearClsHead', in_channels=16, num_classes=3)"
+    config.write_text(text.replace('head=dict(in_channels=16, num_classes=3, topk=(1,))', head))
+    done = run_tool('export.py', config, checkpoint, '--int8', '--out', tmp_path / 'm.onnx')
+    assert done.status == 0, done.err
+    ours, theirs = re.search(r'Mean area under the ROC curve: (\S+) %, PyTorch (\S+) %', done.out).groups()
+    model = Inferencer(str(config), str(checkpoint))
+    scores = np.stack(
+        [r['pred_scores'] for i in range(3) for r in model(list(map(str, sorted((images / f'class_{i}').iterdir()))))]
+    )
+    wanted = np.mean([roc_auc_score(np.arange(12) // 4 == i, scores[:, i]) for i in range(2)])
+    assert float(theirs) == pytest.approx(100 * wanted, abs=0.01) and abs(float(ours) - float(theirs)) < 10
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
@@ -150,6 +180,11 @@ def test_int8(run_tool, config, checkpoint, images, tmp_path, format):
         (['--batch', '0'], '--batch 0'),
         (['--out', 'x.xml'], 'ends in .onnx'),
         (['--input-size', '0', '4'], '--input-size 0 4'),
+        (['--input-size', '100000', '100000'], 'at most 134,217,728'),
+        (['--input-size', '3', '40'], 'the model cannot take images of 3 x 40 pixels'),
+        (['--out', 'tiny.py/x.onnx'], '--out tiny.py/x.onnx cannot be written (File exists)'),
+        (['--out', 'folder.onnx'], '--out folder.onnx cannot be written (Is a directory)'),
+        (['--cfg-options', 'test_dataloader=None', '--images', 'images'], 'no test_dataloader.dataset.pipeline'),
         (
             ['--with-preprocess', '--cfg-options', 'test_dataloader.dataset.pipeline.1.interpolation=lanczos'],
             "ResizeEdge (step 2 of the test pipeline): 'lanczos'",
@@ -159,6 +194,7 @@ def test_int8(run_tool, config, checkpoint, images, tmp_path, format):
 )
 def test_mistakes(run_tool, config, checkpoint, monkeypatch, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / 'folder.onnx').mkdir()
     done = run_tool('export.py', config, checkpoint, *arguments)
     assert done.status == 2 and message in done.err, done.err
     assert len(done.err.strip().splitlines()) <= 2

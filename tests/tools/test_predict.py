@@ -171,6 +171,7 @@ def test_urls_and_pictures(run_tool, config, checkpoint, images, tmp_path):
     [
         (['gone.jpg'], 'gone.jpg does not exist'),
         (['broken.jpg'], 'broken.jpg cannot be read as an image'),
+        (['nothing.jpg'], 'nothing.jpg cannot be read as an image'),
         (['empty'], 'no images in this folder'),
         (['ok.jpg', '--topk', '0'], '--topk 0'),
         (['ok.jpg', '--batch-size', '0'], 'batch_size=0'),
@@ -185,6 +186,7 @@ def test_urls_and_pictures(run_tool, config, checkpoint, images, tmp_path):
 def test_mistakes(run_tool, config, checkpoint, images, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'broken.jpg').write_bytes(b'no image')
+    (tmp_path / 'nothing.jpg').touch()
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'ok.jpg').write_bytes((images / 'class_0/40.jpg').read_bytes())
     np.save('objects.npy', np.array([dict()], dtype=object))
@@ -198,6 +200,12 @@ def test_mistakes(run_tool, config, checkpoint, images, tmp_path, monkeypatch, a
     done = run_tool('predict.py', *arguments, '--model', config, '--checkpoint', checkpoint)
     assert done.status == 2 and message in done.err, done.err
     assert len(done.err.strip().splitlines()) <= 2 and not done.out
+
+
+def test_a_checkpoint_in_the_place_of_a_model(run_tool, checkpoint, images):
+    done = run_tool('predict.py', images, '--model', checkpoint)
+    assert done.status == 2 and f'model {checkpoint} is a file, but neither a config' in done.err
+    assert 'give it with the config' in done.err and len(done.err.strip().splitlines()) == 1
 
 
 def test_a_model_is_taken_as_it_is(config, checkpoint, images):

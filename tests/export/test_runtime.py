@@ -1,0 +1,113 @@
+"""An exported file that is not what its description says is refused by name."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mmdensenet.apis import open_inferencer
+from mmdensenet.errors import UserError
+from mmdensenet.export.files import write_onnx, write_openvino
+from mmdensenet.export.metadata import Metadata
+
+pytest.importorskip('onnxruntime', reason='the extra export is not installed')
+
+ABOUT = Metadata(
+    version='0',
+    model='means',
+    checkpoint='w.pth',
+    sha256='',
+    classes=['red', 'green', 'blüe "1"'],
+    num_classes=3,
+    multi_label=False,
+    threshold=None,
+    topk=None,
+    channels=3,
+    order='RGB',
+    size=[8, 8],
+    batch=1,
+    mean=[1.0, 1.0, 1.0],
+    std=[2.0, 2.0, 2.0],
+    pipeline=[dict(type='Resize', scale=[8, 8]), dict(type='PackInputs')],
+    reads='BGR',
+    with_preprocess=False,
+    any_size=False,
+    int8=False,
+)
+IMAGE = np.full((10, 9, 3), (3, 5, 9), np.uint8)  # BGR
+
+
+def means(given: str = 'images'):
+    """The graph: the mean of each channel of one image."""
+    from onnx import TensorProto, helper
+
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in ((given, [1, 3, 8, 8]), ('scores', [1, 3]))
+    ]
+    nodes = [helper.make_node('GlobalAveragePool', [given], ['m']), helper.make_node('Flatten', ['m'], ['scores'])]
+    graph = helper.make_graph(nodes, 'means', values[:1], values[1:])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 20)], ir_version=10)
+
+
+def written(folder, graph=None, **changed):
+    write_onnx(graph or means(), None, replace(ABOUT, **changed), folder / 'm.onnx')
+    return folder / 'm.onnx'
+
+
+def test_a_file_as_it_describes_itself(tmp_path):
+    (result,) = open_inferencer(written(tmp_path))(IMAGE)
+    assert result['pred_class'] == 'red' and result['pred_scores'].tolist() == [4.0, 2.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ('changed', 'message'),
+    [
+        (dict(num_classes=4, classes=list('abcd')), 'not one for each of the 4 classes'),
+        (dict(batch=2), 'cannot be run, export it again: .*dimensions'),
+        (dict(graph=means('x')), 'cannot be run, export it again: .*x'),
+        (dict(pipeline=[dict(type='ResizeEdge', scale=-4), dict(type='PackInputs')]), 'a pipeline that cannot run'),
+        (dict(pipeline=[dict(type='Resize', scale='abc'), dict(type='PackInputs')]), 'a pipeline that cannot run'),
+        (dict(pipeline=[dict(type='Resize', scale=8, interpolation='x')]), 'a pipeline that cannot run'),
+        (dict(pipeline=[]), 'a pipeline that cannot run'),
+        (dict(multi_label=True, topk=4), 'a wrong topk'),
+    ],
+)
+def test_another_graph_or_pipeline(tmp_path, changed, message):
+    file = written(tmp_path, **changed)
+    with pytest.raises(UserError, match=f'^{file}:? .*{message}'):
+        open_inferencer(file)(IMAGE)
+
+
+def test_the_server_says_so_before_it_serves(run_tool, tmp_path):
+    pytest.importorskip('fastapi', reason='the extra serve is not installed')
+    file = written(tmp_path, means('x'))
+    done = run_tool('serve.py', file, '--port', '0')
+    assert done.status == 2 and f'error: {file} cannot be run' in done.err and 'Serving' not in done.out
+    assert 'Traceback' not in done.err
+
+
+def test_a_description_that_is_no_text(tmp_path):
+    openvino = pytest.importorskip('openvino', reason='the extra export is not installed')
+    import onnx
+
+    onnx.save(means(), str(tmp_path / 'm.onnx'))
+    file = tmp_path / 'm.xml'
+    write_openvino(openvino.convert_model(tmp_path / 'm.onnx'), None, ABOUT, file)
+    assert open_inferencer(file)(IMAGE)[0]['pred_class'] == 'red'
+    file.write_bytes(file.read_bytes().replace('blüe'.encode(), b'bl\xfae'))
+    with pytest.raises(UserError, match=f'^{file} cannot be read'):
+        open_inferencer(file)
+
+
+def test_a_disk_that_fills_up(tmp_path, monkeypatch):
+    openvino = pytest.importorskip('openvino', reason='the extra export is not installed')
+
+    def full(*args, **options):
+        raise RuntimeError('basic_ios::clear: iostream error')
+
+    monkeypatch.setattr(openvino, 'save_model', full)
+    file = tmp_path / 'm.xml'
+    with pytest.raises(UserError, match=rf'^--out {file} cannot be written \(is the disk full'):
+        write_openvino(openvino.Model([], [], 'empty'), None, ABOUT, file)
+    assert not list(tmp_path.iterdir())
