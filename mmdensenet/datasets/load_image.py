@@ -141,23 +141,21 @@ def _is_cut_jpeg(content: bytes) -> bool:
     """Whether a JPEG ends before its end marker. OpenCV before version 5 fills such an image up with grey."""
     if not content.startswith(b'\xff\xd8'):
         return False
-    return _jpeg_end(content, _first_scan(content)) < 0
+    return content.find(b'\xff\xd9', _first_scan(content)) < 0  # inside a scan 0xFF is followed by 0
 
 
 def jpeg_scans(content: bytes) -> int:
-    """How many scans a JPEG has, each of which a decoder takes through the whole image; 0 for other formats."""
+    """How many scans a JPEG has at most, each of which a decoder takes through the whole image; 0 for other formats.
+
+    To the end of the file: an end marker may stand in a comment between scans, where decoders pass over it.
+    """
     if not content.startswith(b'\xff\xd8'):
         return 0
-    start = _first_scan(content)
-    return content.count(bytes((0xFF, _START_OF_SCAN)), start, max(start, _jpeg_end(content, start)))
+    return content.count(bytes((0xFF, _START_OF_SCAN)), _first_scan(content))
 
 
 def _first_scan(content: bytes) -> int:
     return next((position for marker, position in _jpeg_markers(content) if marker == _START_OF_SCAN), len(content))
-
-
-def _jpeg_end(content: bytes, scan: int) -> int:
-    return content.find(b'\xff\xd9', scan)  # inside a scan 0xFF is followed by 0
 
 
 def _is_cut_png(content: bytes) -> bool:

@@ -13,10 +13,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mmdensenet.engine.checkpoint_file import sha256
 from mmdensenet.errors import UserError
 
 from .metadata import KEY, Metadata
 
+#: where OpenVINO's .xml has the SHA-256 of the .bin that belongs to it: any of the same size would be read
+WEIGHTS = 'weights_sha256'
 SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2'}
 #: packages that each format needs, of the extra
 NEEDS = {
@@ -113,6 +116,8 @@ def write_openvino(model: 'nn.Module | object', example: Tensor, metadata: Metad
             model = openvino.convert_model(between)
         model.set_rt_info(metadata.to_json(), [KEY, 'description'])
         written = Path(folder, out.name)
+        openvino.save_model(model, written, compress_to_fp16=False)
+        model.set_rt_info(sha256(written.with_suffix('.bin')), [KEY, WEIGHTS])
         openvino.save_model(model, written, compress_to_fp16=False)
         os.replace(written.with_suffix('.bin'), out.with_suffix('.bin'))
         os.replace(written, out)

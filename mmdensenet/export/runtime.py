@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmdensenet.engine.checkpoint_file import sha256
 from mmdensenet.errors import UserError
 
-from .files import require_packages
+from .files import WEIGHTS, require_packages
 from .metadata import KEY, Metadata
 from .preprocess import Preprocess
 from .torch_graph import TorchGraph, UnreadableError
@@ -136,8 +137,13 @@ def _open_openvino(file: Path, threads: int | None) -> tuple[str | None, Callabl
         model = core.read_model(file)
         path = [KEY, 'description']
         text = model.get_rt_info(path).astype(str) if model.has_rt_info(path) else None
+        weights = [KEY, WEIGHTS]
+        expected = model.get_rt_info(weights).astype(str) if model.has_rt_info(weights) else None
     except (RuntimeError, UnicodeDecodeError) as error:
         raise _unreadable(file, error) from error
+    beside = file.with_suffix('.bin')
+    if expected is not None and not (beside.is_file() and sha256(beside) == expected):
+        raise UserError(f'{beside} is damaged or does not belong to {file}: copy both files, or export them again.')
 
     def start() -> Run:
         # processors with bfloat16 would use it, and the scores would not be those of the checkpoint

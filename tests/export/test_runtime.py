@@ -100,6 +100,21 @@ def test_a_description_that_is_no_text(tmp_path):
         open_inferencer(file)
 
 
+def test_openvino_weights_of_another_file(tmp_path):
+    openvino = pytest.importorskip('openvino', reason='the extra export is not installed')
+    from openvino import opset13 as ops
+
+    for name, weights in (('a', [1, 2, 3]), ('b', [3, 2, 1])):
+        images = ops.parameter([1, 3, 8, 8], np.float32, 'images')
+        scores = ops.multiply(ops.reduce_mean(images, np.array([2, 3]), False), np.array([weights], np.float32))
+        write_openvino(openvino.Model([scores], [images], name), None, ABOUT, tmp_path / f'{name}.xml')
+    file = tmp_path / 'a.xml'
+    assert open_inferencer(file)(IMAGE)[0]['pred_scores'].tolist() == [4.0, 4.0, 3.0]
+    (tmp_path / 'b.bin').replace(tmp_path / 'a.bin')
+    with pytest.raises(UserError, match=r'a\.bin is damaged or does not belong to .*a\.xml'):
+        open_inferencer(file)
+
+
 def test_a_disk_that_fills_up(tmp_path, monkeypatch):
     openvino = pytest.importorskip('openvino', reason='the extra export is not installed')
 
