@@ -45,7 +45,7 @@ def check_image(content: bytes, max_pixels: int, dicom: bool = False) -> tuple[i
     if width * height > max_pixels:
         raise RefusedError(413, f'The image has {width} x {height} pixels; the limit is {max_pixels:,} in all.')
     if width < 1 or height < 1 or is_cut(content):
-        raise RefusedError(422, f'The {kind} file is cut short, damaged, or of a kind that is not read here.')
+        raise RefusedError(422, f'The {kind} file is cut short or damaged, or of a kind that is not read here.')
     if (scans := jpeg_scans(content)) > MAX_SCANS:
         raise RefusedError(413, f'The JPEG file has {scans:,} scans; the limit is {MAX_SCANS}.')
     return width, height
