@@ -16,6 +16,7 @@ from mmpretrain.registry import DATASETS
 from mmdensenet.analysis.complexity import ENGINES, count_stages, measure_memory, predict_memory
 from mmdensenet.analysis.confusion import most_confused
 from mmdensenet.analysis.input_shape import input_shape
+from mmdensenet.analysis.output import output_file
 from mmdensenet.analysis.pictures import is_bgr
 from mmdensenet.analysis.report import plots
 from mmdensenet.analysis.report.bootstrap import Resampling
@@ -113,11 +114,9 @@ def make_report(
         UserError: for what the user can put right.
     """
     timer = Timer()
-    out = Path(out)
-    if out.suffix not in ('.html', '.htm'):
-        raise UserError(f'--out {out}: the report is one HTML file, name it .html.')
-    if bootstrap < 0 or gallery < 0:
-        raise UserError(f'--bootstrap {bootstrap}, --gallery {gallery}: give 0 or more.')
+    out = output_file(out, ('.html', '.htm'))
+    if bootstrap < 0 or gallery < 0 or seed < 0:
+        raise UserError(f'--bootstrap {bootstrap}, --gallery {gallery}, --seed {seed}: give 0 or more.')
     if work_dir is not None and not Path(work_dir).is_dir():
         raise UserError(f'--work-dir {work_dir} does not exist.')
     cfg = load_to_build(config, cfg_options) if isinstance(config, str) else config
@@ -154,7 +153,6 @@ def make_report(
             **content,
             **_training(work_dir, checkpoint),
         )
-        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page, encoding='utf-8')
     return str(timer)
 
@@ -171,7 +169,10 @@ def _scores(cfg, checkpoint, model: BaseModel, dataset, predictions: str | None,
         with tempfile.TemporaryDirectory() as folder, timer.of('inference'):
             file = f'{folder}/predictions.npz'
             metrics = test_model(cfg, checkpoint, work_dir=folder, out=file)
-            scores = read_scores(file, several, classes, threshold)
+            try:
+                scores = read_scores(file, several, classes, threshold)
+            except UserError as error:
+                raise UserError(str(error).replace(file, str(checkpoint))) from error
     if len(dataset) and scores.index.max() >= len(dataset):
         raise UserError(f'{predictions} is of another data set: it has image {scores.index.max()} of {len(dataset)}.')
     infos = dataset.get_data_info if hasattr(dataset, 'get_data_info') else None

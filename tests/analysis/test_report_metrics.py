@@ -282,6 +282,8 @@ def test_reading(tmp_path):
         ('p.json', '[{"pred_score": [0.5, 0.5], "gt_label": [0, 1]}]', 'the head is for one class'),
         ('p.json', '[{"pred_score": [0.5, 0.5], "gt_label": -1}]', 'no image has a true label'),
         ('p.json', '[{"pred_score": [0.1, 0.2, 0.7], "gt_label": 0}]', 'scores of 3 classes, and the model has 2'),
+        ('p.json', '[{"pred_score": [0.1, 0.9], "gt_label": 0}, {"pred_score": [NaN, 1]}]', 'of 1 of 2 .* in row 1'),
+        ('p.json', '[{"pred_score": [3.5, -2], "gt_label": 0}]', 'or were logits written'),
         ('none.json', None, 'do not exist'),
     ],
 )
