@@ -51,7 +51,10 @@ SECTIONS = [
 ]
 #: rows of the tables that are not folded away
 SHOWN_CLASSES, SHOWN_CONFUSIONS = 20, 15
-CLASS_NOTE = 'Lowest F1 first. Below each value its 95% interval; with fewer than 5 images of a kind there is none.'
+CLASS_NOTE = (
+    'Lowest F1 first. Recall is also called sensitivity, precision positive predictive value. Below each value its 95% '
+    'interval; with fewer than 5 images of a kind there is none.'
+)
 #: images at once in the measurement of speed
 MOST_AT_ONCE = 64
 
@@ -140,7 +143,7 @@ def make_report(
             title=name,
             subtitle=f'Report on {checkpoint}, {len(scores):,} test images',
             took=str(timer),
-            sections=SECTIONS,
+            sections=[(key, 'Labels' if key == 'classes' and scores.multi_label else name) for key, name in SECTIONS],
             multi_label=scores.multi_label,
             grouped=scores.groups is not None,
             resamplings=bootstrap,
@@ -204,12 +207,13 @@ def _results(scores: Scores, resampling: Resampling, seed: int) -> dict:
         rest=there[SHOWN_CLASSES:],
         not_there=[each.name for each in classes if each not in there],
         class_note=CLASS_NOTE
-        + ('' if scores.multi_label else ' AUROC and average precision are of one class against the rest.'),
+        + ('' if scores.multi_label else ' Specificity, AUROC and average precision: one class against the rest.'),
         tables=[each for each in classes if each.table is not None],
         reliability=plots.reliability_chart(calibration.before, calibration.after, scores.multi_label),
         score_counts=plots.count_chart(calibration.before),
         has_curves=bool(curves),
-        curves_note=f'All decisions together, and {which}.',
+        curves_note=f'All decisions together, and {which}. In brackets what is under the curve: AUROC, and average '
+        'precision, in percent.',
         roc=plots.roc_chart(curves),
         precision_recall=plots.precision_recall_chart(curves),
         class_counts=plots.class_count_chart((scores.targets == 1).sum(0), scores.classes, kind),

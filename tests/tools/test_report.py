@@ -81,6 +81,7 @@ def read(file) -> Page:
     style = text[text.index('<style>') : text.index('</style>')]
     assert 'url(' not in style and '@import' not in style and '@font-face' not in style
     assert 'http://' not in style and 'https://' not in style
+    assert not re.search(r'summary[^{}]*{[^}]*display: none', style), 'what is folded away is there in print'
     assert "default-src 'none'" in text
     for anchor in ('model', 'metrics', 'classes', 'confusion', 'calibration', 'curves', 'errors', 'training', 'cost'):
         assert anchor in page.ids
@@ -181,6 +182,7 @@ def test_several_labels(run_tool, tmp_path, labels):
     auroc = float(re.search(r'^auroc/macro: ([\d.]+)', done.out, re.MULTILINE)[1])
     shown = float(re.search(r'macro AUROC ([\d.]+)', page.text)[1])
     assert shown == pytest.approx(100 * auroc, abs=0.011)
+    assert re.search(r'macro recall \d.* macro specificity \d', page.text) and 'sensitivity' in page.text
     assert 'threshold of 0.4' in page.text and '10, such as patients' in page.text
     known = sum(field in '01' and field != '' for row in rows for field in row[2:])
     assert f'{known} of 150' in page.text
