@@ -319,6 +319,9 @@ def test_charts():
     (points,) = re.findall(r'<polyline[^>]*points="([^"]*)"', text)[:1]
     assert len(points.split()) == 2, 'what is not a number is left out'
     assert text.count('<rect') == 1 and text.count('<circle') == 1
+    assert {'0.005', '0.01', '0.02'} < set(
+        re.findall('>([0-9.]+)</text>', Chart((0, 6), (0.005, 0.05), '', '', '', log=True).render())
+    )
     # 0.1 is in the middle of 0.001 and 1, or two thirds up
     bottom, top = chart._py([0.001])[0], chart._py([1])[0]
     assert chart._py([0.1])[0] == pytest.approx(bottom + (top - bottom) * 2 / 3)

@@ -92,7 +92,8 @@ class Chart:
 
     def _axes(self, xlabel: str, ylabel: str) -> None:
         right, bottom = self.width - RIGHT, self.height - self.bottom
-        locator = LogLocator(numticks=6) if self.log else MaxNLocator(5)
+        within = self.log and self.y[1] < 100 * self.y[0]  # there may be one power of ten in it, or none
+        locator = LogLocator(subs=(1, 2, 5) if within else (1,), numticks=6) if self.log else MaxNLocator(5)
         for i, name in enumerate(self.names):
             self.parts.append(_slanted(name, self._px([i])[0] + 4, bottom + 8))
         for value in () if self.names else _inside(MaxNLocator(6, min_n_ticks=3).tick_values(*self.x), self.x):
