@@ -124,6 +124,9 @@ def explain(error: BaseException) -> str | None:
         )
     if found := re.findall(r'failed to load image: (.+)', text):  # the last: a worker's traceback quotes the code too
         return f'{found[-1]} cannot be read as an image: repair or remove it.'
+    if found := re.search(r'stack expects each tensor to be equal size, but got \[(.+?)\] .* and \[(.+?)\]', text):
+        sizes = ' and '.join(size.replace(', ', 'x') for size in found.groups())
+        return f'images of one batch have several sizes, {sizes}: let a step of the pipeline make them one, as Resize.'
     if found := re.search(r'mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x', text):
         return f'a linear layer gets {found[1]} features and takes {found[2]}: set model.head.in_channels={found[1]}.'
     return _while_building(error)

@@ -56,6 +56,8 @@ def test_other_mistakes():
     code = "assert img is not None, f'failed to load image: {filename}'"
     worker = f'Caught AssertionError in worker\nTraceback\n{code}\nAssertionError: failed to load image: a b.jpg\n'
     assert explain(AssertionError(worker)) == 'a b.jpg cannot be read as an image: repair or remove it.'
+    sizes = 'stack expects each tensor to be equal size, but got [3, 20, 30] at entry 0 and [3, 16, 16] at entry 1'
+    assert '3x20x30 and 3x16x16: let a step of the pipeline' in explain(RuntimeError(sizes))
     assert 'Found 0 files' in explain(RuntimeError('Found 0 files in subfolders of: /x'))
 
 

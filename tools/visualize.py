@@ -67,12 +67,14 @@ def _add(commands, name: str, text: str, config: bool = True, checkpoint: bool =
 
 
 def visualize(args: argparse.Namespace) -> None:
+    from mmdensenet.analysis.figures import picture_file
     from mmdensenet.apis import visualize
     from mmdensenet.cli import parse_cfg_options
 
     given = {key: value for key, value in vars(args).items() if key not in ('command', 'debug', 'cfg_options')}
     if hasattr(args, 'cfg_options'):
         given['options'] = parse_cfg_options(args.cfg_options)
+    picture_file(args.out)
     drawn = getattr(visualize, f'draw_{args.command}')(**given)
     if args.command == 'confusion':
         drawn, pairs = drawn

@@ -52,8 +52,8 @@ def augmented_images(
     Raises:
         UserError: for an index that does not exist, or if the draws of the images differ in size.
     """
-    if images < 1 or draws < 1:
-        raise UserError('give 1 or more images and draws.')
+    if images < 1 or draws < 1 or seed < 0:
+        raise UserError(f'{images} images, {draws} draws, seed {seed}: give 1 or more, 1 or more, 0 or more.')
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     from mmpretrain.registry import DATASETS
 

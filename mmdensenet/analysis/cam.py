@@ -46,7 +46,7 @@ def class_activation(
         (N, H, W) float32, each map stretched to 0..1; all 0 where nothing speaks for the class.
 
     Raises:
-        UserError: if the library is not installed, or method, layer or a target does not exist.
+        UserError: if the library is not installed; method, layer or a target does not exist; a layer gives no maps.
     """
     if method not in METHODS:
         raise UserError(f'method {method!r}: choose one of {", ".join(METHODS)}.')
@@ -58,7 +58,9 @@ def class_activation(
         inputs = inputs.detach().to(weight.device, weight.dtype).clone()  # a caller's inference_mode taints tensors
         if layer is not None:
             network = _Copy(model).eval()
-            return _activation(library, method, network, _find(network, layer), inputs, targets)
+            module = _find(network, layer)
+            _require_maps(network, module, layer, inputs[:1])
+            return _activation(library, method, network, module, inputs, targets)
         with _evaluating(model.backbone):
             network = _Head(model).eval()
             return _activation(library, method, network, network.features, inputs, targets)
@@ -171,6 +173,16 @@ def _library():
             f'activation maps need the library grad-cam ({error}): pip install "mmdensenet[see]".'
         ) from error
     return pytorch_grad_cam
+
+
+def _require_maps(network: nn.Module, module: nn.Module, name: str, inputs: Tensor) -> None:
+    outputs: list = []
+    handle = module.register_forward_hook(lambda *call: outputs.append(call[-1]))
+    with torch.no_grad():
+        network(inputs)
+    handle.remove()
+    if not outputs or not all(isinstance(output, Tensor) and output.ndim == 4 for output in outputs):
+        raise UserError(f'layer {name!r} gives no feature maps (N, C, H, W): choose one such as backbone.stages.0.')
 
 
 def _find(model: nn.Module, name: str) -> nn.Module:

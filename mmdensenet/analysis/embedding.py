@@ -21,8 +21,8 @@ def choose_images(dataset, images: int = 1000, classes: int = 20, seed: int = 0)
         dataset: mmpretrain's, with ``get_cat_ids``.
         classes: of more classes only the first so many are taken. Images with several labels are taken from all.
     """
-    if images < 4:
-        raise UserError(f'{images} images: give 4 or more.')
+    if images < 4 or classes < 1 or seed < 0:
+        raise UserError(f'{images} images of {classes} classes, seed {seed}: give 4 or more, 1 or more, 0 or more.')
     of_class: dict[int, list[int]] = {}
     for index in range(len(dataset)):
         labels = dataset.get_cat_ids(index)
@@ -79,6 +79,8 @@ def tsne(features: np.ndarray, perplexity: float = 30, seed: int = 0) -> np.ndar
     from sklearn.manifold import TSNE
 
     count = len(features)
+    if perplexity <= 0:
+        raise UserError(f'perplexity {perplexity:g}: give more than 0.')
     if count < 4:
         raise UserError(f'{count} images: t-SNE needs 4 or more.')
     components = min(50, *features.shape)

@@ -12,6 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 from mmdensenet.errors import UserError
 
+from .output import output_file
+
 #: Petroff's ten colours, chosen to differ for every kind of colour vision (arXiv:2107.02270)
 COLOURS = (
     *('#3f90da', '#ffa90e', '#bd1f01', '#94a4a2', '#832db6'),
@@ -35,16 +37,18 @@ def new_figure(width: float, height: float, title: str = '') -> Figure:
     return figure
 
 
+def picture_file(file: str | Path) -> Path:
+    """:func:`output_file` for a name of a picture."""
+    return output_file(file, ('.png', '.svg', '.pdf'))
+
+
 def save_figure(figure: Figure, file: str | Path) -> Path:
     """Write a figure as PNG (or as .svg or .pdf) and return the path.
 
     Raises:
-        UserError: for another suffix.
+        UserError: for another suffix, or if the file cannot be written.
     """
-    path = Path(file)
-    if path.suffix.lower() not in ('.png', '.svg', '.pdf'):
-        raise UserError(f'--out {file}: the name must end in .png, .svg or .pdf.')
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = picture_file(file)
     figure.savefig(path, dpi=DPI)
     return path
 

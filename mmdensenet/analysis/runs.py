@@ -110,7 +110,7 @@ def _draw(axes, x: Sequence[float], y: Sequence[float], number: int):
 def _short_names(folders: Sequence[str | Path]) -> list[str]:
     paths = [Path(folder).resolve().parts for folder in folders]
     for length in range(1, max(map(len, paths)) + 1):
-        names = ['/'.join(parts[-length:]) for parts in paths]
+        names = [str(Path(*parts[-length:])) for parts in paths]
         if len(set(names)) == len(names):
             return names
-    return ['/'.join(parts) for parts in paths]
+    return [str(Path(*parts)) for parts in paths]

@@ -11,6 +11,7 @@ from mmdensenet.analysis.input_shape import input_shape
 from mmdensenet.errors import UserError
 
 from .config import load_to_build
+from .models import require_device
 
 UNITS = {'': 1, 'K': 10**3, 'M': 10**6, 'G': 10**9, 'T': 10**12, 'KI': 2**10, 'MI': 2**20, 'GI': 2**30, 'TI': 2**40}
 
@@ -51,7 +52,7 @@ def complexity(
         batch = (cfg.get('train_dataloader') or {}).get('batch_size', 1)
     if batch < 1:
         raise UserError(f'--batch {batch}: give 1 or more.')
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    device = require_device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     stages, reason = count_stages(cfg, shape)
     engines = ENGINES if reason is None else ENGINES[:1]
     found = dict(

@@ -85,7 +85,21 @@ def get_model(
             built.init_weights()
     built._config = cfg
     built._dataset_meta = {'classes': classes or class_names(cfg)}
-    return built.to(device or 'cpu').eval()
+    return built.to(require_device(device)).eval()
+
+
+def require_device(device: str | torch.device | None) -> str | torch.device:
+    """The device, of None the CPU.
+
+    Raises:
+        UserError: if there is no such device here.
+    """
+    try:
+        torch.empty(0, device=device or 'cpu')
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        reason = str(error).splitlines()[0][:150]
+        raise UserError(f'device {device!r} cannot be used here ({reason}): give cpu, or leave it out.') from error
+    return device or 'cpu'
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from mmpretrain.registry import DATASETS
 from mmdensenet.analysis.complexity import ENGINES, count_stages, measure_memory, predict_memory
 from mmdensenet.analysis.confusion import most_confused
 from mmdensenet.analysis.input_shape import input_shape
+from mmdensenet.analysis.output import output_file
 from mmdensenet.analysis.pictures import is_bgr
 from mmdensenet.analysis.report import plots
 from mmdensenet.analysis.report.bootstrap import Resampling
@@ -50,7 +51,10 @@ SECTIONS = [
 ]
 #: rows of the tables that are not folded away
 SHOWN_CLASSES, SHOWN_CONFUSIONS = 20, 15
-CLASS_NOTE = 'Lowest F1 first. Below each value its 95% interval; with fewer than 5 images of a kind there is none.'
+CLASS_NOTE = (
+    'Lowest F1 first. Recall is also called sensitivity, precision positive predictive value. Below each value its 95% '
+    'interval; with fewer than 5 images of a kind there is none.'
+)
 #: images at once in the measurement of speed
 MOST_AT_ONCE = 64
 
@@ -113,11 +117,9 @@ def make_report(
         UserError: for what the user can put right.
     """
     timer = Timer()
-    out = Path(out)
-    if out.suffix not in ('.html', '.htm'):
-        raise UserError(f'--out {out}: the report is one HTML file, name it .html.')
-    if bootstrap < 0 or gallery < 0:
-        raise UserError(f'--bootstrap {bootstrap}, --gallery {gallery}: give 0 or more.')
+    out = output_file(out, ('.html', '.htm'))
+    if bootstrap < 0 or gallery < 0 or seed < 0:
+        raise UserError(f'--bootstrap {bootstrap}, --gallery {gallery}, --seed {seed}: give 0 or more.')
     if work_dir is not None and not Path(work_dir).is_dir():
         raise UserError(f'--work-dir {work_dir} does not exist.')
     cfg = load_to_build(config, cfg_options) if isinstance(config, str) else config
@@ -141,7 +143,7 @@ def make_report(
             title=name,
             subtitle=f'Report on {checkpoint}, {len(scores):,} test images',
             took=str(timer),
-            sections=SECTIONS,
+            sections=[(key, 'Labels' if key == 'classes' and scores.multi_label else name) for key, name in SECTIONS],
             multi_label=scores.multi_label,
             grouped=scores.groups is not None,
             resamplings=bootstrap,
@@ -154,7 +156,6 @@ def make_report(
             **content,
             **_training(work_dir, checkpoint),
         )
-        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page, encoding='utf-8')
     return str(timer)
 
@@ -171,7 +172,10 @@ def _scores(cfg, checkpoint, model: BaseModel, dataset, predictions: str | None,
         with tempfile.TemporaryDirectory() as folder, timer.of('inference'):
             file = f'{folder}/predictions.npz'
             metrics = test_model(cfg, checkpoint, work_dir=folder, out=file)
-            scores = read_scores(file, several, classes, threshold)
+            try:
+                scores = read_scores(file, several, classes, threshold)
+            except UserError as error:
+                raise UserError(str(error).replace(file, str(checkpoint))) from error
     if len(dataset) and scores.index.max() >= len(dataset):
         raise UserError(f'{predictions} is of another data set: it has image {scores.index.max()} of {len(dataset)}.')
     infos = dataset.get_data_info if hasattr(dataset, 'get_data_info') else None
@@ -203,12 +207,13 @@ def _results(scores: Scores, resampling: Resampling, seed: int) -> dict:
         rest=there[SHOWN_CLASSES:],
         not_there=[each.name for each in classes if each not in there],
         class_note=CLASS_NOTE
-        + ('' if scores.multi_label else ' AUROC and average precision are of one class against the rest.'),
+        + ('' if scores.multi_label else ' Specificity, AUROC and average precision: one class against the rest.'),
         tables=[each for each in classes if each.table is not None],
         reliability=plots.reliability_chart(calibration.before, calibration.after, scores.multi_label),
         score_counts=plots.count_chart(calibration.before),
         has_curves=bool(curves),
-        curves_note=f'All decisions together, and {which}.',
+        curves_note=f'All decisions together, and {which}. In brackets what is under the curve: AUROC, and average '
+        'precision, in percent.',
         roc=plots.roc_chart(curves),
         precision_recall=plots.precision_recall_chart(curves),
         class_counts=plots.class_count_chart((scores.targets == 1).sum(0), scores.classes, kind),

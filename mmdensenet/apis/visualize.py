@@ -186,9 +186,10 @@ def draw_embedding(
     """t-SNE of the pooled features of images of ``split`` ('train', 'val' or 'test'), through the test pipeline."""
     model = _model(config, checkpoint, options)
     cfg = deepcopy(model._config)
-    loader = cfg.get(f'{split}_dataloader')
-    if loader is None or cfg.get('test_dataloader') is None:
-        raise UserError(f'the config has no {split}_dataloader or no test_dataloader, whose pipeline is used.')
+    for key, why in ((f'{split}_dataloader', 'to draw'), ('test_dataloader', 'whose pipeline prepares the images')):
+        if cfg.get(key) is None:
+            raise UserError(f'the config has no {key}, {why}.')
+    loader = cfg[f'{split}_dataloader']
     name_bad_images(cfg)
     require_data(cfg, f'{split}_dataloader')
     settings = deepcopy(loader.dataset)

@@ -24,24 +24,32 @@ def read_scalars(work_dir: str | Path) -> tuple[dict[str, Curve], str]:
     later value counts. Lines that a killed run left incomplete are skipped.
     """
     points: dict[str, dict[float, float]] = {}
-    unit = 'iteration'
-    for file in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
-        records = [record for record in map(_parse, file.read_text().splitlines()) if record]
-        training = [record for record in records if 'loss' in record]
-        epochs = [record['step'] / record['epoch'] for record in training if record.get('epoch')]
-        if epochs:
-            unit = 'epoch'
-        length = max(epochs, default=1)  # iterations in an epoch
+    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+    runs = [[record for record in map(_parse, file.read_text().splitlines()) if record] for file in files]
+    bounds = [_epoch_length(records) for records in runs]
+    longest = max((low for low, _ in bounds), default=0)
+    for records, (low, high) in zip(runs, bounds):
+        # a run that was stopped inside an epoch does not show how long that is; the other runs do
+        length = (longest if longest <= high else low) or 1
         x = 0.0
         for record in records:
             if 'loss' in record:
                 x = record['step'] / length
-            elif epochs:  # validation, which counts epochs
+            elif low:  # validation, which counts epochs
                 x = record['step']
             for name, value in record.items():
                 if name not in NOT_CURVES and isinstance(value, (int, float)):
                     points.setdefault(name, {})[x] = value
-    return {name: (sorted(curve), [curve[x] for x in sorted(curve)]) for name, curve in points.items()}, unit
+    return {name: (sorted(curve), [curve[x] for x in sorted(curve)]) for name, curve in points.items()}, (
+        'epoch' if longest else 'iteration'
+    )
+
+
+def _epoch_length(records: list[dict]) -> tuple[float, float]:
+    """From which to which number of iterations an epoch may have by these records; (0, inf) if they have no epochs."""
+    steps = [(record['step'], record['epoch']) for record in records if 'loss' in record and record.get('epoch')]
+    low = max((step / epoch for step, epoch in steps), default=0)
+    return low, min(((step - 1) / (epoch - 1) for step, epoch in steps if epoch > 1), default=float('inf'))
 
 
 def _parse(line: str) -> dict | None:

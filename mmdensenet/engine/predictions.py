@@ -59,7 +59,7 @@ def read_columns(file: str | Path) -> dict[str, Sequence]:
     """The columns of a file of :class:`DumpPredictions`, by name, those that all images have.
 
     Raises:
-        UserError: if there is no such file, or it is none of these.
+        UserError: if there is no such file, it is none of these, or has scores that are no probabilities.
     """
     path = Path(file)
     if not path.is_file():
@@ -68,14 +68,27 @@ def read_columns(file: str | Path) -> dict[str, Sequence]:
         raise UserError(f'{file} is no file of predictions: they are read from .npz, .json and .parquet, without code.')
     try:
         if path.suffix == '.npz':
-            return _read_npz(path)
-        records = json.loads(path.read_text(encoding='utf-8')) if path.suffix == '.json' else _read_parquet(path)
-        names = DumpPredictions.FIELDS
-        return {name: [record[name] for record in records] for name in names if all(name in r for r in records)}
+            columns = _read_npz(path)
+        else:
+            records = json.loads(path.read_text(encoding='utf-8')) if path.suffix == '.json' else _read_parquet(path)
+            names = [name for name in DumpPredictions.FIELDS if all(name in record for record in records)]
+            columns = {name: [record[name] for record in records] for name in names}
+        wrong = [i for i, row in enumerate(columns.get('pred_score', ())) if not _are_probabilities(row)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f'{file} is no file of predictions ({error}); tools/test.py --out FILE.npz writes one.'
         ) from error
+    if wrong:
+        raise UserError(
+            f'{file}: the scores of {len(wrong)} of {len(columns["pred_score"])} images are not all numbers from 0 to '
+            f'1, the first in row {wrong[0]}. Does the model give NaN, or were logits written?'
+        )
+    return columns
+
+
+def _are_probabilities(scores) -> bool:
+    scores = np.asarray(scores, dtype=float)
+    return bool(((scores >= -1e-6) & (scores <= 1 + 1e-6)).all())  # not so of NaN
 
 
 def _read_npz(path: Path) -> dict[str, Sequence]:

@@ -172,6 +172,9 @@ def test_mistakes_are_named(build):
         class_activation(model, images(), [0])
     with pytest.raises(UserError, match=r"layer 'stages.0' does not exist.*backbone.stages.0"):
         class_activation(model, images(), layer='stages.0')
+    for layer in ('head.fc', 'neck', 'backbone'):
+        with pytest.raises(UserError, match=f"layer '{layer}' gives no feature maps"):
+            class_activation(model, images(), layer=layer)
     with pytest.raises(UserError, match=r'model\.float\(\)'):
         class_activation(model.to(torch.bfloat16), images())
 

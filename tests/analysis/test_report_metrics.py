@@ -15,7 +15,13 @@ from mmdensenet.analysis.report.calibration import calibrate, fit_temperature
 from mmdensenet.analysis.report.curves import MOST_CLASSES, POINTS, SHOWN_OF_MANY, compute_curves
 from mmdensenet.analysis.report.gallery import find_mistakes
 from mmdensenet.analysis.report.metrics import compute_metrics, confusion_matrix
-from mmdensenet.analysis.report.plots import confusion_chart, training_charts
+from mmdensenet.analysis.report.plots import (
+    class_count_chart,
+    confusion_chart,
+    precision_recall_chart,
+    roc_chart,
+    training_charts,
+)
 from mmdensenet.analysis.report.scores import Scores, read_scores
 from mmdensenet.analysis.report.svg import Chart
 from mmdensenet.errors import UserError
@@ -59,6 +65,7 @@ def test_overall_is_scikit_learns():
     assert close(found['top-1 accuracy'].value, 100 * sklearn.accuracy_score(truth, said))
     assert close(found['top-5 accuracy'].value, 100 * sklearn.top_k_accuracy_score(truth, scores.scores, k=5))
     assert close(found['balanced accuracy'].value, 100 * sklearn.balanced_accuracy_score(truth, said))
+    assert close(found["Cohen's kappa"].value, sklearn.cohen_kappa_score(truth, said))
     assert close(found['macro F1'].value, 100 * sklearn.f1_score(truth, said, average='macro'))
     assert close(found['macro AUROC'].value, 100 * sklearn.roc_auc_score(onehot, scores.scores))
     expected = sklearn.average_precision_score(onehot, scores.scores, average='macro')
@@ -69,7 +76,8 @@ def test_intervals_are_those_of_resampled_images():
     """Every resampling as images that are there several times, through scikit-learn."""
     scores, resampling = single(images=120), Resampling(120, count=40, seed=3)
     overall, classes = compute_metrics(scores, resampling)
-    drawn = {'top-1 accuracy': [], 'macro F1': [], 'balanced accuracy': [], 'recall': [], 'precision': [], 'AUROC': []}
+    names = ('top-1 accuracy', 'macro F1', 'balanced accuracy', "Cohen's kappa")
+    drawn = {name: [] for name in (*names, 'recall', 'specificity', 'precision', 'AUROC')}
     for row in resampling.weights:
         some = np.repeat(np.arange(120), row.astype(int))
         assert len(some) == 120
@@ -77,7 +85,9 @@ def test_intervals_are_those_of_resampled_images():
         drawn['top-1 accuracy'].append(sklearn.accuracy_score(truth, said))
         drawn['macro F1'].append(sklearn.f1_score(truth, said, average='macro'))
         drawn['balanced accuracy'].append(sklearn.balanced_accuracy_score(truth, said))
+        drawn["Cohen's kappa"].append(sklearn.cohen_kappa_score(truth, said) / 100)  # no percent
         drawn['recall'].append(sklearn.recall_score(truth == 1, said == 1))
+        drawn['specificity'].append(sklearn.recall_score(truth == 1, said == 1, pos_label=0))
         drawn['precision'].append(sklearn.precision_score(truth == 1, said == 1))
         drawn['AUROC'].append(sklearn.roc_auc_score(truth == 1, scores.scores[some, 1]))
     for name, values in drawn.items():
@@ -227,10 +237,14 @@ def test_curves():
         assert np.trapezoid(curve.roc[1], curve.roc[0]) == pytest.approx(
             sklearn.roc_auc_score(scores.truth == i, scores.scores[:, i]), abs=2e-3
         )
+        for name, value in (('AUROC', curve.auroc), ('average precision', curve.average_precision)):
+            assert close(value, classes[i].metrics[name].value), name
         assert (np.diff(curve.pr[0]) >= 0).all(), 'recall rises'
         assert curve.pr[0][-1] == 1 and curve.pr[1][-1] == pytest.approx((scores.truth == i).mean())
     area = sklearn.roc_auc_score(scores.targets.ravel(), scores.scores.ravel())
     assert np.trapezoid(together.roc[1], together.roc[0]) == pytest.approx(area, abs=2e-3)
+    assert f'class 1 ({each[1].auroc:.1f})' in roc_chart([together, *each])
+    assert f'class 1 ({each[1].average_precision:.1f})' in precision_recall_chart([together, *each])
 
 
 def test_curves_of_many_classes_and_of_none():
@@ -282,6 +296,8 @@ def test_reading(tmp_path):
         ('p.json', '[{"pred_score": [0.5, 0.5], "gt_label": [0, 1]}]', 'the head is for one class'),
         ('p.json', '[{"pred_score": [0.5, 0.5], "gt_label": -1}]', 'no image has a true label'),
         ('p.json', '[{"pred_score": [0.1, 0.2, 0.7], "gt_label": 0}]', 'scores of 3 classes, and the model has 2'),
+        ('p.json', '[{"pred_score": [0.1, 0.9], "gt_label": 0}, {"pred_score": [NaN, 1]}]', 'of 1 of 2 .* in row 1'),
+        ('p.json', '[{"pred_score": [3.5, -2], "gt_label": 0}]', 'or were logits written'),
         ('none.json', None, 'do not exist'),
     ],
 )
@@ -303,6 +319,9 @@ def test_charts():
     (points,) = re.findall(r'<polyline[^>]*points="([^"]*)"', text)[:1]
     assert len(points.split()) == 2, 'what is not a number is left out'
     assert text.count('<rect') == 1 and text.count('<circle') == 1
+    assert {'0.005', '0.01', '0.02'} < set(
+        re.findall('>([0-9.]+)</text>', Chart((0, 6), (0.005, 0.05), '', '', '', log=True).render())
+    )
     # 0.1 is in the middle of 0.001 and 1, or two thirds up
     bottom, top = chart._py([0.001])[0], chart._py([1])[0]
     assert chart._py([0.1])[0] == pytest.approx(bottom + (top - bottom) * 2 / 3)
@@ -319,6 +338,17 @@ def test_confusion_chart_of_many_classes():
     assert sum(counts) == matrix.sum() and len(counts) == 50 * 50
     small, together = confusion_chart(matrix[:3, :3], ['a', 'b', '<c>'])
     assert together == 1 and '<c>' not in small and '&lt;c&gt;' in small
+    assert '>true class</text>' in small and '>predicted class</text>' in small
+
+
+def test_bars_have_the_names_of_classes():
+    text = class_count_chart(np.array([3, 5]), ['cat', 'a name of more than two dozen letters'])
+    root = ElementTree.fromstring(str(text))
+    assert [part.text for part in root.iter('text')][:2] == ['cat', 'a name of more than t…']
+    bottom = max(float(part.get('y')) + float(part.get('height')) for part in root.iter('rect'))
+    assert float(root.find('svg').get('viewBox').split()[3]) - bottom > 22 * 5.5, 'there is room for them'
+    many = class_count_chart(np.ones(21), [f'class {i}' for i in range(21)])
+    assert '>class 3</text>' not in many and '>20</text>' in many
 
 
 def test_curves_of_a_training():

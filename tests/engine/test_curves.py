@@ -68,3 +68,17 @@ def test_picture_shows_three_panels(tmp_path):
     blue = (three == [31, 119, 180]).all(2)
     for panel in np.split(blue, 3, axis=1):
         assert panel.sum() > 50, 'a curve is drawn in each panel'
+
+
+def test_a_run_stopped_in_its_first_epoch(tmp_path):
+    """It does not show that an epoch has 100 iterations; a third one, of a larger batch, has 50."""
+
+    def training(last, length):
+        return [dict(loss=1.0, epoch=(i - 1) // length + 1, step=i) for i in range(5, last + 1, 5)]
+
+    write(tmp_path / 'a', training(30, 100))
+    write(tmp_path / 'b', training(100, 100))
+    curves, _ = read_scalars(tmp_path)
+    assert curves['loss'][0] == [i / 100 for i in range(5, 101, 5)]
+    write(tmp_path / 'c', training(500, 50))
+    assert max(read_scalars(tmp_path)[0]['loss'][0]) == 10

@@ -81,6 +81,7 @@ def read(file) -> Page:
     style = text[text.index('<style>') : text.index('</style>')]
     assert 'url(' not in style and '@import' not in style and '@font-face' not in style
     assert 'http://' not in style and 'https://' not in style
+    assert not re.search(r'summary[^{}]*{[^}]*display: none', style), 'what is folded away is there in print'
     assert "default-src 'none'" in text
     for anchor in ('model', 'metrics', 'classes', 'confusion', 'calibration', 'curves', 'errors', 'training', 'cost'):
         assert anchor in page.ids
@@ -90,7 +91,9 @@ def read(file) -> Page:
 
 def weights(config, file, classes=None) -> str:
     model = randomise(mmdensenet.get_model(str(config)))
-    torch.save(dict(state_dict=model.state_dict(), meta=dict(epoch=3, dataset_meta=dict(classes=classes))), file)
+    meta = dict(epoch=3, dataset_meta=dict(classes=classes), time='20260131_235900')
+    meta['mmengine_version'] = '0.10.78db5bb76fc67cd2c7fefb35e9f1ee7f3403d23db'  # 0.10.7, and a commit
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), file)
     return str(file)
 
 
@@ -122,7 +125,8 @@ def test_numbers_are_those_of_the_test(run_tool, tmp_path):
     page = page_of(run_tool, config, checkpoint, tmp_path)
     assert f'top-1 accuracy {top1:.2f}' in page.text
     assert f'accuracy/top1 {top1:.4f}' in page.text, "the evaluator's own number"
-    assert '3 epochs' in page.text and 'class_2' in page.text
+    assert '3 epochs, until 2026-01-31 23:59' in page.text and 'class_2' in page.text
+    assert 'mmengine 0.10.7 ' in page.text
     with np.load(file) as saved:
         errors = int((saved['pred_score'].argmax(1) != saved['gt_label']).sum())
     pictures = [reference for reference in page.references if reference.startswith('data:')]
@@ -178,6 +182,7 @@ def test_several_labels(run_tool, tmp_path, labels):
     auroc = float(re.search(r'^auroc/macro: ([\d.]+)', done.out, re.MULTILINE)[1])
     shown = float(re.search(r'macro AUROC ([\d.]+)', page.text)[1])
     assert shown == pytest.approx(100 * auroc, abs=0.011)
+    assert re.search(r'macro recall \d.* macro specificity \d', page.text) and 'sensitivity' in page.text
     assert 'threshold of 0.4' in page.text and '10, such as patients' in page.text
     known = sum(field in '01' and field != '' for row in rows for field in row[2:])
     assert f'{known} of 150' in page.text
@@ -243,8 +248,11 @@ def test_curves_and_measurements(run_tool, short_config, tmp_path):
 @pytest.mark.parametrize(
     ('args', 'message'),
     [
-        (('--out', 'page.txt'), 'name it .html'),
+        (('--out', 'page.txt'), 'must end in .html or .htm'),
+        (('--out', 'images/class_0/0.jpg/page.html'), 'cannot be written'),
+        (('--device', 'abacus'), "device 'abacus' cannot be used here"),
         (('--bootstrap', '-1'), 'give 0 or more'),
+        (('--seed', '-1'), 'give 0 or more'),
         (('--predictions', 'none.npz'), 'predictions none.npz do not exist'),
         (('--work-dir', 'nowhere'), '--work-dir nowhere does not exist'),
     ],
@@ -256,6 +264,18 @@ def test_mistakes(run_tool, tmp_path, monkeypatch, args, message):
     monkeypatch.chdir(tmp_path)
     done = run_tool('report.py', config, checkpoint, '--no-measure', '--bootstrap', '5', *args)
     assert done.status == 2 and message in done.err
+
+
+def test_a_model_that_gives_nan(run_tool, tmp_path):
+    images = write_images(tmp_path / 'images', classes=2, per_class=1)
+    config = folder_config(tmp_path, 2, images)
+    checkpoint = weights(config, tmp_path / 'w.pth')
+    content = torch.load(checkpoint)
+    content['state_dict']['head.fc.bias'][0] = float('nan')
+    torch.save(content, checkpoint)
+    done = run_tool('report.py', config, checkpoint, '--no-measure', '--out', tmp_path / 'page.html')
+    assert done.status == 2
+    assert f'error: {checkpoint}: the scores of 2 of 2 images are not all numbers' in done.err
 
 
 def test_predictions_of_another_data_set(run_tool, tmp_path):

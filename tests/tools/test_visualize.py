@@ -224,10 +224,18 @@ def test_another_format(run_tool, model, tmp_path):
     assert '<svg' in file.read_text()[:1000]
 
 
-def test_mistakes_are_named(run_tool, model, tmp_path):
+def test_mistakes_are_named(run_tool, model, short_config, tmp_path):
     config, checkpoint = model
+    no_test = short_config('test_dataloader = test_cfg = test_evaluator = None', 'no_test.py')
+    (tmp_path / 'folder.png').mkdir()
     for args, message in [
         (('schedule', config, '--out', 'x.jpg'), '--out x.jpg: the name must end in .png, .svg or .pdf.'),
+        (('confusion', config, checkpoint, '--out', tmp_path / 'folder.png'), 'is a folder: name a file'),
+        (('embedding', config, checkpoint, '--perplexity', '0'), 'perplexity 0: give more than 0'),
+        (('embedding', config, checkpoint, '--classes', '0'), '1000 images of 0 classes'),
+        (('data', config, '--seed', '-1'), 'seed -1: give'),
+        (('cam', no_test, checkpoint, tmp_path / 'x.png'), 'the config has no test_dataloader, whose pipeline'),
+        (('embedding', no_test, checkpoint, '--split', 'train'), 'the config has no test_dataloader, whose pipeline'),
         (('confusion', config), 'give a checkpoint to test, or --predictions FILE'),
         (('confusion', config, '--predictions', tmp_path / 'x.npz'), 'x.npz do not exist'),
         (('cam', config, checkpoint, tmp_path / 'x.png'), 'x.png does not exist'),

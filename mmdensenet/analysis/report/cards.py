@@ -3,6 +3,7 @@
 import platform
 import re
 import time
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -83,13 +84,22 @@ def _file(checkpoint: str) -> str:
 
 def _trained(meta: dict) -> str:
     parts = [f'{meta[key]:,} {word}' for key, word in (('epoch', 'epochs'), ('iter', 'iterations')) if meta.get(key)]
-    when = f', until {meta["time"]}' if meta.get('time') else ''
+    when = f', until {_time(meta["time"])}' if meta.get('time') else ''
     return ', '.join(parts) + when if parts else ''
 
 
+def _time(text: str) -> str:
+    """mmengine writes 20260131_235900."""
+    try:
+        return f'{datetime.strptime(text, "%Y%m%d_%H%M%S"):%Y-%m-%d %H:%M}'
+    except (TypeError, ValueError):
+        return str(text)
+
+
 def _writer(meta: dict) -> str:
-    version = re.match(r'[\d.]+', str(meta.get('mmengine_version', '')))  # a commit follows
-    return f'mmengine {version[0]}' if version else ''
+    # a commit follows, or 'unknown', and nothing between
+    version = re.sub(r'([0-9a-f]{40}|unknown)$', '', str(meta.get('mmengine_version', '')))
+    return f'mmengine {version}' if version else ''
 
 
 def _innermost(dataset: dict) -> dict:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import precision_recall_curve, roc_curve
+from sklearn.metrics import auc, precision_recall_curve, roc_curve
 
 from .metrics import ClassMetrics
 from .scores import Scores
@@ -18,11 +18,16 @@ POINTS = 200
 
 @dataclass(frozen=True)
 class Curve:
-    """``roc``: false and true positive rate; ``pr``: recall and precision; (K,) each, from 0 to 1."""
+    """``roc``: false and true positive rate; ``pr``: recall and precision; (K,) each, from 0 to 1.
+
+    ``auroc`` and ``average_precision`` are what is under them, in percent.
+    """
 
     name: str
     roc: tuple[np.ndarray, np.ndarray]
     pr: tuple[np.ndarray, np.ndarray]
+    auroc: float
+    average_precision: float
 
 
 def compute_curves(scores: Scores, classes: list[ClassMetrics], seed: int = 0) -> list[Curve]:
@@ -49,7 +54,8 @@ def _curve(name: str, truth: np.ndarray, score: np.ndarray) -> Curve | None:
     false, true, _ = roc_curve(truth, score)
     precision, recall, _ = precision_recall_curve(truth, score)
     # the last point, of recall 0, is a convention of the library and no measurement
-    return Curve(name, _thin(false, true), _thin(recall[-2::-1], precision[-2::-1]))
+    steps = -100 * float(np.diff(recall) @ precision[:-1])
+    return Curve(name, _thin(false, true), _thin(recall[-2::-1], precision[-2::-1]), 100 * auc(false, true), steps)
 
 
 def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

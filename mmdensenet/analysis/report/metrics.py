@@ -27,6 +27,10 @@ class Metric:
     unit: str
     what: str
 
+    @property
+    def digits(self) -> int:
+        return 2 if self.unit else 3
+
 
 @dataclass(frozen=True)
 class ClassMetrics:
@@ -48,10 +52,12 @@ def compute_metrics(scores: Scores, resampling: Resampling) -> tuple[list[Metric
     ranking = _ranking(scores, resampling)
     if scores.multi_label:
         counted, parts = _per_label(scores, resampling)
+        kappa = None
     else:
-        counted, parts = _per_class(scores, resampling)
+        counted, kappa = _per_class(scores, resampling)
+        parts = [None] * len(scores.classes)
     counted |= ranking
-    overall = _overall(scores, resampling, counted)
+    overall = _overall(scores, resampling, counted, kappa)
     positive, negative = (scores.targets == 1).sum(0), (scores.targets == 0).sum(0)
     predicted = _indicator(scores).sum(0)
     classes = []
@@ -81,32 +87,45 @@ def _indicator(scores: Scores) -> np.ndarray:
 Counted = dict[str, tuple[np.ndarray, np.ndarray | None]]
 
 
-def _quotients(hit: np.ndarray, present: np.ndarray, said: np.ndarray) -> dict[str, np.ndarray]:
-    """Percent, of true positives, images and predictions (..., C); F1 is defined where any of them is."""
+def _quotients(
+    hit: np.ndarray, present: np.ndarray, said: np.ndarray, rejected: np.ndarray, absent: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Percent, of true positives, images with it, predictions, true negatives and images without it, (..., C) each."""
     return {
         'precision': 100 * divide(hit, said),
         'recall': 100 * divide(hit, present),
+        'specificity': 100 * divide(rejected, absent),
         'F1': np.where(present > 0, 200 * divide(hit, present + said), np.nan),
     }
 
 
-def _per_class(scores: Scores, resampling: Resampling) -> tuple[Counted, list]:
-    """Resampling images is resampling the cells of the confusion matrix that they are in."""
+def _kappa(hit: np.ndarray, present: np.ndarray, said: np.ndarray) -> np.ndarray:
+    """Cohen's kappa (doi:10.1177/001316446002000104) of (..., C): the agreement beyond that of the same numbers drawn
+    by chance."""
+    images = present.sum(-1)
+    chance = divide((present * said).sum(-1), images**2)
+    return divide(divide(hit.sum(-1), images) - chance, 1 - chance)
+
+
+def _per_class(scores: Scores, resampling: Resampling) -> tuple[Counted, Estimate]:
+    """And Cohen's kappa. Resampling images is resampling the cells of the confusion matrix that they are in."""
     count = len(scores.classes)
     cells, place = np.unique(scores.truth * count + scores.predicted, return_inverse=True)
     number = np.arange(len(cells))
     true, said = np.divmod(cells, count)
 
-    def sums(counts: np.ndarray) -> dict[str, np.ndarray]:
+    def sums(counts: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         of_true, of_said, of_hit = (
             csr_array((keep.astype(float), (which, number)), shape=(count, len(cells)))
             for which, keep in ((true, np.ones(len(cells))), (said, np.ones(len(cells))), (true, true == said))
         )
-        return _quotients(*((part @ counts.T).T for part in (of_hit, of_true, of_said)))
+        hit, present, told = ((part @ counts.T).T for part in (of_hit, of_true, of_said))
+        absent = counts.sum(1, keepdims=True) - present
+        return _quotients(hit, present, told, absent - told + hit, absent), _kappa(hit, present, told)
 
-    values = sums(np.bincount(place, minlength=len(cells))[None].astype(float))
-    drawn = sums(resampling.counts(place, len(cells)))
-    return {name: (values[name][0], drawn[name]) for name in values}, [None] * count
+    values, kappa = sums(np.bincount(place, minlength=len(cells))[None].astype(float))
+    drawn, kappas = sums(resampling.counts(place, len(cells)))
+    return {name: (values[name][0], drawn[name]) for name in values}, estimate(kappa[0], kappas)
 
 
 def _per_label(scores: Scores, resampling: Resampling) -> tuple[Counted, list]:
@@ -114,15 +133,15 @@ def _per_label(scores: Scores, resampling: Resampling) -> tuple[Counted, list]:
     parts = [present & said, present, (present | absent) & said, absent & ~said, absent]
 
     def sums(add) -> dict[str, np.ndarray]:
-        hit, with_it, told, rejected, without = map(add, parts)
-        return _quotients(hit, with_it, told) | {'specificity': 100 * divide(rejected, without)}
+        return _quotients(*map(add, parts))
 
     values = sums(lambda part: part.sum(0).astype(float))
     drawn = sums(lambda part: (resampling.weights @ part.astype(np.float32)).astype(float))
     cells = [present & said, present & ~said, absent & said, absent & ~said]
     tables = np.stack([cell.sum(0) for cell in cells], 1).reshape(-1, 2, 2)
-    counted = {name: (values[name], drawn[name]) for name in ('precision', 'recall', 'specificity', 'F1')}
-    return counted, [tuple(map(tuple, table.tolist())) for table in tables]
+    return {name: (values[name], drawn[name]) for name in values}, [
+        tuple(map(tuple, table.tolist())) for table in tables
+    ]
 
 
 def _ranking(scores: Scores, resampling: Resampling) -> Counted:
@@ -146,7 +165,7 @@ def _enough(scores: Scores) -> bool:
     return 2 * (images >= FEWEST_IMAGES).sum() >= (images > 0).sum()
 
 
-def _overall(scores: Scores, resampling: Resampling, counted: Counted) -> list[Metric]:
+def _overall(scores: Scores, resampling: Resampling, counted: Counted, kappa: Estimate | None) -> list[Metric]:
     enough = _enough(scores)
 
     def macro(name: str) -> Estimate:
@@ -163,6 +182,7 @@ def _overall(scores: Scores, resampling: Resampling, counted: Counted) -> list[M
         kind, rest = 'mean over labels', ''
         metrics = [
             Metric('label accuracy', mean(right, known.sum(1), 100), '%', 'known labels that are predicted right'),
+            Metric('macro recall', macro('recall'), '%', f'{kind} of the share of presences recognised (sensitivity)'),
             Metric('macro specificity', macro('specificity'), '%', f'{kind} of the share of absences recognised'),
         ]
     else:
@@ -174,6 +194,9 @@ def _overall(scores: Scores, resampling: Resampling, counted: Counted) -> list[M
             top5 = mean(ranks.any(1), factor=100)
             metrics.append(Metric('top-5 accuracy', top5, '%', 'images whose class is among the best five'))
         metrics.append(Metric('balanced accuracy', macro('recall'), '%', f'{kind} of the recall'))
+    if kappa is not None:
+        what = 'agreement with the true classes beyond chance; 1 is perfect, 0 is chance'
+        metrics.append(Metric("Cohen's kappa", kappa, '', what))
     return [
         *metrics,
         Metric('macro F1', macro('F1'), '%', f'{kind} of the harmonic mean of precision and recall'),

@@ -10,9 +10,9 @@ from mmdensenet.engine.curves import Curve as TrainingCurve
 
 from .calibration import Bins
 from .curves import Curve
-from .svg import Chart, heat_map
+from .svg import Chart, heat_map, shorten
 
-#: of more classes the confusion matrix has no numbers, and of still more neighbouring classes share a cell
+#: of more classes the confusion matrix has no numbers and bars have no names; of still more neighbours share a cell
 MOST_NUMBERS, MOST_CELLS = 20, 50
 MOST_POINTS = 400
 
@@ -34,7 +34,8 @@ def confusion_chart(matrix: np.ndarray, classes: Sequence[str]) -> tuple[Markup,
     def title(i: int, j: int) -> str:
         return f'true {names[i]}, predicted {names[j]}: {matrix[i, j]} images, {shares[i, j]:.1%} of the true class'
 
-    return heat_map(shares, texts, title, names, names, 'confusion matrix'), together
+    ends = ('true class', 'predicted class')
+    return heat_map(shares, texts, title, names, names, ends, 'confusion matrix'), together
 
 
 def reliability_chart(before: Bins, after: Bins | None, multi_label: bool) -> Markup:
@@ -74,14 +75,14 @@ def roc_chart(curves: Sequence[Curve]) -> Markup:
     chart = Chart((0, 1), (0, 1), 'false positive rate', 'true positive rate', 'ROC curves', height=340)
     chart.line([0, 1], [0, 1], 9, 'chance', dashed=True)
     for number, curve in enumerate(curves):
-        chart.line(*curve.roc, number, curve.name)
+        chart.line(*curve.roc, number, f'{shorten(curve.name)} ({curve.auroc:.1f})')
     return chart.render()
 
 
 def precision_recall_chart(curves: Sequence[Curve]) -> Markup:
     chart = Chart((0, 1), (0, 1), 'recall', 'precision', 'precision-recall curves', height=340)
     for number, curve in enumerate(curves):
-        chart.line(*curve.pr, number, curve.name)
+        chart.line(*curve.pr, number, f'{shorten(curve.name)} ({curve.average_precision:.1f})')
     return chart.render()
 
 
@@ -129,8 +130,8 @@ def _thin(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarra
 def class_count_chart(counts: np.ndarray, classes: Sequence[str], kind: str = 'class') -> Markup:
     """Images of each class or label, in their order."""
     at = np.arange(len(counts))
-    chart = Chart(
-        (-0.5, len(counts) - 0.5), (0, max(counts.max(), 1)), kind, 'images', f'images of each {kind}', height=180
-    )
+    names = classes if len(classes) <= MOST_NUMBERS else ()
+    ends = (-0.5, len(counts) - 0.5), (0, max(counts.max(), 1))
+    chart = Chart(*ends, kind, 'images', f'images of each {kind}', height=180, names=names)
     chart.bars(at - 0.5, at + 0.5, counts, [f'{name}: {count} images' for name, count in zip(classes, counts)])
     return chart.render()

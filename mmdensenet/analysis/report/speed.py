@@ -73,4 +73,5 @@ def describe_device(device: torch.device) -> str:
     except OSError:
         lines = []
     names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return f'{names[0] if names else platform.machine()}, {torch.get_num_threads()} threads'
+    threads = torch.get_num_threads()
+    return f'{names[0] if names else platform.machine()}, {threads} thread{"s" if threads > 1 else ""}'

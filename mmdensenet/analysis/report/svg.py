@@ -18,6 +18,7 @@ class Chart:
         x, y: what the axes reach from and to.
         label: what the chart shows, for those who cannot see it.
         log: the y axis is logarithmic.
+        names: of the places 0, 1, ... of the x axis, in the place of numbers; the chart is as much higher.
     """
 
     def __init__(
@@ -30,9 +31,12 @@ class Chart:
         width: int = 420,
         height: int = 300,
         log: bool = False,
+        names: Sequence[str] = (),
     ):
         self.x, self.y = _widened(x), _widened(y)
-        self.label, self.width, self.height, self.log = label, width, height, log
+        self.label, self.width, self.log, self.names = label, width, log, names
+        self.bottom = BOTTOM + (_slanted_height(names) - 10 if names else 0)
+        self.height = height + self.bottom - BOTTOM
         self.parts: list[Markup] = []
         self.legend: list[tuple[str, str]] = []
         self._axes(xlabel, ylabel)
@@ -84,12 +88,15 @@ class Chart:
         if self.log:
             low, high = np.log10([low, high])
             values = np.log10(np.maximum(values, self.y[0]))
-        return self.height - BOTTOM - (values - low) / (high - low) * (self.height - TOP - BOTTOM)
+        return self.height - self.bottom - (values - low) / (high - low) * (self.height - TOP - self.bottom)
 
     def _axes(self, xlabel: str, ylabel: str) -> None:
-        right, bottom = self.width - RIGHT, self.height - BOTTOM
-        locator = LogLocator(numticks=6) if self.log else MaxNLocator(5)
-        for value in _inside(MaxNLocator(6, min_n_ticks=3).tick_values(*self.x), self.x):
+        right, bottom = self.width - RIGHT, self.height - self.bottom
+        within = self.log and self.y[1] < 100 * self.y[0]  # there may be one power of ten in it, or none
+        locator = LogLocator(subs=(1, 2, 5) if within else (1,), numticks=6) if self.log else MaxNLocator(5)
+        for i, name in enumerate(self.names):
+            self.parts.append(_slanted(name, self._px([i])[0] + 4, bottom + 8))
+        for value in () if self.names else _inside(MaxNLocator(6, min_n_ticks=3).tick_values(*self.x), self.x):
             at = self._px([value])[0]
             self._text(at, bottom + 16, f'{value:g}', 'middle')
             self.parts.append(_tag('path', '', 'grid', d=f'M{at:.1f} {TOP}V{bottom}'))
@@ -112,6 +119,7 @@ def heat_map(
     titles,
     rows: Sequence[str],
     columns: Sequence[str],
+    axes: tuple[str, str],
     label: str,
 ) -> Markup:
     """A table of cells, each as dark as its share is large.
@@ -121,10 +129,11 @@ def heat_map(
         texts: what is written into the cells; None writes nothing.
         titles: a function of row and column to what a cell tells when it is pointed at.
         rows, columns: names; where cells are small only some are written.
+        axes: what rows and columns are.
     """
     high, wide = shares.shape
     cell = 40 if texts is not None else max(4, min(22, 640 // max(high, wide)))
-    gap = 8 + 7 * min(22, max(len(str(name)) for name in rows))
+    gap = 26 + 7 * min(22, max(len(str(name)) for name in rows))
     parts = []
     for i, j in zip(*np.nonzero(np.nan_to_num(shares) > 0)):
         box = _box(gap + j * cell, i * cell, cell - 1, cell - 1)
@@ -137,11 +146,13 @@ def heat_map(
                 parts.append(_tag('text', texts[i][j], 'cell', x=x, y=y, text_anchor='middle'))
     every = -(-14 // cell)  # as many names as do not overlap
     for i in range(0, high, every):
-        parts.append(_tag('text', _short(rows[i]), x=gap - 6, y=(i + 0.5) * cell + 4, text_anchor='end'))
+        parts.append(_tag('text', shorten(rows[i]), x=gap - 6, y=(i + 0.5) * cell + 4, text_anchor='end'))
     for j in range(0, wide, every):
-        x, y = gap + (j + 0.5) * cell + 4, high * cell + 8
-        parts.append(_tag('text', _short(columns[j]), x=x, y=y, text_anchor='end', transform=f'rotate(-50 {x} {y})'))
-    width, height = gap + wide * cell + 4, high * cell + 14 + int(5.5 * min(22, max(len(str(c)) for c in columns)))
+        parts.append(_slanted(columns[j], gap + (j + 0.5) * cell + 4, high * cell + 8))
+    width, height = gap + wide * cell + 4, high * cell + 34 + _slanted_height(columns)
+    middle = high * cell / 2
+    parts.append(_tag('text', axes[0], x=12, y=middle, text_anchor='middle', transform=f'rotate(-90 12 {middle:.1f})'))
+    parts.append(_tag('text', axes[1], x=gap + wide * cell / 2, y=height - 6, text_anchor='middle'))
     return Markup(
         '<figure class="chart"><svg viewBox="0 0 {w} {h}" style="max-width:{w}px" role="img" aria-label="{label}">'
         '{parts}</svg></figure>'
@@ -172,6 +183,14 @@ def _tag(tag: str, content: str, css: str = '', **attributes) -> Markup:
     return Markup('<{0}{1}>{2}</{0}>').format(tag, text, content)
 
 
-def _short(name: str, length: int = 22) -> str:
+def _slanted(name: str, x: float, y: float) -> Markup:
+    return _tag('text', shorten(name), x=x, y=y, text_anchor='end', transform=f'rotate(-50 {x:.1f} {y:.1f})')
+
+
+def _slanted_height(names: Sequence[str]) -> int:
+    return int(5.5 * max((len(shorten(name)) for name in names), default=0))
+
+
+def shorten(name: str, length: int = 22) -> str:
     text = str(name)
     return text if len(text) <= length else f'{text[: length - 1]}\N{HORIZONTAL ELLIPSIS}'
