@@ -98,7 +98,7 @@ def show(found: dict) -> None:
     console.print(table)
     console.print(
         'Constant: weights, gradients and the state of the optimiser; measured on a CPU also the process itself. '
-        'Measured from steps on two batches; the largest batch leaves a tenth of the memory free.',
+        'Measured from steps on two batches; the largest batch leaves some memory free.',
         style='dim',
     )
 

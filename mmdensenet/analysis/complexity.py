@@ -58,9 +58,9 @@ class StepMemory:
     def of(self, batch: int) -> float:
         return self.constant + batch * self.per_image
 
-    def largest_batch(self, available: float) -> int:
-        """How many images fit into this many bytes, a tenth of which stays free for fragments."""
-        return memory.largest_batch(available, self.constant, self.per_image)
+    def largest_batch(self, available: float, device: str | torch.device) -> int:
+        """How many images fit into this many bytes, a tenth of which stays free on a GPU and a fifth on a CPU."""
+        return memory.largest_batch(torch.device(device), available, self.constant, self.per_image)
 
 
 def build_meta_model(cfg: Config, engine: str) -> BaseModel:

@@ -77,7 +77,7 @@ def complexity(
                 bytes_per_image=step.per_image,
                 images=list(step.images),
                 batch_bytes=step.of(batch),
-                largest_batch=None if available is None else step.largest_batch(available),
+                largest_batch=None if available is None else step.largest_batch(available, device),
             )
             for name, step in steps.items()
         }

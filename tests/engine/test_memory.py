@@ -55,7 +55,7 @@ class Eater(Hook):
 def test_message(run_tool, short_config, tmp_path, monkeypatch, room, fits):
     """The numbers of the memory are made here; they are measured below."""
     monkeypatch.setattr(memory, 'measure', lambda runner, device, part: (1000.0, 10 * 2**20))
-    monkeypatch.setattr(memory, 'available_bytes', lambda device: (1000 + room * 10 * 2**20) / memory._SHARE)
+    monkeypatch.setattr(memory, 'available_bytes', lambda device: (1000 + room * 10 * 2**20) / memory._SHARE_ON_CPU)
     done = run_tool('train.py', short_config("custom_hooks = [dict(type='Eater')]"), '--work-dir', tmp_path / 'w')
     assert done.status == 2, done.err
     first, second = done.err[done.err.index('error: ') :].splitlines()
