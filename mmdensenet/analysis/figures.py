@@ -10,9 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from mmdensenet.engine.output import output_file
 from mmdensenet.errors import UserError
-
-from .output import output_file
 
 #: Petroff's ten colours, chosen to differ for every kind of colour vision (arXiv:2107.02270)
 COLOURS = (

@@ -20,13 +20,13 @@ from mmdensenet.datasets.load_image import MAX_PIXELS
 from mmdensenet.engine.checkpoint_file import sha256
 from mmdensenet.engine.checkpoint_sources import local_copy
 from mmdensenet.engine.metrics import RankingMetric
+from mmdensenet.engine.output import output_file
 from mmdensenet.errors import UserError
 from mmdensenet.export.before import put_before
 from mmdensenet.export.files import (
     NEEDS,
     SUFFIXES,
     require_packages,
-    require_writable,
     write_onnx,
     write_openvino,
     write_torch_export,
@@ -133,9 +133,7 @@ def export_model(
     steps = _steps_in_graph(pipeline) if with_preprocess else []
     metadata = _describe(cfg, model, checkpoint, first, None if dynamic else batch, with_preprocess, bool(steps), int8)
     file = Path(out) if out else Path(f'{metadata.model}{"-int8" if int8 else ""}{SUFFIXES[format]}')
-    if file.suffix != SUFFIXES[format]:
-        raise UserError(f'--out {file}: the name of an {format} file ends in {SUFFIXES[format]}.')
-    require_writable(file)
+    output_file(file, (SUFFIXES[format],))
 
     reason = why_not_foldable(model.backbone)
     done = Export(file, metadata, reason)

@@ -16,7 +16,6 @@ from mmpretrain.registry import DATASETS
 from mmdensenet.analysis.complexity import ENGINES, count_stages, measure_memory, predict_memory
 from mmdensenet.analysis.confusion import most_confused
 from mmdensenet.analysis.input_shape import input_shape
-from mmdensenet.analysis.output import output_file
 from mmdensenet.analysis.pictures import is_bgr
 from mmdensenet.analysis.report import plots
 from mmdensenet.analysis.report.bootstrap import Resampling
@@ -29,6 +28,7 @@ from mmdensenet.analysis.report.page import number, render
 from mmdensenet.analysis.report.scores import Scores, read_scores
 from mmdensenet.analysis.report.speed import describe_device, measure_speed
 from mmdensenet.engine.curves import read_scalars
+from mmdensenet.engine.output import output_file
 from mmdensenet.errors import UserError
 
 from .config import load_to_build, name_bad_images, require_data

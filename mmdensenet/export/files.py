@@ -1,7 +1,6 @@
 """Writing the exported files: ONNX, OpenVINO, torch.export."""
 
 import contextlib
-import errno
 import io
 import logging
 import os
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmdensenet.engine.checkpoint_file import sha256
+from mmdensenet.engine.output import writing
 from mmdensenet.errors import UserError
 
 from .metadata import KEY, Metadata
@@ -40,30 +40,6 @@ def require_packages(*names: str) -> None:
             __import__(name)
         except ImportError as error:
             raise UserError(f'{name} is not installed. Run: pip install mmdensenet[export]') from error
-
-
-def require_writable(out: Path) -> None:
-    """Check that there can be a file ``out``, before work is done for it; its folder is made.
-
-    Raises:
-        UserError: naming it, and the system's reason.
-    """
-    with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-
-
-@contextlib.contextmanager
-def writing(out: Path) -> Iterator[None]:
-    """What keeps ``out`` from being written, as an error that names it."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # OpenVINO has no reason, and a full disk is the likely one
-        reason = getattr(error, 'strerror', None) or 'is the disk full?'
-        raise UserError(f'--out {out} cannot be written ({reason}): make room, or give another.') from error
 
 
 def write_onnx(model: 'nn.Module | object', example: Tensor, metadata: Metadata, out: Path) -> None:

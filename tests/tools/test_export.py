@@ -178,7 +178,7 @@ def test_int8_of_several_labels(run_tool, config, checkpoint, images, tmp_path):
     [
         (['--format', 'torch-export', '--int8'], 'no integer convolutions'),
         (['--batch', '0'], '--batch 0'),
-        (['--out', 'x.xml'], 'ends in .onnx'),
+        (['--out', 'x.xml'], 'must end in .onnx'),
         (['--input-size', '0', '4'], '--input-size 0 4'),
         (['--input-size', '100000', '100000'], 'at most 134,217,728'),
         (['--input-size', '3', '40'], 'the model cannot take images of 3 x 40 pixels'),

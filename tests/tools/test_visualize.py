@@ -229,8 +229,8 @@ def test_mistakes_are_named(run_tool, model, short_config, tmp_path):
     no_test = short_config('test_dataloader = test_cfg = test_evaluator = None', 'no_test.py')
     (tmp_path / 'folder.png').mkdir()
     for args, message in [
-        (('schedule', config, '--out', 'x.jpg'), '--out x.jpg: the name must end in .png, .svg or .pdf.'),
-        (('confusion', config, checkpoint, '--out', tmp_path / 'folder.png'), 'is a folder: name a file'),
+        (('schedule', config, '--out', 'x.jpg'), '--out x.jpg: the name must end in .png or .svg or .pdf.'),
+        (('confusion', config, checkpoint, '--out', tmp_path / 'folder.png'), 'cannot be written (Is a directory)'),
         (('embedding', config, checkpoint, '--perplexity', '0'), 'perplexity 0: give more than 0'),
         (('embedding', config, checkpoint, '--classes', '0'), '1000 images of 0 classes'),
         (('data', config, '--seed', '-1'), 'seed -1: give'),
