@@ -28,6 +28,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def serve_model(args: argparse.Namespace) -> None:
+    from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
     from mmdensenet.apis import open_inferencer
@@ -40,12 +41,18 @@ def serve_model(args: argparse.Namespace) -> None:
             raise UserError(f'--{name.replace("_", "-")} {getattr(args, name)}: give more than 0.')
     if args.max_wait < 0:
         raise UserError(f'--max-wait {args.max_wait}: give 0 or more.')
+
+    def opened() -> Predictor:
+        inferencer = open_inferencer(args.model, args.checkpoint, args.device)
+        predictor = Predictor(inferencer, args.max_pixels, args.max_input)
+        predictor.warm_up()  # in the server's start a file that cannot run would be a traceback
+        return predictor
+
     listening = listen(args.host, args.port)
     with listening:
-        predictor = Predictor(
-            open_inferencer(args.model, args.checkpoint, args.device), args.max_pixels, args.max_input
-        )
-        predictor.warm_up()  # in the server's start a file that cannot run would be a traceback
+        # all that computes in one thread: OpenMP's threads of a second one would make more than cores, which slows both
+        model_thread = ThreadPoolExecutor(1, thread_name_prefix='model')
+        predictor = model_thread.submit(opened).result()
         settings = Settings(
             name=Path(args.model).stem if '/' in args.model else args.model,
             topk=args.topk,
@@ -58,14 +65,11 @@ def serve_model(args: argparse.Namespace) -> None:
             any_address=not is_local(listening),
         )
         print(f'Serving {settings.name} at {url_of(listening)} (Ctrl-C ends it)', flush=True)
-        serve(create_app(predictor, settings), listening)
+        serve(create_app(predictor, settings, model_thread), listening)
 
 
 def main() -> None:
     args = parse_args()
-    # OpenMP's threads spin while they wait, unless they are told before torch loads. Here they would take the cores
-    # from the threads that read images, and all would wait for each other.
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     # What is heavy is imported after the arguments are parsed, so that --help answers at once.
     from mmdensenet.cli import run_tool
 

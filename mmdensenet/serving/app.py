@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from importlib.resources import files
 
@@ -28,13 +29,14 @@ STATIC = {'page.html': 'text/html', 'page.css': 'text/css', 'page.js': 'text/jav
 CLIENT_LEFT = 499
 
 
-def create_app(predictor: Predictor, settings: Settings | None = None) -> FastAPI:
+def create_app(predictor: Predictor, settings: Settings | None = None, model_thread: Executor | None = None) -> FastAPI:
     """The application, for any ASGI server; :func:`mmdensenet.serving.serve` runs it with uvicorn.
 
     ``GET /`` is the page, ``POST /predict`` takes the content of an image file, ``GET /health`` tells how it is going.
+    ``model_thread`` is the :class:`Service`'s.
     """
     settings = settings or Settings()
-    service = Service(predictor, settings)
+    service = Service(predictor, settings, model_thread)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -4,11 +4,12 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from mmdensenet.version import __version__
 
@@ -48,15 +49,21 @@ class Settings:
 
 
 class Service:
-    """A model behind a queue. It belongs to one event loop."""
+    """A model behind a queue. It belongs to one event loop.
 
-    def __init__(self, predictor: Predictor, settings: Settings):
+    Args:
+        model_thread: with one thread, the one that opened the model, by default a new one; it is shut down at the end.
+            OpenMP's threads sleep between the parts of a layer as soon as there are more of them than cores, and each
+            thread that has computed once keeps its own.
+    """
+
+    def __init__(self, predictor: Predictor, settings: Settings, model_thread: Executor | None = None):
         self.predictor, self.settings = predictor, settings
         self.metrics = Metrics()
         self.in_work = 0
         self.stopping = False
-        self.readers = ThreadPoolExecutor(settings.threads, thread_name_prefix='prepare')
-        self.model_thread = ThreadPoolExecutor(1, thread_name_prefix='model')
+        self.readers = ThreadPoolExecutor(settings.threads, 'prepare', torch.set_num_threads, (1,))
+        self.model_thread = model_thread or ThreadPoolExecutor(1, thread_name_prefix='model')
         batching = dict(executor=self.model_thread, max_batch=settings.max_batch, max_wait=settings.max_wait)
         self.predictions = Batcher(self._timed, on_batch=self._count(self.metrics.batches), **batching)
         self.activations = Batcher(predictor.activations, on_batch=self._count(self.metrics.cam_batches), **batching)
