@@ -2,7 +2,6 @@
 """Serve a model on a local web page to drop images on, and as JSON."""
 
 import argparse
-import os
 
 
 def parse_args() -> argparse.Namespace:
