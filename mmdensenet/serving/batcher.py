@@ -24,8 +24,9 @@ class _Entry:
 class Batcher:
     """Hands the items of concurrent callers to one function, in batches, in the order in which they came.
 
-    A batch starts when it is full, or when its first item has waited long enough. While the function runs, items
-    gather, so that under load batches fill by themselves and nobody waits for the clock. It belongs to one event loop.
+    A batch starts when it is full, when its first item has waited long enough, or when no other is coming. While the
+    function runs, items gather, so that under load batches fill by themselves and nobody waits for the clock. It
+    belongs to one event loop.
 
     Args:
         run: gets a list of items, in a thread of ``executor``, and returns as many results, in that order.
@@ -33,6 +34,7 @@ class Batcher:
         max_batch: items of a batch.
         max_wait: seconds that the first item of a batch waits for others.
         on_batch: called with the size of each batch.
+        on_the_way: how many items may be in the batch at most, of those that callers have or are about to have.
     """
 
     def __init__(
@@ -42,10 +44,11 @@ class Batcher:
         max_batch: int = 16,
         max_wait: float = 0.005,
         on_batch: Callable[[int], None] = lambda size: None,
+        on_the_way: Callable[[], float] = lambda: float('inf'),
     ):
         self.run, self.executor = run, executor
         self.max_batch, self.max_wait = max_batch, max_wait
-        self.on_batch = on_batch
+        self.on_batch, self.on_the_way = on_batch, on_the_way
         self._queue: asyncio.Queue[_Entry | None] = asyncio.Queue()
         self._worker: asyncio.Task | None = None
         self._closed = False
@@ -92,6 +95,8 @@ class Batcher:
                 if deadline is None:
                     entry = await self._queue.get()
                 elif self._queue.empty():
+                    if self.on_the_way() <= len(batch):
+                        break
                     async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                         entry = await self._queue.get()
                 else:

@@ -27,7 +27,7 @@ class Settings:
         name: of the model, for people.
         topk: classes of an answer, unless a request says otherwise.
         max_batch: images of one forward pass.
-        max_wait: seconds that the first image of a batch waits for others.
+        max_wait: seconds that the first image of a batch waits for others, if there are other requests.
         max_queue: requests in work at a time; one more is refused with 503.
         max_bytes: of an image file.
         threads: that read and prepare images.
@@ -65,6 +65,7 @@ class Service:
         self.readers = ThreadPoolExecutor(settings.threads, 'prepare', torch.set_num_threads, (1,))
         self.model_thread = model_thread or ThreadPoolExecutor(1, thread_name_prefix='model')
         batching = dict(executor=self.model_thread, max_batch=settings.max_batch, max_wait=settings.max_wait)
+        batching['on_the_way'] = lambda: self.in_work
         self.predictions = Batcher(self._timed, on_batch=self._count(self.metrics.batches), **batching)
         self.activations = Batcher(predictor.activations, on_batch=self._count(self.metrics.cam_batches), **batching)
 

@@ -48,6 +48,15 @@ def test_one_item_waits_no_longer_than_asked():
     assert full < 0.4, 'a full batch does not wait'
 
 
+def test_an_item_waits_for_none_if_none_is_coming():
+    async def scene(batcher, sizes):
+        start = time.monotonic()
+        assert await batcher.submit(1) == 1
+        return time.monotonic() - start
+
+    assert play(scene, list, max_batch=4, max_wait=30, on_the_way=lambda: 1) < 5
+
+
 def test_items_gather_while_the_function_runs():
     release = threading.Event()
 
