@@ -104,6 +104,7 @@ def test_two_nodes(short_config, tmp_path):
     assert torch.load(tmp_path / 'w/epoch_2.pth', weights_only=True)['meta']['iter'] == 4
 
 
+@pytest.mark.slow
 def test_a_killed_rank_is_restarted_and_resumes(run_command, short_config, tmp_path):
     (tmp_path / 'killer.py').write_text(KILLER)
     config = short_config(

@@ -15,6 +15,7 @@ def kill(run_command, *arguments, timeout=240):
     return json.loads(done.out.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_five_kills(run_command):
     """One in a step, one in a save, one in a validation, a SIGTERM, and the death of a data loader's worker."""
     result = kill(run_command, '--kills', '5')
