@@ -116,8 +116,6 @@ class Inferencer(ImageClassificationInferencer):
 
     def _init_pipeline(self, cfg: Config):
         """All of the test pipeline."""
-        if cfg.get('test_dataloader') is None:
-            raise UserError('the config has no test_dataloader, whose pipeline prepares the images.')
         channels = self.model.backbone.stem[0].in_channels if hasattr(self.model.backbone, 'stem') else 3
         wants_bgr = bool(getattr(self.model.data_preprocessor, 'to_rgb', False))
         return self.use_pipeline(pipeline_of(cfg), channels, wants_bgr)

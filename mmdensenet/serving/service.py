@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from mmdensenet.version import __version__
 
@@ -62,7 +61,7 @@ class Service:
         self.metrics = Metrics()
         self.in_work = 0
         self.stopping = False
-        self.readers = ThreadPoolExecutor(settings.threads, 'prepare', torch.set_num_threads, (1,))
+        self.readers = ThreadPoolExecutor(settings.threads, thread_name_prefix='prepare')
         self.model_thread = model_thread or ThreadPoolExecutor(1, thread_name_prefix='model')
         batching = dict(executor=self.model_thread, max_batch=settings.max_batch, max_wait=settings.max_wait)
         batching['on_the_way'] = lambda: self.in_work

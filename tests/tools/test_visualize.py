@@ -234,7 +234,7 @@ def test_mistakes_are_named(run_tool, model, short_config, tmp_path):
         (('embedding', config, checkpoint, '--perplexity', '0'), 'perplexity 0: give more than 0'),
         (('embedding', config, checkpoint, '--classes', '0'), '1000 images of 0 classes'),
         (('data', config, '--seed', '-1'), 'seed -1: give'),
-        (('cam', no_test, checkpoint, tmp_path / 'x.png'), 'the config has no test_dataloader, whose pipeline'),
+        (('cam', no_test, checkpoint, tmp_path / 'x.png'), 'the config has no test_dataloader.dataset.pipeline, which'),
         (('embedding', no_test, checkpoint, '--split', 'train'), 'the config has no test_dataloader, whose pipeline'),
         (('confusion', config), 'give a checkpoint to test, or --predictions FILE'),
         (('confusion', config, '--predictions', tmp_path / 'x.npz'), 'x.npz do not exist'),
