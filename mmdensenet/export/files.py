@@ -17,6 +17,7 @@ from mmdensenet.engine.output import writing
 from mmdensenet.errors import UserError
 
 from .metadata import KEY, Metadata
+from .onnx_hash import append_hash
 
 #: where OpenVINO's .xml has the SHA-256 of the .bin that belongs to it: any of the same size would be read
 WEIGHTS = 'weights_sha256'
@@ -50,6 +51,7 @@ def write_onnx(model: 'nn.Module | object', example: Tensor, metadata: Metadata,
     onnx.helper.set_model_props(proto, {KEY: metadata.to_json()})
     with writing(out), replacing(out) as temporary:
         onnx.save(proto, str(temporary))
+        append_hash(temporary)
 
 
 def dynamic_axes(metadata: Metadata) -> dict[int, object]:

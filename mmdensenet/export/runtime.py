@@ -12,6 +12,7 @@ from mmdensenet.errors import UserError
 
 from .files import WEIGHTS, require_packages
 from .metadata import KEY, Metadata
+from .onnx_hash import is_as_written
 from .preprocess import Preprocess
 from .torch_graph import TorchGraph, UnreadableError
 
@@ -124,6 +125,8 @@ def _open_onnx(file: Path, threads: int | None) -> tuple[str | None, Callable[[]
         session = onnxruntime.InferenceSession(str(file), options, providers=['CPUExecutionProvider'])
     except Exception as error:  # its own exceptions have no common base
         raise _unreadable(file, error) from error
+    if not is_as_written(file):
+        raise UserError(f'{file} is damaged, or was changed after its export: copy it again, or export it again.')
     text = session.get_modelmeta().custom_metadata_map.get(KEY)
     return text, lambda: lambda images: session.run(['scores'], {'images': images})[0]
 

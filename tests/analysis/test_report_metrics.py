@@ -207,6 +207,7 @@ def test_temperature(data):
     assert found.error.low < found.error.value < found.error.high
     plain = calibrate(data(images=4000), Resampling(4000, count=2))
     assert plain.temperatures == pytest.approx((1, 1), rel=0.1)
+    assert not found.at_bound and not plain.at_bound
 
 
 def test_no_score_is_judged_with_a_temperature_it_was_fitted_on():
@@ -216,6 +217,7 @@ def test_no_score_is_judged_with_a_temperature_it_was_fitted_on():
     scores = make(sure, np.repeat([0, 1], 20), groups=groups)
     found = calibrate(scores, Resampling(40, groups, count=2))
     assert min(found.temperatures) < 0.1 and max(found.temperatures) > 10
+    assert found.at_bound
     assert found.loss_after.value > found.loss.value
 
 

@@ -79,6 +79,32 @@ def test_another_graph_or_pipeline(tmp_path, changed, message):
         open_inferencer(file)(IMAGE)
 
 
+def test_a_damaged_onnx_file(tmp_path):
+    """A flipped bit in a weight would be read, and give other scores."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    weights = np.linspace(0.5, 1.5, 3, dtype=np.float32).reshape(3, 1, 1)
+    graph = means()
+    graph.graph.initializer.append(numpy_helper.from_array(weights, 'w'))
+    graph.graph.node.insert(0, helper.make_node('Mul', ['images', 'w'], ['scaled']))
+    graph.graph.node[1].input[0] = 'scaled'
+    file = written(tmp_path, graph)
+    onnx.checker.check_model(str(file), full_check=True)
+    (result,) = open_inferencer(file)(IMAGE)
+    assert result['pred_scores'].tolist() == [2.0, 2.0, 1.5]
+    content = file.read_bytes()
+    place = content.index(weights.tobytes())
+    file.write_bytes(content[: place + 2] + bytes([content[place + 2] ^ 1]) + content[place + 3 :])
+    with pytest.raises(UserError, match=rf'^{file} is damaged, or was changed after its export'):
+        open_inferencer(file)
+    model = onnx.load_from_string(content)
+    assert [entry.key for entry in model.metadata_props] == ['mmdensenet', 'mmdensenet_sha256']
+    del model.metadata_props[1]
+    file.write_bytes(model.SerializeToString())
+    assert open_inferencer(file)(IMAGE)[0]['pred_scores'].tolist() == [2.0, 2.0, 1.5], 'as older versions wrote it'
+
+
 def test_the_server_says_so_before_it_serves(run_tool, tmp_path):
     pytest.importorskip('fastapi', reason='the extra serve is not installed')
     file = written(tmp_path, means('x'))

@@ -1,5 +1,6 @@
 """How far scores can be read as probabilities, and one temperature that mends them."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,11 @@ class Calibration:
     after: Bins | None = None
     error_after: Estimate | None = None
     loss_after: Estimate | None = None
+
+    @property
+    def at_bound(self) -> bool:
+        """Whether a temperature is the smallest or largest that is tried: the log loss has no minimum between them."""
+        return any(abs(math.log(t)) > 0.99 * BOUNDS[1] for t in self.temperatures or ())
 
 
 def calibrate(scores: Scores, resampling: Resampling, seed: int = 0) -> Calibration:
