@@ -1,7 +1,8 @@
 """``torchrun`` with its workers' exit codes: ``python -m mmdensenet.engine.launch [torchrun's arguments] SCRIPT ...``
 
-torchrun ends with status 1 and a long traceback whatever a worker returned; here the first failed worker's status is
-passed on, so that a user's mistake (2) reaches whoever called the script.
+torchrun ends with status 1 and a long traceback whatever a worker returned, or which signal it got itself. Here the
+first failed worker's status is passed on, so that a user's mistake (2) reaches whoever called the script, and a signal
+gives 128 plus its number.
 """
 
 import logging
@@ -18,6 +19,7 @@ def main(args: list[str] | None = None) -> int:
     # torch starts its agent.
     os.environ.setdefault('TORCH_DISABLE_SHARE_RDZV_TCP_STORE', '1')
     os.environ[LAUNCH_TIME] = str(time.time())
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import get_args_parser, run
 
@@ -38,6 +40,8 @@ def main(args: list[str] | None = None) -> int:
             what = f'was killed by signal {-status}' if status < 0 else f'ended with status {status}'
             print(f'rank {rank} {what}', file=sys.stderr)
         return status if status > 0 else 128 - status
+    except SignalException as signalled:  # one for this process, which has passed it on to the workers and waited
+        return 128 + signalled.sigval
     return 0
 
 
