@@ -29,7 +29,10 @@ UNHELPFUL_WARNINGS = [
 
 
 def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
-    """Call ``tool(args)``; a user's mistake is printed without a traceback (``args.debug`` shows it), with status 2."""
+    """Call ``tool(args)``; a user's mistake is printed without a traceback (``args.debug`` shows it), with status 2.
+
+    Ctrl-C ends it with status 130, without a traceback too.
+    """
     for message, module in UNHELPFUL_WARNINGS:
         warnings.filterwarnings('ignore', message=message, module=module)
     if getattr(sys.stdout, 'errors', None) == 'strict' and hasattr(sys.stdout, 'reconfigure'):
@@ -41,6 +44,12 @@ def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
         if stop.code in (128 + signal.SIGTERM, 128 + signal.SIGINT):  # all ranks stop together
             _leave_process_group(stop.code)
         raise
+    except KeyboardInterrupt:
+        if args.debug:
+            raise
+        print('interrupted', file=sys.stderr)
+        _leave_process_group(128 + signal.SIGINT, together=False)
+        sys.exit(128 + signal.SIGINT)
     except Exception as error:
         message = explain(error)
         if message is None or args.debug:

@@ -73,6 +73,17 @@ def test_status_and_debug(capsys):
         run_tool(tool, argparse.Namespace(debug=True))
 
 
+def test_interrupted(capsys):
+    def tool(args):
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stop:
+        run_tool(tool, argparse.Namespace(debug=False))
+    assert (stop.value.code, capsys.readouterr().err) == (130, 'interrupted\n')
+    with pytest.raises(KeyboardInterrupt):
+        run_tool(tool, argparse.Namespace(debug=True))
+
+
 def test_cfg_options():
     assert parse_cfg_options(None) == {}
     assert parse_cfg_options(['a.b=3', 'c=[1,2]', 'd=x', 'e=True', 'f=(1,2)', 'g=None']) == {
