@@ -9,6 +9,9 @@ between two convolutions is float:
 - A norm with its ReLU, read by one layer, is one requantisation per channel: ``relu(a * x + b)`` as 0..255 of *its*
   largest value is ``clip(m * q + n, 0, 255)`` with constants m and n, for gamma of either sign; the clip at 0 is the
   ReLU.
+- Where what reads it does not pad with zeros, and the runtime has the operators, the ReLU alone is left, on the stored
+  levels: ``max(q, t)`` with the level t that stands for 0, or ``min(q, t)`` where ``a`` is negative. The rest of the
+  norm is linear and folds into the weights and the bias of what reads it.
 - So all activations are plain levels 0..255 with scale 1 and zero point 0 for the runtime. Weights are signed, with one
   scale per output channel.
 
@@ -30,6 +33,8 @@ LEVELS = 255
 WEIGHT_LEVELS = 64
 #: of a range, so that a channel that is constant has a scale
 SMALLEST = 1e-5
+#: how many times coarser the weights of a convolution may get by having a norm's factors in them
+COARSER = 4.0
 
 
 @dataclass
@@ -41,6 +46,9 @@ class Range:
     #: of what the convolution reads: sums over images and pixels, per channel, and how many they are of
     total: np.ndarray | float = 0.0
     count: int = 0
+    #: of the result of a norm with its ReLU: how many of its values are 0, per channel, and how many there are
+    zeros: np.ndarray | float = 0.0
+    size: int = 0
 
     @property
     def mean(self) -> np.ndarray:
@@ -51,6 +59,10 @@ class Range:
         self.total = self.total + values.detach().double().sum((0, 2, 3)).numpy()
         self.count += values.shape[0] * values.shape[2] * values.shape[3]
 
+    def add_zeros(self, values: Tensor) -> None:
+        self.zeros = self.zeros + (values == 0).sum((0, 2, 3)).double().numpy()
+        self.size += values.shape[0] * values.shape[2] * values.shape[3]
+
     def update(self, values: Tensor) -> None:
         """Widen it by a batch (N, C, H, W)."""
         values = values.detach().transpose(0, 1).flatten(1).double()
@@ -59,7 +71,9 @@ class Range:
 
 
 def calibrate(net: FoldedDenseNet, batches: Iterable[Tensor]) -> dict[nn.Module | str, Range]:
-    """The ranges of what each convolution of ``net`` gives, over normalised batches (N, C, H, W); 'input' is theirs.
+    """The ranges of what each convolution and norm of ``net`` gives, over normalised batches (N, C, H, W).
+
+    'input' has those of the batches themselves.
 
     Raises:
         ValueError: without a batch, or where a value is not finite.
@@ -76,7 +90,12 @@ def calibrate(net: FoldedDenseNet, batches: Iterable[Tensor]) -> dict[nn.Module 
         record(conv, out)
         ranges[conv].add_input(inputs[0])
 
+    def record_zeros(norm: nn.Module, inputs: tuple[Tensor], out: Tensor) -> None:
+        record(norm, out)
+        ranges[norm].add_zeros(out)
+
     hooks = [conv.register_forward_hook(record_both) for conv in convolutions]
+    hooks += [norm.register_forward_hook(record_zeros) for norm in net.modules() if isinstance(norm, NormReLU)]
     try:
         with torch.no_grad():
             for batch in batches:
@@ -103,6 +122,12 @@ class Writer(Protocol):
 
     def requantise(self, x: Any, factor: np.ndarray, shift: np.ndarray) -> Any:
         """clip(round(factor * x + shift), 0, 255) per channel."""
+
+    #: whether there is :meth:`clamp`
+    clamps: bool
+
+    def clamp(self, x: Any, low: np.ndarray, high: np.ndarray) -> Any:
+        """min(max(x, low), high) of levels, per channel."""
 
     def float_relu(self, x: Any, factor: np.ndarray, shift: np.ndarray) -> Any:
         """relu(factor * x + shift) per channel, in float."""
@@ -172,21 +197,29 @@ class Int8Graph:
                 x = Stored(writer.concat(x.levels, new.levels), *_joined(x, new))
             if i < len(net.transitions):
                 transition = net.transitions[i]
-                y = self._norm_relu(x, transition.norm)
+                y = self._norm_relu(x, transition.norm, transition.conv)
                 y.levels = writer.average_pool(y.levels, len(y.scale))
                 x = self._convolution(y, transition.conv)
         factor, shift = _affine_of_levels(x, net.norm)
         return writer.float_relu(x.levels, factor, shift)
 
     def _layer(self, x: Stored, layer: FoldedLayer) -> Stored:
-        y = self._norm_relu(x, layer.norm)
+        y = self._norm_relu(x, layer.norm, layer.conv1)
         if layer.conv2 is None:
             return self._convolution(y, layer.conv1)
         return self._convolution(self._convolution(y, layer.conv1, relu=True), layer.conv2)
 
-    def _norm_relu(self, x: Stored, norm: NormReLU) -> Stored:
+    def _norm_relu(self, x: Stored, norm: NormReLU, reader: nn.Conv2d) -> Stored:
         factor, shift = _affine_of_levels(x, norm)
         top = np.maximum(np.maximum(shift, factor * LEVELS + shift), SMALLEST)
+        if self.writer.clamps and reader.padding[0] == 0:
+            found = self.ranges[norm]
+            low, high, scale, offset = clamped(factor, shift, found.zeros / found.size)
+            # A channel that is 0 nearly always has few levels and a large weight, beside which others round to 0
+            weight = np.abs(reader.weight.detach().double().numpy()[:, :, 0, 0])
+            coarser = (weight * np.abs(scale)).max(1) / np.maximum((weight * top / LEVELS).max(1), 1e-30)
+            if np.median(coarser) <= COARSER:
+                return Stored(self.writer.clamp(x.levels, low, high), scale, offset)
         levels = self.writer.requantise(x.levels, factor * LEVELS / top, shift * LEVELS / top)
         return Stored(levels, top / LEVELS, np.zeros_like(top))
 
@@ -197,11 +230,12 @@ class Int8Graph:
         offset = -low / scale
         weight = conv.weight.detach().double().numpy() * x.scale[:, None, None] / scale[:, None, None, None]
         bias = np.zeros_like(scale) if conv.bias is None else conv.bias.detach().double().numpy()
-        bias = bias / scale + offset
+        bias = bias / scale + offset - (weight.sum((2, 3)) @ (x.offset - zero))
         integers = Weight.of(weight, bias, zero)
         # What the rounding of the weights changes on average is taken off, else it adds up over the layers
         rounded = integers.levels * integers.scale[:, None, None, None]
-        bias = bias + ((weight - rounded).sum((2, 3)) / x.scale) @ given.mean
+        mean = np.divide(given.mean, x.scale, out=np.zeros_like(x.scale), where=x.scale != 0) + x.offset - zero
+        bias = bias + (weight - rounded).sum((2, 3)) @ mean
         written = self.writer.convolution(x.levels, integers, bias, conv.stride[0], conv.padding[0])
         return Stored(written, scale, offset)
 
@@ -210,6 +244,22 @@ def _affine_of_levels(x: Stored, norm: NormReLU) -> tuple[np.ndarray, np.ndarray
     """m and n of ``norm(x) = m * q + n``."""
     scale, shift = norm.scale.double().numpy(), norm.shift.double().numpy()
     return scale * x.scale, shift - scale * x.scale * x.offset
+
+
+def clamped(factor: np.ndarray, shift: np.ndarray, zeros: np.ndarray) -> tuple[np.ndarray, ...]:
+    """low, high, scale and offset of ``relu(factor * q + shift)`` as ``scale * (min(max(q, low), high) - offset)``.
+
+    Args:
+        zeros: the share of values that are 0, per channel.
+    """
+    smallest = SMALLEST / LEVELS
+    factor = np.where(np.abs(factor) < smallest, np.where(factor < 0, -smallest, smallest), factor)
+    zero = -shift / factor
+    level = np.rint(np.clip(zero, 0, LEVELS))
+    low, high = np.where(factor > 0, level, 0), np.where(factor > 0, LEVELS, level)
+    never = low == high  # then it is 0 whatever the level
+    # where the result is 0 the level is a rounded one, which the offset takes off on average
+    return low, high, np.where(never, 0, factor), np.where(never, level, zero + (level - zero) * zeros)
 
 
 def _joined(x: Stored, y: Stored) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from .fold import ScoresOf
-from .int8 import WEIGHT_LEVELS, Int8Graph, Weight
+from .int8 import LEVELS, WEIGHT_LEVELS, Int8Graph, Weight
 
 OPSET = 20
 IR_VERSION = 10
@@ -36,6 +36,8 @@ def int8_onnx(model: ScoresOf, ranges: dict, batch: int | None, size: tuple[int,
 
 class OnnxWriter:
     """Writes the nodes of :class:`.int8.Writer`; handles are names of uint8 tensors."""
+
+    clamps = True
 
     def __init__(self):
         self.nodes: list[onnx.NodeProto] = []
@@ -81,6 +83,12 @@ class OnnxWriter:
     def requantise(self, x: str, factor: np.ndarray, shift: np.ndarray) -> str:
         # A convolution of each channel by itself: integers throughout, where runtimes have no operator of this kind
         return self.convolution(x, Weight.of(factor.reshape(-1, 1, 1, 1), shift), shift, 1, 0, group=len(factor))
+
+    def clamp(self, x: str, low: np.ndarray, high: np.ndarray) -> str:
+        for kind, bound, nothing in (('Max', low, 0), ('Min', high, LEVELS)):
+            if (bound != nothing).any():
+                x = self.node(kind, x, self.constant(bound.astype(np.uint8).reshape(1, -1, 1, 1)))
+        return x
 
     def average_pool(self, x: str, channels: int) -> str:
         # as a convolution too: runtimes pool slowly in integers

@@ -27,6 +27,8 @@ def int8_openvino(model: ScoresOf, ranges: dict, batch: int | None, size: tuple[
 class OpenvinoWriter:
     """Writes the nodes of :class:`.int8.Writer`; handles are nodes whose values are levels."""
 
+    clamps = False  # between integer convolutions the plugin would compute them in float
+
     def quantise(self, x, scale: float, zero: int):
         # levels less the zero point, which the plugin makes an integer subtraction of the convolution
         low, high = -float(zero), float(LEVELS - zero)
