@@ -1,0 +1,113 @@
+"""The integer graph against the float one: where its norms are clamps of the stored levels, and where they are not."""
+
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from helpers import randomise
+from torch import nn
+
+from mmdensenet.export.fold import FoldedDenseNet, NormReLU
+from mmdensenet.export.int8 import calibrate, clamped
+from mmdensenet.models import DenseNet
+
+pytest.importorskip('onnxruntime', reason='the extra export is not installed')
+
+
+class Features(nn.Module):
+    """What is exported of a classifier, with the mean of each feature as its scores."""
+
+    def __init__(self, backbone: FoldedDenseNet, channels: int):
+        super().__init__()
+        self.backbone, self.multi_label = backbone, True
+        self.head = SimpleNamespace(fc=nn.Linear(channels, channels))
+        self.head.fc.weight.data.copy_(torch.eye(channels))
+        self.head.fc.bias.data.zero_()
+
+    def forward(self, x):
+        return self.backbone(x)[0].mean((2, 3))
+
+
+def network(**changed) -> FoldedDenseNet:
+    """With gammas of both signs, and channels that are always and never 0."""
+    torch.manual_seed(0)
+    arch = dict(growth_rate=8, depths=(3, 3), init_channels=16)
+    net = randomise(DenseNet(**dict(arch=arch, stem='cifar') | changed))
+    images = torch.randn(16, 3, 16, 16)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+            module.reset_running_stats()
+            module.weight.data.normal_(0.5, 0.5)
+            module.bias.data.normal_(0, 0.5)
+            module.bias.data[:2] = torch.tensor([-9.0, 9.0])
+            module.weight.data[2] = 0
+    net.train()(images)
+    return FoldedDenseNet(net.eval())
+
+
+def error(folded: FoldedDenseNet, monkeypatch, clamps: bool) -> tuple[float, Counter]:
+    """Of the features' means, beside how much they vary, and how many operators of each kind there are."""
+    import onnxruntime
+
+    from mmdensenet.export import int8_onnx
+
+    monkeypatch.setattr(int8_onnx.OnnxWriter, 'clamps', clamps)
+    images = torch.randn(32, 3, 16, 16)
+    channels = len(folded.norm.scale)
+    model = Features(folded, channels)
+    proto = int8_onnx.int8_onnx(model, calibrate(folded, [images]), None, (16, 16))
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=['CPUExecutionProvider'])
+    scores = torch.from_numpy(session.run(['scores'], {'images': images.numpy()})[0]).double()
+    with torch.no_grad():
+        expected = model(images)
+    kinds = Counter(node.op_type for node in proto.graph.node)
+    return float((torch.logit(scores) - expected).std() / expected.std()), kinds
+
+
+def test_clamps_are_as_exact_as_requantisation(monkeypatch):
+    folded = network()
+    norms = [module for module in folded.modules() if isinstance(module, NormReLU)][:-1]
+    assert all((norm.scale < 0).any() and (norm.scale > 0).any() for norm in norms)
+    requantised, kinds = error(folded, monkeypatch, clamps=False)
+    assert kinds['Max'] == kinds['Min'] == 0
+    convolutions = kinds['Conv']
+    found, kinds = error(folded, monkeypatch, clamps=True)
+    assert kinds['Max'] == kinds['Min'] == len(norms)
+    assert kinds['Conv'] == convolutions - len(norms)
+    assert found < 1.2 * requantised < 0.02
+
+
+def test_layers_that_pad_with_zeros_are_requantised(monkeypatch):
+    """There 0 has to be the level 0."""
+    found, kinds = error(network(bottleneck=False), monkeypatch, clamps=True)
+    assert kinds['Max'] == kinds['Min'] == 1, 'the transition'
+    assert found < 0.02
+
+
+def test_coarse_weights_are_requantised(monkeypatch):
+    """A channel of which only the topmost levels are not 0 would need a weight beside which others round to 0."""
+    folded = network()
+    norm = folded.blocks[0][0].norm
+    with torch.no_grad():
+        low, high = bounds_of(folded)
+        norm.scale[5] = 50 * norm.scale.abs().max()
+        norm.shift[5] = -norm.scale[5] * (high - 0.004 * (high - low))[5]
+    _, kinds = error(folded, monkeypatch, clamps=True)
+    assert kinds['Max'] == len([m for m in folded.modules() if isinstance(m, NormReLU)]) - 2
+
+
+def bounds_of(folded: FoldedDenseNet) -> tuple[torch.Tensor, torch.Tensor]:
+    images = torch.randn(32, 3, 16, 16)
+    out = folded.stem(images)
+    return out.amin((0, 2, 3)), out.amax((0, 2, 3))
+
+
+def test_levels_by_hand():
+    """relu(2 q - 10): 5 stands for 0; relu(-q + 7.4): 7, of which 0.4 is taken off where it is 0, in half of all."""
+    factor, shift = np.array([2, -1, 1.0]), np.array([-10, 7.4, -300.0])
+    low, high, scale, offset = clamped(factor, shift, np.array([0, 0.5, 1]))
+    assert low.tolist() == [5, 0, 255] and high.tolist() == [255, 7, 255]
+    assert scale.tolist() == [2, -1, 0] and offset == pytest.approx([5, 7.4 - 0.2, 255])
