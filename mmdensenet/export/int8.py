@@ -43,25 +43,19 @@ class Range:
 
     low: np.ndarray
     high: np.ndarray
-    #: of what the convolution reads: sums over images and pixels, per channel, and how many they are of
+    #: sums over images and pixels, per channel, and how many they are of: of what the convolution reads, or of a norm
+    #: with its ReLU of 1 where the result is 0
     total: np.ndarray | float = 0.0
     count: int = 0
-    #: of the result of a norm with its ReLU: how many of its values are 0, per channel, and how many there are
-    zeros: np.ndarray | float = 0.0
-    size: int = 0
 
     @property
     def mean(self) -> np.ndarray:
-        """The mean of each channel that the convolution reads."""
+        """The mean of each channel that the convolution reads; of a norm, the share of its values that are 0."""
         return self.total / self.count
 
     def add_input(self, values: Tensor) -> None:
         self.total = self.total + values.detach().double().sum((0, 2, 3)).numpy()
         self.count += values.shape[0] * values.shape[2] * values.shape[3]
-
-    def add_zeros(self, values: Tensor) -> None:
-        self.zeros = self.zeros + (values == 0).sum((0, 2, 3)).double().numpy()
-        self.size += values.shape[0] * values.shape[2] * values.shape[3]
 
     def update(self, values: Tensor) -> None:
         """Widen it by a batch (N, C, H, W)."""
@@ -92,7 +86,7 @@ def calibrate(net: FoldedDenseNet, batches: Iterable[Tensor]) -> dict[nn.Module 
 
     def record_zeros(norm: nn.Module, inputs: tuple[Tensor], out: Tensor) -> None:
         record(norm, out)
-        ranges[norm].add_zeros(out)
+        ranges[norm].add_input(out == 0)
 
     hooks = [conv.register_forward_hook(record_both) for conv in convolutions]
     hooks += [norm.register_forward_hook(record_zeros) for norm in net.modules() if isinstance(norm, NormReLU)]
@@ -213,8 +207,7 @@ class Int8Graph:
         factor, shift = _affine_of_levels(x, norm)
         top = np.maximum(np.maximum(shift, factor * LEVELS + shift), SMALLEST)
         if self.writer.clamps and reader.padding[0] == 0:
-            found = self.ranges[norm]
-            low, high, scale, offset = clamped(factor, shift, found.zeros / found.size)
+            low, high, scale, offset = clamped(factor, shift, zeros=self.ranges[norm].mean)
             # A channel that is 0 nearly always has few levels and a large weight, beside which others round to 0
             weight = np.abs(reader.weight.detach().double().numpy()[:, :, 0, 0])
             coarser = (weight * np.abs(scale)).max(1) / np.maximum((weight * top / LEVELS).max(1), 1e-30)
