@@ -101,7 +101,6 @@ def readme_tables(models: list[dict]) -> str:
             for row in imagenet
         ],
     )
-    by_name = {row['Name']: row for row in models}
     small: dict[str, dict[str, dict]] = {}
     for row in models:
         name, _, data = row['Name'].rpartition('_')
@@ -120,8 +119,10 @@ def readme_tables(models: list[dict]) -> str:
         ours = [
             f'{head} {error(row, "Ours")}{note(row)}'
             for head, data in SMALL.items()
-            for row in (columns.get(data), by_name.get(f'{first["Name"].rpartition("_")[0]}_{data}-folder'))
-            if row is not None and 'Ours' in row
+            for row in models
+            if 'Ours' in row
+            and row['Name'].partition('_')[0] == first['Name'].partition('_')[0]
+            and row['Name'].rpartition('_')[2] in (data, f'{data}-folder')
         ]
         lines.append([title(first), f'{ten["Metadata"]["Parameters"]:,}', *cells, ', '.join(ours) or NONE])
     cifar = table(['error %, published', 'parameters', *SMALL, 'error %, ours'], lines)

@@ -60,6 +60,7 @@ PARAMETERS = {
     'densenet-bc-l250-k24_1xb64_cifar10': 15_324_406,
     'densenet-bc-l190-k40_1xb64_cifar10': 25_624_430,
     'densenet-bc-l40-k12_1xb64_cifar10': 176_122,
+    'densenet-bc-l40-k12_1xb256-30e_cifar10-folder': 176_122,
 }
 
 
@@ -133,11 +134,16 @@ def test_every_row_has_its_config():
 
 
 def test_batch_and_learning_rate_are_those_of_the_name(file, cfg):
-    gpus, batch = map(int, re.search(r'_(\d+)xb(\d+)_', file.stem).groups())
+    gpus, batch = map(int, re.search(r'_(\d+)xb(\d+)[-_]', file.stem).groups())
     assert cfg.train_dataloader.batch_size == batch
     assert cfg.auto_scale_lr.base_batch_size == gpus * batch
-    if 'in1k' in file.stem:  # lr 0.1 for batch 256, scaled linearly
+    if 'in1k' in file.stem and not is_recipe(file):  # lr 0.1 for batch 256, scaled linearly
         assert cfg.optim_wrapper.optimizer.lr == pytest.approx(0.1 * gpus * batch / 256)
+
+
+def is_recipe(file) -> bool:
+    """A schedule that is not the paper's has its name behind the batch: 1xb256-30e. tests/test_recipes.py runs it."""
+    return re.search(r'xb\d+-', file.stem) is not None
 
 
 @functools.cache
@@ -172,6 +178,12 @@ def test_schedule_ends_inside_its_epochs(file, cfg):
     epochs = cfg.train_cfg.max_epochs
     rates = learning_rates(as_text({key: cfg[key] for key in ('optim_wrapper', 'param_scheduler', 'train_cfg')}))
     base = cfg.optim_wrapper.optimizer.lr
+    if is_recipe(file):
+        assert max(rates) <= base < 1.1 * max(rates), 'the rate given is the highest'
+        peak = rates.index(max(rates))
+        assert rates[:peak] == sorted(rates[:peak]) and rates[peak:] == sorted(rates[peak:], reverse=True)
+        assert peak <= epochs / 4 and rates[-1] < 0.05 * base, 'up in at most a quarter of the epochs, then down'
+        return
     # the paper's section 4.2, the report's section 5
     assert epochs == 100 or not re.search('232|cosine', file.stem)
     if 'cosine' in file.stem:

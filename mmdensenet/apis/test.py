@@ -6,6 +6,7 @@ from pathlib import Path
 import mmengine
 from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import DumpResults
+from mmengine.hooks import EMAHook
 
 from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.engine.checkpoint_content import CheckpointContentHook
@@ -77,6 +78,9 @@ def test_model(
     writer = _prediction_writer(out, out_item)
 
     runner = build_runner(cfg)
+    # The weights in the file are the average already. EMAHook would test a second model in their place, into which it
+    # loads the checkpoint before other layouts are converted and without regard to --tta: one of random weights.
+    runner._hooks = [hook for hook in runner.hooks if not isinstance(hook, EMAHook)]
     runner.register_hook(CheckLabelsHook())
     add_if_missing(runner, BadImagesHook)
     runner.register_hook(CheckpointContentHook(checkpoint))
