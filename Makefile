@@ -40,10 +40,10 @@ test-all: $(STAMPS)/peers $(STAMPS)/downstream  ## run the test suite and the lo
 	$(PYTEST) -n 2 --cov --cov-report=term
 
 kill-test: $(STAMPS)/tests  ## kill a training run 200 times, resume it, compare what it ends with
-	$(BIN)/python tests/kill_loop.py --kills 200
+	$(BIN)/python tests/scripts/kill_loop.py --kills 200
 
 fuzz: $(STAMPS)/tests  ## read 100,000 mutated checkpoints: each is data or refused, and nothing runs
-	$(BIN)/python tests/fuzz_checkpoint.py --inputs 100000
+	$(BIN)/python tests/scripts/fuzz_checkpoint.py --inputs 100000
 
 lint: $(STAMPS)/tests  ## check the style with ruff
 	$(BIN)/ruff check .
@@ -76,7 +76,7 @@ model-zoo: $(STAMPS)/base  ## write the README's results and docs/model_zoo.md f
 	$(BIN)/python docs/model_zoo.py
 
 wheel-check: $(STAMPS)/tests  ## build the wheel and use it in an environment and a folder of its own
-	$(BIN)/python tests/wheel_check.py
+	$(BIN)/python tests/scripts/wheel_check.py
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .ruff_cache .coverage mmdensenet/.mim

@@ -222,8 +222,8 @@ def find_our_configs() -> None:
 def load_and_save_plain_checkpoints() -> None:
     import mmengine.runner.checkpoint as checkpoint
 
-    from .engine.checkpoint import save_whole, to_plain
-    from .engine.checkpoint_sources import install
+    from .checkpoints.checkpoint import save_whole, to_plain
+    from .checkpoints.checkpoint_sources import install
 
     save = checkpoint.save_checkpoint
 
@@ -271,7 +271,7 @@ def resume_from_whole_checkpoints() -> None:
     import mmengine.runner.checkpoint as checkpoint
     from mmengine.logging import print_log
 
-    from .engine.work_dir import checkpoint_to_resume
+    from .checkpoints.work_dir import checkpoint_to_resume
 
     find = checkpoint.find_latest_checkpoint
 
@@ -294,7 +294,7 @@ def resume_from_whole_checkpoints() -> None:
 def delete_checkpoints_last() -> None:
     from mmengine.hooks import CheckpointHook
 
-    from .engine.keep_checkpoints import deleting_last, keeping_previous_best
+    from .checkpoints.keep_checkpoints import deleting_last, keeping_previous_best
 
     CheckpointHook._save_checkpoint_with_step = deleting_last(CheckpointHook._save_checkpoint_with_step)
     CheckpointHook._save_best_checkpoint = keeping_previous_best(CheckpointHook._save_best_checkpoint)
@@ -328,7 +328,7 @@ def iterate_when_asked() -> None:
     until='mmengine allows bfloat16 autocast on CPUs',
 )
 def allow_amp_on_cpu() -> None:
-    from .engine import amp  # noqa: F401  registers itself in the place of mmengine's
+    from .training import amp  # noqa: F401  registers itself in the place of mmengine's
 
 
 @fault(
@@ -379,7 +379,7 @@ def allow_sync_batch_norm_on_cpu() -> None:
     from .models import sync_batch_norm  # noqa: F401  registers itself in the place of torch's
 
 
-# Elastic restarts with gloo need a setting before torch starts: mmdensenet/engine/launch.py.
+# Elastic restarts with gloo need a setting before torch starts: mmdensenet/training/launch.py.
 
 # ---------------------------------------------------------------------------------------------------------------------
 # mmpretrain's analysis tools

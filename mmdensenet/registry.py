@@ -24,9 +24,9 @@ TRANSFORMS = Registry('transform', parent=ROOT_TRANSFORMS, scope='mmdensenet', l
 DATA_SAMPLERS = Registry(
     'data sampler', parent=ROOT_DATA_SAMPLERS, scope='mmdensenet', locations=['mmdensenet.datasets']
 )
-METRICS = Registry('metric', parent=ROOT_METRICS, scope='mmdensenet', locations=['mmdensenet.engine.metrics'])
-HOOKS = Registry('hook', parent=ROOT_HOOKS, scope='mmdensenet', locations=['mmdensenet.engine.hooks'])
-LOOPS = Registry('loop', parent=ROOT_LOOPS, scope='mmdensenet', locations=['mmdensenet.engine.loops'])
+METRICS = Registry('metric', parent=ROOT_METRICS, scope='mmdensenet', locations=['mmdensenet.results'])
+HOOKS = Registry('hook', parent=ROOT_HOOKS, scope='mmdensenet', locations=['mmdensenet.training.hooks'])
+LOOPS = Registry('loop', parent=ROOT_LOOPS, scope='mmdensenet', locations=['mmdensenet.training.loops'])
 VISUALIZERS = Registry(
-    'visualizer', parent=ROOT_VISUALIZERS, scope='mmdensenet', locations=['mmdensenet.engine.visualizer']
+    'visualizer', parent=ROOT_VISUALIZERS, scope='mmdensenet', locations=['mmdensenet.results.visualizer']
 )

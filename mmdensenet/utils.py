@@ -12,9 +12,6 @@ def register_all_modules(init_default_scope: bool = True) -> None:
 
     mmengine.hub.get_model builds in the scope of the package it was asked for; our configs are for mmpretrain's.
     """
-    import mmdensenet.datasets
-    import mmdensenet.engine.metrics
-    import mmdensenet.models  # noqa: F401
 
     if init_default_scope:
         DefaultScope.get_instance(f'mmdensenet-{time.time()}', scope_name=CONFIG_SCOPE)

@@ -16,7 +16,7 @@ launch() {
         fi
     fi
     local python=${PYTHON:-$(command -v python || command -v python3)}
-    PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -m mmdensenet.engine.launch \
+    PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -m mmdensenet.training.launch \
         --nnodes="$nodes" --nproc-per-node="$processes" --max-restarts="${MAX_RESTARTS:-0}" \
         --rdzv-backend=c10d --rdzv-id="${RDZV_ID:-mmdensenet}" "${rendezvous[@]}" "$@"
 }

@@ -67,9 +67,9 @@ def _add(commands, name: str, text: str, config: bool = True, checkpoint: bool =
 
 
 def visualize(args: argparse.Namespace) -> None:
-    from mmdensenet.analysis.figures import picture_file
     from mmdensenet.apis import visualize
     from mmdensenet.cli import parse_cfg_options
+    from mmdensenet.results.figures import picture_file
 
     given = {key: value for key, value in vars(args).items() if key not in ('command', 'debug', 'cfg_options')}
     if hasattr(args, 'cfg_options'):

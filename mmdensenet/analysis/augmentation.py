@@ -10,10 +10,10 @@ from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
 
-from mmdensenet.engine.random_state import seed_everything, unchanged_random_state
 from mmdensenet.errors import UserError
+from mmdensenet.results.figures import picture_grid, shorten
+from mmdensenet.training.random_state import seed_everything, unchanged_random_state
 
-from .figures import picture_grid, shorten
 from .pictures import is_bgr, to_pictures
 
 

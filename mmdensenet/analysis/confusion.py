@@ -8,10 +8,9 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from mmdensenet.engine.predictions import read_columns
 from mmdensenet.errors import UserError
-
-from .figures import SEQUENTIAL, contrasting, label_ticks, new_figure, shorten
+from mmdensenet.results.figures import SEQUENTIAL, contrasting, label_ticks, new_figure, shorten
+from mmdensenet.results.predictions import read_columns
 
 NORMALISATIONS = ('true', 'predicted', 'none')
 

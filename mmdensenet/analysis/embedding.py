@@ -10,8 +10,7 @@ from mmengine.dataset import default_collate
 from mmengine.model import BaseModel
 
 from mmdensenet.errors import UserError
-
-from .figures import COLOURS, MARKERS, new_figure, shorten
+from mmdensenet.results.figures import COLOURS, MARKERS, new_figure, shorten
 
 
 def choose_images(dataset, images: int = 1000, classes: int = 20, seed: int = 0) -> list[int]:

@@ -9,8 +9,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
 from mmdensenet.errors import UserError
-
-from .figures import SEQUENTIAL, label_ticks, new_figure
+from mmdensenet.results.figures import SEQUENTIAL, label_ticks, new_figure
 
 SCALES = ('reader', 'block', 'none')
 

@@ -7,17 +7,16 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from mmdensenet.engine.curves import Curve, read_scalars
 from mmdensenet.errors import UserError
-
-from .figures import COLOURS, MARKERS, STYLES, new_figure, scale_rates, whole_numbers
+from mmdensenet.results.figures import COLOURS, MARKERS, STYLES, new_figure, scale_rates, whole_numbers
+from mmdensenet.results.training_curves import Curve, read_scalars
 
 #: not drawn unless asked for
 SETTINGS = ('lr', 'base_lr', 'momentum', 'grad_norm')
 
 
 def read_runs(work_dirs: Sequence[str | Path], names: Sequence[str] | None = None) -> tuple[dict, str]:
-    """The curves of each work directory (:func:`mmdensenet.engine.curves.read_scalars`).
+    """The curves of each work directory (:func:`mmdensenet.results.training_curves.read_scalars`).
 
     Args:
         names: of the runs; by default the folders' names, with as much of their paths as tells them apart.

@@ -14,10 +14,9 @@ from mmengine.hooks import ParamSchedulerHook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
-from mmdensenet.engine.random_state import unchanged_random_state
 from mmdensenet.errors import UserError
-
-from .figures import COLOURS, STYLES, new_figure, scale_rates, whole_numbers
+from mmdensenet.results.figures import COLOURS, STYLES, new_figure, scale_rates, whole_numbers
+from mmdensenet.training.random_state import unchanged_random_state
 
 
 @dataclass

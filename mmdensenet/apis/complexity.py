@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 from mmengine.config import Config
 
-from mmdensenet.analysis.complexity import ENGINES, count_stages, measure_memory, predict_memory
 from mmdensenet.analysis.input_shape import input_shape
+from mmdensenet.analysis.stage_costs import ENGINES, count_stages, measure_memory, predict_memory
 from mmdensenet.errors import UserError
 
 from .config import load_to_build

@@ -16,11 +16,9 @@ from mmpretrain.models.necks import GlobalAveragePooling
 from mmpretrain.models.utils import ClsDataPreprocessor
 from torch import Tensor
 
+from mmdensenet.checkpoints.checkpoint_file import sha256
+from mmdensenet.checkpoints.checkpoint_sources import local_copy
 from mmdensenet.datasets.load_image import MAX_PIXELS
-from mmdensenet.engine.checkpoint_file import sha256
-from mmdensenet.engine.checkpoint_sources import local_copy
-from mmdensenet.engine.metrics import RankingMetric
-from mmdensenet.engine.output import output_file
 from mmdensenet.errors import UserError
 from mmdensenet.export.before import put_before
 from mmdensenet.export.files import (
@@ -37,6 +35,8 @@ from mmdensenet.export.metadata import Metadata, plain_steps
 from mmdensenet.export.preprocess import Preprocess
 from mmdensenet.export.resample import NotInGraphError, Resampling, is_at_an_end, resamplings
 from mmdensenet.export.runtime import ExportedModel
+from mmdensenet.output import output_file
+from mmdensenet.results import RankingMetric
 from mmdensenet.version import __version__
 
 from .export_images import ExportImages, images_of_data_set, images_of_folder

@@ -25,8 +25,8 @@ from rich.progress import track
 
 from mmdensenet.datasets.in_memory import in_memory
 from mmdensenet.datasets.load_image import MAX_PIXELS, why_unreadable
-from mmdensenet.engine.visualizer import FastVisualizer
 from mmdensenet.errors import BadImageError, UserError
+from mmdensenet.results.visualizer import FastVisualizer
 
 from .models import class_names, get_model
 

@@ -17,9 +17,9 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmengine.utils import get_installed_path
 
+from mmdensenet.checkpoints.checkpoint_content import require_weights
 from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.convert.on_load import fit_checkpoint
-from mmdensenet.engine.checkpoint_content import require_weights
 from mmdensenet.errors import UserError
 
 from .config import DATA_ONLY, load_to_build

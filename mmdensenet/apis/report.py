@@ -13,23 +13,23 @@ from mmengine.model import BaseModel
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import DATASETS
 
-from mmdensenet.analysis.complexity import ENGINES, count_stages, measure_memory, predict_memory
 from mmdensenet.analysis.confusion import most_confused
 from mmdensenet.analysis.input_shape import input_shape
 from mmdensenet.analysis.pictures import is_bgr
 from mmdensenet.analysis.report import plots
-from mmdensenet.analysis.report.bootstrap import Resampling
-from mmdensenet.analysis.report.calibration import calibrate
 from mmdensenet.analysis.report.cards import data_card, model_card
-from mmdensenet.analysis.report.curves import compute_curves
 from mmdensenet.analysis.report.gallery import make_gallery
-from mmdensenet.analysis.report.metrics import ClassMetrics, compute_metrics, confusion_matrix
 from mmdensenet.analysis.report.page import number, render
-from mmdensenet.analysis.report.scores import Scores, read_scores
 from mmdensenet.analysis.report.speed import describe_device, measure_speed
-from mmdensenet.engine.curves import read_scalars
-from mmdensenet.engine.output import output_file
+from mmdensenet.analysis.stage_costs import ENGINES, count_stages, measure_memory, predict_memory
 from mmdensenet.errors import UserError
+from mmdensenet.output import output_file
+from mmdensenet.results.bootstrap import Resampling
+from mmdensenet.results.calibration import calibrate
+from mmdensenet.results.class_metrics import ClassMetrics, compute_metrics, confusion_matrix
+from mmdensenet.results.score_curves import compute_curves
+from mmdensenet.results.scores import Scores, read_scores
+from mmdensenet.results.training_curves import read_scalars
 
 from .config import load_to_build, name_bad_images, require_data
 from .models import get_model

@@ -8,12 +8,12 @@ from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import DumpResults
 from mmengine.hooks import EMAHook
 
+from mmdensenet.checkpoints.checkpoint_content import CheckpointContentHook
 from mmdensenet.convert.coverage import CheckpointCoverageHook
-from mmdensenet.engine.checkpoint_content import CheckpointContentHook
-from mmdensenet.engine.hooks import BadImagesHook, CheckLabelsHook
-from mmdensenet.engine.memory import advise, is_out_of_memory
-from mmdensenet.engine.predictions import DumpPredictions
 from mmdensenet.errors import UserError
+from mmdensenet.results.predictions import DumpPredictions
+from mmdensenet.training.hooks import BadImagesHook, CheckLabelsHook
+from mmdensenet.training.memory import advise, is_out_of_memory
 
 from .config import complete_dataloaders, name_bad_images, require_data
 from .train import add_if_missing, build_runner, open_config, require_checkpoint, set_work_dir, use_our_loops

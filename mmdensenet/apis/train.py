@@ -10,18 +10,18 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmdensenet.checkpoints.checkpoint_content import CheckpointContentHook
+from mmdensenet.checkpoints.work_dir import checkpoint_to_resume, newest_that_verifies
 from mmdensenet.convert.coverage import CheckpointCoverageHook
-from mmdensenet.engine.checkpoint_content import CheckpointContentHook
-from mmdensenet.engine.hooks import (
+from mmdensenet.errors import UserError
+from mmdensenet.training.hooks import (
     BadImagesHook,
     CheckLabelsHook,
     ExactResumeHook,
     FiniteHook,
 )
-from mmdensenet.engine.launch import LAUNCH_TIME
-from mmdensenet.engine.memory import advise, is_out_of_memory
-from mmdensenet.engine.work_dir import checkpoint_to_resume, newest_that_verifies
-from mmdensenet.errors import UserError
+from mmdensenet.training.launch import LAUNCH_TIME
+from mmdensenet.training.memory import advise, is_out_of_memory
 
 from .config import complete_dataloaders, load_to_build, merge_options, name_bad_images, require_data
 

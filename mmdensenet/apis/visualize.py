@@ -21,12 +21,12 @@ from mmdensenet.analysis.confusion import (
     read_predictions,
 )
 from mmdensenet.analysis.embedding import choose_images, embedding_figure, pooled_features, tsne
-from mmdensenet.analysis.figures import picture_grid, save_figure, shorten
 from mmdensenet.analysis.pictures import is_bgr, to_pictures
 from mmdensenet.analysis.reuse import feature_reuse, reuse_figure
 from mmdensenet.analysis.runs import curves_figure, read_runs
 from mmdensenet.analysis.schedule import schedule_figure, simulate_schedule
 from mmdensenet.errors import UserError
+from mmdensenet.results.figures import picture_grid, save_figure, shorten
 
 from .config import load_to_build, name_bad_images, require_data
 from .inference import Inferencer

@@ -5,9 +5,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmdensenet.engine.checkpoint import load_from_file, save_whole
-from mmdensenet.engine.checkpoint_file import sha256
-from mmdensenet.engine.checkpoint_sources import load_from_url, local_copy
+from mmdensenet.checkpoints.checkpoint import load_from_file, save_whole
+from mmdensenet.checkpoints.checkpoint_file import sha256
+from mmdensenet.checkpoints.checkpoint_sources import load_from_url, local_copy
 from mmdensenet.errors import UserError
 from mmdensenet.version import __version__
 
@@ -72,7 +72,7 @@ def convert_checkpoint(
     report.source = source
     report.sha256 = sha256(local_copy(source) if '://' in source else Path(source).expanduser())
     if verify is not None:
-        from .verify import verify_conversion
+        from .verify_conversion import verify_conversion
 
         report.verified = verify_conversion(checkpoint, report, verify)
     if to == 'torchvision':

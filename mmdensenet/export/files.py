@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mmdensenet.engine.checkpoint_file import sha256
-from mmdensenet.engine.output import writing
+from mmdensenet.checkpoints.checkpoint_file import sha256
 from mmdensenet.errors import UserError
+from mmdensenet.output import writing
 
 from .metadata import KEY, Metadata
 from .onnx_hash import append_hash

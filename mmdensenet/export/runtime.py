@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmdensenet.engine.checkpoint_file import sha256
+from mmdensenet.checkpoints.checkpoint_file import sha256
 from mmdensenet.errors import UserError
 
 from .files import WEIGHTS, require_packages

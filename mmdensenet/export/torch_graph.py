@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmdensenet.engine.archive import check_claims
+from mmdensenet.checkpoints.archive import check_claims
 
 from .metadata import KEY
 

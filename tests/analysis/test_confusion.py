@@ -16,8 +16,8 @@ from mmdensenet.analysis.confusion import (
     most_confused,
     read_predictions,
 )
-from mmdensenet.engine.predictions import DumpPredictions
 from mmdensenet.errors import UserError
+from mmdensenet.results.predictions import DumpPredictions
 
 
 def _require(suffix):

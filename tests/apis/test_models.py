@@ -4,7 +4,7 @@ import logging
 import pytest
 import torch
 from conftest import CONFIGS, DIGITS
-from convert.sources import randomise
+from foreign_models import randomise
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from convert.sources import (
+from foreign_models import (
     CLASSES,
     DEPTHS,
     GROWTH,

@@ -6,7 +6,7 @@ import os
 
 import pytest
 import torch
-from convert.sources import (
+from foreign_models import (
     CLASSES,
     MODELS_OF,
     logits_of,
@@ -88,7 +88,7 @@ def test_verify_on_images(image_folder, source, tmp_path):
 
 def test_verify_finds_wrong_weights(source, tmp_path, monkeypatch):
     """Of a conversion that mixes up two norms."""
-    from mmdensenet.convert import verify
+    from mmdensenet.convert import verify_conversion as verify
 
     def wrong(*args, **kwargs):
         state, report = convert_state_dict(*args, **kwargs)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from conftest import write_images
-from convert.sources import (
+from foreign_models import (
     CLASSES,
     DEPTHS,
     GROWTH,

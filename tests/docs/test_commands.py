@@ -260,7 +260,7 @@ def check_config(file: Path) -> None:
 
     text = file.read_text()
     other = re.search(r"^_base_ = 'mm(det|seg)::.*\n", text, re.MULTILINE)
-    if other:  # tests/detection_and_segmentation.py takes them whole, where mmdet and mmseg are installed
+    if other:  # tests/scripts/detection_and_segmentation.py takes them whole, where mmdet and mmseg are installed
         file.write_text(text.replace(other[0], '').replace('_delete_=True,', ''))
     elif '_base_' not in text and not re.search(r'^model', text, re.MULTILINE):
         file.write_text(f"_base_ = '{PLACEHOLDERS['CONFIG']}'\n{text}")

@@ -366,7 +366,7 @@ def test_why_not_on_other_devices(monkeypatch):
 
 def compiled(*args, timeout):
     """Rows of compile_kernels.py, in a process without the interpreter."""
-    script = Path(__file__).parent.with_name('compile_kernels.py')
+    script = Path(__file__).parents[1] / 'scripts' / 'compile_kernels.py'
     done = subprocess.run([sys.executable, script, *args], capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stderr[-2000:]
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from conftest import ROOT
-from convert.sources import randomise
+from foreign_models import randomise
 
 import mmdensenet
 from mmdensenet.apis import open_inferencer

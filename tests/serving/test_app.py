@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from mmengine.config import Config
 from PIL import Image
-from serving.helpers import picture
+from serving_helpers import picture
 
 from mmdensenet.apis import Inferencer
 from mmdensenet.serving import Predictor, Settings, create_app

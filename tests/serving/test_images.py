@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from serving.helpers import picture
+from serving_helpers import picture
 
 from mmdensenet.serving.images import RefusedError, check_image
 

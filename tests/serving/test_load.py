@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 from conftest import ROOT
-from serving.helpers import picture, running
+from serving_helpers import picture, running
 
 from mmdensenet.serving import Predictor
 

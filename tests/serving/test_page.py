@@ -3,8 +3,8 @@
 import base64
 
 import pytest
-from serving.browser import open_browser
-from serving.helpers import picture, running
+from browser import open_browser
+from serving_helpers import picture, running
 
 from mmdensenet.serving import Predictor
 

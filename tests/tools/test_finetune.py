@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import CONFIGS, write_images
-from convert.sources import DEPTHS, GROWTH, INIT, randomise, torchvision_model
+from foreign_models import DEPTHS, GROWTH, INIT, randomise, torchvision_model
 
 import mmdensenet
 

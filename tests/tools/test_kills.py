@@ -10,7 +10,7 @@ from conftest import ROOT, TOOLS
 
 
 def kill(run_command, *arguments, timeout=240):
-    done = run_command(sys.executable, ROOT / 'tests/kill_loop.py', *arguments, timeout=timeout)
+    done = run_command(sys.executable, ROOT / 'tests/scripts/kill_loop.py', *arguments, timeout=timeout)
     assert done.status == 0, done.out + done.err
     return json.loads(done.out.splitlines()[-1])
 

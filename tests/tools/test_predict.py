@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import DIGITS
-from convert.sources import randomise
+from foreign_models import randomise
 from mmengine import fileio
 from PIL import Image
 

@@ -12,9 +12,9 @@ from PIL import Image
 from scipy.ndimage import binary_erosion
 from sklearn.datasets import load_digits
 
-from mmdensenet.analysis.figures import COLOURS
 from mmdensenet.apis import get_model
 from mmdensenet.datasets import Digits
+from mmdensenet.results.figures import COLOURS
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
 
-from mmdensenet.engine.checkpoint_file import sha256
+from mmdensenet.checkpoints.checkpoint_file import sha256
+from mmdensenet.results.scores import Scores
 from mmdensenet.version import __version__
-
-from .scores import Scores
 
 Card = list[tuple[str, str]]
 

@@ -11,8 +11,7 @@ from PIL import Image
 from mmdensenet.analysis.cam import class_activation, overlay
 from mmdensenet.analysis.pictures import to_pictures
 from mmdensenet.errors import BadImageError, UserError
-
-from .scores import Scores
+from mmdensenet.results.scores import Scores
 
 #: pixels of the longer side from which on pictures are made smaller, and up to which they are kept without loss
 LARGEST, LOSSLESS = 256, 64

@@ -6,7 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from .bootstrap import Estimate
+from mmdensenet.results.bootstrap import Estimate
 
 
 def render(**content) -> str:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
-from mmdensenet.engine.curves import NOT_CURVES
-from mmdensenet.engine.curves import Curve as TrainingCurve
+from mmdensenet.results.calibration import Bins
+from mmdensenet.results.score_curves import Curve
+from mmdensenet.results.training_curves import NOT_CURVES
+from mmdensenet.results.training_curves import Curve as TrainingCurve
 
-from .calibration import Bins
-from .curves import Curve
 from .svg import Chart, heat_map, shorten
 
 #: of more classes the confusion matrix has no numbers and bars have no names; of still more neighbours share a cell

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from mmengine.model import BaseModel
 
-from mmdensenet.engine import memory
+from mmdensenet.training import memory
 
 #: seconds and steps of a measurement
 SECONDS, FEWEST, MOST = 3.0, 5, 100

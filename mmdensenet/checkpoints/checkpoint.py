@@ -1,0 +1,343 @@
+"""Reading and writing checkpoints as data: tensors, numbers, text and plain containers, never code.
+
+A checkpoint is read with ``weights_only=True``. mmengine's own checkpoints hold ``HistoryBuffer`` objects and numpy
+arrays; their pickled form is rebuilt by the inert stand-ins below, which look at nothing but the data. What is written
+is plain, so ``torch.load(file, weights_only=True)`` reads it without mmdensenet.
+"""
+
+import os.path as osp
+import pickle
+import re
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+from mmdensenet.errors import UserError
+
+from .archive import check_claims
+from .checkpoint_file import changed_since_written, write_whole
+
+#: in a checkpoint's meta: the id of the run that wrote it
+RUN_KEY = 'run_id'
+#: leaves of a checkpoint
+_PLAIN = (
+    type(None),
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    bytearray,
+    torch.Tensor,
+    torch.dtype,
+    torch.device,
+    torch.layout,
+    # made by other loaders than ours
+    np.ndarray,
+    np.generic,
+    HistoryBuffer,
+)
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading
+
+
+def load_from_file(filename: str, map_location=None, called: str | None = None) -> Any:
+    """Load a checkpoint file without running anything that is in it.
+
+    Config text inside the checkpoint is kept as ``meta['cfg_text']`` / ``meta['config_text']``, names under which
+    mmengine does not execute it.
+
+    Args:
+        filename: path of a file that ``torch.save`` wrote, or of a ``.safetensors`` file.
+        map_location: as for :func:`torch.load`.
+        called: what messages call it, by default ``filename``.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        UserError: if the file holds anything but tensors and plain data, or is damaged.
+    """
+    path = osp.expanduser(filename)
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'{filename} can not be found.')
+    filename = called or filename
+    if path.endswith('.safetensors'):
+        return _load_safetensors(filename, path, map_location)
+    try:
+        _require_intact(filename, path)
+        check_claims(path)
+        with torch.serialization.safe_globals(_STAND_INS):
+            loaded = torch.load(path, map_location=map_location, weights_only=True)
+        loaded = _materialise(loaded)
+    except pickle.UnpicklingError as error:
+        found = re.search(r'GLOBAL ([\w.]+)', str(error))
+        if found:
+            raise UserError(
+                f'{filename} holds Python objects ({found[1]}), not only tensors and plain data, and loading them '
+                'could run code. Ask its author for the state dict, saved with torch.save(model.state_dict(), FILE).'
+            ) from error
+        why = re.search(r'WeightsUnpickler error: (.*)', str(error))  # the rest advises to load it unsafely
+        raise UserError(
+            f'{filename} is not a checkpoint that torch can read, or holds more than plain data: '
+            f'{why[1][:200] if why else first_line(error)}'
+        ) from error
+    except (PermissionError, UserError):
+        raise
+    except Exception as error:  # torch's readers raise whatever the bytes lead to
+        raise UserError(f'{filename} is damaged or not a checkpoint: {first_line(error)}') from error
+    return _without_config_text(loaded)
+
+
+def _require_intact(filename: str, path: str) -> None:
+    """Compare a file with the checksum that it carries; torch does not."""
+    reason = changed_since_written(path)
+    if reason is not None:
+        raise UserError(
+            f'{filename} is damaged: {reason}. Copy it again from where it is whole, or take another one; --resume '
+            'without a file takes the newest that is whole.'
+        )
+
+
+def _load_safetensors(filename: str, path: str, map_location) -> dict:
+    """Tensors of a safetensors file, a format without code, as a checkpoint; its texts are under 'meta'."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, 'pt', device=str(map_location or 'cpu')) as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  not a dict
+            return dict(meta=dict(file.metadata() or {}), state_dict=tensors)
+    except SafetensorError as error:
+        raise UserError(f'{filename} is damaged or not a safetensors file: {first_line(error)}') from error
+
+
+def as_data(loaded: Any, filename: str) -> Any:
+    """What any loader has read, in new plain containers, with config text under names that nobody executes.
+
+    Raises:
+        UserError: if there is more than plain data in it.
+    """
+    try:
+        loaded = _materialise(loaded)
+    except (pickle.UnpicklingError, RecursionError) as error:
+        raise UserError(f'{filename} holds more than plain data: {first_line(error)}') from error
+    return _without_config_text(loaded)
+
+
+def _without_config_text(loaded: Any) -> Any:
+    if isinstance(loaded, dict):
+        _disarm_config_text(loaded)
+        _restore_message_hub(loaded)
+    return loaded
+
+
+def first_line(error: BaseException) -> str:
+    """What goes into a message of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _disarm_config_text(checkpoint: dict) -> None:
+    """Rename the keys whose text mmengine's resume and inferencers would execute as Python."""
+    meta = checkpoint.get('meta')
+    if isinstance(meta, dict):
+        for key in ('config', 'cfg'):
+            if key in meta:
+                meta[f'{key}_text'] = meta.pop(key)
+    hub = checkpoint.get('message_hub')
+    if isinstance(hub, dict):
+        for part in ('runtime_info', 'resumed_keys'):
+            if isinstance(hub.get(part), dict):
+                hub[part].pop('cfg', None)
+
+
+def _restore_message_hub(checkpoint: dict) -> None:
+    hub = checkpoint.get('message_hub')
+    if not isinstance(hub, dict) or not isinstance(hub.get('log_scalars'), dict):
+        return
+    scalars = hub['log_scalars']
+    for name, value in scalars.items():
+        if isinstance(value, dict) and set(value) == {'log_history', 'count_history', 'max_length'}:
+            scalars[name] = HistoryBuffer(
+                value['log_history'].tolist(), value['count_history'].tolist(), value['max_length']
+            )
+
+
+class _DType:
+    """Stands in for ``numpy.dtype``: a code, if it is one of plain numbers."""
+
+    def __init__(self, code='', align=False, copy=False):
+        self.code, self.order = code, '='
+
+    def __setstate__(self, state):
+        self.order = state[1]
+
+    def resolve(self) -> np.dtype:
+        if not re.fullmatch(r'[biufc](1|2|4|8|16)', str(self.code)) or self.order not in '<>|=':
+            raise pickle.UnpicklingError(f'unsupported numpy dtype {self.code!r}')
+        return np.dtype(self.code).newbyteorder(self.order)
+
+
+class _Array:
+    """Stands in for ``numpy.ndarray``: shape, dtype and bytes, checked against each other when it is resolved."""
+
+    def __init__(self, *args):
+        self.state = None
+
+    def __setstate__(self, state):
+        self.state = state
+
+    def resolve(self) -> np.ndarray:
+        _, shape, dtype, fortran, data = self.state
+        if not (isinstance(dtype, _DType) and isinstance(data, bytes)):
+            raise pickle.UnpicklingError('unsupported numpy array')
+        return np.frombuffer(data, dtype.resolve()).reshape(shape, order='F' if fortran else 'C').copy()
+
+
+class _History:
+    """Stands in for mmengine's ``HistoryBuffer``."""
+
+    def __setstate__(self, state):
+        self.state = state
+
+    def resolve(self) -> HistoryBuffer:
+        log, count = _materialise(self.state['_log_history']), _materialise(self.state['_count_history'])
+        return HistoryBuffer(log.tolist(), count.tolist(), int(self.state.get('max_length', 1000000)))
+
+
+class _Scalar:
+    """Stands in for a numpy scalar."""
+
+    def __init__(self, dtype, data):
+        self.dtype, self.data = dtype, data
+
+    def __setstate__(self, state):
+        raise pickle.UnpicklingError('unsupported numpy scalar')
+
+    def resolve(self) -> int | float | bool:
+        if not (isinstance(self.dtype, _DType) and isinstance(self.data, bytes)):
+            raise pickle.UnpicklingError('unsupported numpy scalar')
+        return np.frombuffer(self.data, self.dtype.resolve(), count=1)[0].item()
+
+
+def _new_array(*_) -> _Array:
+    return _Array()
+
+
+def _no_attribute(*_) -> None:
+    """Stands in for ``getattr``: HistoryBuffer's pickle looks up its own methods, which the class has anyway."""
+
+
+def _empty_bytes() -> bytes:
+    """Stands in for ``bytes``: so pickle writes empty ones, those of an empty array. A number would be a length."""
+    return b''
+
+
+_STAND_INS = [
+    (_empty_bytes, 'builtins.bytes'),
+    (_History, 'mmengine.logging.history_buffer.HistoryBuffer'),
+    (_no_attribute, 'builtins.getattr'),
+    (_Array, 'numpy.ndarray'),
+    (_DType, 'numpy.dtype'),
+    *((_new_array, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
+    *((_Scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')),
+]
+
+
+def _materialise(value: Any) -> Any:
+    """A copy in new containers, with stand-ins replaced by what they stand for.
+
+    The loaded containers are not used further: an OrderedDict's pickle may set attributes on it, ``pop`` among them.
+    Only the ``_metadata`` of a state dict is carried over.
+    """
+    if isinstance(value, (_Array, _History, _Scalar)):
+        return value.resolve()
+    if isinstance(value, torch.Tensor):
+        return _plain_tensor(value)
+    if isinstance(value, dict):
+        kind = OrderedDict if isinstance(value, OrderedDict) else dict
+        made = kind((_as_key(key), _materialise(item)) for key, item in dict.items(value))
+        metadata = vars(value).get('_metadata') if kind is OrderedDict else None
+        if isinstance(metadata, dict):
+            made._metadata = _materialise(metadata)
+        return made
+    if isinstance(value, list):
+        return [_materialise(item) for item in list.__iter__(value)]
+    if isinstance(value, tuple):
+        items = [_materialise(item) for item in tuple.__iter__(value)]
+        return torch.Size(items) if isinstance(value, torch.Size) else tuple(items)
+    if isinstance(value, (set, frozenset)):
+        return {_as_key(item) for item in value}
+    if isinstance(value, _PLAIN):
+        return value
+    raise pickle.UnpicklingError(f'unsupported content of type {type(value).__name__}')
+
+
+def _as_key(value: Any) -> Any:
+    """The key of a dict or set. Stand-ins have hashes of their own; what they stand for may all have the same one."""
+    made = _materialise(value)
+    if isinstance(made, complex) or (isinstance(value, tuple) and any(isinstance(v, (_Scalar, tuple)) for v in value)):
+        raise pickle.UnpicklingError('unsupported key of a dict or set')
+    return made
+
+
+def _plain_tensor(value: torch.Tensor) -> torch.Tensor:
+    """The tensor without attributes. A few bytes may claim any shape: by strides of 0, as sparse, without storage."""
+    if value.layout != torch.strided or value.is_quantized or value.is_meta:
+        raise pickle.UnpicklingError(f'unsupported kind of tensor ({value.layout}, {value.device})')
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise pickle.UnpicklingError(f'a tensor of shape {tuple(value.shape)} is larger than its data')
+    return value.detach()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Writing
+
+
+def save_whole(checkpoint: Any, filename: str) -> None:
+    """Write a checkpoint of plain data: the file appears whole or not at all, with a checksum.
+
+    Raises:
+        UserError: if it cannot be written; see :func:`mmdensenet.checkpoints.checkpoint_file.write_whole`.
+    """
+    is_dict = isinstance(checkpoint, dict)
+    meta = checkpoint.get('meta') if is_dict else None
+    run = meta.get(RUN_KEY) if isinstance(meta, dict) else None
+    write_whole(to_plain(checkpoint), filename, resumable=is_dict and 'optimizer' in checkpoint, run=run)
+
+
+def to_plain(value: Any) -> Any:
+    """A copy of a checkpoint that ``torch.load(weights_only=True)`` reads: tensors, numbers, text, plain containers."""
+    if isinstance(value, HistoryBuffer):
+        log, count = value.data
+        return dict(
+            log_history=torch.as_tensor(np.asarray(log, dtype=np.float64)),
+            count_history=torch.as_tensor(np.asarray(count, dtype=np.int64)),
+            max_length=value.max_length,
+        )
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (bytes, bytearray)):  # torch cannot read empty ones
+        return torch.tensor(list(value), dtype=torch.uint8)
+    if isinstance(value, np.ndarray):
+        native = value.astype(value.dtype.newbyteorder('='))
+        return torch.from_numpy(native) if value.dtype.kind in 'biuf' else to_plain(value.tolist())
+    if isinstance(value, dict):
+        plain = (OrderedDict if isinstance(value, OrderedDict) else dict)(
+            # functions (of OneCycleLR's schedule, say) are made anew by whoever loads the state
+            (to_plain(key), to_plain(item))
+            for key, item in value.items()
+            if not callable(item) or isinstance(item, torch.Tensor)
+        )
+        if hasattr(value, '_metadata'):  # of nn.Module.state_dict()
+            plain._metadata = value._metadata
+        return plain
+    if isinstance(value, (list, set, frozenset)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, tuple):
+        return tuple(to_plain(item) for item in value)
+    if isinstance(value, _PLAIN):
+        return value
+    return str(value)

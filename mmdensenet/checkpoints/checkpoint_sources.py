@@ -1,0 +1,158 @@
+"""Where checkpoints come from other than local files: URLs, and the schemes of mmengine's CheckpointLoader.
+
+Each fetches a file and hands it to :func:`mmdensenet.checkpoints.checkpoint.load_from_file`; none unpickles what it
+got.
+"""
+
+import functools
+import hashlib
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import torch
+
+from mmdensenet.errors import UserError
+
+from .checkpoint import as_data, first_line, load_from_file
+
+
+def load_from_url(
+    url: str, model_dir=None, map_location=None, progress: bool = True, check_hash: bool = True, file_name=None
+) -> Any:
+    """Download a checkpoint once into torch's cache, compare it with the hash in its name, and read it.
+
+    A ``file://`` URL is read where it is.
+
+    Raises:
+        UserError: if it cannot be downloaded; the message says where to put the file by hand.
+    """
+    target = local_copy(url, model_dir, file_name)
+    if url.startswith('file://'):
+        if not target.is_file():
+            raise UserError(f'{url}: {target} {"is a folder" if target.is_dir() else "does not exist"}.')
+    elif not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sys.stderr.write(f'Downloading {url} to {target}\n')
+        try:
+            torch.hub.download_url_to_file(url, str(target), _hash_in(url) if check_hash else None, progress=progress)
+        except RuntimeError as error:
+            raise UserError(f'{url}: {first_line(error)}. Try again, or put the right file at {target}.') from error
+        except OSError as error:
+            raise UserError(
+                f'cannot download {url} ({first_line(error)}). Download it elsewhere and put it at {target}.'
+            ) from error
+    return load_from_file(str(target), map_location)
+
+
+def local_copy(url: str, model_dir=None, file_name: str | None = None) -> Path:
+    """Where the file of a URL lies, or will lie when it has been downloaded.
+
+    By the last part of the URL if that has a hash of the content, else by the whole URL: many end in ``model.pth``.
+    """
+    if url.startswith('file://'):
+        return Path(url2pathname(urlsplit(url).path))
+    folder = Path(model_dir or Path(torch.hub.get_dir()) / 'checkpoints')
+    name = Path(_last_part(url))
+    if file_name is None and _hash_in(url) is None:
+        name = Path(f'{name.stem}.{hashlib.sha256(url.encode()).hexdigest()[:16]}{name.suffix}')
+    return folder / (file_name or name)
+
+
+def _last_part(url: str) -> str:
+    return url.split('?')[0].rstrip('/').rpartition('/')[2]
+
+
+def _hash_in(url: str) -> str | None:
+    found = re.search(r'-([0-9a-f]{8,64})\.\w+$', _last_part(url))
+    # eight digits may also be a date
+    return found[1] if found and not re.fullmatch(r'(19|20)\d{6}', found[1]) else None
+
+
+def install(checkpoint_module) -> None:
+    """Make every scheme of mmengine's ``CheckpointLoader`` end in our reader, those that are registered later too.
+
+    Args:
+        checkpoint_module: ``mmengine.runner.checkpoint``.
+    """
+    loader = checkpoint_module.CheckpointLoader
+    checkpoint_module.load_url = load_from_url  # http://, https:// and the names that stand for such
+
+    def from_openmmlab(filename: str, map_location=None) -> Any:
+        names = checkpoint_module.get_external_models()
+        name = filename.partition('://')[2]
+        name = checkpoint_module.get_deprecated_model_names().get(name, name)
+        address = names[name]
+        if address.startswith(('http://', 'https://')):
+            return checkpoint_module.load_from_http(address, map_location=map_location)
+        return load_from_file(str(Path(checkpoint_module._get_mmengine_home(), address)), map_location)
+
+    def from_storage(filename: str, map_location=None, backend: str = 'petrel') -> Any:
+        from mmengine.fileio import get_file_backend
+
+        storage = get_file_backend(filename, backend_args={'backend': backend})
+        return _load_content(storage.get(filename), filename, map_location)
+
+    def from_pavi(filename: str, map_location=None) -> Any:
+        from pavi import modelcloud
+
+        model = modelcloud.get(filename.removeprefix('pavi://'))
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, 'checkpoint' + Path(model.name).suffix)
+            model.download(str(file))
+            return load_from_file(str(file), map_location, filename)
+
+    def from_file_url(filename: str, map_location=None) -> Any:
+        return load_from_url(filename, map_location=map_location)
+
+    for prefixes, function in (
+        ('', load_from_file),
+        ('file://', from_file_url),
+        ([r'(\S+\:)?s3://', r'(\S+\:)?petrel://'], from_storage),
+        ('pavi://', from_pavi),
+        (['open-mmlab://', 'openmmlab://'], from_openmmlab),
+    ):
+        loader.register_scheme(prefixes, function, force=True)
+
+    find = loader._get_checkpoint_loader
+
+    def find_safe(cls, path: str) -> Callable:
+        return _safe(find(path))
+
+    loader._get_checkpoint_loader = classmethod(find_safe)
+
+
+def _safe(load: Callable) -> Callable:
+    """A scheme's loader, whose result is plain data without config text that would run, and whose errors are told."""
+
+    @functools.wraps(load)
+    def load_data(filename: str, *args, **kwargs) -> Any:
+        scheme, separator, name = filename.partition('://')
+        try:
+            return as_data(load(filename, *args, **kwargs), filename)
+        except ImportError as error:
+            raise UserError(
+                f'{filename} cannot be read: {first_line(error)}. Or copy the file here and give its path.'
+            ) from error
+        except KeyError as error:
+            if separator and error.args == (name,):
+                raise UserError(f'{filename}: {scheme} knows no model {name}.') from error
+            raise
+        except FileNotFoundError as error:
+            if separator:
+                raise UserError(f'{filename} does not exist, or its scheme {scheme}:// is not known.') from error
+            raise
+
+    return load_data
+
+
+def _load_content(content: bytes, filename: str, map_location) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, 'checkpoint' + Path(filename).suffix)
+        file.write_bytes(memoryview(content))
+        return load_from_file(str(file), map_location, filename)

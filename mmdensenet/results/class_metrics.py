@@ -1,0 +1,207 @@
+"""Overall and per-class metrics with intervals; shares are in percent."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from mmdensenet.results.ranking import auroc, average_precision
+
+from .bootstrap import Estimate, Resampling, divide, estimate, nan_mean
+from .scores import Scores
+
+#: resamplings times images times classes that the intervals of AUROC and average precision may take: some 20 seconds
+RANKING_BUDGET = 1_000_000_000
+#: of fewer resamplings no interval is told
+FEWEST_RESAMPLINGS = 100
+#: classes with fewer images get no interval: the resamplings are nearly all alike
+FEWEST_IMAGES = 5
+
+
+@dataclass(frozen=True)
+class Metric:
+    """``unit`` is '%' or '' for a number without one; ``what`` says in words what it is."""
+
+    name: str
+    estimate: Estimate
+    unit: str
+    what: str
+
+    @property
+    def digits(self) -> int:
+        return 2 if self.unit else 3
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """One class or label: images with and without it (unknown ones are neither), predictions of it, metrics by name.
+
+    With several labels ``table`` is ((true positives, false negatives), (false positives, true negatives)).
+    """
+
+    name: str
+    images: int
+    others: int
+    predicted: int
+    metrics: dict[str, Estimate]
+    table: tuple[tuple[int, int], tuple[int, int]] | None = None
+
+
+def compute_metrics(scores: Scores, resampling: Resampling) -> tuple[list[Metric], list[ClassMetrics]]:
+    """Overall metrics, and those of each class in the order of the classes."""
+    ranking = _ranking(scores, resampling)
+    if scores.multi_label:
+        counted, parts = _per_label(scores, resampling)
+        kappa = None
+    else:
+        counted, kappa = _per_class(scores, resampling)
+        parts = [None] * len(scores.classes)
+    counted |= ranking
+    overall = _overall(scores, resampling, counted, kappa)
+    positive, negative = (scores.targets == 1).sum(0), (scores.targets == 0).sum(0)
+    predicted = _indicator(scores).sum(0)
+    classes = []
+    for i, name in enumerate(scores.classes):
+        few = min(positive[i], negative[i]) < FEWEST_IMAGES
+        metrics = {
+            key: estimate(values[i], None if few or drawn is None else drawn[:, i])
+            for key, (values, drawn) in counted.items()
+        }
+        classes.append(ClassMetrics(name, int(positive[i]), int(negative[i]), int(predicted[i]), metrics, parts[i]))
+    return overall, classes
+
+
+def confusion_matrix(scores: Scores) -> np.ndarray:
+    """(C, C) numbers of images: true classes in rows, predicted ones in columns."""
+    count = len(scores.classes)
+    return np.bincount(scores.truth * count + scores.predicted, minlength=count * count).reshape(count, count)
+
+
+def _indicator(scores: Scores) -> np.ndarray:
+    """(N, C): what is predicted; of several labels only where the truth is known."""
+    if scores.multi_label:
+        return scores.predicted & (scores.truth >= 0)
+    return np.eye(len(scores.classes), dtype=bool)[scores.predicted]
+
+
+Counted = dict[str, tuple[np.ndarray, np.ndarray | None]]
+
+
+def _quotients(
+    hit: np.ndarray, present: np.ndarray, said: np.ndarray, rejected: np.ndarray, absent: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Percent, of true positives, images with it, predictions, true negatives and images without it, (..., C) each."""
+    return {
+        'precision': 100 * divide(hit, said),
+        'recall': 100 * divide(hit, present),
+        'specificity': 100 * divide(rejected, absent),
+        'F1': np.where(present > 0, 200 * divide(hit, present + said), np.nan),
+    }
+
+
+def _kappa(hit: np.ndarray, present: np.ndarray, said: np.ndarray) -> np.ndarray:
+    """Cohen's kappa (doi:10.1177/001316446002000104) of (..., C): the agreement beyond that of the same numbers drawn
+    by chance."""
+    images = present.sum(-1)
+    chance = divide((present * said).sum(-1), images**2)
+    return divide(divide(hit.sum(-1), images) - chance, 1 - chance)
+
+
+def _per_class(scores: Scores, resampling: Resampling) -> tuple[Counted, Estimate]:
+    """And Cohen's kappa. Resampling images is resampling the cells of the confusion matrix that they are in."""
+    count = len(scores.classes)
+    cells, place = np.unique(scores.truth * count + scores.predicted, return_inverse=True)
+    number = np.arange(len(cells))
+    true, said = np.divmod(cells, count)
+
+    def sums(counts: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        of_true, of_said, of_hit = (
+            csr_array((keep.astype(float), (which, number)), shape=(count, len(cells)))
+            for which, keep in ((true, np.ones(len(cells))), (said, np.ones(len(cells))), (true, true == said))
+        )
+        hit, present, told = ((part @ counts.T).T for part in (of_hit, of_true, of_said))
+        absent = counts.sum(1, keepdims=True) - present
+        return _quotients(hit, present, told, absent - told + hit, absent), _kappa(hit, present, told)
+
+    values, kappa = sums(np.bincount(place, minlength=len(cells))[None].astype(float))
+    drawn, kappas = sums(resampling.counts(place, len(cells)))
+    return {name: (values[name][0], drawn[name]) for name in values}, estimate(kappa[0], kappas)
+
+
+def _per_label(scores: Scores, resampling: Resampling) -> tuple[Counted, list]:
+    present, absent, said = scores.truth == 1, scores.truth == 0, scores.predicted
+    parts = [present & said, present, (present | absent) & said, absent & ~said, absent]
+
+    def sums(add) -> dict[str, np.ndarray]:
+        return _quotients(*map(add, parts))
+
+    values = sums(lambda part: part.sum(0).astype(float))
+    drawn = sums(lambda part: (resampling.weights @ part.astype(np.float32)).astype(float))
+    cells = [present & said, present & ~said, absent & said, absent & ~said]
+    tables = np.stack([cell.sum(0) for cell in cells], 1).reshape(-1, 2, 2)
+    return {name: (values[name], drawn[name]) for name in values}, [
+        tuple(map(tuple, table.tolist())) for table in tables
+    ]
+
+
+def _ranking(scores: Scores, resampling: Resampling) -> Counted:
+    count = len(scores.classes)
+    most = RANKING_BUDGET // (len(scores) * count)
+    drawn = resampling.weights[:most] if most >= FEWEST_RESAMPLINGS and _enough(scores) else None
+    weights = np.ones((1, len(scores)), np.float32)
+    if drawn is not None:
+        weights = np.concatenate([weights, drawn])
+    result, targets = {}, scores.targets
+    for name, function in (('AUROC', auroc), ('average precision', average_precision)):
+        values = 100 * np.stack([function(scores.scores[:, i], targets[:, i], weights) for i in range(count)], 1)
+        result[name] = values[0], values[1:] if drawn is not None else None
+    return result
+
+
+def _enough(scores: Scores) -> bool:
+    """Whether most classes have images enough for intervals of means over classes: resamplings lack classes, and say
+    too good things of those of which they have an image twice."""
+    images = (scores.targets == 1).sum(0)
+    return 2 * (images >= FEWEST_IMAGES).sum() >= (images > 0).sum()
+
+
+def _overall(scores: Scores, resampling: Resampling, counted: Counted, kappa: Estimate | None) -> list[Metric]:
+    enough = _enough(scores)
+
+    def macro(name: str) -> Estimate:
+        values, drawn = counted[name]
+        return estimate(nan_mean(values, 0), nan_mean(drawn, 1) if enough and drawn is not None else None)
+
+    def mean(values: np.ndarray, of: np.ndarray | None = None, factor: float = 1) -> Estimate:
+        total = values.sum() / (len(values) if of is None else of.sum())
+        return estimate(factor * total, factor * resampling.mean(values, of))
+
+    if scores.multi_label:
+        known = scores.truth >= 0
+        right = (known & (scores.predicted == (scores.truth == 1))).sum(1)
+        kind, rest = 'mean over labels', ''
+        metrics = [
+            Metric('label accuracy', mean(right, known.sum(1), 100), '%', 'known labels that are predicted right'),
+            Metric('macro recall', macro('recall'), '%', f'{kind} of the share of presences recognised (sensitivity)'),
+            Metric('macro specificity', macro('specificity'), '%', f'{kind} of the share of absences recognised'),
+        ]
+    else:
+        order = np.argsort(-scores.scores, axis=1, kind='stable')[:, :5]
+        ranks = order == scores.truth[:, None]
+        kind, rest = 'mean over classes that have images', ', each against the rest'
+        metrics = [Metric('top-1 accuracy', mean(ranks[:, 0], factor=100), '%', 'images whose best class is right')]
+        if len(scores.classes) > 5:
+            top5 = mean(ranks.any(1), factor=100)
+            metrics.append(Metric('top-5 accuracy', top5, '%', 'images whose class is among the best five'))
+        metrics.append(Metric('balanced accuracy', macro('recall'), '%', f'{kind} of the recall'))
+    if kappa is not None:
+        what = 'agreement with the true classes beyond chance; 1 is perfect, 0 is chance'
+        metrics.append(Metric("Cohen's kappa", kappa, '', what))
+    return [
+        *metrics,
+        Metric('macro F1', macro('F1'), '%', f'{kind} of the harmonic mean of precision and recall'),
+        Metric('macro AUROC', macro('AUROC'), '%', f'{kind} of the area under the ROC curve' + rest),
+        Metric(
+            'macro average precision', macro('average precision'), '%', f'{kind} of the area under the PR steps' + rest
+        ),
+    ]

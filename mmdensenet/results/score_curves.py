@@ -1,0 +1,68 @@
+"""ROC and precision-recall curves, of few points."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import auc, precision_recall_curve, roc_curve
+
+from .class_metrics import ClassMetrics
+from .scores import Scores
+
+#: classes that are drawn one by one; of more those with the lowest average precision
+MOST_CLASSES = 10
+SHOWN_OF_MANY = 6
+#: decisions that the curve of all classes together is computed from at most
+MOST_DECISIONS = 2_000_000
+POINTS = 200
+
+
+@dataclass(frozen=True)
+class Curve:
+    """``roc``: false and true positive rate; ``pr``: recall and precision; (K,) each, from 0 to 1.
+
+    ``auroc`` and ``average_precision`` are what is under them, in percent.
+    """
+
+    name: str
+    roc: tuple[np.ndarray, np.ndarray]
+    pr: tuple[np.ndarray, np.ndarray]
+    auroc: float
+    average_precision: float
+
+
+def compute_curves(scores: Scores, classes: list[ClassMetrics], seed: int = 0) -> list[Curve]:
+    """All decisions together first, then single classes that have images with and without them."""
+    targets = scores.targets
+    defined = [i for i, each in enumerate(classes) if each.images and each.others]
+    if len(defined) > MOST_CLASSES:
+        defined.sort(key=lambda i: classes[i].metrics['average precision'].value)
+        defined = sorted(defined[:SHOWN_OF_MANY])
+    image, label = np.nonzero(targets >= 0)
+    if len(image) > MOST_DECISIONS:
+        some = np.random.default_rng(seed).choice(len(image), MOST_DECISIONS, replace=False)
+        image, label = image[some], label[some]
+    curves = [_curve('all together', targets[image, label] == 1, scores.scores[image, label])]
+    for i in defined:
+        known = targets[:, i] >= 0
+        curves.append(_curve(scores.classes[i], targets[known, i] == 1, scores.scores[known, i]))
+    return [curve for curve in curves if curve is not None]
+
+
+def _curve(name: str, truth: np.ndarray, score: np.ndarray) -> Curve | None:
+    if truth.all() or not truth.any():
+        return None
+    false, true, _ = roc_curve(truth, score)
+    precision, recall, _ = precision_recall_curve(truth, score)
+    # the last point, of recall 0, is a convention of the library and no measurement
+    steps = -100 * float(np.diff(recall) @ precision[:-1])
+    return Curve(name, _thin(false, true), _thin(recall[-2::-1], precision[-2::-1]), 100 * auc(false, true), steps)
+
+
+def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """At most so many points, evenly along the curve, its ends among them."""
+    if len(x) <= POINTS:
+        return x, y
+    along = np.concatenate([[0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
+    wanted = np.searchsorted(along, np.linspace(0, along[-1], POINTS))
+    some = np.unique(np.concatenate([[0], np.minimum(wanted, len(x) - 1), [len(x) - 1]]))
+    return x[some], y[some]

@@ -1,0 +1,107 @@
+"""Scores and true labels of a test set, as tools/test.py writes them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mmdensenet.errors import UserError
+from mmdensenet.results.predictions import read_columns
+
+
+@dataclass
+class Scores:
+    """What a model said of each image, and what is true.
+
+    Attributes:
+        scores: (N, C) probabilities; of several labels each on its own.
+        truth: (N,) classes; or with several labels (N, C) of 1, 0 and, where it is not known, -1.
+        index: (N,) places in the data set.
+        paths: of the images; '' where there is none.
+        classes: C names.
+        threshold: several labels: the score from which on a label is predicted.
+        groups: (N,) numbers of what is resampled together, such as patients; None: every image for itself.
+    """
+
+    scores: np.ndarray
+    truth: np.ndarray
+    index: np.ndarray
+    paths: list[str]
+    classes: list[str]
+    threshold: float = 0.5
+    groups: np.ndarray | None = field(default=None)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def multi_label(self) -> bool:
+        return self.truth.ndim == 2
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """(N,) classes, or (N, C) of True and False."""
+        return self.scores >= self.threshold if self.multi_label else self.scores.argmax(1)
+
+    @property
+    def targets(self) -> np.ndarray:
+        """(N, C) of 1, 0 and -1: each class against the others."""
+        return self.truth if self.multi_label else np.eye(len(self.classes), dtype=np.int8)[self.truth]
+
+
+def read_scores(
+    file: str | Path, multi_label: bool, classes: Sequence[str] | None = None, threshold: float = 0.5
+) -> Scores:
+    """Read what ``tools/test.py --out FILE`` wrote (.json, .npz, .parquet).
+
+    Images whose class is not known (negative) are left out.
+
+    Raises:
+        UserError: if it is no such file, has no true labels, or its labels do not fit.
+    """
+    columns = read_columns(file)
+    try:
+        scores = np.stack([np.atleast_1d(np.asarray(row, dtype=np.float64)) for row in columns['pred_score']])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f'{file} is no file of predictions ({type(error).__name__}: {error}): write one with tools/test.py --out '
+            'FILE.npz.'
+        ) from error
+    count = scores.shape[1]
+    names = [str(name) for name in classes] if classes is not None else [str(i) for i in range(count)]
+    if len(names) != count:
+        raise UserError(f'{file} has scores of {count} classes, and the model has {len(names)}.')
+    truth = _truth(columns, len(scores), count, multi_label, file)
+    index = np.asarray(columns.get('sample_idx', np.arange(len(scores))), dtype=np.int64).reshape(-1)
+    paths = [str(path or '') for path in columns.get('img_path', [''] * len(scores))]
+    known = (truth >= 0) if truth.ndim == 1 else np.ones(len(truth), bool)
+    if not known.any():
+        raise UserError(f'{file}: no image has a true label, so there is nothing to report.')
+    paths = [path for path, keep in zip(paths, known) if keep]
+    return Scores(scores[known], truth[known], index[known], paths, names, threshold)
+
+
+def _truth(columns: dict, images: int, count: int, multi_label: bool, file) -> np.ndarray:
+    if not multi_label:
+        if 'gt_label' not in columns:
+            raise UserError(f'{file} has no true labels (gt_label), so there is nothing to report.')
+        truth = np.asarray([_only(label) for label in columns['gt_label']], dtype=np.int64)
+        if truth.max(initial=-1) >= count:
+            raise UserError(f'{file} has the label {truth.max()}, and the model only {count} classes.')
+        return truth
+    if 'gt_score' in columns:
+        return np.asarray([np.atleast_1d(row) for row in columns['gt_score']], dtype=np.float64).reshape(images, count)
+    if 'gt_label' not in columns:
+        raise UserError(f'{file} has no true labels (gt_score or gt_label), so there is nothing to report.')
+    truth = np.zeros((images, count))
+    for row, labels in zip(truth, columns['gt_label']):
+        row[np.asarray(labels, dtype=np.int64).reshape(-1)] = 1
+    return truth
+
+
+def _only(label) -> int:
+    values = np.asarray(label).reshape(-1)
+    if len(values) != 1:
+        raise UserError(f'a true label is {label!r}: the head is for one class per image.')
+    return int(values[0])

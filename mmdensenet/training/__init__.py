@@ -1,0 +1,1 @@
+"""What runs around a model in training: loops, hooks, random numbers, mixed precision, launching."""

@@ -1,0 +1,178 @@
+"""Which sample is drawn when, and with which random numbers: a function of seed, epoch and position only.
+
+A sampler's indices are numbered, and a sample's augmentation is seeded with its number. So it does not depend on what
+was drawn before, on the number of workers, or on when they were started; and an epoch can begin anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from mmengine.dataset import DefaultSampler
+from torch.utils.data import DataLoader, get_worker_info
+
+from .random_state import seed_everything, unchanged_random_state
+from .signals import OutliveSignals
+
+
+class Draw(int):
+    """The index of a sample; ``words`` seed its augmentation."""
+
+    words: tuple[int, ...]
+
+    def __new__(cls, index: int, words: tuple[int, ...]):
+        draw = super().__new__(cls, index)
+        draw.words = words
+        return draw
+
+    def __reduce__(self):
+        return Draw, (int(self), self.words)
+
+
+class NumberedSampler:
+    """Any sampler, with its indices as :class:`Draw`, from ``start`` on, which counts for the next epoch only."""
+
+    def __init__(self, sampler, seed: int, rank: int):
+        self.sampler = sampler
+        self.seed = seed
+        self.rank = rank
+        self.epoch = 0
+        self.start = 0
+
+    def __iter__(self) -> Iterator[Draw]:
+        start, self.start = self.start, 0
+        epoch = getattr(self.sampler, 'epoch', self.epoch)
+        for number, index in enumerate(islice(iter(self.sampler), start, None), start):
+            yield Draw(index, (self.seed, epoch, self.rank, number))
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __getattr__(self, name: str):
+        return getattr(self.sampler, name)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+        if hasattr(self.sampler, 'set_epoch'):
+            self.sampler.set_epoch(epoch)
+
+    def state_dict(self) -> dict:
+        return dict(seed=self.seed, sampler_seed=getattr(self.sampler, 'seed', None))
+
+    def load_state_dict(self, state: dict) -> None:
+        self.seed = int(state['seed'])
+        if isinstance(state['sampler_seed'], int) and hasattr(self.sampler, 'seed'):
+            self.sampler.seed = state['sampler_seed']
+
+
+class Fetch:
+    """The samples of a batch; torch's data loaders call it where a data set has it as ``__getitems__``.
+
+    ``keep(get)`` may drop a sample: it returns what ``get()`` returns, or raises :class:`Dropped`. When
+    none is left the first error is raised, unless ``may_be_empty``.
+    """
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+        self.keep: Callable[[Callable[[], Any]], Any] | None = None
+        self.may_be_empty = False
+
+    def __call__(self, indices: list[int]) -> list:
+        if get_worker_info() is not None or not any(isinstance(index, Draw) for index in indices):
+            return self._fetch(indices)
+        with unchanged_random_state():  # without workers it is the model's generators that are seeded
+            return self._fetch(indices)
+
+    def _fetch(self, indices: list[int]) -> list:
+        samples, dropped = [], []
+        for index in indices:
+            if isinstance(index, Draw):
+                seed_everything(*index.words)
+            try:
+                samples.append(self._get(int(index)))
+            except Dropped as drop:
+                dropped.append(drop)
+        if not samples and dropped and not self.may_be_empty:
+            raise dropped[0].error
+        return samples
+
+    def _get(self, index: int):
+        return self.dataset[index] if self.keep is None else self.keep(lambda: self.dataset[index])
+
+
+class Dropped(Exception):  # noqa: N818  no error: the batch goes on without the sample
+    """A sample that the batch goes without, and the error that ends the run when no sample of the batch is left."""
+
+    def __init__(self, error: Exception):
+        super().__init__(str(error))
+        self.error = error
+
+
+class NoImages(dict):
+    """A batch none of whose images can be read."""
+
+    def __init__(self):
+        super().__init__(inputs=[], data_samples=[])
+
+
+class Collate:
+    """A data loader's ``collate_fn``; no samples become :class:`NoImages`."""
+
+    def __init__(self, collate: Callable[[list], Any]):
+        self.collate = collate
+
+    def __call__(self, samples: list):
+        return self.collate(samples) if samples else NoImages()
+
+
+def allow_empty(dataloader: DataLoader) -> None:
+    """Let a batch whose samples are all dropped be :class:`NoImages`; for loops that know it."""
+    fetch_of(dataloader).may_be_empty = True
+    if not isinstance(dataloader.collate_fn, Collate):
+        dataloader.collate_fn = Collate(dataloader.collate_fn)
+
+
+def take_each_once(dataloader: DataLoader) -> bool:
+    """Have no rank draw a sample a second time so that all have as many. False for a sampler that is not known.
+
+    Results are cut to the size of the data set after they are collected, which leaves such samples out only when no
+    other is missing.
+    """
+    sampler = getattr(dataloader.batch_sampler, 'sampler', None)
+    if isinstance(sampler, NumberedSampler):
+        sampler = sampler.sampler
+    if not isinstance(sampler, DefaultSampler) or getattr(sampler, 'subsample_type', 'default') != 'default':
+        return False
+    size = len(sampler.dataset)
+    sampler.round_up, sampler.total_size = False, size
+    sampler.num_samples = len(range(sampler.rank, size, sampler.world_size))
+    return True
+
+
+def fetch_of(dataloader: DataLoader) -> Fetch:
+    """The :class:`Fetch` of a data loader, which gets one if it has none."""
+    dataset = dataloader.dataset
+    fetch = vars(dataset).get('__getitems__')
+    if not isinstance(fetch, Fetch):
+        fetch = Fetch(dataset)
+        dataset.__getitems__ = fetch
+    return fetch
+
+
+def number_draws(dataloader: DataLoader, seed: int, rank: int) -> NumberedSampler | None:
+    """Have a data loader draw as this module says. None if its batch sampler has no sampler to number."""
+    batch_sampler = dataloader.batch_sampler
+    sampler = getattr(batch_sampler, 'sampler', None)
+    if isinstance(sampler, NumberedSampler):
+        return sampler
+    if sampler is None:
+        return None
+    fetch_of(dataloader)
+    batch_sampler.sampler = NumberedSampler(sampler, seed, rank)
+    # Each iterator draws a seed for its workers: from a generator of its own, so that the model's is left alone.
+    dataloader.generator = torch.Generator().manual_seed(seed)
+    dataloader.worker_init_fn = OutliveSignals(dataloader.worker_init_fn)
+    return batch_sampler.sampler

@@ -1,0 +1,127 @@
+"""What happens when an image cannot be read: stop, or go without it, counted and listed; never another in its place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from mmengine.dist import get_world_size, master_only
+from mmengine.hooks import Hook
+
+from mmdensenet.datasets.wrappers import all_datasets
+from mmdensenet.errors import BadImageError, UserError
+from mmdensenet.registry import HOOKS
+from mmdensenet.training.draws import Dropped, allow_empty, fetch_of, take_each_once
+
+#: in the work directory: a line for each image that was left out, with the reason
+LIST = 'bad_images.txt'
+
+
+@HOOKS.register_module()
+class BadImagesHook(Hook):
+    """The policy for images that cannot be read, in training, validation and testing.
+
+    Args:
+        policy: 'stop' ends the run at the first one, naming it. 'skip' leaves it out of its batch, which is smaller
+            then, and lists it in ``bad_images.txt`` in the work directory.
+        budget: with 'skip', how many different images may be left out, over all processes, workers and restarts.
+
+    Raises:
+        UserError: for the first bad image ('stop'), for one more than the budget, or a data set without any image.
+
+    A batch without any image is passed over by mmdensenet's loops, in training by all ranks together, and ends the run
+    in other loops.
+    """
+
+    def __init__(self, policy: str = 'stop', budget: int = 100):
+        if policy not in ('stop', 'skip'):
+            raise UserError(f"BadImagesHook: policy={policy!r}: choose 'stop' or 'skip'.")
+        self.policy = policy
+        self.budget = budget
+        self._told = 0
+
+    def before_train(self, runner) -> None:
+        self._install(runner, runner.train_loop)
+        if runner.val_loop is not None:
+            self._install(runner, runner.val_loop)
+
+    def before_test(self, runner) -> None:
+        self._install(runner, runner.test_loop)
+
+    def _install(self, runner, loop) -> None:
+        dataloader = loop.dataloader
+        for dataset in all_datasets(dataloader.dataset):
+            if hasattr(dataset, 'max_refetch'):
+                dataset.max_refetch = 0  # mmengine's data sets draw another sample where a pipeline returns None
+        if self.policy == 'skip':
+            fetch_of(dataloader).keep = Skip(Path(runner.work_dir, LIST).absolute(), self.budget)
+            if hasattr(loop, 'may_be_empty'):
+                allow_empty(dataloader)
+                loop.may_be_empty = True
+            if loop is not runner._train_loop and get_world_size() > 1 and not take_each_once(dataloader):
+                runner.logger.warning('The sampler may draw images twice: with images left out these may count twice.')
+
+    def after_train_epoch(self, runner) -> None:
+        self._tell(runner)
+
+    def after_val_epoch(self, runner, metrics=None) -> None:
+        self._tell(runner)
+
+    def after_test_epoch(self, runner, metrics=None) -> None:
+        self._tell(runner)
+
+    @master_only
+    def _tell(self, runner) -> None:
+        file = Path(runner.work_dir, LIST)
+        number = len(listed(file)) if self.policy == 'skip' else 0
+        if number > self._told:
+            runner.logger.warning(f'{number} images cannot be read and are left out: {file} lists them.')
+        self._told = number
+
+
+class Skip:
+    """Notes images that cannot be read, in a file that all processes and workers append to."""
+
+    def __init__(self, file: Path, budget: int):
+        self.file = file
+        self.budget = budget
+
+    def __call__(self, get: Callable):
+        try:
+            return get()
+        except BadImageError as error:
+            self._note(error)
+            raise Dropped(error) from error
+
+    def _note(self, error: BadImageError) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open('a+', encoding='utf-8', errors='surrogateescape') as file:
+            _lock(file)
+            file.seek(0)
+            known = {line.split('\t')[0] for line in file}
+            path = os.fspath(error.path).replace('\n', '?').replace('\t', '?')
+            if path not in known:
+                known.add(path)
+                file.write(f'{path}\t{error.reason}\n')
+        if len(known) > self.budget:
+            raise UserError(
+                f'{len(known)} images cannot be read, and {self.budget} may be left out (BadImagesHook.budget): '
+                f'{self.file} lists them.'
+            )
+
+
+def listed(file: Path) -> list[str]:
+    """Paths of the images that were left out."""
+    if not file.is_file():
+        return []
+    return [line.split('\t')[0] for line in file.read_text(encoding='utf-8', errors='surrogateescape').splitlines()]
+
+
+def _lock(file) -> None:
+    """Until the file is closed nobody else writes. Not on Windows, where a path may be listed twice."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,0 +1,390 @@
+"""Interrupted equals uninterrupted: what mmengine's checkpoints lack, checkpoints inside epochs, and signals."""
+
+from __future__ import annotations
+
+import os
+import os.path as osp
+import signal
+import threading
+import time
+from pathlib import Path
+
+import torch
+from mmengine.dist import all_gather_object, all_reduce, get_world_size, is_main_process
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop
+
+from mmdensenet.checkpoints.checkpoint import RUN_KEY, to_plain
+from mmdensenet.checkpoints.checkpoint_file import inspect_file, remove_leftovers
+from mmdensenet.checkpoints.keep_checkpoints import remove_outdated
+from mmdensenet.checkpoints.work_dir import Run, begin_run, checkpoints, newest_that_verifies
+from mmdensenet.errors import UserError
+from mmdensenet.registry import HOOKS
+from mmdensenet.training.adopt_schedule import adopt_schedule
+from mmdensenet.training.draws import NumberedSampler, number_draws
+from mmdensenet.training.random_state import get_random_state, set_random_state
+
+#: what this hook adds to a checkpoint
+KEY = 'exact_resume'
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@HOOKS.register_module()
+class ExactResumeHook(Hook):
+    """Make a resumed run end with the weights of the run that was never interrupted, bit for bit on a CPU.
+
+    Every checkpoint that training can go on from gets the random state of all processes, the seeds of the sampler, the
+    position inside the epoch, gradients that are being accumulated, the patience of early stopping, and whether the
+    validation that is due has been done. Checkpoints inside an epoch,
+    ``resume_iter_N.pth``, are written every ``interval`` iterations, every ``minutes`` minutes, and on SIGTERM and
+    Ctrl-C, which then end the run with status 143 and 130. The last one is kept, until training ends.
+
+    Args:
+        interval: iterations between checkpoints inside an epoch; None for no such interval.
+        minutes: minutes between checkpoints inside an epoch; None for no such interval.
+        agree_interval: with several processes, the iterations between which they agree on minutes and signals.
+
+    Checkpoints inside an epoch need mmdensenet's ``EpochBasedTrainLoop`` (``train_model`` sets it), or mmengine's loop
+    by iterations.
+    """
+
+    priority = 'LOWEST'  # when it saves after an iteration or restores before training the others are done
+
+    def __init__(self, interval: int | None = None, minutes: float | None = 10, agree_interval: int = 10):
+        for name, value in (('interval', interval), ('minutes', minutes), ('agree_interval', agree_interval)):
+            if value is not None and value <= 0:
+                raise UserError(f'ExactResumeHook: {name}={value} must be above 0, or None.')
+        self.interval = interval
+        self.minutes = minutes
+        self.agree_interval = agree_interval
+        self._signal: int | None = None
+        self._handlers: dict[int, object] = {}
+        self._pid = os.getpid()
+        self._saved_at = time.monotonic()
+        self._validated: tuple[int, int] | None = None
+        self._loaded: dict | None = None
+        self._states: list[dict] | None = None
+        self._sampler: NumberedSampler | None = None
+        self._missed: list[int] = []
+        self._run: Run | None = None  # on the process that writes
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Before training
+
+    def before_run(self, runner) -> None:
+        if runner._train_loop is None or isinstance(runner._train_loop, dict):  # a test
+            return
+        _stop_early_before_saving(runner)
+        loop = runner.train_loop
+        self._sampler = number_draws(loop.dataloader, runner.seed, runner.rank)
+        if self._sampler is None:
+            runner.logger.warning('The data loader has a batch sampler of its own: resuming is not exact.')
+        if runner.val_loop is not None:
+            number_draws(runner.val_loop.dataloader, runner.seed, runner.rank)
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        if not runner._resume or self._sampler is None:
+            return
+        self._missed = adopt_schedule(runner, checkpoint)
+        loaded = checkpoint.get(KEY)
+        if loaded is None:
+            runner.logger.warning('The checkpoint has no random state: the run goes on, but not as if uninterrupted.')
+            return
+        self._loaded = _checked(loaded)
+        self._sampler.load_state_dict(loaded['sampler'])
+        if runner.val_loop is not None and isinstance(
+            runner.val_loop.dataloader.batch_sampler.sampler, NumberedSampler
+        ):
+            runner.val_loop.dataloader.batch_sampler.sampler.seed = self._sampler.seed
+
+    def before_train(self, runner) -> None:
+        loop = runner.train_loop
+        if is_main_process():
+            self._run = _begin(runner)
+            for folder in {runner.work_dir, *(hook.out_dir for hook in _checkpoint_hooks(runner))}:
+                for name in remove_leftovers(folder) if osp.isdir(folder) else ():
+                    runner.logger.info(f'{name}, which a killed process has left, is removed.')
+        self._catch_signals()
+        self._saved_at = time.monotonic()
+        for scheduler, steps in zip(runner.param_schedulers or (), self._missed):
+            for _ in range(steps):
+                scheduler.step()
+        self._missed = []
+        loaded, self._loaded = self._loaded, None
+        if loaded is None:
+            return
+        _continue_checkpoint_hooks(runner)
+        for hook, state in zip(_early_stopping(runner), loaded['early_stopping']):
+            hook.best_score, hook.wait_count = state['best_score'], state['wait_count']
+        _set_position(loop, loaded)
+        states = loaded['random']
+        if len(states) == get_world_size():
+            set_random_state(states[runner.rank])
+            if loaded['gradients']:
+                _set_gradients(runner, loaded['gradients'][runner.rank])
+        else:
+            runner.logger.warning(
+                f'The checkpoint is of {len(states)} processes and there are {get_world_size()}: the run goes on, but '
+                'not as if uninterrupted.'
+            )
+        if not loaded['validated'] and _validation_is_due(runner):
+            runner.logger.info('The validation that was interrupted is repeated.')
+            runner.val_loop.run()
+
+    def before_train_epoch(self, runner) -> None:
+        if self._sampler is not None:
+            self._sampler.epoch = runner.epoch
+            position = getattr(runner.train_loop, 'position', 0)
+            self._sampler.start = position * (runner.train_loop.dataloader.batch_sampler.batch_size if position else 0)
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # When to save
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        done = runner.iter + 1
+        stop, save = self._signal is not None, self._minutes_are_over()
+        if get_world_size() > 1:
+            if done % self.agree_interval:
+                stop = save = False
+            else:
+                flags = torch.tensor([int(stop), int(save)])
+                all_reduce(flags, 'max')
+                stop, save = bool(flags[0]), bool(flags[1])
+        if self.interval is not None and done % self.interval == 0:
+            save = True
+        if save or stop:
+            self._save(runner, iter=done)
+        if stop:
+            self._stop(runner, done)
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner._train_loop is None or isinstance(runner._train_loop, dict):
+            return
+        if self._signal is not None and get_world_size() == 1:
+            for hook in runner.hooks:
+                if isinstance(hook, EMAHook):  # gives the model its own weights back
+                    hook.after_val_epoch(runner)
+            self._save(runner, iter=runner.iter)
+            self._stop(runner, runner.iter)
+        if batch_idx + 1 == len(runner.val_dataloader):
+            self._validated = (runner.epoch, runner.iter)
+
+    def after_train(self, runner) -> None:
+        self.release()
+        if is_main_process():
+            for path in _own_files(runner, self._run):
+                path.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Give the signals back to whoever had them."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()
+
+    def _minutes_are_over(self) -> bool:
+        return self.minutes is not None and is_main_process() and time.monotonic() - self._saved_at > self.minutes * 60
+
+    def _catch_signals(self) -> None:
+        if threading.current_thread() is not threading.main_thread() or self._handlers:
+            return
+
+        def note(number, frame) -> None:
+            if os.getpid() != self._pid:
+                return  # a data loader's worker: its parent ends it
+            if self._signal is not None and number == signal.SIGINT:
+                raise KeyboardInterrupt  # the second time it is meant now
+            self._signal = number
+
+        self._pid = os.getpid()
+        for number in _SIGNALS:
+            self._handlers[number] = signal.signal(number, note)
+
+    def _stop(self, runner, done: int) -> None:
+        number = self._signal or signal.SIGTERM  # another process got it
+        runner.logger.info(f'Stopped by {signal.Signals(number).name} at iteration {runner.iter}; go on with --resume.')
+        self.release()
+        raise SystemExit(128 + number)
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # What is saved
+
+    def before_collective_save(self, runner) -> None:
+        """Called on all processes (mmengine saves on the first only) before a checkpoint to resume from."""
+        state = dict(random=get_random_state(), gradients=_pending_gradients(runner))
+        self._states = all_gather_object(to_plain(state)) if get_world_size() > 1 else [state]
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        states, self._states = self._states, None
+        if self._run is not None:
+            checkpoint['meta'][RUN_KEY] = self._run.id
+        if 'optimizer' not in checkpoint or self._sampler is None:
+            return
+        if states is None:  # by somebody else's hook
+            own = dict(random=get_random_state(), gradients=_pending_gradients(runner))
+            states = [own] if get_world_size() == 1 else []
+        loop, meta = runner.train_loop, checkpoint['meta']
+        inside = isinstance(loop, EpochBasedTrainLoop) and meta['epoch'] == runner.epoch
+        checkpoint[KEY] = dict(
+            random=[state['random'] for state in states],
+            gradients=[state['gradients'] for state in states],  # of each process; empty between steps
+            sampler=self._sampler.state_dict(),
+            position=getattr(loop, 'position', 0) if inside else 0,
+            batches=len(loop.dataloader),
+            validated=(meta['epoch'], meta['iter']) == self._validated,
+            max_epochs=loop.max_epochs,
+            early_stopping=[
+                dict(best_score=float(hook.best_score), wait_count=hook.wait_count) for hook in _early_stopping(runner)
+            ],
+        )
+        self._saved_at = time.monotonic()
+
+    def _save(self, runner, iter: int) -> None:
+        loop = runner.train_loop
+        if isinstance(loop, EpochBasedTrainLoop) and not hasattr(loop, 'position'):
+            if not getattr(self, '_told', False):
+                runner.logger.warning(
+                    "Checkpoints inside an epoch need train_cfg.type='mmdensenet.EpochBasedTrainLoop'; none is written."
+                )
+            self._told = True
+            return
+        runner.call_hook('before_collective_save')
+        folder, name = _folder(runner), f'resume_iter_{iter}.pth'
+        meta = dict(epoch=runner.epoch, iter=iter)
+        runner.save_checkpoint(folder, name, meta=meta, by_epoch=False)
+        self._saved_at = time.monotonic()
+        if is_main_process():
+            for path in _own_files(runner, self._run):
+                if path.name != name:
+                    path.unlink(missing_ok=True)
+
+
+def _checkpoint_hooks(runner) -> list[CheckpointHook]:
+    return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+
+
+def _pending_gradients(runner) -> dict[str, torch.Tensor]:
+    """What has been accumulated towards the next step, by parameter."""
+    wrapper = runner.optim_wrapper
+    wrappers = wrapper.values() if hasattr(wrapper, 'values') else [wrapper]
+    if all(wrapper.should_update() for wrapper in wrappers):
+        return {}
+    return {name: p.grad.detach().cpu() for name, p in _model(runner).named_parameters() if p.grad is not None}
+
+
+def _set_gradients(runner, gradients: dict[str, torch.Tensor]) -> None:
+    for name, parameter in _model(runner).named_parameters():
+        gradient = gradients.get(name)
+        if gradient is not None and gradient.shape == parameter.shape:
+            parameter.grad = gradient.to(parameter.device, parameter.dtype)
+
+
+def _model(runner) -> torch.nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _stop_early_before_saving(runner) -> None:
+    """Let EarlyStoppingHook see a validation's score before CheckpointHook writes the checkpoint of a new best.
+
+    By their priorities it is the other way round, and that checkpoint would lack the score.
+    """
+    hooks = runner._hooks
+    early = _early_stopping(runner)
+    first = next((i for i, hook in enumerate(hooks) if isinstance(hook, CheckpointHook)), len(hooks))
+    if any(hook in hooks[first:] for hook in early):
+        others = [hook for hook in hooks if hook not in early]
+        # a new list, for the old one is being gone through
+        runner._hooks = [*others[:first], *early, *others[first:]]
+
+
+def _early_stopping(runner) -> list[EarlyStoppingHook]:
+    return [hook for hook in runner.hooks if isinstance(hook, EarlyStoppingHook)]
+
+
+def _folder(runner) -> str:
+    return next((hook.out_dir for hook in _checkpoint_hooks(runner)), runner.work_dir)
+
+
+def _begin(runner) -> Run:
+    """Note that a run begins, or goes on, before anything of it is written."""
+    source = None
+    if runner._resume and runner._has_loaded:
+        found = None if runner._load_from else newest_that_verifies(runner.work_dir)[0]
+        source = osp.expanduser(runner._load_from) if found is None else str(found.path)
+    elif number := len(checkpoints(runner.work_dir)):
+        runner.logger.warning(
+            f'Checkpoints of older runs are in {runner.work_dir} ({number}): those of this run replace them where the '
+            'names are the same, and --resume goes on from this run only.'
+        )
+    return begin_run(runner.work_dir, source)
+
+
+def _own_files(runner, run: Run) -> list[Path]:
+    folder = _folder(runner)
+    files = [] if '://' in folder else Path(folder).glob('resume_iter_*.pth')
+    # a file without its end is of no use to any run
+    return [path for path in files if run.owns(written := inspect_file(path)) or written.sha256 is None]
+
+
+def _checked(loaded: dict) -> dict:
+    try:
+        checked = dict(
+            random=list(loaded['random']),
+            position=int(loaded['position']),
+            batches=int(loaded['batches']),
+            validated=bool(loaded['validated']),
+            early_stopping=[
+                dict(best_score=float(state['best_score']), wait_count=int(state['wait_count']))
+                for state in loaded.get('early_stopping', ())
+            ],
+            gradients=[dict(gradients) for gradients in loaded.get('gradients', ())],
+        )
+        int(loaded['sampler']['seed']), loaded['sampler']['sampler_seed']
+        if len(checked['gradients']) not in (0, len(checked['random'])):
+            raise ValueError('gradients')
+        if not 0 <= checked['position'] <= checked['batches']:
+            raise ValueError('position')
+        return checked
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"the checkpoint's part {KEY!r} is not one of mmdensenet's ({error}).") from error
+
+
+def _set_position(loop, loaded: dict) -> None:
+    if not loaded['position']:
+        return
+    if not hasattr(loop, 'position'):
+        raise UserError(
+            "the checkpoint was written inside an epoch: set train_cfg.type='mmdensenet.EpochBasedTrainLoop'."
+        )
+    if loaded['batches'] != len(loop.dataloader):
+        raise UserError(
+            f'the checkpoint was written inside an epoch of {loaded["batches"]} batches, and there are '
+            f'{len(loop.dataloader)} now.\nSet the data, the batch size and the number of processes as they were, or '
+            'resume from an epoch_N.pth.'
+        )
+    loop.position = loaded['position']
+
+
+def _continue_checkpoint_hooks(runner) -> None:
+    """The file that the hook wrote last, which it updates when a repeated validation finds a new best; and what it was
+    about to delete.
+    """
+    last = runner.message_hub.runtime_info.get('last_ckpt')
+    for hook in _checkpoint_hooks(runner):
+        if (
+            hook.last_ckpt is None
+            and isinstance(last, str)
+            and osp.dirname(osp.abspath(last)) == osp.abspath(hook.out_dir)
+        ):
+            hook.last_ckpt = last
+        remove_outdated(hook, runner)
+
+
+def _validation_is_due(runner) -> bool:
+    loop = runner.train_loop
+    done = loop.epoch if isinstance(loop, EpochBasedTrainLoop) else loop.iter
+    end = loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters
+    if runner.val_loop is None or done == 0 or getattr(loop, 'position', 0):
+        return False
+    loop._decide_current_val_interval()
+    return done >= loop.val_begin and (done % loop.val_interval == 0 or done == end)

@@ -1,0 +1,109 @@
+"""A loss that is NaN or infinite ends the run before anything of it is saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from mmengine.hooks import Hook
+
+from mmdensenet.checkpoints.work_dir import newest_that_verifies
+from mmdensenet.errors import UserError
+from mmdensenet.registry import HOOKS
+
+#: in the work directory: the images of the batch
+LIST = 'nonfinite_loss.txt'
+
+
+@HOOKS.register_module()
+class FiniteHook(Hook):
+    """Check the loss of each iteration, and the weights before they are saved.
+
+    With AMP's loss scaling, which leaves out a step whose gradients overflow, up to ``max_skipped`` iterations in a row
+    may have such a loss.
+
+    Args:
+        interval: on a GPU, look at the losses every so many iterations: looking waits for the GPU.
+
+    Raises:
+        UserError: with the iteration, the learning rate and the images, which ``nonfinite_loss.txt`` in the work
+            directory lists; or with the tensor that would have been saved.
+    """
+
+    priority = 'VERY_HIGH'  # before EMA takes the weights in, and before anybody saves
+
+    def __init__(self, max_skipped: int = 10, interval: int = 10):
+        self.max_skipped = max_skipped
+        self.interval = interval
+        self._in_a_row = 0
+        self._waiting: list[tuple[int, torch.Tensor, list[str], float]] = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        loss = outputs.get('loss') if isinstance(outputs, dict) else None
+        if loss is None:
+            return
+        loss = torch.as_tensor(loss).detach()
+        rates = runner.optim_wrapper.get_lr()
+        rate = next(iter(rates.values()))[0] if rates else float('nan')
+        self._waiting.append((runner.iter + 1, loss, image_paths(data_batch), rate))
+        if loss.device.type == 'cpu' or len(self._waiting) >= self.interval:
+            self._look(runner)
+
+    def after_train(self, runner) -> None:
+        self._look(runner)
+
+    def before_collective_save(self, runner) -> None:
+        self._look(runner)  # only the first rank saves, but gradients that others have summed up are saved, too
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        self._look(runner)
+        for part in ('state_dict', 'ema_state_dict'):
+            for name, tensor in checkpoint.get(part, {}).items():
+                if isinstance(tensor, torch.Tensor) and not torch.isfinite(tensor).all():
+                    raise UserError(
+                        f'{part} {name} is not finite at iteration {runner.iter + 1}: no checkpoint is written.\n'
+                        f'{_what_to_do(runner)}'
+                    )
+
+    def _look(self, runner) -> None:
+        waiting, self._waiting = self._waiting, []
+        for iteration, loss, paths, rate in waiting:
+            if torch.isfinite(loss).all():
+                self._in_a_row = 0
+                continue
+            self._in_a_row += 1
+            scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
+            if scaler is not None and scaler.is_enabled() and self._in_a_row <= self.max_skipped:
+                runner.logger.warning(f'The loss is {loss.item()} at iteration {iteration}: AMP leaves the step out.')
+                continue
+            raise UserError(self._describe(runner, iteration, loss, paths, rate))
+
+    def _describe(self, runner, iteration: int, loss: torch.Tensor, paths: list[str], rate: float) -> str:
+        where = ''
+        if paths:
+            file = Path(runner.work_dir, LIST)
+            file.write_text(''.join(f'{path}\n' for path in paths), encoding='utf-8', errors='surrogateescape')
+            more = f' and {len(paths) - 2} more, which {file} lists' if len(paths) > 2 else ''
+            where = f'; images: {", ".join(paths[:2])}{more}'
+        what = f'the loss is {loss.item()} at iteration {iteration}, learning rate {rate:.4g}{where}.'
+        return f'{what}\n{_what_to_do(runner)}'
+
+
+def image_paths(data_batch) -> list[str]:
+    """Paths of a batch's images, or their numbers in the data set where they are in no file."""
+    samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
+    found = []
+    for sample in samples or ():
+        name = sample.get('img_path') if hasattr(sample, 'get') else None
+        if name is None and hasattr(sample, 'get') and sample.get('sample_idx') is not None:
+            name = f'sample {int(sample.get("sample_idx"))}'
+        if name is not None:
+            found.append(str(name))
+    return found
+
+
+def _what_to_do(runner) -> str:
+    good, _ = newest_that_verifies(runner.work_dir)
+    if good is None:
+        return 'There is no checkpoint yet. Look at the images, or lower the learning rate.'
+    return f'The last good checkpoint is {good.path}: look at the images, or go on from it with a lower learning rate.'

@@ -1,0 +1,212 @@
+"""The counts against the metafile and against what is known by hand, the memory against the steps themselves."""
+
+import json
+import sys
+
+import pytest
+import torch
+import yaml
+from conftest import CONFIGS, DIGITS
+from mmengine.config import Config
+from torch import nn
+
+from mmdensenet.analysis.input_shape import input_shape
+from mmdensenet.analysis.meter import Meter
+from mmdensenet.analysis.stage_costs import build_meta_model, count_stages, measure_memory, predict_memory
+from mmdensenet.apis.complexity import complexity, parse_bytes
+from mmdensenet.errors import UserError
+
+ROWS = {row['Name']: row for row in yaml.safe_load((CONFIGS / 'metafile.yml').read_text())['Models']}
+COUNTED = {}
+
+
+def counted(cfg, shape):
+    """Many configs have the same model, but for dropout."""
+    for key in ('drop_rate', 'drop_after'):
+        cfg.model.backbone.pop(key, None)
+    key = json.dumps([cfg.model, shape], sort_keys=True, default=list)
+    if key not in COUNTED:
+        COUNTED[key] = count_stages(cfg, shape, memory=False)
+    return COUNTED[key]
+
+
+def small(**backbone) -> Config:
+    """Two blocks of two layers, k = 4, b = 16, from 8 channels; images of 16x16 in the tests."""
+    arch = dict(growth_rate=4, depths=(2, 2), init_channels=8)
+    model = dict(
+        type='ImageClassifier',
+        backbone=dict(type='mmdensenet.DenseNet', **dict(arch=arch, stem='cifar') | backbone),
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', num_classes=3, in_channels=16),
+    )
+    return Config(dict(model=model, default_scope='mmpretrain'))
+
+
+@pytest.mark.parametrize('file', sorted(CONFIGS.glob('*.py')), ids=lambda file: file.stem)
+@pytest.mark.slow
+def test_totals_are_those_of_the_metafile(file):
+    cfg, row = Config.fromfile(file), ROWS[file.stem]['Metadata']
+    shape = input_shape(cfg)
+    assert list(shape) == row['Input']
+    stages, reason = counted(cfg, shape)
+    assert reason is None
+    assert sum(stage.parameters for stage in stages) == row['Parameters']
+    assert sum(stage.multiply_adds['reference'] for stage in stages) == row['Multiply-Adds']
+    for stage in stages:
+        pools_first = stage.name.startswith('transition')
+        assert stage.multiply_adds['reference'] == stage.multiply_adds['fused'] * (4 if pools_first else 1), stage.name
+
+
+def test_all_stages_by_hand():
+    stages, reason = count_stages(small(), (3, 16, 16))
+    assert reason is None
+    by_name = {stage.name: stage for stage in stages}
+    assert list(by_name) == ['stem', 'dense block 1', 'transition 1', 'dense block 2', 'final norm', 'head']
+    # layers read 8 and 12 channels (norm 2C, C*16, norm 32, 9*16*4), then 8 and 12 again: 16 * 0.5 are passed on
+    block = sum(2 * c + 16 * c + 32 + 576 for c in (8, 12))
+    assert [stage.parameters for stage in stages] == [216, block, 32 + 16 * 8, block, 32, 16 * 3 + 3]
+    products = sum(16 * c + 576 for c in (8, 12))
+    reference = [216 * 256, products * 256, 128 * 256, products * 64, 0, 48]
+    assert [stage.multiply_adds['reference'] for stage in stages] == reference
+    reference[2] //= 4
+    assert [stage.multiply_adds['fused'] for stage in stages] == reference
+
+
+def test_odd_sizes_are_pooled_down():
+    (stage,) = [s for s in count_stages(small(), (3, 15, 13))[0] if s.name == 'transition 1']
+    assert stage.multiply_adds == dict(reference=128 * 15 * 13, fused=128 * 7 * 6)
+
+
+def test_kept_is_the_formula_of_the_docs():
+    """M (C0 + L k) + L M 4k values for a fused block, and small statistics; concatenated, 2 C_l + 2 * 4k a layer."""
+    stages = {s.name: s for s in count_stages(small(), (3, 64, 64))[0]}
+    rows = 64 * 64
+    assert stages['dense block 1'].kept_bytes['fused'] == pytest.approx(4 * rows * (8 + 2 * 4 + 2 * 16), rel=0.02)
+    # and the transition's norm, ReLU and pooling keep their inputs: 16, 16 and 8 channels
+    layers = 2 * (8 + 12) + 2 * 2 * 16
+    assert stages['dense block 1'].kept_bytes['reference'] == pytest.approx(4 * rows * (layers + 40), rel=0.02)
+    assert stages['transition 1'].kept_bytes == dict(reference=None, fused=None)
+
+
+def test_memory_efficient_keeps_less():
+    plain, recompute = (
+        sum(s.kept_bytes['reference'] or 0 for s in count_stages(small(memory_efficient=on), (3, 32, 32))[0])
+        for on in (False, True)
+    )
+    assert recompute < 0.85 * plain
+
+
+def test_where_the_fused_engine_does_not_apply():
+    cfg = small(norm_cfg=dict(type='GN', num_groups=4))
+    stages, reason = count_stages(cfg, (3, 16, 16))
+    assert 'GroupNorm' in reason
+    assert all(list(stage.multiply_adds) == ['reference'] for stage in stages)
+    assert list(complexity(cfg, size=[16], measure=False)['memory']) == ['reference']
+
+
+def test_what_cannot_be_counted():
+    cfg = small()
+    cfg.model.backbone = dict(type='ResNet', depth=18)
+    with pytest.raises(UserError, match=r"model\.backbone\.type='ResNet'"):
+        build_meta_model(cfg, 'reference')
+    with pytest.raises(UserError, match='give --size'):
+        input_shape(small())
+    with pytest.raises(UserError, match='images of 2x2 cannot be computed'):
+        count_stages(small(arch=dict(growth_rate=4, depths=(1, 1, 1, 1), init_channels=8)), (3, 2, 2))
+
+
+def test_meter():
+    """A product of 2x3 and 3x5, whose result and gradients live and die."""
+    a = torch.empty(2, 3, device='meta', requires_grad=True)
+    b = torch.empty(3, 5, device='meta')
+    with Meter() as meter:
+        c = a @ b
+        assert (meter.multiply_adds, meter.live, meter.peak) == (30, 40, 40)
+        view = c.view(-1)
+        assert meter.live == 40
+        a.t()  # of what was there before
+        assert meter.live == 40
+        del c, view
+        assert (meter.live, meter.peak) == (0, 40)
+        nn.functional.conv2d(torch.empty(1, 3, 8, 8, device='meta'), torch.empty(4, 3, 3, 3, device='meta'), padding=1)
+        assert meter.multiply_adds == 30 + 64 * 4 * 27
+    assert meter.live == 0
+
+
+@pytest.mark.parametrize(
+    ('step', 'expected'),
+    [
+        (dict(type='CenterCrop', crop_size=224), (224, 224)),
+        (dict(type='mmpretrain.RandomResizedCrop', scale=[96, 64]), (96, 64)),
+        (dict(type='Resize', scale=(64, 96)), (96, 64)),  # width and height
+        (dict(type='ResizeEdge', scale=256), None),
+    ],
+)
+def test_size_of_the_images(step, expected):
+    cfg = small()
+    inner = dict(type='CustomDataset', pipeline=[step, dict(type='PackInputs')])
+    cfg.test_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=[dict(type='RepeatDataset', dataset=inner)]))
+    if expected is None:
+        with pytest.raises(UserError):
+            input_shape(cfg)
+    else:
+        assert input_shape(cfg) == (3, *expected)
+    assert input_shape(cfg, [7]) == (3, 7, 7)
+    assert input_shape(cfg, [7, 9]) == (3, 7, 9)
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'), [('24GB', 24e9), ('24 GiB', 24 * 2**30), ('500m', 5e8), ('1.5T', 1.5e12), ('7', 7)]
+)
+def test_bytes(text, expected):
+    assert parse_bytes(text) == expected
+
+
+@pytest.mark.parametrize('text', ['', 'GB', '1.2.3G', '-1G', '5 apples'])
+def test_no_bytes(text):
+    with pytest.raises(UserError, match='--memory'):
+        parse_bytes(text)
+
+
+def test_tool(run_tool):
+    done = run_tool('complexity.py', 'mmdensenet::densenet-bc-l40-k12_1xb64_cifar10.py', '--no-measure', '--json')
+    assert done.status == 0, done.err
+    found = json.loads(done.out)
+    row = ROWS['densenet-bc-l40-k12_1xb64_cifar10']['Metadata']
+    assert (found['parameters'], found['multiply_adds']['reference']) == (row['Parameters'], row['Multiply-Adds'])
+    assert found['batch'] == 64
+    for engine in ('reference', 'fused'):
+        step = found['memory'][engine]['predicted']
+        assert step['batch_bytes'] == pytest.approx(step['constant_bytes'] + 64 * step['bytes_per_image'])
+
+
+def test_table(run_tool):
+    found = complexity(str(DIGITS), batch=7, available=1e9, measure=False, device='cpu')
+    done = run_tool('complexity.py', DIGITS, '--no-measure', '--memory', '1GB', '--batch', '7', '--device', 'cpu')
+    assert done.status == 0, done.err
+    assert f'{ROWS[DIGITS.stem]["Metadata"]["Multiply-Adds"]:,}' in done.out
+    for engine in ('reference', 'fused'):
+        step = found['memory'][engine]['predicted']
+        fits = int((0.8e9 - step['constant_bytes']) / step['bytes_per_image'])
+        assert fits == step['largest_batch']
+        assert f'{fits:,}' in done.out
+    assert 'error: ' in run_tool('complexity.py', CONFIGS / 'nothing.py').err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != 'linux', reason='the peak is read as Linux has it')
+@pytest.mark.parametrize('engine', ['reference', 'fused'])
+def test_measured_is_near_the_prediction(engine, monkeypatch):
+    """With a fixed threshold from which glibc returns memory to the system, so that its reserves are not measured."""
+    monkeypatch.setenv('MALLOC_MMAP_THRESHOLD_', str(2**18))
+    cfg = Config.fromfile(CONFIGS / 'densenet-bc-l40-k12_1xb64_cifar10.py')
+    expected = predict_memory(cfg, (3, 32, 32), engine)
+    measured = measure_memory(cfg, (3, 32, 32), engine, 'cpu', expected)
+    assert measured.per_image == pytest.approx(expected.per_image, rel=0.2)
+    assert measured.constant > expected.constant, 'the process is in it'
+
+
+@pytest.mark.slow
+def test_measuring_tells_what_fails():
+    with pytest.raises(UserError, match='cannot be measured on cuda:99'):
+        measure_memory(small(), (3, 16, 16), 'fused', 'cuda:99')

@@ -1,0 +1,177 @@
+"""No checkpoint runs code, or takes time or memory that its size does not warrant, however it was made."""
+
+import os
+import resource
+import sys
+import time
+import traceback
+
+import pytest
+import torch
+from conftest import DIGITS
+from hostile import REFUSED, WITH_CONFIG_TEXT, checkpoint_with_code
+
+from mmdensenet.checkpoints.checkpoint import load_from_file
+from mmdensenet.errors import UserError
+
+SECONDS, BYTES = 5, 256 << 20
+
+
+def in_a_child(function) -> str:
+    """What the function returns as text, from a forked process that may not take much memory."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(read)
+            with open('/proc/self/statm') as file:
+                taken = int(file.read().split()[0]) * os.sysconf('SC_PAGE_SIZE')
+            resource.setrlimit(resource.RLIMIT_AS, (taken + BYTES, taken + BYTES))
+            os.write(write, function().encode())
+        except BaseException:
+            os.write(write, traceback.format_exc()[-3000:].encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as file:
+        answer = file.read()
+    os.waitpid(pid, 0)
+    return answer
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='memory is limited as Linux has it')
+@pytest.mark.parametrize('name', REFUSED)
+def test_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('TMPDIR', str(tmp_path))
+    (tmp_path / 'hostile.pth').write_bytes(REFUSED[name]())
+
+    def load():
+        start = time.process_time()
+        try:
+            loaded = load_from_file('hostile.pth', map_location='cpu')
+        except UserError as error:
+            message = str(error)
+        else:
+            return f'loaded {type(loaded)}'
+        assert 'hostile.pth' in message and len(message) < 500, message
+        assert time.process_time() - start < SECONDS
+        return 'refused'
+
+    assert in_a_child(load) == 'refused'
+    assert os.listdir(tmp_path) == ['hostile.pth'], 'nothing ran, nothing was unpacked'
+
+
+def test_the_files_are_hostile(tmp_path, monkeypatch):
+    """Without the reader they run: what is refused above is not refused for being broken."""
+    import pickle
+    import zipfile
+
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        'reduce',
+        'eval',
+        'exec',
+        'stack global',
+        'instance',
+        'persistent id',
+        'nested archive',
+        'plain pickle',
+    ):
+        (tmp_path / 'x.pth').write_bytes(REFUSED[name]())
+        content = (tmp_path / 'x.pth').read_bytes()
+        while content[:2] == b'PK':
+            archive = zipfile.ZipFile(tmp_path / 'x.pth')
+            content = archive.read(next(part for part in archive.namelist() if part.endswith('data.pkl')))
+            (tmp_path / 'x.pth').write_bytes(content)
+
+        class Unpickler(pickle.Unpickler):
+            def persistent_load(self, _):
+                return None
+
+        with open('x.pth', 'rb') as file:
+            Unpickler(file).load()
+        assert (tmp_path / 'RAN').exists(), name
+        (tmp_path / 'RAN').unlink()
+
+
+@pytest.fixture
+def with_code(tmp_path, monkeypatch):
+    """A good checkpoint of the digits model with Python as its config, in an empty folder."""
+    from mmengine.config import Config
+    from mmpretrain.registry import MODELS
+
+    monkeypatch.chdir(tmp_path)
+    checkpoint_with_code(MODELS.build(Config.fromfile(DIGITS).model).state_dict(), tmp_path / 'code.pth')
+    return tmp_path / 'code.pth'
+
+
+def test_config_text_is_not_run_on_test(run_tool, with_code):
+    done = run_tool(
+        'test.py', DIGITS, with_code, '--work-dir', 'w', '--cfg-options', 'test_dataloader.dataset.indices=9'
+    )
+    assert done.status == 0, done.err
+    assert not with_code.with_name('RAN').exists()
+
+
+def test_config_text_is_not_run_on_resume(run_tool, short_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = short_config()
+    assert run_tool('train.py', config, '--work-dir', 'w', '--cfg-options', 'train_cfg.max_epochs=1').status == 0
+    saved = torch.load('w/epoch_1.pth', weights_only=True)
+    for key in WITH_CONFIG_TEXT:
+        saved['meta'][key] = "open('RAN', 'w').close()"
+    torch.save(saved, 'w/epoch_1.pth')
+    done = run_tool('train.py', config, '--work-dir', 'w', '--resume', 'w/epoch_1.pth')
+    assert done.status == 0, done.err
+    assert not (tmp_path / 'RAN').exists()
+
+
+def test_config_text_is_not_run_on_fine_tuning(run_tool, with_code):
+    options = [f'load_from={with_code}', 'train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=32']
+    done = run_tool('train.py', DIGITS, '--work-dir', 'w', '--no-validate', '--cfg-options', *options)
+    assert done.status == 0, done.err
+    assert not with_code.with_name('RAN').exists()
+
+
+@pytest.mark.parametrize('drop', [[], ['message_hub']])
+def test_config_text_is_not_run_on_inference(with_code, drop):
+    """mmengine's inferencers take the config from the weights where none is given, and execute it."""
+    from mmengine.infer import BaseInferencer
+    from mmpretrain import ImageClassificationInferencer
+
+    content = torch.load(with_code)
+    torch.save({key: value for key, value in content.items() if key not in drop}, with_code)
+
+    class Inferencer(BaseInferencer):
+        def visualize(self, *args, **kwargs): ...
+        def postprocess(self, *args, **kwargs): ...
+        def _init_pipeline(self, cfg):
+            return None
+
+    with pytest.raises((KeyError, ValueError)):
+        Inferencer(weights=str(with_code), scope='mmpretrain')
+    ImageClassificationInferencer(str(DIGITS), pretrained=str(with_code))
+    assert not with_code.with_name('RAN').exists()
+
+
+def test_what_torch_writes_is_read(tmp_path):
+    """The limits above are not in the way of honest files, in the old format too."""
+    buffer = torch.randn(10)
+    content = dict(
+        a=torch.randn(3, 4).t(),
+        b=[torch.zeros(0), torch.tensor(1.5)],
+        c=buffer[2:5],
+        d=torch.nn.Parameter(torch.ones(2)),
+        e=[None] * 5000,
+        f=torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last),
+        g=['the same text'] * 1000,
+    )
+    for new in (True, False):
+        torch.save(content, tmp_path / 'a.pth', _use_new_zipfile_serialization=new)
+        loaded = load_from_file(str(tmp_path / 'a.pth'))
+        for key, value in content.items():
+            assert (
+                torch.equal(loaded[key], value) if isinstance(value, torch.Tensor) else str(loaded[key]) == str(value)
+            )
+        assert loaded['f'].stride() == content['f'].stride()

@@ -1,0 +1,84 @@
+import json
+
+import numpy as np
+from PIL import Image
+
+from mmdensenet.results.training_curves import plot_curves, read_scalars
+
+
+def write(folder, lines):
+    target = folder / 'vis_data'
+    target.mkdir(parents=True)
+    (target / 'scalars.json').write_text(
+        '\n'.join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    )
+
+
+def test_resumed_runs_are_joined(tmp_path):
+    write(
+        tmp_path / '20260101_000000',
+        [
+            dict(lr=0.1, loss=4.0, epoch=1, iter=5, step=5),
+            dict(lr=0.1, loss=3.0, epoch=1, iter=10, step=10),
+            {'accuracy/top1': 30.0, 'step': 1},
+            dict(lr=0.1, loss=9.0, epoch=2, iter=15, step=15),
+            '{"loss": 1.0, "st',
+        ],
+    )
+    write(
+        tmp_path / '20260101_000100',
+        [
+            dict(lr=0.01, loss=2.0, epoch=2, iter=15, step=15),
+            dict(lr=0.01, loss=1.0, epoch=2, iter=20, step=20),
+            {'accuracy/top1': 60.0, 'step': 2},
+        ],
+    )
+    curves, unit = read_scalars(tmp_path)
+    assert unit == 'epoch'
+    assert curves['loss'] == ([0.5, 1.0, 1.5, 2.0], [4.0, 3.0, 2.0, 1.0])
+    assert curves['accuracy/top1'] == ([1, 2], [30.0, 60.0])
+    assert set(curves) == {'loss', 'lr', 'accuracy/top1'}
+
+
+def test_empty_work_dir(tmp_path):
+    assert read_scalars(tmp_path)[0] == {}
+
+
+def test_runs_that_count_iterations(tmp_path):
+    write(
+        tmp_path / 'a',
+        [
+            dict(loss=4.0, iter=5, step=5),
+            {'accuracy/top1': 30.0, 'step': 0},
+            dict(loss=3.0, iter=10, step=10),
+            {'accuracy/top1': 60.0, 'step': 0},
+        ],
+    )
+    curves, unit = read_scalars(tmp_path)
+    assert unit == 'iteration'
+    assert curves['accuracy/top1'] == ([5, 10], [30.0, 60.0])
+
+
+def test_picture_shows_three_panels(tmp_path):
+    curves = {'loss': ([1, 2], [2.0, 1.0]), 'accuracy/top1': ([1, 2], [30.0, 60.0]), 'lr': ([1, 2], [0.1, 0.01])}
+    plot_curves(curves, tmp_path / 'c.png', title='run')
+    plot_curves({'loss': curves['loss']}, tmp_path / 'one.png')
+    three, one = (np.asarray(Image.open(tmp_path / name).convert('RGB')) for name in ('c.png', 'one.png'))
+    assert three.shape == (400, 1500, 3) and one.shape == (400, 500, 3)
+    blue = (three == [31, 119, 180]).all(2)
+    for panel in np.split(blue, 3, axis=1):
+        assert panel.sum() > 50, 'a curve is drawn in each panel'
+
+
+def test_a_run_stopped_in_its_first_epoch(tmp_path):
+    """It does not show that an epoch has 100 iterations; a third one, of a larger batch, has 50."""
+
+    def training(last, length):
+        return [dict(loss=1.0, epoch=(i - 1) // length + 1, step=i) for i in range(5, last + 1, 5)]
+
+    write(tmp_path / 'a', training(30, 100))
+    write(tmp_path / 'b', training(100, 100))
+    curves, _ = read_scalars(tmp_path)
+    assert curves['loss'][0] == [i / 100 for i in range(5, 101, 5)]
+    write(tmp_path / 'c', training(500, 50))
+    assert max(read_scalars(tmp_path)[0]['loss'][0]) == 10

@@ -1,0 +1,389 @@
+"""A resumed run ends with the weights of the uninterrupted one. The kills are in tests/tools/test_kills.py."""
+
+import os
+import random
+import signal
+
+import numpy as np
+import pytest
+import torch
+from conftest import DIGITS, SHORT
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from torch.utils.data import DataLoader, Dataset
+
+from mmdensenet.apis import train_model
+from mmdensenet.errors import UserError
+from mmdensenet.training.draws import NumberedSampler, number_draws
+from mmdensenet.training.random_state import get_random_state, seed_everything, set_random_state, unchanged_random_state
+
+RUN = """
+model['backbone']['drop_rate'] = 0.3
+train_dataloader['num_workers'] = {workers}
+default_hooks['exact_resume'] = dict(type='mmdensenet.ExactResumeHook', interval=2)
+default_hooks['checkpoint'] = dict(interval=1, max_keep_ckpts=-1, save_best='auto')
+default_hooks['curves'] = dict(type='Point', _delete_=True)
+custom_hooks = [dict(type='EMAHook', momentum=0.1)]
+"""
+
+
+@HOOKS.register_module()
+class Point(Hook):
+    """Calls ``action`` in the middle of a run; keeps what the model sees."""
+
+    priority = 'HIGHEST'
+    action = None
+    seen: list
+
+    def before_train(self, runner):
+        Point.seen = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        Point.seen.append((batch_idx, data_batch['inputs'].clone()))
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.act(runner, f'train {runner.iter + 1}')
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.act(runner, f'val {runner.epoch}')
+
+    def act(self, runner, point):
+        if Point.action is not None:
+            Point.action(runner, point)
+
+
+@pytest.fixture(autouse=True)
+def no_action(monkeypatch):
+    # laying out the config's text, for each checkpoint, takes longer than the training
+    monkeypatch.setattr(Config, 'pretty_text', property(lambda config: repr(config)))
+    Point.action = None
+    yield
+    Point.action = None
+
+
+def at(point, do):
+    def action(runner, here):
+        if here == point:
+            do()
+
+    Point.action = action
+
+
+class Died(Exception):  # noqa: N818
+    """As a kill, for what is on the disk."""
+
+
+def die():
+    raise Died
+
+
+def parts(file):
+    loaded = torch.load(file, weights_only=True)
+    return {key: loaded[key] for key in ('state_dict', 'ema_state_dict', 'optimizer')}, loaded
+
+
+def assert_equal(a, b, name=''):
+    assert type(a) is type(b), name
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), name
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), name
+        for key in a:
+            assert_equal(a[key], b[key], f'{name}.{key}')
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), name
+        for i, (x, y) in enumerate(zip(a, b)):
+            assert_equal(x, y, f'{name}.{i}')
+    else:
+        assert a == b, name
+
+
+@pytest.fixture(scope='module')
+def straight(tmp_path_factory):
+    """The uninterrupted run: two epochs of three batches."""
+    folder = tmp_path_factory.mktemp('straight')
+    (folder / 'short.py').write_text(SHORT.format(digits=str(DIGITS), images=24, extra=RUN.format(workers=0)))
+    train_model(str(folder / 'short.py'), work_dir=str(folder / 'w'))
+    assert not list((folder / 'w').glob('resume_*')), 'checkpoints inside epochs go when training ends'
+    batches = [batch for _, batch in Point.seen]
+    return folder / 'w/epoch_2.pth', batches
+
+
+@pytest.mark.parametrize(
+    ('workers', 'point', 'how', 'left', 'first'),
+    [
+        (0, 'train 5', die, 'resume_iter_4.pth', 4),
+        (2, 'train 5', die, 'resume_iter_4.pth', 4),
+        (0, 'train 3', die, 'resume_iter_2.pth', 2),
+        (0, 'train 1', lambda: os.kill(os.getpid(), signal.SIGTERM), 'resume_iter_1.pth', 1),
+        (0, 'train 6', lambda: os.kill(os.getpid(), signal.SIGINT), 'resume_iter_6.pth', 6),
+        (0, 'val 1', die, 'epoch_1.pth', 3),
+        (0, 'val 1', lambda: os.kill(os.getpid(), signal.SIGTERM), 'resume_iter_3.pth', 3),
+        (0, 'val 2', die, 'epoch_2.pth', 6),
+    ],
+    ids=['step', 'step-workers', 'end-of-epoch', 'sigterm', 'ctrl-c', 'val', 'val-sigterm', 'last-val'],
+)
+def test_resumed_equals_uninterrupted(short_config, tmp_path, straight, workers, point, how, left, first):
+    config, work_dir = str(short_config(RUN.format(workers=workers))), tmp_path / 'w'
+    at(point, how)
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises((Died, SystemExit)) as stop:
+        train_model(config, work_dir=str(work_dir))
+    if stop.type is SystemExit:
+        assert stop.value.code in (128 + signal.SIGTERM, 128 + signal.SIGINT)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
+    assert (work_dir / left).is_file()
+    Point.action = None
+    runner = train_model(config, work_dir=str(work_dir), resume='auto')
+    assert os.path.samefile(os.path.dirname(runner.cfg.load_from), work_dir)
+    assert os.path.basename(runner.cfg.load_from) == left
+
+    expected, whole = parts(straight[0])
+    found, other = parts(work_dir / 'epoch_2.pth')
+    assert_equal(found, expected)
+    assert_equal(other['param_schedulers'], whole['param_schedulers'])
+    assert_equal(other['exact_resume'], whole['exact_resume'])
+    infos = [loaded['message_hub']['runtime_info'] for loaded in (other, whole)]
+    assert infos[0]['best_score'] == infos[1]['best_score']
+    best = [os.path.basename(info['best_ckpt']) for info in infos]
+    assert best[0] == best[1]
+    files = work_dir / best[0], straight[0].parent / best[0]
+    assert_equal(*(torch.load(file, weights_only=True)['state_dict'] for file in files))
+    assert [index for index, _ in Point.seen] == [0, 1, 2, 0, 1, 2][first:]
+    assert_equal([batch for _, batch in Point.seen], straight[1][first:])
+    assert not list(work_dir.glob('resume_*'))
+
+
+def test_a_seed_that_nobody_set_is_kept(short_config, tmp_path):
+    """And with it the order of the data: mmengine's sampler takes a new one."""
+    config = short_config(RUN.format(workers=0) + '\nrandomness = dict(seed=None, _delete_=True)')
+    train_model(str(config), work_dir=str(tmp_path / 'a'))
+    train_model(str(config), work_dir=str(tmp_path / 'b'), resume=str(tmp_path / 'a/epoch_1.pth'))
+    assert_equal(parts(tmp_path / 'b/epoch_2.pth')[0], parts(tmp_path / 'a/epoch_2.pth')[0])
+
+
+@pytest.mark.parametrize('sampler', ['InfiniteSampler', 'DefaultSampler'])
+@pytest.mark.parametrize('workers', [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_loops_by_iterations(short_config, tmp_path, monkeypatch, sampler, workers):
+    monkeypatch.setattr('mmengine.runner.loops.time.sleep', lambda seconds: None)
+    config = short_config(
+        RUN.format(workers=workers)
+        + f"""
+train_dataloader['sampler'] = dict(type={sampler!r}, shuffle=True)
+train_cfg = dict(by_epoch=False, max_iters=8, val_interval=4, _delete_=True)
+param_scheduler = dict(type='LinearLR', by_epoch=False, end=6, _delete_=True)
+default_hooks['checkpoint'].update(by_epoch=False, interval=4)
+log_processor = dict(by_epoch=False)
+"""
+    )
+    train_model(str(config), work_dir=str(tmp_path / 'a'))
+    for point in ('train 5', 'val 0'):
+        at(point, die)
+        with pytest.raises(Died):
+            train_model(str(config), work_dir=str(tmp_path / point))
+        Point.action = None
+        train_model(str(config), work_dir=str(tmp_path / point), resume='auto')
+        found, whole = parts(tmp_path / point / 'iter_8.pth')
+        expected, other = parts(tmp_path / 'a/iter_8.pth')
+        assert_equal(found, expected)
+        assert_equal(whole['exact_resume'], other['exact_resume'])
+        infos = [loaded['message_hub']['runtime_info'] for loaded in (whole, other)]
+        assert infos[0]['best_score'] == infos[1]['best_score']
+
+
+def test_augmentation_does_not_depend_on_the_number_of_workers(short_config, tmp_path, straight):
+    train_model(str(short_config(RUN.format(workers=2))), work_dir=str(tmp_path / 'w'))
+    assert_equal([batch for _, batch in Point.seen], straight[1])
+    assert_equal(parts(tmp_path / 'w/epoch_2.pth')[0], parts(straight[0])[0])
+
+
+@pytest.mark.parametrize(
+    ('counts', 'point', 'left'), [(4, 'train 4', 'resume_iter_3.pth'), (4, 'val 1', 'epoch_1.pth')]
+)
+def test_accumulated_gradients_are_not_lost(short_config, tmp_path, counts, point, left):
+    """Three batches an epoch, a step every four: an epoch ends in the middle of a step."""
+    extra = f"\noptim_wrapper['accumulative_counts'] = {counts}\ndefault_hooks['exact_resume']['interval'] = 3"
+    config = short_config(
+        'optim_wrapper = dict()\n' + RUN.format(workers=0) + extra + '\ntrain_cfg = dict(max_epochs=3)'
+    )
+    train_model(str(config), work_dir=str(tmp_path / 'a'))
+    at(point, die)
+    with pytest.raises(Died):
+        train_model(str(config), work_dir=str(tmp_path / 'b'))
+    assert (tmp_path / 'b' / left).is_file()
+    Point.action = None
+    train_model(str(config), work_dir=str(tmp_path / 'b'), resume='auto')
+    (found, whole), (expected, other) = (parts(tmp_path / run / 'epoch_3.pth') for run in 'ba')
+    assert_equal(found, expected)
+    pending = whole['exact_resume']['gradients']
+    assert_equal(pending, other['exact_resume']['gradients'])
+    between = torch.load(tmp_path / 'a/epoch_1.pth', weights_only=True)['exact_resume']['gradients']
+    assert between[0]['head.fc.weight'].any() and not pending[0], 'the last step takes what is left'
+
+
+@pytest.mark.parametrize('point', ['train 8', 'val 2'])
+def test_the_patience_of_early_stopping(short_config, tmp_path, point):
+    """Nothing counts as better, so the run ends with the third validation; without the state with the fifth."""
+    extra = "\ncustom_hooks.append(dict(type='EarlyStoppingHook', monitor='accuracy/top1', min_delta=1000, patience=2))"
+    config = str(short_config(RUN.format(workers=0) + extra + '\ntrain_cfg = dict(max_epochs=6)'))
+    train_model(config, work_dir=str(tmp_path / 'a'))
+    at(point, die)
+    with pytest.raises(Died):
+        train_model(config, work_dir=str(tmp_path / 'b'))
+    Point.action = None
+    train_model(config, work_dir=str(tmp_path / 'b'), resume='auto')
+    names = [sorted(file.name for file in (tmp_path / run).glob('epoch_*')) for run in 'ab']
+    assert names == [['epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth']] * 2
+    found, expected = (torch.load(tmp_path / run / 'epoch_3.pth', weights_only=True) for run in 'ba')
+    assert_equal(found['exact_resume'], expected['exact_resume'])
+    assert expected['exact_resume']['early_stopping'][0]['wait_count'] == 1, 'saved before the third validation'
+
+
+def test_a_new_best_is_seen_by_early_stopping_before_it_is_saved(short_config, tmp_path, monkeypatch):
+    """Scores of 1, 5, 2 and so on; the kill comes when the checkpoint of the best has been written again."""
+    scores = dict(enumerate((0.1, 0.2, 0.5, 0.1, 0.1, 0.1, 0.1, 0.1), 1))
+    monkeypatch.setattr(
+        'mmpretrain.evaluation.Accuracy.evaluate',
+        lambda self, size: {'accuracy/top1': scores[Point.runner.epoch]},
+    )
+    monkeypatch.setattr(Point, 'before_run', lambda self, runner: setattr(Point, 'runner', runner), raising=False)
+    extra = "\ncustom_hooks.append(dict(type='EarlyStoppingHook', monitor='accuracy/top1', patience=2))"
+    config = str(short_config(RUN.format(workers=0) + extra + '\ntrain_cfg = dict(max_epochs=8)'))
+    train_model(config, work_dir=str(tmp_path / 'a'))
+    at('train 10', die)  # nothing is written between the third validation and here
+    with pytest.raises(Died):
+        train_model(config, work_dir=str(tmp_path / 'b'))
+    Point.action = None
+    saved = torch.load(tmp_path / 'b/epoch_3.pth', weights_only=True)['exact_resume']
+    assert saved['validated'] and saved['early_stopping'] == [dict(best_score=0.5, wait_count=0)]
+    train_model(config, work_dir=str(tmp_path / 'b'), resume='auto')
+    for run in 'ab':
+        assert max(int(file.stem[6:]) for file in (tmp_path / run).glob('epoch_*')) == 5
+
+
+def test_what_was_about_to_be_deleted_is_deleted(short_config, tmp_path, monkeypatch):
+    from mmdensenet.checkpoints import keep_checkpoints
+
+    config = short_config(
+        RUN.format(workers=0).replace('max_keep_ckpts=-1', 'max_keep_ckpts=1') + '\ntrain_cfg = dict(max_epochs=3)'
+    )
+    remove = keep_checkpoints._remove
+    monkeypatch.setattr(keep_checkpoints, '_remove', lambda hook, path: die())
+    with pytest.raises(Died):
+        train_model(str(config), work_dir=str(tmp_path / 'w'))
+    assert len(list((tmp_path / 'w').glob('epoch_*'))) == 2 or len(list((tmp_path / 'w').glob('best_*'))) == 2
+    (tmp_path / 'w/epoch_77.pth').write_bytes(b"somebody's own")
+    monkeypatch.setattr(keep_checkpoints, '_remove', remove)
+    train_model(str(config), work_dir=str(tmp_path / 'w'), resume='auto')
+    assert sorted(file.name for file in (tmp_path / 'w').glob('epoch_*')) == ['epoch_3.pth', 'epoch_77.pth']
+    assert len(list((tmp_path / 'w').glob('best_*'))) == 1
+
+
+def test_minutes(short_config, tmp_path):
+    config = short_config(RUN.format(workers=0).replace('interval=2', 'minutes=1e-9'))
+    written = []
+    at('train 4', lambda: written.extend(path.name for path in (tmp_path / 'w').glob('resume_*')))
+    train_model(str(config), work_dir=str(tmp_path / 'w'))
+    assert written == ['resume_iter_3.pth']
+
+
+@pytest.mark.parametrize('value', [dict(interval=0), dict(minutes=-1), dict(agree_interval=0)])
+def test_wrong_intervals(short_config, tmp_path, run_tool, value):
+    config = short_config(f"default_hooks['exact_resume'] = dict(type='mmdensenet.ExactResumeHook', **{value})")
+    done = run_tool('train.py', config, '--work-dir', tmp_path / 'w')
+    assert done.status == 2 and 'must be above 0' in done.err
+
+
+def test_other_batches_inside_an_epoch_are_refused(short_config, tmp_path):
+    config = str(short_config(RUN.format(workers=0)))
+    at('train 5', die)
+    with pytest.raises(Died):
+        train_model(config, work_dir=str(tmp_path / 'w'))
+    Point.action = None
+    options = {'train_dataloader.batch_size': 4}
+    with pytest.raises(UserError, match='inside an epoch of 3 batches, and there are 6 now'):
+        train_model(config, work_dir=str(tmp_path / 'w'), resume='auto', cfg_options=options)
+    file = str(tmp_path / 'w/epoch_1.pth')
+    train_model(config, work_dir=str(tmp_path / 'w'), resume=file, cfg_options=options)
+
+
+def test_files_that_are_passed_over_are_named(run_tool, short_config, tmp_path):
+    config, work_dir = short_config(), tmp_path / 'w'
+    assert run_tool('train.py', config, '--work-dir', work_dir).status == 0
+    for path in work_dir.glob('epoch_2.pth'):
+        os.truncate(path, 1000)
+    done = run_tool('train.py', config, '--work-dir', work_dir, '--resume')
+    assert done.status == 0, done.err
+    assert 'epoch_2.pth is passed over: it is cut short or not a checkpoint' in done.out
+    assert 'resumed epoch: 1, iter: 3' in done.out
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(position=-1),
+        dict(position=10**9),
+        dict(random=[dict(python=1)]),
+        dict(random=[dict(python=dict(version=3, words=torch.zeros(3), gauss=None), numpy={}, torch=torch.zeros(2))]),
+        dict(sampler=[]),
+        dict(sampler=dict(seed='x', sampler_seed=0)),
+    ],
+)
+def test_a_strange_state_is_refused(run_tool, short_config, tmp_path, straight, change):
+    config, work_dir = short_config(RUN.format(workers=0)), tmp_path / 'w'
+    saved = torch.load(straight[0].with_name('epoch_1.pth'), weights_only=True)
+    saved['exact_resume'].update(change)
+    torch.save(saved, tmp_path / 'strange.pth')
+    done = run_tool('train.py', config, '--work-dir', work_dir, '--resume', tmp_path / 'strange.pth')
+    assert done.status == 2 and "is not one of mmdensenet's" in done.err, done.err
+
+
+def draw_all():
+    return random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(), torch.rand(1).item()
+
+
+def test_random_state_is_restored():
+    random.gauss(0, 1)  # the other of a pair is kept
+    np.random.randn()
+    state = get_random_state()
+    expected = draw_all()
+    set_random_state(state)
+    assert draw_all() == expected
+    with unchanged_random_state():
+        seed_everything(1, 2, 3)
+        inner = draw_all()
+    after = draw_all()
+    set_random_state(state)
+    draw_all()
+    assert draw_all() == after
+    seed_everything(1, 2, 3)
+    assert draw_all() == inner
+    seed_everything(1, 2, 4)
+    assert draw_all() != inner
+
+
+class Noise(Dataset):
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, index):
+        assert type(index) is int
+        return index, draw_all()
+
+
+@pytest.mark.parametrize('workers', [0, 1, 3])
+def test_an_epoch_can_begin_anywhere(workers):
+    def epoch(number, start=0):
+        loader = DataLoader(Noise(), batch_size=3, shuffle=False, num_workers=workers)
+        sampler = number_draws(loader, seed=5, rank=0)
+        assert number_draws(loader, seed=5, rank=0) is sampler and isinstance(sampler, NumberedSampler)
+        sampler.epoch, sampler.start = number, start * 3
+        return [[part.tolist() if hasattr(part, 'tolist') else part for part in batch] for batch in loader]
+
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first = epoch(0)
+    assert torch.equal(torch.get_rng_state(), before), "the model's generator is left alone"
+    assert str(epoch(0, 2)) == str(first[2:]) and epoch(0, 4) == []
+    assert str(epoch(1)) != str(first) and str(epoch(0)) == str(first)

@@ -1,0 +1,135 @@
+"""A loss that is NaN or infinite stops the run, and nothing of it is saved."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+from mmdensenet.checkpoints.checkpoint_file import what_is_wrong
+from mmdensenet.errors import UserError
+from mmdensenet.training.hooks import FiniteHook
+
+
+@HOOKS.register_module()
+class Poison(Hook):
+    """Spoils the images before the fourth iteration, or the weights after it."""
+
+    what = 'images'
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 3 and Poison.what == 'images':
+            data_batch['inputs'] = torch.full(data_batch['inputs'].shape, float('inf'))
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == 5 and Poison.what == 'weights':
+            runner.model.head.fc.weight.data[0, 0] = float('nan')
+
+
+@pytest.mark.parametrize('amp', [[], ['--amp']], ids=['fp32', 'bf16'])
+def test_a_loss_that_is_nan(run_tool, short_config, tmp_path, amp):
+    Poison.what = 'images'
+    config = short_config("custom_hooks = [dict(type='Poison')]\ndefault_hooks['exact_resume'] = dict(interval=1)")
+    done = run_tool('train.py', config, '--work-dir', tmp_path / 'w', *amp)
+    assert done.status == 2, done.err
+    first, second = done.err[done.err.index('error: ') :].splitlines()
+    assert first.startswith('error: the loss is nan at iteration 4, learning rate 0.005; images: sample ')
+    assert 'and 6 more, which ' in first
+    assert len((tmp_path / 'w/nonfinite_loss.txt').read_text().splitlines()) == 8
+    good = tmp_path / 'w/epoch_1.pth'
+    assert second.startswith(f'The last good checkpoint is {good}: ')
+    assert what_is_wrong(good) is None
+    for file in (tmp_path / 'w').glob('*.pth'):
+        state = torch.load(file, weights_only=True)['state_dict']
+        assert all(torch.isfinite(tensor).all() for tensor in state.values()), file
+
+
+def test_weights_that_are_not_finite_are_not_saved(run_tool, short_config, tmp_path):
+    Poison.what = 'weights'
+    config = short_config("custom_hooks = [dict(type='Poison')]")
+    done = run_tool('train.py', config, '--work-dir', tmp_path / 'w')
+    assert done.status == 2
+    assert 'state_dict head.fc.weight is not finite at iteration' in done.err and 'epoch_1.pth' in done.err
+    assert not (tmp_path / 'w/epoch_2.pth').exists()
+
+
+@HOOKS.register_module()
+class Overflow(Hook):
+    """Loss scaling without a GPU, and logits that overflow before the fourth iteration."""
+
+    weights: dict
+
+    def before_train(self, runner):
+        Overflow.weights = {}
+        runner.optim_wrapper.loss_scaler = torch.amp.GradScaler('cpu', init_scale=1024.0)
+        overflow = torch.tensor(float('inf'))
+        runner.model.head.fc.register_forward_hook(lambda fc, inputs, out: out * overflow if runner.iter == 3 else out)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        Overflow.weights[runner.iter] = runner.model.head.fc.weight.detach().clone()
+
+
+def test_amp_leaves_a_step_out_and_goes_on(run_tool, short_config, tmp_path):
+    config = short_config("custom_hooks = [dict(type='Overflow')]")
+    done = run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--amp')
+    assert done.status == 0, done.err
+    assert 'The loss is nan at iteration 4: AMP leaves the step out.' in done.out
+    weights = Overflow.weights
+    assert torch.equal(weights[2], weights[3]) and not torch.equal(weights[3], weights[4])
+    saved = torch.load(tmp_path / 'w/epoch_2.pth', weights_only=True)
+    assert all(torch.isfinite(tensor).all() for tensor in saved['state_dict'].values())
+    assert saved['optimizer']['loss_scaler']['scale'] == 512.0, 'halved once'
+    config = short_config(
+        "custom_hooks = [dict(type='Overflow')]\n"
+        "default_hooks['finite'] = dict(type='mmdensenet.FiniteHook', max_skipped=0)"
+    )
+    done = run_tool('train.py', config, '--work-dir', tmp_path / 'v', '--amp')
+    assert done.status == 2 and 'the loss is nan at iteration 4' in done.err
+
+
+def runner(tmp_path, scaling, iteration=0):
+    said = []
+    optim_wrapper = SimpleNamespace(
+        get_lr=lambda: dict(lr=[0.1]), loss_scaler=SimpleNamespace(is_enabled=lambda: scaling)
+    )
+    return SimpleNamespace(
+        iter=iteration,
+        work_dir=str(tmp_path),
+        optim_wrapper=optim_wrapper,
+        logger=SimpleNamespace(warning=said.append),
+        said=said,
+    )
+
+
+def losses(hook, run, values):
+    for value in values:
+        hook.after_train_iter(run, 0, {}, dict(loss=torch.tensor(value)))
+        run.iter += 1
+
+
+def test_amp_may_leave_out_a_bounded_number_of_steps(tmp_path):
+    nan = float('nan')
+    hook, run = FiniteHook(max_skipped=2), runner(tmp_path, scaling=True)
+    losses(hook, run, [1.0, nan, float('inf'), 1.0, nan, nan, 2.0])
+    assert len(run.said) == 4 and 'AMP leaves the step out' in run.said[0]
+    with pytest.raises(
+        UserError, match=r'the loss is nan at iteration 10, learning rate 0\.1\.\nThere is no checkpoint'
+    ):
+        losses(hook, run, [nan, nan, nan])
+    hook, run = FiniteHook(max_skipped=2), runner(tmp_path, scaling=False)
+    with pytest.raises(UserError, match='inf at iteration 2'):
+        losses(hook, run, [1.0, float('inf')])
+
+
+def test_losses_that_wait_on_a_gpu_are_seen_before_a_save(tmp_path, monkeypatch):
+    hook, run = FiniteHook(interval=5), runner(tmp_path, scaling=False)
+    monkeypatch.setattr(hook, '_look', lambda runner, look=hook._look: look(runner) if run.look else None)
+    run.look = False
+    losses(hook, run, [1.0, float('nan'), 1.0])
+    waiting = list(hook._waiting)
+    run.look = True
+    for save in (lambda: hook.before_save_checkpoint(run, {}), lambda: hook.before_collective_save(run)):
+        hook._waiting = list(waiting)
+        with pytest.raises(UserError, match='the loss is nan at iteration 2'):
+            save()

@@ -1,0 +1,191 @@
+"""Batches without any image, with the policy 'skip', in training on several ranks and by iterations."""
+
+import os
+import socket
+import sys
+import time
+import traceback
+
+import pytest
+import torch
+from conftest import clear_state
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import DATASETS, HOOKS
+
+from mmdensenet.apis import train_model
+from mmdensenet.datasets import Digits
+from mmdensenet.errors import BadImageError
+from mmdensenet.training.hooks.bad_images_hook import LIST, listed
+
+
+@DATASETS.register_module()
+class Spotty(Digits):
+    """Digits of which some cannot be read."""
+
+    def __init__(self, bad=(), **kwargs):
+        self.bad = bad
+        super().__init__(**kwargs)
+
+    def prepare_data(self, index):
+        if index in self.bad:
+            raise BadImageError.of(f'/data/{index}.png', 'spotty')
+        return super().prepare_data(index)
+
+
+@HOOKS.register_module()
+class Watch(Hook):
+    """Dies before an iteration; keeps what a rank's model has when training ends, and which iterations had a step."""
+
+    priority = 'LOWEST'
+    die_at = None
+
+    def before_train(self, runner):
+        self.steps = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == Watch.die_at:
+            raise KeyError('died')
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        assert (outputs is None) == (len(data_batch['inputs']) == 0)
+        if outputs is not None:
+            self.steps.append(runner.iter)
+
+    def after_train(self, runner):
+        parameters = {name.removeprefix('module.'): p.detach() for name, p in runner.model.named_parameters()}
+        torch.save(dict(parameters=parameters, steps=self.steps), f'{runner.work_dir}/rank_{runner.rank}.pt')
+
+
+CONFIG = """
+train_dataloader = dict(
+    batch_size={batch}, num_workers={workers}, persistent_workers={workers} > 0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='Spotty', bad={bad}, indices={images}, pipeline=[dict(type='PackInputs')]))
+val_cfg = val_dataloader = val_evaluator = None
+default_hooks.update(
+    checkpoint=dict(interval=100, save_last=False), curves=dict(type='Watch', _delete_=True),
+    bad_images=dict(type='mmdensenet.BadImagesHook', policy='skip'),
+    exact_resume=dict(type='mmdensenet.ExactResumeHook', interval=1))
+optim_wrapper = dict(accumulative_counts={sums})
+{extra}
+"""
+BY_ITERATIONS = """
+train_cfg = dict(by_epoch=False, max_iters=9, _delete_=True)
+param_scheduler = dict(type='LinearLR', by_epoch=False, end=6, _delete_=True)
+log_processor = dict(by_epoch=False)
+"""
+
+
+@pytest.fixture
+def configure(short_config, monkeypatch):
+    monkeypatch.setattr(Config, 'pretty_text', property(lambda config: repr(config)))  # it takes long
+    monkeypatch.setattr('mmengine.runner.loops.time.sleep', lambda seconds: None)
+
+    def write(name, bad, batch=1, workers=0, sums=1, extra='', images=12):
+        text = CONFIG.format(batch=batch, workers=workers, bad=bad, sums=sums, extra=extra, images=images)
+        return str(short_config(text + '\nrandomness = dict(seed=1)\n', name=f'{name}.py'))
+
+    yield write
+    Watch.die_at = None
+
+
+def on_two_ranks(config, work_dir, **kwargs):
+    """The status of both, of processes that are forked, for importing mmpretrain costs seconds."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    work_dir.mkdir(exist_ok=True)
+    ranks = {}
+    for rank in range(2):
+        pid = os.fork()
+        if pid:
+            ranks[pid] = rank
+            continue
+        status = 1
+        try:
+            sys.stdout = sys.stderr = (work_dir / f'out_{rank}.txt').open('a', buffering=1)
+            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2')
+            os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+            train_model(config, work_dir=str(work_dir), launcher='pytorch', **kwargs)
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    statuses, end = {}, time.monotonic() + 120
+    while len(statuses) < len(ranks):
+        for pid in set(ranks) - set(statuses):
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                statuses[pid] = os.waitstatus_to_exitcode(status)
+            elif time.monotonic() > end:
+                os.kill(pid, 9)
+        time.sleep(0.01)
+    return list(statuses.values()), (work_dir / 'out_0.txt').read_text()
+
+
+@pytest.mark.parametrize(
+    ('norm', 'sums'),
+    [('SyncBN', 3), *(pytest.param(*case, marks=pytest.mark.slow) for case in (('SyncBN', 1), ('BN', 3)))],
+)
+def test_two_ranks_pass_over_together(configure, tmp_path, norm, sums):
+    """As one process that gets the batches of both does, when both images of a pair cannot be read.
+
+    Iterations 2 and 5 end a sum of three gradients: the ranks have to bring theirs together without a backward pass.
+    """
+    extra = f"model['backbone']['norm_cfg'] = dict(type={norm!r})\ntrain_cfg = dict(max_epochs=2)"
+    statuses, out = on_two_ranks(configure('ranks', [5, 2, 10, 11], sums=sums, extra=extra), tmp_path / 'ranks')
+    assert statuses == [0, 0], out
+    assert out.count("is without a step: none of the images of a process's batch can be read.") == 6
+    ranks = [torch.load(tmp_path / f'ranks/rank_{rank}.pt') for rank in (0, 1)]
+    assert ranks[0]['steps'] == ranks[1]['steps'] == [0, 3, 4, 6, 9, 10]
+    for name, value in ranks[0]['parameters'].items():
+        assert torch.equal(value, ranks[1]['parameters'][name]), name
+    if norm == 'SyncBN':
+        bad = [2, 3, 4, 5, 10, 11]
+        train_model(configure('one', bad, batch=2, sums=sums, extra=extra), work_dir=str(tmp_path / 'one'))
+        one = torch.load(tmp_path / 'one/rank_0.pt')
+        assert one['steps'] == ranks[0]['steps']
+        for name, value in one['parameters'].items():
+            assert torch.allclose(ranks[0]['parameters'][name], value, rtol=1e-4, atol=1e-6), name
+
+
+def test_two_ranks_resume_where_they_were(configure, tmp_path):
+    """Killed with gradients that are being summed up, before an iteration without a step that ends the sum."""
+    extra = f"model['backbone']['norm_cfg'] = dict(type='SyncBN')\n{BY_ITERATIONS}"
+    config = configure('ranks', [5, 2, 10, 11], sums=3, extra=extra)
+    assert on_two_ranks(config, tmp_path / 'whole')[0] == [0, 0]
+    Watch.die_at = 5
+    assert on_two_ranks(config, tmp_path / 'parts')[0] == [1, 1]
+    Watch.die_at = None
+    statuses, out = on_two_ranks(config, tmp_path / 'parts', resume='auto')
+    assert statuses == [0, 0] and 'resumed epoch: 0, iter: 5' in out, out
+    for rank in (0, 1):
+        whole, parts = (torch.load(tmp_path / run / f'rank_{rank}.pt') for run in ('whole', 'parts'))
+        assert whole['steps'] == [0, 3, 4, 6] and parts['steps'] == [6]
+        for name, value in whole['parameters'].items():
+            assert torch.equal(parts['parameters'][name], value), name
+
+
+@pytest.mark.parametrize('sampler', ['InfiniteSampler', pytest.param('DefaultSampler', marks=pytest.mark.slow)])
+@pytest.mark.parametrize('workers', [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_training_by_iterations(configure, tmp_path, workers, sampler):
+    """Passed over, counted, and resumed from inside; 9 iterations of 5 batches, of which one and a half have none."""
+    sampled = f"train_dataloader['sampler'] = dict(type={sampler!r}, shuffle=True)"
+    config = configure('run', [0, 3, 4, 7], workers=workers, sums=2, images=6, extra=BY_ITERATIONS + sampled)
+    train_model(config, work_dir=str(tmp_path / 'whole'))
+    whole = torch.load(tmp_path / 'whole/rank_0.pt')
+    assert 0 < len(whole['steps']) < 9
+    assert sorted(set(listed(tmp_path / 'whole' / LIST))) == ['/data/0.png', '/data/3.png', '/data/4.png']
+    for stop in (4, 7):
+        clear_state()
+        Watch.die_at = stop
+        with pytest.raises(KeyError, match='died'):
+            train_model(config, work_dir=str(tmp_path / 'parts'), resume='auto')
+    Watch.die_at = None
+    train_model(config, work_dir=str(tmp_path / 'parts'), resume='auto')
+    parts = torch.load(tmp_path / 'parts/rank_0.pt')
+    assert parts['steps'] == [step for step in whole['steps'] if step >= 7]
+    for name, value in whole['parameters'].items():
+        assert torch.equal(parts['parameters'][name], value), name
