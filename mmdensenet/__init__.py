@@ -4,20 +4,22 @@ Importing it makes today's versions work (:mod:`mmdensenet.compat`) and the ``mm
 registries, so that ``type='mmdensenet.DenseNet'`` builds in any project and ``_base_ = 'mmdensenet::...'`` is found.
 """
 
-from . import compat
+from . import compat  # first: it declares what torchvision lacks before anything imports torchvision
+
+# isort: split
+from . import models, registry
 from .version import __version__
 
-compat.apply()
-
-from . import models, registry  # noqa: E402
-from .convert import on_load  # noqa: E402
-
-on_load.install()
+# isort: split
+# these register their repairs with compat
+from .checkpoints import checkpoint_sources, keep_checkpoints, work_dir, writing  # noqa: F401
+from .convert import on_load  # noqa: F401
+from .training import amp  # noqa: F401
 
 #: of mmdensenet.apis, which imports mmpretrain and so takes seconds: imported when it is asked for
 _APIS = ('get_model', 'inference', 'list_models')
 
-__all__ = ['__version__', 'models', 'registry', *_APIS]
+__all__ = ['__version__', 'compat', 'models', 'registry', *_APIS]
 
 
 def __getattr__(name: str):

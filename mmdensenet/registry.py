@@ -15,9 +15,6 @@ from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
 from mmengine.registry import VISUALIZERS as ROOT_VISUALIZERS
 from mmengine.registry import Registry
 
-#: the default scope of our configs
-CONFIG_SCOPE = 'mmpretrain'
-
 MODELS = Registry('model', parent=ROOT_MODELS, scope='mmdensenet', locations=['mmdensenet.models'])
 DATASETS = Registry('dataset', parent=ROOT_DATASETS, scope='mmdensenet', locations=['mmdensenet.datasets'])
 TRANSFORMS = Registry('transform', parent=ROOT_TRANSFORMS, scope='mmdensenet', locations=['mmdensenet.datasets'])

@@ -1,9 +1,11 @@
 """Configs as the tools use them: loaded, checked against typing errors, completed."""
 
 import difflib
+import functools
 import inspect
 import os
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 import torch
@@ -15,6 +17,8 @@ from mmengine.runner import Runner
 from mmengine.utils import get_installed_path, import_modules_from_strings, is_installed
 from mmpretrain.registry import TRANSFORMS
 
+from mmdensenet.compat.faults import APPLIED
+from mmdensenet.compat.mmengine import DATA_CONFIGS
 from mmdensenet.errors import UserError
 
 #: endings of configs that are no programs
@@ -69,28 +73,41 @@ def load_to_build(path: str, options: dict | None = None) -> Config:
     return cfg
 
 
-def _read(path: str) -> Config:
-    if not path.endswith(DATA_ONLY):
-        return Config.fromfile(path)
+#: the file of data that this thread loads
+_only_data: ContextVar[str | None] = ContextVar('_only_data', default=None)
+
+
+@DATA_CONFIGS.repaired_by
+def inherit_from_data_only() -> None:
+    """mmengine asks for the bases of a file when it has put environment variables into its text: so must the check."""
     find = Config._get_base_files
 
+    @functools.wraps(find)
     def find_data(filename: str) -> list:
         bases = find(filename)
-        for base in bases if filename.endswith(DATA_ONLY) else ():
+        for base in bases if _only_data.get() and filename.endswith(DATA_ONLY) else ():
             package, _, name = str(base).rpartition('::')
             inside = package and not Path(name).is_absolute() and '..' not in Path(name).parts
             if not inside and not str(base).endswith(DATA_ONLY):
                 raise UserError(
-                    f"{path} is data, and its _base_ {base} would be run: inherit 'mmdensenet::NAME.py', or make it a "
-                    '.py config.'
+                    f'{_only_data.get()} is data, and its _base_ {base} would be run: inherit '
+                    "'mmdensenet::NAME.py', or make it a .py config."
                 )
         return bases
 
     Config._get_base_files = staticmethod(find_data)
+
+
+def _read(path: str) -> Config:
+    if not path.endswith(DATA_ONLY):
+        return Config.fromfile(path)
+    if DATA_CONFIGS.state != APPLIED:
+        raise UserError(f'{path}: with this version of mmengine a data config may run code. Use a .py one.')
+    token = _only_data.set(path)
     try:
         return Config.fromfile(path, import_custom_modules=False)
     finally:
-        Config._get_base_files = staticmethod(find)
+        _only_data.reset(token)
 
 
 def merge_options(cfg: Config, options: dict) -> None:

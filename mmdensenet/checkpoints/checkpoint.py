@@ -1,8 +1,7 @@
-"""Reading and writing checkpoints as data: tensors, numbers, text and plain containers, never code.
+"""Reading checkpoints as data: tensors, numbers, text and plain containers, never code.
 
 A checkpoint is read with ``weights_only=True``. mmengine's own checkpoints hold ``HistoryBuffer`` objects and numpy
-arrays; their pickled form is rebuilt by the inert stand-ins below, which look at nothing but the data. What is written
-is plain, so ``torch.load(file, weights_only=True)`` reads it without mmdensenet.
+arrays; their pickled form is rebuilt by the inert stand-ins below, which look at nothing but the data.
 """
 
 import os.path as osp
@@ -18,29 +17,8 @@ from mmengine.logging import HistoryBuffer
 from mmdensenet.errors import UserError
 
 from .archive import check_claims
-from .checkpoint_file import changed_since_written, write_whole
-
-#: in a checkpoint's meta: the id of the run that wrote it
-RUN_KEY = 'run_id'
-#: leaves of a checkpoint
-_PLAIN = (
-    type(None),
-    bool,
-    int,
-    float,
-    complex,
-    str,
-    bytes,
-    bytearray,
-    torch.Tensor,
-    torch.dtype,
-    torch.device,
-    torch.layout,
-    # made by other loaders than ours
-    np.ndarray,
-    np.generic,
-    HistoryBuffer,
-)
+from .checkpoint_file import changed_since_written
+from .writing import PLAIN
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Reading
@@ -270,7 +248,7 @@ def _materialise(value: Any) -> Any:
         return torch.Size(items) if isinstance(value, torch.Size) else tuple(items)
     if isinstance(value, (set, frozenset)):
         return {_as_key(item) for item in value}
-    if isinstance(value, _PLAIN):
+    if isinstance(value, PLAIN):
         return value
     raise pickle.UnpicklingError(f'unsupported content of type {type(value).__name__}')
 
@@ -290,54 +268,3 @@ def _plain_tensor(value: torch.Tensor) -> torch.Tensor:
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         raise pickle.UnpicklingError(f'a tensor of shape {tuple(value.shape)} is larger than its data')
     return value.detach()
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Writing
-
-
-def save_whole(checkpoint: Any, filename: str) -> None:
-    """Write a checkpoint of plain data: the file appears whole or not at all, with a checksum.
-
-    Raises:
-        UserError: if it cannot be written; see :func:`mmdensenet.checkpoints.checkpoint_file.write_whole`.
-    """
-    is_dict = isinstance(checkpoint, dict)
-    meta = checkpoint.get('meta') if is_dict else None
-    run = meta.get(RUN_KEY) if isinstance(meta, dict) else None
-    write_whole(to_plain(checkpoint), filename, resumable=is_dict and 'optimizer' in checkpoint, run=run)
-
-
-def to_plain(value: Any) -> Any:
-    """A copy of a checkpoint that ``torch.load(weights_only=True)`` reads: tensors, numbers, text, plain containers."""
-    if isinstance(value, HistoryBuffer):
-        log, count = value.data
-        return dict(
-            log_history=torch.as_tensor(np.asarray(log, dtype=np.float64)),
-            count_history=torch.as_tensor(np.asarray(count, dtype=np.int64)),
-            max_length=value.max_length,
-        )
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, (bytes, bytearray)):  # torch cannot read empty ones
-        return torch.tensor(list(value), dtype=torch.uint8)
-    if isinstance(value, np.ndarray):
-        native = value.astype(value.dtype.newbyteorder('='))
-        return torch.from_numpy(native) if value.dtype.kind in 'biuf' else to_plain(value.tolist())
-    if isinstance(value, dict):
-        plain = (OrderedDict if isinstance(value, OrderedDict) else dict)(
-            # functions (of OneCycleLR's schedule, say) are made anew by whoever loads the state
-            (to_plain(key), to_plain(item))
-            for key, item in value.items()
-            if not callable(item) or isinstance(item, torch.Tensor)
-        )
-        if hasattr(value, '_metadata'):  # of nn.Module.state_dict()
-            plain._metadata = value._metadata
-        return plain
-    if isinstance(value, (list, set, frozenset)):
-        return [to_plain(item) for item in value]
-    if isinstance(value, tuple):
-        return tuple(to_plain(item) for item in value)
-    if isinstance(value, _PLAIN):
-        return value
-    return str(value)

@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmdensenet.errors import UserError
 from mmdensenet.registry import HOOKS
 
-from .checkpoint import to_plain
+from .writing import to_plain
 
 
 @HOOKS.register_module()

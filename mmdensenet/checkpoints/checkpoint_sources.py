@@ -17,6 +17,7 @@ from urllib.request import url2pathname
 
 import torch
 
+from mmdensenet.compat.mmengine import READING
 from mmdensenet.errors import UserError
 
 from .checkpoint import as_data, first_line, load_from_file
@@ -74,12 +75,11 @@ def _hash_in(url: str) -> str | None:
     return found[1] if found and not re.fullmatch(r'(19|20)\d{6}', found[1]) else None
 
 
-def install(checkpoint_module) -> None:
-    """Make every scheme of mmengine's ``CheckpointLoader`` end in our reader, those that are registered later too.
+@READING.repaired_by
+def read_as_data() -> None:
+    """Make every scheme of mmengine's ``CheckpointLoader`` end in our reader, those that are registered later too."""
+    import mmengine.runner.checkpoint as checkpoint_module
 
-    Args:
-        checkpoint_module: ``mmengine.runner.checkpoint``.
-    """
     loader = checkpoint_module.CheckpointLoader
     checkpoint_module.load_url = load_from_url  # http://, https:// and the names that stand for such
 

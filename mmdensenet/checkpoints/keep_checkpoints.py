@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from mmengine.dist import barrier, is_main_process
 
+from mmdensenet.compat.mmengine import DELETING
+
 #: keys of the message hub, which is in each checkpoint
 _OUTDATED, _OUTDATED_BEST = 'outdated_ckpt', 'outdated_best_ckpts'
 
@@ -91,3 +93,11 @@ def _remove(hook, path: str) -> None:
         hook.file_backend.remove(path)
     elif hook.file_backend.isdir(path):  # DeepSpeed's checkpoints are folders
         hook.file_backend.rmtree(path)
+
+
+@DELETING.repaired_by
+def delete_checkpoints_last() -> None:
+    from mmengine.hooks import CheckpointHook
+
+    CheckpointHook._save_checkpoint_with_step = deleting_last(CheckpointHook._save_checkpoint_with_step)
+    CheckpointHook._save_best_checkpoint = keeping_previous_best(CheckpointHook._save_best_checkpoint)

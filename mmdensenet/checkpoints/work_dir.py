@@ -4,13 +4,17 @@ A run notes itself in ``run.json`` before its first step, and its checkpoints ca
 anew in the folder of an older one, and dies before its first checkpoint, is not taken for the older one.
 """
 
+import functools
 import json
+import logging
 import os
 import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmdensenet.compat.faults import replace_everywhere
+from mmdensenet.compat.mmengine import LATEST
 from mmdensenet.errors import UserError
 
 from .checkpoint_file import Written, flush_folder, inspect_file, what_is_wrong
@@ -213,3 +217,19 @@ def _newest_first(work_dir: str | os.PathLike, run: Run | None) -> list[Written]
         return run is None or not run.began_after(written), written.time_ns, written.path.name
 
     return sorted(candidates, key=when, reverse=True)
+
+
+@LATEST.repaired_by
+def resume_from_whole_checkpoints() -> None:
+    """Let mmengine's ``find_latest_checkpoint`` be :func:`checkpoint_to_resume`."""
+    from mmengine.logging import print_log
+    from mmengine.runner.checkpoint import find_latest_checkpoint as find
+
+    @functools.wraps(find)
+    def find_whole(path: str) -> str | None:
+        found, passed_over = checkpoint_to_resume(path)
+        for file, reason in passed_over:
+            print_log(f'{file} is passed over: {reason}.', 'current', logging.WARNING)
+        return str(found.path) if found else None
+
+    replace_everywhere(find, find_whole)

@@ -5,9 +5,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmdensenet.checkpoints.checkpoint import load_from_file, save_whole
+from mmdensenet.checkpoints.checkpoint import load_from_file
 from mmdensenet.checkpoints.checkpoint_file import sha256
 from mmdensenet.checkpoints.checkpoint_sources import load_from_url, local_copy
+from mmdensenet.checkpoints.writing import save_whole
 from mmdensenet.errors import UserError
 from mmdensenet.version import __version__
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, MutableMapping
 from mmengine.logging import print_log
 from torch import nn
 
+from mmdensenet.compat.mmengine import OTHER_LAYOUTS
 from mmdensenet.errors import UserError
 
 from .convert import adapt_channels, convert_state_dict, unwrap
@@ -72,24 +73,6 @@ def _inner(model: nn.Module) -> nn.Module:
     return model
 
 
-@functools.cache  # once a process
-def install() -> None:
-    """Let mmengine's functions that put a checkpoint into a model convert it first."""
-    import mmengine.runner.checkpoint as checkpoint
-    import mmengine.runner.runner as runner
-    from mmengine.model.weight_init import PretrainedInit
-
-    load_to_model = checkpoint._load_checkpoint_to_model
-
-    @functools.wraps(load_to_model)
-    def load_fitting(model, checkpoint, *args, **kwargs):
-        fit_checkpoint(model, checkpoint)
-        return load_to_model(model, checkpoint, *args, **kwargs)
-
-    checkpoint._load_checkpoint_to_model = runner._load_checkpoint_to_model = load_fitting
-    PretrainedInit.__call__ = _pretrained(PretrainedInit.__call__)
-
-
 def _pretrained(original: Callable) -> Callable:
     """``PretrainedInit`` with a prefix asks the file for keys below it, which other layouts do not have."""
 
@@ -115,3 +98,21 @@ def _pretrained(original: Callable) -> Callable:
             update_init_info(module, init_info=self._get_init_info())
 
     return call
+
+
+@OTHER_LAYOUTS.repaired_by
+def convert_while_loading() -> None:
+    """Let mmengine's functions that put a checkpoint into a model convert it first."""
+    import mmengine.runner.checkpoint as checkpoint
+    import mmengine.runner.runner as runner
+    from mmengine.model.weight_init import PretrainedInit
+
+    load_to_model = checkpoint._load_checkpoint_to_model
+
+    @functools.wraps(load_to_model)
+    def load_fitting(model, checkpoint, *args, **kwargs):
+        fit_checkpoint(model, checkpoint)
+        return load_to_model(model, checkpoint, *args, **kwargs)
+
+    checkpoint._load_checkpoint_to_model = runner._load_checkpoint_to_model = load_fitting
+    PretrainedInit.__call__ = _pretrained(PretrainedInit.__call__)

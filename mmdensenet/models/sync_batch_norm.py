@@ -7,6 +7,7 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmdensenet.compat.torch import SYNC_BATCH_NORM
 from mmdensenet.ops import sync_batch_norm
 
 
@@ -58,5 +59,7 @@ class SyncBatchNorm(_BatchNorm):
         )
 
 
-if get_device() == 'cpu':
-    ROOT_MODELS.register_module('SyncBN', module=SyncBatchNorm, force=True)
+@SYNC_BATCH_NORM.repaired_by
+def allow_sync_batch_norm_on_cpu() -> None:
+    if get_device() == 'cpu':
+        ROOT_MODELS.register_module('SyncBN', module=SyncBatchNorm, force=True)

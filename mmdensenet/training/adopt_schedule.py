@@ -13,7 +13,7 @@ from mmengine.optim.scheduler.param_scheduler import (
     _ParamScheduler,
 )
 
-from mmdensenet.checkpoints.checkpoint import to_plain
+from mmdensenet.checkpoints.writing import to_plain
 from mmdensenet.errors import UserError
 
 _OPEN_ENDED = (ExponentialParamScheduler, MultiStepParamScheduler, StepParamScheduler)

@@ -6,10 +6,10 @@ from mmengine.optim import AmpOptimWrapper as _AmpOptimWrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 
+from mmdensenet.compat.mmengine import AMP
 from mmdensenet.errors import UserError
 
 
-@OPTIM_WRAPPERS.register_module(force=True)
 class AmpOptimWrapper(_AmpOptimWrapper):
     """mmengine's mixed-precision optimiser wrapper; on a CPU bfloat16 autocast, which needs no loss scaling.
 
@@ -35,3 +35,8 @@ class AmpOptimWrapper(_AmpOptimWrapper):
         if not self.loss_scaler.is_enabled():  # a GPU that resumes from it starts with a scale of its own
             state.pop('loss_scaler')
         return state
+
+
+@AMP.repaired_by
+def allow_amp_on_cpu() -> None:
+    OPTIM_WRAPPERS.register_module(module=AmpOptimWrapper, force=True)

@@ -14,6 +14,9 @@ import torch
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import DataLoader, get_worker_info
 
+from mmdensenet.compat.faults import SKIPPED, uses
+from mmdensenet.compat.torch import RANDOM_SAMPLES
+
 from .random_state import seed_everything, unchanged_random_state
 from .signals import OutliveSignals
 
@@ -152,8 +155,23 @@ def take_each_once(dataloader: DataLoader) -> bool:
     return True
 
 
+@RANDOM_SAMPLES.repaired_by
+def seed_samples_by_number() -> None:
+    """:func:`number_draws` does it, for the data loader that it is given and no other."""
+    from torch.utils.data._utils.fetch import _MapDatasetFetcher
+
+    if not uses(_MapDatasetFetcher.fetch, '__getitems__'):
+        raise AttributeError("torch's data loader asks for samples in another way")
+
+
 def fetch_of(dataloader: DataLoader) -> Fetch:
-    """The :class:`Fetch` of a data loader, which gets one if it has none."""
+    """The :class:`Fetch` of a data loader, which gets one if it has none.
+
+    Raises:
+        RuntimeError: if this version of torch would not call it: samples would be read with other random numbers.
+    """
+    if RANDOM_SAMPLES.state == SKIPPED:
+        raise RuntimeError('mmdensenet cannot seed the samples of a data loader of this version of torch')
     dataset = dataloader.dataset
     fetch = vars(dataset).get('__getitems__')
     if not isinstance(fetch, Fetch):

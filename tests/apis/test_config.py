@@ -1,5 +1,6 @@
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -69,6 +70,23 @@ def test_configs_that_are_data_run_nothing(tmp_path, monkeypatch, name, text):
     with pytest.raises(UserError, match=rf'{name}.*(YAML is read as data|would be run)'):
         load_config(name)
     assert not (tmp_path / 'RAN').exists()
+
+
+def test_refusing_programs_is_of_one_thread(tmp_path):
+    """While one thread loads data only, mmengine's own loading in another may inherit from a program."""
+    (tmp_path / 'program.py').write_text('x = 1')
+    (tmp_path / 'a.json').write_text('{"_base_": "program.py"}')
+
+    def refused(_):
+        with pytest.raises(UserError, match='would be run'):
+            load_config(str(tmp_path / 'a.json'))
+
+    def loaded(_):
+        assert Config.fromfile(tmp_path / 'a.json').x == 1
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.map(function, range(20)) for function in (refused, loaded)]
+        assert [len(list(run)) for run in runs] == [20, 20]
 
 
 @pytest.mark.parametrize('suffix', ['.yaml', '.json'])

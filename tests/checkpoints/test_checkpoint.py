@@ -12,7 +12,8 @@ from helpers import assert_same
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner.checkpoint import CheckpointLoader, save_checkpoint
 
-from mmdensenet.checkpoints.checkpoint import load_from_file, to_plain
+from mmdensenet.checkpoints.checkpoint import load_from_file
+from mmdensenet.checkpoints.writing import to_plain
 from mmdensenet.errors import UserError
 
 

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from mmengine.logging import HistoryBuffer
 
-from mmdensenet.checkpoints.checkpoint import load_from_file, save_whole, to_plain
+from mmdensenet.checkpoints.checkpoint import load_from_file
 from mmdensenet.checkpoints.checkpoint_file import inspect_file, what_is_wrong
+from mmdensenet.checkpoints.writing import save_whole, to_plain
 from mmdensenet.errors import UserError
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]

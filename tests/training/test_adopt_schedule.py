@@ -17,7 +17,7 @@ from mmengine.optim.scheduler import (
     StepLR,
 )
 
-from mmdensenet.checkpoints.checkpoint import to_plain
+from mmdensenet.checkpoints.writing import to_plain
 from mmdensenet.errors import UserError
 from mmdensenet.training.adopt_schedule import adopt_schedule
 

@@ -15,10 +15,10 @@ from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 
-from mmdensenet.checkpoints.checkpoint import RUN_KEY, to_plain
 from mmdensenet.checkpoints.checkpoint_file import inspect_file, remove_leftovers
 from mmdensenet.checkpoints.keep_checkpoints import remove_outdated
 from mmdensenet.checkpoints.work_dir import Run, begin_run, checkpoints, newest_that_verifies
+from mmdensenet.checkpoints.writing import RUN_KEY, to_plain
 from mmdensenet.errors import UserError
 from mmdensenet.registry import HOOKS
 from mmdensenet.training.adopt_schedule import adopt_schedule

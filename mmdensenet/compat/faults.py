@@ -1,0 +1,81 @@
+"""The list of faults, and how a repair is made or left out."""
+
+import logging
+import pkgutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+WAITING, APPLIED, SKIPPED = 'waiting', 'applied', 'skipped'
+
+
+@dataclass(eq=False)
+class Fault:
+    """One fault of another package. Making one adds it to :data:`FAULTS`.
+
+    Attributes:
+        what, versions, until: the fault, the versions that have it, and when the repair can go.
+        targets: what the repair needs, 'module:name.of.attribute'.
+        is_repaired: whether the installed version no longer has the fault.
+        state: 'waiting' until the owner of the repair is imported, then 'applied' or 'skipped'.
+    """
+
+    what: str
+    versions: str
+    until: str
+    targets: tuple[str, ...]
+    is_repaired: Callable[[], bool] = lambda: False
+    state: str = field(default=WAITING, init=False)
+
+    def __post_init__(self):
+        FAULTS.append(self)
+
+    def repaired_by(self, repair: Callable[[], None]) -> Callable[[], None]:
+        """A decorator that calls ``repair`` at once.
+
+        It is left out, with one line in the log, where a target is missing or the fault is: a later version of the
+        package has renamed the one or repaired the other.
+        """
+        reason = self._why_not()
+        if reason is None:
+            try:
+                repair()
+            except (AttributeError, ImportError, TypeError) as error:
+                reason = f'{type(error).__name__}: {error}'
+        self.state = SKIPPED if reason else APPLIED
+        if reason:
+            # no logger of mmengine's: making one configures it for the run that follows
+            logging.getLogger('mmdensenet').warning('mmdensenet.compat leaves out %s (%s)', repair.__name__, reason)
+        return repair
+
+    def _why_not(self) -> str | None:
+        for target in self.targets:
+            try:
+                find(target)
+            except (ImportError, AttributeError):
+                return f'{target} is not there in this version'
+        return 'this version has repaired it' if self.is_repaired() else None
+
+
+FAULTS: list[Fault] = []
+
+
+def find(target: str) -> Any:
+    """What a target names. Raises ImportError or AttributeError if it is not there."""
+    return pkgutil.resolve_name(target)
+
+
+def uses(function: Callable, name: str) -> bool:
+    """Whether the code of a function mentions a global, an attribute, a module or a string constant of this name."""
+    code = getattr(function, '__code__', None)
+    return code is None or name in code.co_names or name in code.co_consts
+
+
+def replace_everywhere(old: Callable, new: Callable) -> None:
+    """Rebind ``old`` in every module of mmengine and mmpretrain that has taken it by name."""
+    for name, module in list(sys.modules.items()):
+        if name.split('.')[0] in ('mmengine', 'mmpretrain') and module is not None:
+            for attribute, value in list(vars(module).items()):
+                if value is old:
+                    setattr(module, attribute, new)

@@ -1,0 +1,77 @@
+"""mmdensenet.compat.faults: when a repair is made and when it is left out."""
+
+import logging
+
+import pytest
+
+from mmdensenet.compat import faults
+from mmdensenet.compat.faults import Fault, find, replace_everywhere, uses
+
+
+@pytest.fixture(autouse=True)
+def own_list(monkeypatch):
+    monkeypatch.setattr(faults, 'FAULTS', [])
+
+
+def fault(*targets, **options):
+    return Fault('what is broken', 'all versions', 'the end', targets, **options)
+
+
+def test_a_repair_is_made_at_once():
+    entry, calls = fault('os:path.join'), []
+    assert [entry] == faults.FAULTS and entry.state == 'waiting'
+    entry.repaired_by(lambda: calls.append(1))
+    assert calls == [1] and entry.state == 'applied'
+
+
+@pytest.mark.parametrize(
+    ('targets', 'options', 'reason'),
+    [
+        (['os:path.join', 'os:no_such_name'], {}, 'os:no_such_name is not there in this version'),
+        (['no_such_module:name'], {}, 'no_such_module:name is not there in this version'),
+        (['os:path'], dict(is_repaired=lambda: True), 'this version has repaired it'),
+    ],
+)
+def test_a_repair_is_left_out_with_one_line(caplog, targets, options, reason):
+    entry = fault(*targets, **options)
+
+    @entry.repaired_by
+    def mend_it():
+        raise AssertionError('must not run')
+
+    assert entry.state == 'skipped'
+    assert caplog.record_tuples == [('mmdensenet', logging.WARNING, f'mmdensenet.compat leaves out mend_it ({reason})')]
+
+
+def test_a_repair_that_does_not_fit_is_left_out(caplog):
+    entry = fault('os:path')
+
+    @entry.repaired_by
+    def mend_it():
+        find('os:no_such_name')
+
+    assert entry.state == 'skipped' and 'mend_it (AttributeError: ' in caplog.text
+
+
+def test_what_a_function_uses():
+    def function(path):
+        import json
+
+        return json.dumps(sorted(path))
+
+    assert uses(function, 'json') and uses(function, 'dumps') and uses(function, 'sorted')
+    assert not uses(function, 'pickle')
+    assert uses(len, 'anything')  # no code to look at: the fault may be there
+
+
+def test_replaced_wherever_it_was_imported(monkeypatch):
+    import mmengine.fileio
+    import mmengine.fileio.io
+
+    old = mmengine.fileio.exists
+    try:
+        replace_everywhere(old, new := lambda path: True)
+        assert mmengine.fileio.exists is new and mmengine.fileio.io.exists is new
+    finally:
+        replace_everywhere(new, old)
+    assert mmengine.fileio.exists is old
