@@ -3,6 +3,7 @@
 import atexit
 import difflib
 import errno
+import gc
 import logging
 import os
 import re
@@ -33,6 +34,7 @@ def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
 
     Ctrl-C ends it with status 130, without a traceback too.
     """
+    atexit.register(gc.freeze)  # else the interpreter's end looks through all objects of torch's: a second and more
     for message, module in UNHELPFUL_WARNINGS:
         warnings.filterwarnings('ignore', message=message, module=module)
     if getattr(sys.stdout, 'errors', None) == 'strict' and hasattr(sys.stdout, 'reconfigure'):

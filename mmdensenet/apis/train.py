@@ -14,6 +14,7 @@ from mmdensenet.checkpoints.checkpoint_content import CheckpointContentHook
 from mmdensenet.checkpoints.work_dir import checkpoint_to_resume, newest_that_verifies
 from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.errors import UserError
+from mmdensenet.training.end_workers import end_workers_of
 from mmdensenet.training.hooks import (
     BadImagesHook,
     CheckLabelsHook,
@@ -109,6 +110,7 @@ def train_model(
             raise UserError(advise(runner, error)) from error
         raise
     finally:
+        end_workers_of(runner)
         exact.release()
     return runner
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, get_worker_info
 from mmdensenet.compat.faults import SKIPPED, uses
 from mmdensenet.compat.torch import RANDOM_SAMPLES
 
+from .end_workers import end_workers_at_exit
 from .random_state import seed_everything, unchanged_random_state
 from .signals import OutliveSignals
 
@@ -193,4 +194,5 @@ def number_draws(dataloader: DataLoader, seed: int, rank: int) -> NumberedSample
     # Each iterator draws a seed for its workers: from a generator of its own, so that the model's is left alone.
     dataloader.generator = torch.Generator().manual_seed(seed)
     dataloader.worker_init_fn = OutliveSignals(dataloader.worker_init_fn)
+    end_workers_at_exit()
     return batch_sampler.sampler
