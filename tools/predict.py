@@ -7,7 +7,9 @@ import json
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('images', nargs='+', metavar='IMAGE', help='file, folder, URL, or an array in a .npy file')
+    parser.add_argument(
+        'images', nargs='+', metavar='IMAGE', help='file, folder, URL, .npy array, or a .csv or .txt list of them'
+    )
     parser.add_argument('--model', required=True, help='config file, a name such as densenet121, or an exported file')
     parser.add_argument('--checkpoint', help="file or URL in any layout; by default the model zoo's weights")
     parser.add_argument('--topk', type=int, default=5, metavar='K', help='show the K best classes (5)')

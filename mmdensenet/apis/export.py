@@ -42,6 +42,7 @@ from mmdensenet.version import __version__
 from .export_images import ExportImages, images_of_data_set, images_of_folder
 from .inference import pipeline_of
 from .models import class_names, get_model
+from .tasks import require_one_task
 from .train import open_config, require_checkpoint
 
 
@@ -122,6 +123,7 @@ def export_model(
     pipeline = pipeline_of(cfg)
     if input_size is not None:
         _resize_last(pipeline, input_size)
+    require_one_task(cfg.model.get('head'), 'export')
     model = get_model(cfg, checkpoint)
     if not isinstance(model.data_preprocessor, ClsDataPreprocessor) or model.data_preprocessor.pad_size_divisor > 1:
         raise UserError('data_preprocessor: only ClsDataPreprocessor without padding can be exported.')

@@ -28,9 +28,10 @@ from mmdensenet.datasets.load_image import MAX_PIXELS, why_unreadable
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.results.visualizer import FastVisualizer
 
+from .image_lists import expand
 from .models import class_names, get_model
+from .tasks import require_one_task
 
-IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.dcm', '.dicom', '.npy'}
 #: a path or URL, the content of an image file, an image of PIL's, or an array (H, W) or (H, W, C), colours in BGR order
 #: as mmcv and OpenCV read them
 ImageLike = str | Path | bytes | Image.Image | np.ndarray
@@ -68,6 +69,7 @@ class Inferencer(ImageClassificationInferencer):
                 raise UserError('a built model already has its weights: give checkpoint to get_model(pretrained=...).')
         else:
             model = get_model(model, checkpoint or True)
+        require_one_task(getattr(model, 'head', None), 'predicting single images')
         device = device or ('cuda' if torch.cuda.is_available() else next(model.parameters()).device)
         names = classes or (getattr(model, '_dataset_meta', None) or {}).get('classes') or class_names(model._config)
         super().__init__(model, pretrained=False, device=device, classes=names)
@@ -77,7 +79,8 @@ class Inferencer(ImageClassificationInferencer):
         """Predict.
 
         Args:
-            inputs: an image, a folder, or a list of them; see ``ImageLike``.
+            inputs: an image, a folder, a .csv table or .txt list of paths, or a list of these; see ``ImageLike`` and
+                :func:`~mmdensenet.apis.image_lists.expand`.
             show_dir: folder for a picture of each image with its prediction.
 
         Returns:
@@ -142,7 +145,7 @@ class Inferencer(ImageClassificationInferencer):
 
     def _inputs_to_list(self, inputs) -> list:
         items = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-        images = [image for item in items for image in _expand(item)]
+        images = [image for item in items for image in expand(item)]
         if not images:
             raise UserError('there are no images to predict.')
         return images
@@ -294,23 +297,6 @@ def best_classes(scores: np.ndarray, classes: Sequence[str] | None, count: int) 
     order = (-scores).argsort(kind='stable')[:count].tolist()
     entries = [dict(label=label, score=float(scores[label])) for label in order]
     return entries if classes is None else [{**entry, 'class': classes[entry['label']]} for entry in entries]
-
-
-def _expand(item) -> list:
-    """A folder's images, searched in its folders too; anything else as it is."""
-    if isinstance(item, Path):
-        item = str(item)
-    if not isinstance(item, str) or '://' in item:
-        return [item]
-    path = Path(item).expanduser()
-    if path.is_dir():
-        found = sorted(str(file) for file in path.rglob('*') if file.suffix.lower() in IMAGE_SUFFIXES)
-        if not found:
-            raise UserError(f'{item}: no images in this folder (by suffix: {", ".join(sorted(IMAGE_SUFFIXES))}).')
-        return found
-    if not path.is_file():
-        raise UserError(f'{item} does not exist.')
-    return [str(path)]
 
 
 def _load_array(path: str) -> np.ndarray:

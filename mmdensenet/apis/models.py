@@ -23,6 +23,7 @@ from mmdensenet.convert.on_load import fit_checkpoint
 from mmdensenet.errors import UserError
 
 from .config import DATA_ONLY, load_to_build
+from .tasks import require_one_task
 from .train import require_checkpoint
 
 
@@ -142,7 +143,7 @@ def load_weights(model: BaseModel, source: str, head_may_differ: bool, fit_chann
     model._checkpoint_meta = meta if isinstance(meta, dict) else {}
     dataset_meta = model._checkpoint_meta.get('dataset_meta')
     classes = dataset_meta.get('classes') if isinstance(dataset_meta, dict) else None
-    return list(classes) if classes and len(classes) == model.head.num_classes else None
+    return list(classes) if classes and len(classes) == getattr(model.head, 'num_classes', None) else None
 
 
 def class_names(cfg: Config) -> list[str] | None:
@@ -179,6 +180,7 @@ def set_in_channels(cfg: Config, in_channels: int) -> None:
 def _set_num_classes(cfg: Config, num_classes: int) -> None:
     if num_classes < 1:
         raise UserError(f'num_classes={num_classes}: give 1 or more.')
+    require_one_task(cfg.model.head, 'num_classes')
     cfg.model.head.num_classes = num_classes
     if cfg.model.head.get('topk'):
         cfg.model.head.topk = tuple(k for k in cfg.model.head.topk if k <= num_classes) or (1,)

@@ -22,6 +22,7 @@ from mmdensenet.analysis.report.gallery import make_gallery
 from mmdensenet.analysis.report.page import number, render
 from mmdensenet.analysis.report.speed import describe_device, measure_speed
 from mmdensenet.analysis.stage_costs import ENGINES, count_stages, measure_memory, predict_memory
+from mmdensenet.datasets.labels import unlabelled_parts
 from mmdensenet.errors import UserError
 from mmdensenet.output import output_file
 from mmdensenet.results.bootstrap import Resampling
@@ -33,6 +34,7 @@ from mmdensenet.results.training_curves import read_scalars
 
 from .config import load_to_build, name_bad_images, require_data
 from .models import get_model
+from .tasks import require_one_task
 from .test import test_model
 from .train import require_checkpoint
 
@@ -127,9 +129,14 @@ def make_report(
     name_bad_images(cfg)
     if cfg.get('test_dataloader') is None:
         raise UserError('the config has no test_dataloader, so there is nothing to report on.')
+    require_one_task(cfg.model.get('head'), 'a report')
     require_data(cfg, 'test_dataloader')
     model = get_model(cfg, checkpoint, device=device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    if unlabelled_parts(dataset):
+        raise UserError(
+            'the test set has no labels, so there is nothing to report on; tools/test.py --out predicts it.'
+        )
     scores, evaluator = _scores(cfg, checkpoint, model, dataset, predictions, timer)
     with timer.of('metrics'):
         content = _results(scores, Resampling(len(scores), scores.groups, bootstrap, seed), seed)

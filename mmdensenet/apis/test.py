@@ -10,12 +10,16 @@ from mmengine.hooks import EMAHook
 
 from mmdensenet.checkpoints.checkpoint_content import CheckpointContentHook
 from mmdensenet.convert.coverage import CheckpointCoverageHook
+from mmdensenet.datasets.labels import source_of, unlabelled_parts
+from mmdensenet.datasets.wrappers import leaves
 from mmdensenet.errors import UserError
 from mmdensenet.results.predictions import DumpPredictions
+from mmdensenet.training.end_workers import end_workers_of
 from mmdensenet.training.hooks import BadImagesHook, CheckLabelsHook
 from mmdensenet.training.memory import advise, is_out_of_memory
 
 from .config import complete_dataloaders, name_bad_images, require_data
+from .tasks import require_one_task
 from .train import add_if_missing, build_runner, open_config, require_checkpoint, set_work_dir, use_our_loops
 
 
@@ -39,6 +43,8 @@ def test_model(
 ) -> dict:
     """Evaluate a checkpoint on the config's test set.
 
+    A test set without labels is only predicted, into ``out``; so is one of a config without ``test_evaluator``.
+
     Args:
         config: path of a config file, 'mmdensenet::NAME', or a loaded config.
         checkpoint: path or URL.
@@ -61,8 +67,16 @@ def test_model(
     require_checkpoint(checkpoint)
     cfg.load_from = checkpoint
     cfg.resume = False
-    if cfg.get('test_dataloader') is None or cfg.get('test_evaluator') is None:
-        raise UserError('the config has no test_dataloader and test_evaluator, so there is nothing to test.')
+    if cfg.get('test_dataloader') is None:
+        raise UserError('the config has no test_dataloader, so there is nothing to test.')
+    if cfg.get('test_evaluator') is None:
+        _require_predictions('the config has no test_evaluator', out, out_item)
+        cfg.test_evaluator = []  # mmengine's runner tests with an evaluator only
+    if cfg.get('test_cfg') is None:
+        cfg.test_cfg = ConfigDict()
+    for wanted, what in ((tta, 'test-time augmentation'), (show or show_dir is not None, 'drawing predictions')):
+        if wanted:
+            require_one_task(cfg.model.get('head'), what)
     if amp:
         cfg.test_cfg.fp16 = True
     if show or show_dir is not None:
@@ -86,20 +100,48 @@ def test_model(
     runner.register_hook(CheckpointContentHook(checkpoint))
     if not partial:
         runner.register_hook(CheckpointCoverageHook(checkpoint))
-    if writer is not None:
-        runner.test_evaluator.metrics.append(writer)
     try:
+        _evaluate_only_labels(runner, out, out_item)
+        if writer is not None:
+            runner.test_evaluator.metrics.append(writer)
         metrics = runner.test()
     except Exception as error:
         if is_out_of_memory(error):
             raise UserError(advise(runner, error)) from error
         raise
+    finally:
+        end_workers_of(runner)
     if out and out_item == 'metrics' and runner.rank == 0:
         mmengine.dump(metrics, out)
     return metrics
 
 
 test_model.__test__ = False  # not a test of pytest's
+
+
+def _evaluate_only_labels(runner, out: str | None, out_item: str | None) -> None:
+    """Take the metrics away where the test set has no labels.
+
+    Raises:
+        UserError: if only a part of it has none, or if nothing is left to do.
+    """
+    dataset = runner.test_loop.dataloader.dataset
+    without = unlabelled_parts(dataset)
+    if not without:
+        return
+    if len(without) < len(leaves(dataset)):
+        raise UserError(
+            f'test_dataloader: {source_of(without[0])} has no labels and other parts of the test set have: test each '
+            'by itself.'
+        )
+    _require_predictions('the test set has no labels', out, out_item)
+    runner.test_evaluator.metrics.clear()
+    runner.logger.info(f'The test set has no labels: its {len(dataset)} images are predicted and not evaluated.')
+
+
+def _require_predictions(reason: str, out: str | None, out_item: str | None) -> None:
+    if out is None or out_item == 'metrics':
+        raise UserError(f'{reason}, so there are no metrics: give --out FILE for the predictions.')
 
 
 def _use_tta(cfg: Config) -> None:

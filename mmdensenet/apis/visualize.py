@@ -25,12 +25,14 @@ from mmdensenet.analysis.pictures import is_bgr, to_pictures
 from mmdensenet.analysis.reuse import feature_reuse, reuse_figure
 from mmdensenet.analysis.runs import curves_figure, read_runs
 from mmdensenet.analysis.schedule import schedule_figure, simulate_schedule
+from mmdensenet.datasets.labels import unlabelled_parts
 from mmdensenet.errors import UserError
 from mmdensenet.results.figures import picture_grid, save_figure, shorten
 
 from .config import load_to_build, name_bad_images, require_data
 from .inference import Inferencer
 from .models import class_names, get_model
+from .tasks import require_one_task
 from .test import test_model
 
 
@@ -144,6 +146,7 @@ def draw_confusion(
     if (checkpoint is None) == (predictions is None):
         raise UserError('give a checkpoint to test, or --predictions FILE of tools/test.py --out.')
     cfg = _load(config, options)
+    require_one_task(cfg.model.get('head'), 'a confusion matrix')
     if predictions is not None:
         found = read_predictions(predictions)
     else:
@@ -195,7 +198,10 @@ def draw_embedding(
     settings = deepcopy(loader.dataset)
     if 'pipeline' in settings:
         settings['pipeline'] = cfg.test_dataloader.dataset.pipeline
+    require_one_task(cfg.model.get('head'), 'an embedding')
     dataset = _build(cfg, settings)
+    if unlabelled_parts(dataset):
+        raise UserError(f'the {split} set has no labels, which an embedding shows as colours.')
     chosen = choose_images(dataset, images, classes, seed)
     features, labels = pooled_features(model, dataset, chosen)
     names = dataset.metainfo.get('classes')

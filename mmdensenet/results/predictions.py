@@ -14,6 +14,9 @@ class DumpPredictions(BaseMetric):
     """Write a list, one object per image: ``img_path``, ``sample_idx``, ``gt_label``, ``pred_label``, ``pred_score``,
     and ``gt_score``, the true labels of data sets with several labels per image (1, 0, and -1 for unknown).
 
+    Of a model with several tasks these names follow the task's, such as ``colour/pred_label``; an image without a label
+    for a task lacks that task's ``gt_label``.
+
     A file that ends in .npz gets an array of each of these names instead, with as many rows as images; nothing in it is
     a pickle, so ``numpy.load`` reads it as it is. One that ends in .parquet gets a table with these columns (pyarrow).
 
@@ -34,12 +37,11 @@ class DumpPredictions(BaseMetric):
 
     def process(self, data_batch, data_samples) -> None:
         for sample in data_samples:
-            record = {key: sample[key] for key in self.FIELDS if key in sample}
-            self.results.append({key: _to_json(value) for key, value in record.items()})
+            self.results.append({key: _to_json(value) for key, value in _fields(sample).items()})
 
     def compute_metrics(self, results: list) -> dict:
         if Path(self.file).suffix == '.npz':
-            names = [name for name in self.FIELDS if results and all(name in record for record in results)]
+            names = _common_names(results)
             arrays = {name: _to_array([record[name] for record in results]) for name in names}
             np.savez_compressed(self.file, **arrays)
             return {}
@@ -53,6 +55,21 @@ class DumpPredictions(BaseMetric):
         with open(self.file, 'w', encoding='utf-8') as file:
             json.dump(results, file, indent=0)
         return {}
+
+
+def _fields(sample: dict) -> dict:
+    """The fields of a sample, those of tasks with the task's name before theirs and the image's own first."""
+    fields = {key: sample[key] for key in DumpPredictions.FIELDS if key in sample}
+    for task, inner in sample.items():
+        for key, value in _fields(inner).items() if isinstance(inner, dict) else ():
+            # an image is the same for all tasks
+            fields.setdefault(key if key in ('img_path', 'sample_idx') else f'{task}/{key}', value)
+    return fields
+
+
+def _common_names(records: list[dict]) -> list[str]:
+    """The names that all records have, in the order of the first."""
+    return [name for name in records[0] if all(name in record for record in records)] if records else []
 
 
 def read_columns(file: str | Path) -> dict[str, Sequence]:

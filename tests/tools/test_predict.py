@@ -273,12 +273,12 @@ def test_the_content_of_a_file_is_as_good_as_the_file(config, checkpoint, images
 
 
 def test_a_folder_is_searched_for_dicom_too(tmp_path):
-    from mmdensenet.apis.inference import _expand
+    from mmdensenet.apis.image_lists import expand
 
     for name in ('a.dcm', 'sub/b.DICOM', 'c.txt', 'd.png'):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert [Path(file).name for file in _expand(tmp_path)] == ['a.dcm', 'd.png', 'b.DICOM']
+    assert [Path(file).name for file in expand(tmp_path)] == ['a.dcm', 'd.png', 'b.DICOM']
 
 
 def test_the_content_of_grey_files(tmp_path, config):

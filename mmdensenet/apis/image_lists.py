@@ -1,0 +1,85 @@
+"""What somebody calls images on a command line: files, folders, URLs, and tables or lists of them."""
+
+import csv
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from mmdensenet.errors import UserError
+
+IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.dcm', '.dicom', '.npy'}
+LIST_SUFFIXES = {'.csv', '.txt'}
+#: columns of a table that have the paths; the first that is there
+PATH_COLUMNS = ('image', 'img_path', 'image_path', 'path', 'file', 'filename', 'file_name')
+
+
+def expand(item) -> list:
+    """Images of what a call names: those of a folder and of its folders, of a .csv table or .txt list, or the item.
+
+    A table has a column of :data:`PATH_COLUMNS`, a list one path or URL a line. A relative path starts at the folder
+    of the list, or where there is no such file, at the current one.
+
+    Raises:
+        UserError: for a path that does not exist, a folder or list without images, and a table without such a column.
+    """
+    if isinstance(item, Path):
+        item = str(item)
+    if not isinstance(item, str):
+        return [item]
+    item = without_file_scheme(item)
+    if '://' in item:
+        return [item]
+    path = Path(item).expanduser()
+    if path.is_dir():
+        found = sorted(str(file) for file in path.rglob('*') if file.suffix.lower() in IMAGE_SUFFIXES)
+        if not found:
+            raise UserError(f'{item}: no images in this folder (by suffix: {", ".join(sorted(IMAGE_SUFFIXES))}).')
+        return found
+    if not path.is_file():
+        raise UserError(f'{item} does not exist.')
+    return _listed(path) if path.suffix.lower() in LIST_SUFFIXES else [str(path)]
+
+
+def without_file_scheme(path: str) -> str:
+    """The path of a file:// URL; anything else as it is."""
+    if not path.lower().startswith('file://'):
+        return path
+    parts = urlsplit(path)
+    if parts.netloc not in ('', 'localhost'):
+        raise UserError(f'{path} is on another machine ({parts.netloc}): give a path, as file:///PATH.')
+    return url2pathname(parts.path)
+
+
+def _listed(file: Path) -> list[str]:
+    try:
+        with file.open(newline='', encoding='utf-8-sig') as opened:
+            rows = _table(file, opened) if file.suffix.lower() == '.csv' else list(enumerate(opened, 1))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f'{file} is no list of images in UTF-8: {error}.') from error
+    named = [(row, text.strip()) for row, text in rows if text.strip()]
+    if not named:
+        raise UserError(f'{file} lists no images.')
+    return [_find(file, row, text) for row, text in named]
+
+
+def _table(file: Path, opened) -> list[tuple[int, str]]:
+    reader = csv.DictReader(opened)
+    header = reader.fieldnames or []
+    column = next((name for name in PATH_COLUMNS if name in header), None)
+    if column is None:
+        raise UserError(
+            f'{file} has the columns {", ".join(map(repr, header))}; the one with the paths must be called '
+            f'{", ".join(PATH_COLUMNS[:-1])} or {PATH_COLUMNS[-1]}.'
+        )
+    return [(reader.line_num, row[column] or '') for row in reader]
+
+
+def _find(file: Path, row: int, text: str) -> str:
+    text = without_file_scheme(text)
+    if '://' in text:
+        return text
+    path = Path(text).expanduser()
+    for candidate in (file.parent / path, path):
+        if candidate.is_file():
+            return str(candidate)
+    raise UserError(f'{file}, row {row}: {text} does not exist, neither beside the list nor in the current folder.')

@@ -1,0 +1,26 @@
+"""Whether a data set has labels."""
+
+from .wrappers import leaves
+
+#: what samples have their labels as
+FIELDS = ('gt_label', 'gt_score')
+
+
+def unlabelled_parts(dataset) -> list:
+    """The data sets inside ``dataset`` whose samples have no label, such as CustomDataset's with ``with_label=False``.
+
+    The first sample speaks for its data set. A data set that does not describe its samples counts as labelled.
+    """
+    return [leaf for leaf in leaves(dataset) if _is_unlabelled(leaf)]
+
+
+def source_of(dataset) -> str:
+    """What to call a data set in messages: its annotation file, folder or class."""
+    return getattr(dataset, 'ann_file', '') or getattr(dataset, 'img_prefix', '') or type(dataset).__name__
+
+
+def _is_unlabelled(dataset) -> bool:
+    if not hasattr(dataset, 'get_data_info') or len(dataset) == 0:
+        return False
+    info = dataset.get_data_info(0)
+    return isinstance(info, dict) and all(info.get(field) is None for field in FIELDS)
