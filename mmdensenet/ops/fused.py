@@ -157,7 +157,8 @@ class _FusedBlock(torch.autograd.Function):
         buffer = new_buffer(x, channels)
         rows = buffer.shape[0]
         wide = torch.promote_types(x.dtype, torch.float32)
-        mean, var, rstd = (x.new_empty(channels, dtype=wide) for _ in range(3))
+        #: mean, biased variance and reciprocal deviation of all channels, written as the channels are
+        shared = mean, var, rstd = tuple(x.new_empty(channels, dtype=wide) for _ in range(3))
         used = per_layer * depth + 3 * plan.transition
         parameters, running = tensors[:used], list(tensors[used:])
         #: rows of all ranks
@@ -169,23 +170,27 @@ class _FusedBlock(torch.autograd.Function):
                 m, v, total = plan.group.combine(m, v, rows)
             return m, v
 
-        def record(start: int, stop: int, m: Tensor, v: Tensor) -> None:
-            mean[start:stop], var[start:stop] = share(m, v)
-            rstd[start:stop] = torch.rsqrt(var[start:stop] + plan.eps)
-
         def next_norm() -> tuple[Tensor, Tensor]:
             """Mean and reciprocal deviation of the next norm in evaluation mode."""
             return running.pop(0).to(wide), torch.rsqrt(running.pop(0).to(wide) + plan.eps)
 
-        if plan.training:
-            record(0, c0, *steps.statistics(buffer[:, :c0]))
-        ys, kept, masks, norms1, norms2, bottlenecks = [], [], [], [], [], []
+        def first_norm(c: int, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+            """Scale and shift of the norm that reads the first c channels; its mean and deviation go to ``norms1``."""
+            if plan.training:
+                norms1.append((mean[:c], rstd[:c]))
+                return steps.extend_norm(*share(*stats), *shared, c, plan.eps, gamma, beta)
+            norms1.append(next_norm())
+            return affine(gamma, beta, *norms1[-1])
+
+        #: statistics of the channels that were written last
+        stats = steps.statistics(buffer[:, :c0]) if plan.training else ()
+        ys, kept, masks, norms1, norms2, affines1, affines2, bottlenecks = [], [], [], [], [], [], [], []
         for i in range(depth):
             gamma1, beta1, w1, *second = parameters[per_layer * i : per_layer * (i + 1)]
             c = c0 + i * k
             features, new = buffer[:, :c], buffer[:, c : c + k]
-            norms1.append((mean[:c], rstd[:c]) if plan.training else next_norm())
-            scale, shift = affine(gamma1, beta1, *norms1[-1])
+            affines1.append(first_norm(c, gamma1, beta1))
+            scale, shift = affines1[-1]
             mask = _dropout_mask(new, plan.drop_rates[i])
             if plan.bottleneck:
                 gamma2, beta2, w2 = second
@@ -199,33 +204,34 @@ class _FusedBlock(torch.autograd.Function):
                 if plan.training:
                     mean2, var2 = share(*stats)
                     bottlenecks += [mean2, var2]
-                    norms2.append((mean2, torch.rsqrt(var2 + plan.eps)))
+                    rstd2, *affine2 = steps.new_norm(mean2, var2, plan.eps, gamma2, beta2)
+                    norms2.append((mean2, rstd2))
                 else:
                     norms2.append(next_norm())
-                scale2, shift2 = affine(gamma2, beta2, *norms2[-1])
-                stats = steps.norm_relu_conv3x3(y, scale2, shift2, w2, shape, new, mask, measure=plan.training)
+                    affine2 = affine(gamma2, beta2, *norms2[-1])
+                affines2.append(affine2)
+                stats = steps.norm_relu_conv3x3(y, *affine2, w2, shape, new, mask, measure=plan.training)
                 ys.append(y)
             else:
                 stats = steps.norm_relu_conv3x3(features, scale, shift, w1, shape, new, mask, measure=plan.training)
-            if plan.training:
-                record(c, c + k, *stats)
             masks.append(mask)
 
         out = None
         if plan.transition:
             gamma, beta, weight = parameters[-3:]
-            norms1.append((mean, rstd) if plan.training else next_norm())
-            rows_out, *_ = steps.norm_relu_pool_matmul(
-                buffer, *affine(gamma, beta, *norms1[-1]), weight.flatten(1), shape
-            )
+            affines1.append(first_norm(channels, gamma, beta))
+            rows_out, *_ = steps.norm_relu_pool_matmul(buffer, *affines1[-1], weight.flatten(1), shape)
             out = as_images(rows_out, (n, h // 2, w // 2))
+
+        elif plan.training:
+            steps.extend_norm(*share(*stats), *shared, channels, plan.eps)
 
         ctx.plan, ctx.shape, ctx.total = plan, shape, total
         # in training the first norms share one mean and deviation
-        shared = [mean, rstd] if plan.training else [value for pair in norms1 for value in pair]
-        ctx.counts = [len(shared), 2 * len(norms2), len(ys), len(kept), len(masks)]
-        flat2 = [value for pair in norms2 for value in pair]
-        ctx.save_for_backward(buffer, *shared, *flat2, *ys, *kept, *masks, *parameters)
+        first = [mean, rstd] if plan.training else _flat(norms1)
+        saved = [first, _flat(norms2), _flat(affines1), _flat(affines2), ys, kept, masks]
+        ctx.counts = [len(tensors) for tensors in saved]
+        ctx.save_for_backward(buffer, *(tensor for tensors in saved for tensor in tensors), *parameters)
         ctx.set_materialize_grads(False)
         statistics = (mean, var, torch.as_tensor(total, dtype=wide), *bottlenecks) if plan.training else ()
         ctx.mark_non_differentiable(*statistics)
@@ -243,7 +249,7 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
     plan, shape, total = ctx.plan, ctx.shape, ctx.total
     steps, depth, per_layer = plan.steps, plan.depth, plan.per_layer
     buffer, *rest = ctx.saved_tensors
-    shared, norms2, ys, kept, masks = (_take(rest, count) for count in ctx.counts)
+    shared, norms2, affines1, affines2, ys, kept, masks = (_take(rest, count) for count in ctx.counts)
     parameters = rest
     k = parameters[per_layer - 1].shape[0]
     channels = buffer.shape[1]
@@ -259,7 +265,7 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
     def consume(step, i: int, c: int, gamma: Tensor, beta: Tensor, weight: Tensor, *args, overwrite: bool = False):
         """One consumer's part: adds to ``consumers``, returns the gradients of its norm and convolution."""
         mean, rstd = first_norm(i, c)
-        scale, shift = affine(gamma, beta, mean, rstd)
+        scale, shift = affines1[2 * i : 2 * i + 2]
         # with running statistics the norm is an affine map, and dz * scale is all there is
         coefficient = gamma.to(mean.dtype) if plan.training else scale
         grad_weight, sum_dz, centred = step(
@@ -277,10 +283,8 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
         sums = steps.batch_norm_backward_sums(g, x, mean)
         if plan.group is not None:
             sums = plan.group.sum(*sums)
-        # the result takes G's place, whose work for these channels is done
-        return steps.batch_norm_backward(
-            g, x, mean, rstd, rstd, sums[0] / total, sums[1] * rstd / total, add=add, out=g
-        )
+        # on a CPU the result takes G's place, whose work for these channels is done; cuDNN wants contiguous rows
+        return steps.batch_norm_backward(g, x, mean, rstd, rstd, *sums, total, add=add, out=None if g.is_cuda else g)
 
     #: G: the sum over consumers of gamma * dz
     if plan.transition and grad_out is not None:
@@ -304,16 +308,14 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
             gamma2, beta2, w2 = second
             mean2, rstd2 = norms2[2 * i : 2 * i + 2]
             y = ys[i]
-            scale2, shift2 = affine(gamma2, beta2, mean2, rstd2)
+            scale2, shift2 = affines2[2 * i : 2 * i + 2]
             grad_y, grad_w2, sum_dz, centred = steps.norm_relu_conv3x3_backward(
                 y, scale2, shift2, mean2, w2, shape, grad_new
             )
             grad_gamma2, grad_beta2 = (centred * rstd2).to(gamma2.dtype), sum_dz.to(beta2.dtype)
             if plan.training:
                 sums = (sum_dz, centred) if plan.group is None else plan.group.sum(sum_dz, centred)
-                grad_y = steps.batch_norm_backward(
-                    grad_y, y, mean2, rstd2, scale2, sums[0] / total, sums[1] * rstd2 / total, out=grad_y
-                )
+                grad_y = steps.batch_norm_backward(grad_y, y, mean2, rstd2, scale2, *sums, total, out=grad_y)
             else:
                 grad_y = grad_y.mul_(scale2)
             if kept[i] is not None:
@@ -328,6 +330,10 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
     grad_x = as_images(finish(0, c0).contiguous(), shape) if ctx.needs_input_grad[0] else None
     running = len(ctx.needs_input_grad) - 2 - len(grads)
     return grad_x, None, *grads, *([None] * running)
+
+
+def _flat(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    return [tensor for pair in pairs for tensor in pair]
 
 
 def _take(tensors: list, count: int) -> list:
@@ -358,10 +364,14 @@ def _update_all_statistics(
 ) -> None:
     """What each layer's own batch norms would have done: biased mean, unbiased variance."""
     mean, var, total, *bottlenecks = statistics
+    unbiased = total / (total - 1)
+    of_all = mean, var * unbiased
+    updates = []
     for i, layer in enumerate(layers):
         c = layer.norm1.num_features
-        update_running_statistics(layer.norm1, mean[:c], var[:c], total)
+        updates.append((layer.norm1, of_all[0][:c], of_all[1][:c]))
         if layer.norm2 is not None:
-            update_running_statistics(layer.norm2, *bottlenecks[2 * i : 2 * i + 2], total)
+            updates.append((layer.norm2, bottlenecks[2 * i], bottlenecks[2 * i + 1] * unbiased))
     if transition is not None:
-        update_running_statistics(transition.norm, mean, var, total)
+        updates.append((transition.norm, *of_all))
+    update_running_statistics(updates)

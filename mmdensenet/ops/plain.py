@@ -11,12 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .norms import extend_norm, new_norm
 from .passes import TORCH, Passes, Sums, chunks, images, statistics, wide
 from .rows import Shape
 
 __all__ = [
     'batch_norm_backward',
     'batch_norm_backward_sums',
+    'extend_norm',
+    'new_norm',
     'norm_relu_conv3x3',
     'norm_relu_conv3x3_backward',
     'norm_relu_conv3x3_backward_into',
@@ -280,16 +283,19 @@ def batch_norm_backward(
     mean: Tensor,
     rstd: Tensor,
     coefficient: Tensor,
-    mean_grad: Tensor,
-    mean_grad_normalised: Tensor,
+    sum_grad: Tensor,
+    sum_centred: Tensor,
+    total: int | Tensor,
     add: Tensor | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
-    """``coefficient * (grad - mean_grad - (rows - mean) * rstd * mean_grad_normalised) (+ add)``, (M, C).
+    """The deferred part of batch norm's backward, (M, C).
 
-    The deferred part of batch norm's backward. ``grad``, ``rows``, ``add`` and ``out`` are (M, C), the rest (C,).
-    ``out`` may be ``grad``.
+    ``coefficient * (grad - sum_grad / total - (rows - mean) * rstd**2 * sum_centred / total) (+ add)``. ``grad``,
+    ``rows``, ``add`` and ``out`` are (M, C), the rest (C,), and ``total`` is the number of rows of all ranks. ``out`` may
+    be ``grad``.
     """
+    mean_grad, mean_grad_normalised = sum_grad / total, sum_centred * rstd / total
     if out is None:
         out = torch.empty_like(rows, memory_format=torch.contiguous_format)
     slope = -rstd * mean_grad_normalised * coefficient

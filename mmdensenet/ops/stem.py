@@ -35,7 +35,7 @@ def fused_stem(x: Tensor, norm: _BatchNorm) -> Tensor:
             group = Group(norm.process_group) if synchronised(norm) else None
             out, mean, var, total = _Stem.apply(x, steps, norm.eps, group, norm.weight, norm.bias, None, None)
             with torch.no_grad():
-                update_running_statistics(norm, mean, var, total)
+                update_running_statistics([(norm, mean, var * (total / (total - 1)))])
             return out
         running = norm.running_mean.to(wide), torch.rsqrt(norm.running_var.to(wide) + norm.eps)
         if torch.is_grad_enabled() and differentiable(x, [norm]):
@@ -103,8 +103,7 @@ class _Stem(torch.autograd.Function):
             if ctx.training:
                 if ctx.group is not None:
                     sums = ctx.group.sum(*sums)
-                means = sums[0] / ctx.total, sums[1] * rstd / ctx.total
-                dz = ctx.steps.batch_norm_backward(dz, rows, mean, rstd, scale, *means, out=dz)
+                dz = ctx.steps.batch_norm_backward(dz, rows, mean, rstd, scale, *sums, ctx.total, out=dz)
             else:
                 dz = dz.mul_(scale)
         return as_images(dz, (n, h, w)), None, None, None, grad_gamma, grad_beta, None, None

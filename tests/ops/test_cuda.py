@@ -37,7 +37,7 @@ def networks(arch, **kwargs):
     for name, value in models[1].named_parameters():
         if value.dim() == 1:
             value.data.normal_(std=0.3).add_(1.0 if name.endswith('weight') else 0.0)
-    for name, value in models[1].named_buffers():
+    for value in models[1].buffers():
         if value.dim() == 1:
             value.data.uniform_(0.5, 1.5)
     for other in (models[0], models[2]):

@@ -147,9 +147,9 @@ def test_batch_norm(case, steps, native_kernels):
     total, centred = steps.batch_norm_backward_sums(grad, x, mean)
     assert_close(total, grad.double().sum(0), 'sum')
     assert_close(centred, (grad.double() * (x.double() - mean)).sum(0), 'centred')
-    want = k * (grad.double() - a - (x.double() - mean) * rstd * b)
-    assert_close(steps.batch_norm_backward(grad, x, mean, rstd, k, a, b), want)
-    assert_close(steps.batch_norm_backward(grad, x, mean, rstd, k, a, b, add=add, out=grad), want + add)
+    want = k * (grad.double() - a / 3 - (x.double() - mean) * rstd.double().square() * b / 3)
+    assert_close(steps.batch_norm_backward(grad, x, mean, rstd, k, a, b, torch.tensor(3.0)), want)
+    assert_close(steps.batch_norm_backward(grad, x, mean, rstd, k, a, b, 3, add=add, out=grad), want + add)
 
 
 @pytest.mark.parametrize('steps', ['plain', 'native'])
@@ -257,7 +257,7 @@ def bfloat16_results(steps, case, seed=0) -> dict[str, Tensor]:
         max_pool_backward=steps.norm_relu_max_pool_backward(features, scale, shift, mean, shape, grad_max),
         sums=steps.batch_norm_backward_sums(accumulator, features, mean),
         correction=[
-            steps.batch_norm_backward(accumulator, features, mean, rstd, coefficient, other, shift, add=features)
+            steps.batch_norm_backward(accumulator, features, mean, rstd, coefficient, other, shift, 2, add=features)
         ],
         into=into,
         new=[new[:, 1:-1]],

@@ -20,6 +20,7 @@ if DEVICE == 'cpu':
         pytest.skip('Triton was imported without its interpreter, and there is no GPU', allow_module_level=True)
     mend()
 
+from mmdensenet.ops import norms
 from mmdensenet.ops import triton as kernels
 from mmdensenet.ops.triton import common, conv, matmul_backward
 
@@ -244,9 +245,9 @@ def plain_sums(dtype, grad, x, mean):
     return grad.to(wide).sum(0), (grad.to(wide) * (x.to(wide) - mean)).sum(0)
 
 
-def plain_correction(dtype, grad, x, mean, rstd, coefficient, mean_grad, mean_grad_normalised, add):
+def plain_correction(dtype, grad, x, mean, rstd, coefficient, sum_grad, sum_centred, total, add):
     normalised = affine(dtype, x - mean, rstd, 0)
-    out = (coefficient * (grad - mean_grad - normalised * mean_grad_normalised)).to(dtype)
+    out = (coefficient * (grad - sum_grad / total - normalised * (sum_centred * rstd / total))).to(dtype)
     return (out if add is None else out + add,)
 
 
@@ -261,12 +262,34 @@ def test_batch_norm_backward(size, dtype, add):
     compare(kernels.batch_norm_backward_sums(grad, x, mean), plain_sums, dtype, grad, x, mean)
     direct = rows(m, k, dtype) if add else None
     factors = vectors(k, 4)
-    inputs = x, mean, *factors
+    inputs = x, mean, *factors, m
     result = kernels.batch_norm_backward(grad, *inputs, add=direct)
     assert result.dtype == dtype
     compare((result,), plain_correction, dtype, grad, *inputs, direct)
     kernels.batch_norm_backward(grad, *inputs, add=direct, out=grad)
     assert torch.equal(grad, result)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize('start', [0, 5, 130])
+def test_norms_of_channels_that_were_written_last(start, dtype):
+    k, eps = 12, 1e-3
+    stop = start + k
+    gamma, beta = (torch.randn(stop, device=DEVICE).to(dtype) for _ in range(2))
+    mean, var, rstd = (torch.rand(stop + 3, device=DEVICE) + 0.1 for _ in range(3))
+    new_mean, new_var = (torch.rand(k, device=DEVICE) for _ in range(2))
+    expected = [value.clone() for value in (mean, var, rstd)]
+    want = norms.extend_norm(new_mean, new_var, *expected, stop, eps, gamma, beta)
+    got = kernels.extend_norm(new_mean, new_var, mean, var, rstd, stop, eps, gamma, beta)
+    for actual, exact in zip((*got, mean, var, rstd), (*want, *expected)):
+        torch.testing.assert_close(actual, exact)
+    before = mean[stop:].clone()
+    assert kernels.extend_norm(new_var, new_mean + 1, mean, var, rstd, stop, eps) is None
+    assert torch.equal(mean[start:stop], new_var) and torch.equal(var[start:stop], new_mean + 1)
+    assert torch.equal(mean[stop:], before)
+    got = kernels.new_norm(new_mean, new_var, eps, gamma[:k], beta[:k])
+    for actual, exact in zip(got, norms.new_norm(new_mean, new_var, eps, gamma[:k], beta[:k])):
+        torch.testing.assert_close(actual, exact)
 
 
 def plain_pool(dtype, x, scale, shift, weight, shape):

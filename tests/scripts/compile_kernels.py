@@ -97,11 +97,13 @@ def step(shape, c, j, k, width, is_transition, dtype) -> None:
         conv.IMPLICIT = implicit
         kernels.norm_relu_conv3x3(y, meta(j), meta(j), meta(k, j, 3, 3), shape, buffer[:, c : c + k], mask)
     grad = kernels.batch_norm_backward(
-        grads[:, c : c + k], buffer[:, c : c + k], *(meta(k) for _ in range(5)), add=grads[:, c : c + k]
+        grads[:, c : c + k], buffer[:, c : c + k], *(meta(k) for _ in range(5)), m, add=grads[:, c : c + k]
     )
     kernels.batch_norm_backward_sums(grads[:, c : c + k], buffer[:, c : c + k], meta(k))
     dz, *_ = kernels.norm_relu_conv3x3_backward(y, meta(j), meta(j), meta(j), meta(k, j, 3, 3), shape, grad)
-    kernels.batch_norm_backward(dz, y, *(meta(j) for _ in range(5)), out=dz)
+    kernels.batch_norm_backward(dz, y, *(meta(j) for _ in range(5)), m, out=dz)
+    kernels.new_norm(meta(j), meta(j), 1e-5, meta(j), meta(j))
+    kernels.extend_norm(meta(k), meta(k), meta(width), meta(width), meta(width), c, 1e-5, vector, vector)
 
 
 def resources(kernel: triton.compiler.CompiledKernel) -> dict[str, int]:

@@ -297,6 +297,8 @@ def evaluate_stem(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor) -> Te
     return out
 
 
+new_norm, extend_norm = plain.new_norm, plain.extend_norm
+
 # as wide as the features, so that torch's convolution on chunks of images is as good
 norm_relu_conv3x3_backward_into = plain.norm_relu_conv3x3_backward_into
 
@@ -340,11 +342,13 @@ def batch_norm_backward(
     mean: Tensor,
     rstd: Tensor,
     coefficient: Tensor,
-    mean_grad: Tensor,
-    mean_grad_normalised: Tensor,
+    sum_grad: Tensor,
+    sum_centred: Tensor,
+    total: int | Tensor,
     add: Tensor | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
+    mean_grad, mean_grad_normalised = sum_grad / total, sum_centred * rstd / total
     grad, rows = _rows(grad), _rows(rows)
     add = None if add is None else _rows(add)
     if out is None:

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 
 from .. import plain
+from ..norms import extend_norm, new_norm
 from ..passes import Passes, Sums
 from . import _at, _library, _rows, _vector, batch_norm_backward, batch_norm_backward_sums, statistics
 
 __all__ = [
     'batch_norm_backward',
     'batch_norm_backward_sums',
+    'extend_norm',
+    'new_norm',
     'norm_relu_conv3x3',
     'norm_relu_conv3x3_backward',
     'norm_relu_conv3x3_backward_into',

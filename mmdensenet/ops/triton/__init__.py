@@ -11,11 +11,13 @@ from ..plain import norm_relu_max_pool, norm_relu_max_pool_backward
 from .conv import norm_relu_conv3x3, norm_relu_conv3x3_backward, norm_relu_conv3x3_backward_into
 from .matmul import norm_relu_matmul, norm_relu_pool_matmul
 from .matmul_backward import norm_relu_matmul_backward, norm_relu_pool_matmul_backward
-from .norm import batch_norm_backward, batch_norm_backward_sums, statistics
+from .norm import batch_norm_backward, batch_norm_backward_sums, extend_norm, new_norm, statistics
 
 __all__ = [
     'batch_norm_backward',
     'batch_norm_backward_sums',
+    'extend_norm',
+    'new_norm',
     'norm_relu_conv3x3',
     'norm_relu_conv3x3_backward',
     'norm_relu_conv3x3_backward_into',

@@ -75,22 +75,26 @@ def batch_norm_backward(
     mean: Tensor,
     rstd: Tensor,
     coefficient: Tensor,
-    mean_grad: Tensor,
-    mean_grad_normalised: Tensor,
+    sum_grad: Tensor,
+    sum_centred: Tensor,
+    total: int | Tensor,
     add: Tensor | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
-    """coefficient * (grad - mean_grad - (rows - mean) * rstd * mean_grad_normalised) + add, in the dtype of ``rows``.
+    """coefficient * (grad - sum_grad / total - (rows - mean) * rstd**2 * sum_centred / total) + add, as ``rows`` is typed.
 
     Args:
         grad, rows, add: (M, C); ``add`` may be missing.
-        mean, rstd, coefficient, mean_grad, mean_grad_normalised: (C,).
+        mean, rstd, coefficient, sum_grad, sum_centred: (C,).
+        total: rows of all ranks.
         out: (M, C), written; a new matrix by default. It may be ``grad`` or ``add``.
     """
     grad, rows = row_major(grad), row_major(rows)
     add = None if add is None else row_major(add)
     if out is None:
         out = torch.empty_like(rows, memory_format=torch.contiguous_format)
+    if isinstance(total, Tensor):
+        sum_grad, sum_centred, total = sum_grad / total, sum_centred / total, 1
     m, c = rows.shape
     block = _block(c, TILE // 2)
     strides = [matrix.stride(0) for matrix in (grad, rows, rows if add is None else add, out)]
@@ -102,8 +106,9 @@ def batch_norm_backward(
         mean,
         rstd,
         coefficient,
-        mean_grad,
-        mean_grad_normalised,
+        sum_grad,
+        sum_centred,
+        1 / total,
         rows if add is None else add,
         out,
         m,
@@ -114,6 +119,56 @@ def batch_norm_backward(
         **block,
     )
     return out
+
+
+def new_norm(mean: Tensor, var: Tensor, eps: float, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Reciprocal deviation, scale and shift (C,) of a norm over channels of this mean and biased variance."""
+    rstd = torch.empty_like(mean)
+    return rstd, *_extend(mean, var, mean, var, rstd, len(mean), eps, gamma, beta)
+
+
+def extend_norm(
+    new_mean: Tensor,
+    new_var: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    rstd: Tensor,
+    stop: int,
+    eps: float,
+    gamma: Tensor | None = None,
+    beta: Tensor | None = None,
+) -> tuple[Tensor, Tensor] | None:
+    """Write the statistics of the newest channels; return scale and shift of a norm over all channels so far.
+
+    Args:
+        new_mean, new_var: (k,), of the channels from stop - k to stop.
+        mean, var, rstd: (C,), of which that part is written.
+        gamma, beta: (stop,), of the norm; None where there is none.
+    """
+    return _extend(new_mean, new_var, mean, var, rstd, stop, eps, gamma, beta)
+
+
+def _extend(new_mean, new_var, mean, var, rstd, stop, eps, gamma, beta) -> tuple[Tensor, Tensor] | None:
+    out = None if gamma is None else torch.empty(2, stop, dtype=torch.float32, device=mean.device)
+    launch(
+        extend_norm_kernel,
+        (triton.cdiv(stop, 128),),
+        new_mean,
+        new_var,
+        mean,
+        var,
+        rstd,
+        rstd if gamma is None else gamma,
+        rstd if beta is None else beta,
+        rstd if out is None else out,
+        stop - len(new_mean),
+        stop,
+        eps,
+        AFFINE=gamma is not None,
+        BLOCK_C=128,
+        num_warps=4,
+    )
+    return None if out is None else out.unbind()
 
 
 def _block(columns: int, tile: int = TILE) -> dict[str, int]:
@@ -232,6 +287,40 @@ def statistics_kernel(
     store_statistics(partial_ptr, program, columns, c, mean, variance)
 
 
+@triton.jit(do_not_specialize=['start', 'stop', 'eps'])
+def extend_norm_kernel(
+    new_mean_ptr,  # (stop - start,) fp32, as all pointers but gamma's and beta's
+    new_var_ptr,  # (stop - start,)
+    mean_ptr,  # (C,), from start to stop written, as the two that follow
+    var_ptr,
+    rstd_ptr,
+    gamma_ptr,  # (stop,), any dtype; read if AFFINE
+    beta_ptr,  # (stop,), any dtype; read if AFFINE
+    out_ptr,  # (2, stop), contiguous, written if AFFINE: scale and shift
+    start,
+    stop,
+    eps,
+    AFFINE: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
+    new = (c >= start) & (c < stop)
+    new_mean = tl.load(new_mean_ptr + c - start, mask=new, other=0.0)
+    new_var = tl.load(new_var_ptr + c - start, mask=new, other=0.0)
+    new_rstd = 1.0 / tl.sqrt_rn(new_var + eps)
+    if AFFINE:
+        # the channels of before; the new ones are not read where they are being written
+        mean = tl.where(new, new_mean, tl.load(mean_ptr + c, mask=c < start, other=0.0))
+        rstd = tl.where(new, new_rstd, tl.load(rstd_ptr + c, mask=c < start, other=0.0))
+        scale = tl.load(gamma_ptr + c, mask=c < stop, other=0.0).to(tl.float32) * rstd
+        shift = tl.load(beta_ptr + c, mask=c < stop, other=0.0).to(tl.float32) - mean * scale
+        tl.store(out_ptr + c, scale, mask=c < stop)
+        tl.store(out_ptr + stop + c, shift, mask=c < stop)
+    tl.store(mean_ptr + c, new_mean, mask=new)
+    tl.store(var_ptr + c, new_var, mask=new)
+    tl.store(rstd_ptr + c, new_rstd, mask=new)
+
+
 @triton.jit(do_not_specialize=['rows'])
 def norm_relu_kernel(
     x_ptr,  # (M, C), stride (x_stride, 1)
@@ -309,15 +398,16 @@ def batch_norm_sums_kernel(
     tl.store(partial_ptr + (program * 2 + 1) * columns + c, total_centred, mask=inside)
 
 
-@triton.jit(do_not_specialize=['rows'])
+@triton.jit(do_not_specialize=['rows', 'share'])
 def batch_norm_backward_kernel(
     grad_ptr,  # (M, C), stride (grad_stride, 1)
     x_ptr,  # (M, C), stride (x_stride, 1)
-    mean_ptr,  # (C,) fp32, as the four that follow
+    mean_ptr,  # (C,) fp32, as the four pointers that follow
     rstd_ptr,
     coefficient_ptr,
-    mean_grad_ptr,
-    mean_grad_normalised_ptr,
+    sum_grad_ptr,
+    sum_centred_ptr,
+    share,  # 1 / total
     add_ptr,  # (M, C), stride (add_stride, 1); read if ADD
     out_ptr,  # (M, C), stride (out_stride, 1), written; may be grad_ptr or add_ptr
     rows,
@@ -345,9 +435,9 @@ def batch_norm_backward_kernel(
     m = m.to(tl.int64)[:, None]
     coefficient = tl.load(coefficient_ptr + c, mask=inside, other=0.0)
     mean = tl.load(mean_ptr + c, mask=inside, other=0.0)
-    mean_grad = tl.load(mean_grad_ptr + c, mask=inside, other=0.0)
-    slope = tl.load(rstd_ptr + c, mask=inside, other=0.0)
-    slope *= tl.load(mean_grad_normalised_ptr + c, mask=inside, other=0.0)
+    mean_grad = tl.load(sum_grad_ptr + c, mask=inside, other=0.0) * share
+    rstd = tl.load(rstd_ptr + c, mask=inside, other=0.0)
+    slope = tl.load(sum_centred_ptr + c, mask=inside, other=0.0) * share * rstd * rstd
     grad = tl.load(grad_ptr + m * grad_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
     x = tl.load(x_ptr + m * x_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
     out = coefficient[None, :] * (grad - mean_grad[None, :] - (x - mean[None, :]) * slope[None, :])
