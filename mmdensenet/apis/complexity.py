@@ -10,8 +10,8 @@ from mmdensenet.analysis.input_shape import input_shape
 from mmdensenet.analysis.stage_costs import ENGINES, count_stages, measure_memory, predict_memory
 from mmdensenet.errors import UserError
 
-from .config import load_to_build
 from .models import require_device
+from .runner import open_config
 
 UNITS = {'': 1, 'K': 10**3, 'M': 10**6, 'G': 10**9, 'T': 10**12, 'KI': 2**10, 'MI': 2**20, 'GI': 2**30, 'TI': 2**40}
 
@@ -46,7 +46,7 @@ def complexity(
     Raises:
         UserError: for what the user can put right.
     """
-    cfg = load_to_build(config, cfg_options) if isinstance(config, str) else config
+    cfg = open_config(config, cfg_options)
     shape = input_shape(cfg, size)
     if batch is None:
         batch = (cfg.get('train_dataloader') or {}).get('batch_size', 1)

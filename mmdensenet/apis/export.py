@@ -42,8 +42,8 @@ from mmdensenet.version import __version__
 from .export_images import ExportImages, images_of_data_set, images_of_folder
 from .inference import pipeline_of
 from .models import class_names, get_model
+from .runner import open_config, require_checkpoint
 from .tasks import require_one_task
-from .train import open_config, require_checkpoint
 
 
 @dataclass
@@ -118,7 +118,7 @@ def export_model(
     if int8 and format == 'torch-export':
         raise UserError('--int8 is for --format onnx and openvino; torch.export has no integer convolutions on CPUs.')
     require_packages(*NEEDS[format])
-    cfg = open_config(config, cfg_options, 'none')
+    cfg = open_config(config, cfg_options)
     require_checkpoint(checkpoint)
     pipeline = pipeline_of(cfg)
     if input_size is not None:

@@ -23,8 +23,8 @@ from mmdensenet.convert.on_load import fit_checkpoint
 from mmdensenet.errors import UserError
 
 from .config import DATA_ONLY, load_to_build
+from .runner import require_checkpoint
 from .tasks import require_one_task
-from .train import require_checkpoint
 
 
 def list_models(pattern: str | None = None) -> list[str]:

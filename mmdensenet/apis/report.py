@@ -32,11 +32,11 @@ from mmdensenet.results.score_curves import compute_curves
 from mmdensenet.results.scores import Scores, read_scores
 from mmdensenet.results.training_curves import read_scalars
 
-from .config import load_to_build, name_bad_images, require_data
+from .config import name_bad_images, require_data
 from .models import get_model
+from .runner import open_config, require_checkpoint
 from .tasks import require_one_task
 from .test import test_model
-from .train import require_checkpoint
 
 SECTIONS = [
     ('model', 'Model'),
@@ -124,7 +124,7 @@ def make_report(
         raise UserError(f'--bootstrap {bootstrap}, --gallery {gallery}, --seed {seed}: give 0 or more.')
     if work_dir is not None and not Path(work_dir).is_dir():
         raise UserError(f'--work-dir {work_dir} does not exist.')
-    cfg = load_to_build(config, cfg_options) if isinstance(config, str) else config
+    cfg = open_config(config, cfg_options)
     require_checkpoint(checkpoint)
     name_bad_images(cfg)
     if cfg.get('test_dataloader') is None:

@@ -18,9 +18,8 @@ from mmdensenet.training.end_workers import end_workers_of
 from mmdensenet.training.hooks import BadImagesHook, CheckLabelsHook
 from mmdensenet.training.memory import advise, is_out_of_memory
 
-from .config import complete_dataloaders, name_bad_images, require_data
+from .runner import add_if_missing, build_runner, open_config, prepare_data, require_checkpoint, set_work_dir
 from .tasks import require_one_task
-from .train import add_if_missing, build_runner, open_config, require_checkpoint, set_work_dir, use_our_loops
 
 
 def test_model(
@@ -85,10 +84,7 @@ def test_model(
         hook.update(enable=True, show=show, wait_time=wait_time, out_dir=show_dir, interval=interval)
     if tta:
         _use_tta(cfg)
-    use_our_loops(cfg)
-    name_bad_images(cfg)
-    complete_dataloaders(cfg, pin_memory)
-    require_data(cfg, 'test_dataloader')
+    prepare_data(cfg, 'test_dataloader', pin_memory=pin_memory)
     writer = _prediction_writer(out, out_item)
 
     runner = build_runner(cfg)

@@ -2,12 +2,10 @@
 
 import inspect
 import os
-from copy import deepcopy
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
-from mmengine.hooks import CheckpointHook, Hook
-from mmengine.registry import RUNNERS
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from mmdensenet.checkpoints.checkpoint_content import CheckpointContentHook
@@ -24,9 +22,7 @@ from mmdensenet.training.hooks import (
 from mmdensenet.training.launch import LAUNCH_TIME
 from mmdensenet.training.memory import advise, is_out_of_memory
 
-from .config import complete_dataloaders, load_to_build, merge_options, name_bad_images, require_data
-
-_MMENGINES_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+from .runner import add_if_missing, build_runner, open_config, prepare_data, require_checkpoint, set_work_dir
 
 
 def train_model(
@@ -75,7 +71,6 @@ def train_model(
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     passed_over = _set_resume(cfg, resume) if resume is not None else []
-    use_our_loops(cfg)
     if auto_scale_lr:
         if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
             raise UserError(
@@ -87,9 +82,9 @@ def train_model(
         visualizer = cfg.setdefault('visualizer', ConfigDict(type='Visualizer'))
         backends = visualizer.get('vis_backends') or [dict(type='LocalVisBackend')]
         visualizer.vis_backends = [*backends, dict(type='TensorboardVisBackend')]
-    name_bad_images(cfg)
-    complete_dataloaders(cfg, pin_memory, persistent_workers)
-    require_data(cfg, 'train_dataloader', 'val_dataloader')
+    prepare_data(
+        cfg, 'train_dataloader', 'val_dataloader', pin_memory=pin_memory, persistent_workers=persistent_workers
+    )
     if cfg.get('load_from'):
         require_checkpoint(cfg.load_from)
 
@@ -115,21 +110,6 @@ def train_model(
     return runner
 
 
-def open_config(config: str | Config, options: dict | None, launcher: str) -> Config:
-    """The config of a tool's call, with ``options`` merged before anything else is derived from it."""
-    if launcher == 'pytorch' and 'RANK' not in os.environ:
-        raise UserError('--launcher pytorch: start it with tools/dist_train.sh or tools/dist_test.sh (torchrun).')
-    if isinstance(config, Config):
-        cfg = deepcopy(config)
-        merge_options(cfg, options or {})
-    else:
-        cfg = load_to_build(config, options)
-    if cfg.get('model') is None:
-        raise UserError(f'{cfg.filename or "the config"} has no model.')
-    cfg.launcher = launcher
-    return cfg
-
-
 def _set_resume(cfg: Config, resume: str) -> list[tuple[Path, str]]:
     """Decide where training goes on: at ``resume``, or at the latest checkpoint of the work directory.
 
@@ -151,19 +131,6 @@ def _set_resume(cfg: Config, resume: str) -> list[tuple[Path, str]]:
     return passed_over
 
 
-def use_our_loops(cfg: Config) -> None:
-    """mmengine's loop by epochs cannot begin inside one, and its loops cannot pass over a batch.
-
-    A loop that the config names by ``type`` stays.
-    """
-    for key, loop in (('val_cfg', 'mmdensenet.ValLoop'), ('test_cfg', 'mmdensenet.TestLoop')):
-        if cfg.get(key) is not None:
-            cfg[key].setdefault('type', loop)
-    if cfg.get('train_cfg') and 'type' not in cfg.train_cfg and 'by_epoch' in cfg.train_cfg:
-        kind = 'Epoch' if cfg.train_cfg.pop('by_epoch') else 'Iter'
-        cfg.train_cfg.type = f'mmdensenet.{kind}BasedTrainLoop'
-
-
 def _require_known_hook_keys(runner: Runner) -> None:
     """CheckpointHook passes on what it does not know, to a call that fails when the first checkpoint is written."""
     known = set(inspect.signature(Runner.save_checkpoint).parameters)
@@ -171,46 +138,6 @@ def _require_known_hook_keys(runner: Runner) -> None:
         unknown = set(getattr(hook, 'args', ())) - known if isinstance(hook, CheckpointHook) else set()
         if unknown:
             raise UserError(f'default_hooks.checkpoint: CheckpointHook has no key {sorted(unknown)[0]!r}.')
-
-
-def build_runner(cfg: Config) -> Runner:
-    """mmengine's runner for a config, without the lines in which mmengine warns of its own deprecations."""
-    hooks = cfg.get('default_hooks') or {}
-    for name in [name for name, hook in hooks.items() if hook is None and name not in _MMENGINES_HOOKS]:
-        hooks.pop(name)  # None leaves a hook out; mmengine knows that for its own only
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.logger.addFilter(
-        # the last: gradients that are being accumulated are in our checkpoints
-        lambda record: (
-            not str(record.msg).startswith(
-                ('"FileClient" will', '"HardDiskBackend" is', 'Resumed iteration number is not divisible')
-            )
-        )
-    )
-    return runner
-
-
-def add_if_missing(runner: Runner, cls: type[Hook]) -> Hook:
-    """The runner's hook of this class; one with the default settings where its config has none."""
-    hook = next((hook for hook in runner.hooks if isinstance(hook, cls)), None)
-    if hook is None:
-        hook = cls()
-        runner.register_hook(hook)
-    return hook
-
-
-def set_work_dir(cfg: Config, work_dir: str | None) -> None:
-    """The command line's work directory, else the config's, else one with the config's name."""
-    if work_dir is not None:
-        cfg.work_dir = work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs', Path(cfg.filename or 'config').stem))
-
-
-def require_checkpoint(path: str) -> None:
-    if '://' not in path and not Path(path).expanduser().is_file():
-        is_folder = Path(path).expanduser().is_dir()
-        raise UserError(f'checkpoint {path} {"is a folder: give a file in it" if is_folder else "does not exist"}.')
 
 
 def _require_tensorboard() -> None:

@@ -23,8 +23,7 @@ from mmdensenet.datasets.load_image import read_bytes
 from mmdensenet.datasets.wrappers import leaves
 from mmdensenet.errors import BadImageError, UserError
 
-from .config import complete_dataloaders, name_bad_images, require_data
-from .train import open_config
+from .runner import open_config, prepare_data
 
 SPLITS = ('train', 'val', 'test')
 
@@ -68,11 +67,9 @@ def verify_dataset(
     Raises:
         UserError: if the config has no data set, or one cannot be found.
     """
-    cfg = open_config(config, cfg_options, 'none')
+    cfg = open_config(config, cfg_options)
     DefaultScope.get_instance('verify_dataset', scope_name=cfg.get('default_scope') or 'mmengine')
-    name_bad_images(cfg)
-    complete_dataloaders(cfg)
-    require_data(cfg, *(f'{split}_dataloader' for split in SPLITS))
+    prepare_data(cfg, *(f'{split}_dataloader' for split in SPLITS))
     splits = _build(cfg)
     if not splits:
         raise UserError('the config has no train_dataloader, val_dataloader or test_dataloader: nothing to verify.')

@@ -29,9 +29,10 @@ from mmdensenet.datasets.labels import unlabelled_parts
 from mmdensenet.errors import UserError
 from mmdensenet.results.figures import picture_grid, save_figure, shorten
 
-from .config import load_to_build, name_bad_images, require_data
+from .config import name_bad_images, require_data
 from .inference import Inferencer
 from .models import class_names, get_model
+from .runner import open_config
 from .tasks import require_one_task
 from .test import test_model
 
@@ -47,7 +48,7 @@ def draw_data(
     options: dict | None = None,
 ) -> Path:
     """Several draws of the training pipeline, as the model gets them; see :func:`augmented_images`."""
-    cfg = _load(config, options)
+    cfg = open_config(config, options)
     name_bad_images(cfg)
     require_data(cfg, 'train_dataloader')
     rows = augmented_images(cfg, indices, images, draws, seed)
@@ -63,7 +64,7 @@ def draw_schedule(
     options: dict | None = None,
 ) -> Path:
     """Learning rate and momentum over training; see :func:`simulate_schedule`."""
-    cfg = _load(config, options)
+    cfg = open_config(config, options)
     return save_figure(schedule_figure(simulate_schedule(cfg, dataset_size, world_size), _name(cfg)), out)
 
 
@@ -145,7 +146,7 @@ def draw_confusion(
     """
     if (checkpoint is None) == (predictions is None):
         raise UserError('give a checkpoint to test, or --predictions FILE of tools/test.py --out.')
-    cfg = _load(config, options)
+    cfg = open_config(config, options)
     require_one_task(cfg.model.get('head'), 'a confusion matrix')
     if predictions is not None:
         found = read_predictions(predictions)
@@ -224,17 +225,8 @@ def draw_reuse(
     return save_figure(reuse_figure(feature_reuse(model), scale, f'{_name(model._config)}: feature reuse'), out)
 
 
-def _load(config: str | Config, options: dict | None) -> Config:
-    if isinstance(config, Config):
-        return deepcopy(config)
-    cfg = load_to_build(config, options)
-    if cfg.get('model') is None:
-        raise UserError(f'{config} has no model.')
-    return cfg
-
-
 def _model(config: str | Config, checkpoint: str, options: dict | None) -> BaseModel:
-    return get_model(_load(config, options), pretrained=checkpoint)
+    return get_model(open_config(config, options), pretrained=checkpoint)
 
 
 def _name(cfg: Config) -> str:

@@ -1,0 +1,109 @@
+"""Where a config is opened, made ready for this machine, and made into a runner."""
+
+import os
+from copy import deepcopy
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmdensenet.errors import UserError
+
+from .config import complete_dataloaders, load_to_build, merge_options, name_bad_images, require_data
+
+_MMENGINES_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+
+
+def open_config(config: str | Config, options: dict | None = None, launcher: str | None = None) -> Config:
+    """The config of a call, a copy of its own, with ``options`` merged before anything else is derived from it.
+
+    Args:
+        config: path of a config file, 'mmdensenet::NAME', or a loaded config.
+        options: dotted keys to values.
+        launcher: of the processes that run it: 'none', 'pytorch', 'slurm' or 'mpi'. None leaves the config's.
+
+    Raises:
+        UserError: as :func:`load_config` does, if there is no model, or if torchrun has not started this process.
+    """
+    if launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise UserError('--launcher pytorch: start it with tools/dist_train.sh or tools/dist_test.sh (torchrun).')
+    if isinstance(config, Config):
+        cfg = deepcopy(config)
+        merge_options(cfg, options or {})
+    else:
+        cfg = load_to_build(config, options)
+    if cfg.get('model') is None:
+        raise UserError(f'{cfg.filename or "the config"} has no model.')
+    if launcher is not None:
+        cfg.launcher = launcher
+    return cfg
+
+
+def set_work_dir(cfg: Config, work_dir: str | None) -> None:
+    """The command line's work directory, else the config's, else one with the config's name."""
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs', Path(cfg.filename or 'config').stem))
+
+
+def require_checkpoint(path: str) -> None:
+    if '://' not in path and not Path(path).expanduser().is_file():
+        is_folder = Path(path).expanduser().is_dir()
+        raise UserError(f'checkpoint {path} {"is a folder: give a file in it" if is_folder else "does not exist"}.')
+
+
+def prepare_data(cfg: Config, *loaders: str, pin_memory: bool = True, persistent_workers: bool = True) -> None:
+    """Our loops and loading steps, data loaders that fit this machine, and data that are there.
+
+    Args:
+        loaders: the keys of the data loaders that will be built.
+
+    Raises:
+        UserError: naming the key and the path of data that do not exist.
+    """
+    _use_our_loops(cfg)
+    name_bad_images(cfg)
+    complete_dataloaders(cfg, pin_memory, persistent_workers)
+    require_data(cfg, *loaders)
+
+
+def _use_our_loops(cfg: Config) -> None:
+    """mmengine's loop by epochs cannot begin inside one, and its loops cannot pass over a batch.
+
+    A loop that the config names by ``type`` stays.
+    """
+    for key, loop in (('val_cfg', 'mmdensenet.ValLoop'), ('test_cfg', 'mmdensenet.TestLoop')):
+        if cfg.get(key) is not None:
+            cfg[key].setdefault('type', loop)
+    if cfg.get('train_cfg') and 'type' not in cfg.train_cfg and 'by_epoch' in cfg.train_cfg:
+        kind = 'Epoch' if cfg.train_cfg.pop('by_epoch') else 'Iter'
+        cfg.train_cfg.type = f'mmdensenet.{kind}BasedTrainLoop'
+
+
+def build_runner(cfg: Config) -> Runner:
+    """mmengine's runner for a config, without the lines in which mmengine warns of its own deprecations."""
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook is None and name not in _MMENGINES_HOOKS]:
+        hooks.pop(name)  # None leaves a hook out; mmengine knows that for its own only
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.logger.addFilter(
+        # the last: gradients that are being accumulated are in our checkpoints
+        lambda record: (
+            not str(record.msg).startswith(
+                ('"FileClient" will', '"HardDiskBackend" is', 'Resumed iteration number is not divisible')
+            )
+        )
+    )
+    return runner
+
+
+def add_if_missing(runner: Runner, cls: type[Hook]) -> Hook:
+    """The runner's hook of this class; one with the default settings where its config has none."""
+    hook = next((hook for hook in runner.hooks if isinstance(hook, cls)), None)
+    if hook is None:
+        hook = cls()
+        runner.register_hook(hook)
+    return hook

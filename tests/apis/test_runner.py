@@ -1,0 +1,60 @@
+"""mmdensenet.apis.runner: one opened config for every tool."""
+
+from pathlib import Path
+
+import pytest
+from conftest import DIGITS
+from mmengine.config import Config
+
+from mmdensenet.apis.runner import open_config, prepare_data, require_checkpoint, set_work_dir
+from mmdensenet.errors import UserError
+
+
+def test_a_loaded_config_is_copied_and_gets_the_options():
+    given = Config.fromfile(DIGITS)
+    opened = open_config(given, {'model.backbone.drop_rate': 0.5})
+    assert opened.model.backbone.drop_rate == 0.5 and 'drop_rate' not in given.model.backbone
+    assert 'launcher' not in opened and open_config(given, None, 'none').launcher == 'none'
+
+
+def test_a_config_without_a_model():
+    with pytest.raises(UserError, match='the config has no model'):
+        open_config(Config(dict(test_dataloader=None)))
+
+
+def test_torchrun_starts_the_process(monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
+    with pytest.raises(UserError, match=r'dist_train\.sh'):
+        open_config(str(DIGITS), None, 'pytorch')
+
+
+def test_work_dir():
+    cfg = Config.fromfile(DIGITS)
+    set_work_dir(cfg, None)
+    assert cfg.work_dir == str(Path('work_dirs', DIGITS.stem))
+    set_work_dir(cfg, 'mine')
+    set_work_dir(cfg, None)
+    assert cfg.work_dir == 'mine'
+
+
+def test_checkpoints_that_are_not_there(tmp_path):
+    require_checkpoint('https://example.org/model.pth')
+    with pytest.raises(UserError, match=r'nope\.pth does not exist'):
+        require_checkpoint(str(tmp_path / 'nope.pth'))
+    with pytest.raises(UserError, match='is a folder'):
+        require_checkpoint(str(tmp_path))
+
+
+def test_loops_are_ours_unless_the_config_names_one():
+    cfg = Config(
+        dict(
+            train_cfg=dict(by_epoch=False, max_iters=3),
+            val_cfg=dict(type='ValLoop'),
+            test_cfg=dict(),
+            val_dataloader=dict(dataset=dict(pipeline=[dict(type='LoadImageFromFile')])),
+        )
+    )
+    prepare_data(cfg, 'val_dataloader')
+    assert cfg.train_cfg == dict(type='mmdensenet.IterBasedTrainLoop', max_iters=3)
+    assert (cfg.val_cfg.type, cfg.test_cfg.type) == ('ValLoop', 'mmdensenet.TestLoop')
+    assert cfg.val_dataloader.dataset.pipeline[0].type == 'mmdensenet.LoadImage'
