@@ -1,4 +1,4 @@
-"""DenseNet weights of other libraries: recognised, renamed, checked."""
+"""DenseNet and RDNet weights of other libraries: recognised, renamed, checked."""
 
 from .convert import Report, convert_state_dict
 from .files import convert_checkpoint, read_checkpoint

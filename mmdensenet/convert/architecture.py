@@ -1,17 +1,19 @@
 """Which DenseNet a set of tensors is, from their names (ours) and shapes."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdensenet.errors import UserError
 
+from .classifier import ClassifierArchitecture
+from .rdnet import RDNetArchitecture, infer_rdnet, is_rdnet
+
 
 @dataclass
-class Architecture:
+class Architecture(ClassifierArchitecture):
     """What :class:`mmdensenet.models.DenseNet` is to be built with, and its number of classes (None without a head)."""
 
     growth_rate: int
@@ -47,17 +49,15 @@ class Architecture:
             stem=self.stem,
         )
 
-    def shapes(self) -> dict[str, torch.Size]:
-        """Our keys of a classifier of this architecture, with their shapes; the head's only if there is one."""
+    @property
+    def side(self) -> int:
+        """Height and width of the images that it is for."""
+        return 32 if self.stem == 'cifar' else 224
+
+    def modules(self) -> tuple[nn.Module, nn.Module]:
         from mmdensenet.models import DenseNet
 
-        with torch.device('meta'):
-            state = DenseNet(**self.backbone()).state_dict()
-        shapes = {f'backbone.{key}': value.shape for key, value in state.items()}
-        if self.num_classes is not None:
-            shapes['head.fc.weight'] = torch.Size([self.num_classes, self.features])
-            shapes['head.fc.bias'] = torch.Size([self.num_classes])
-        return shapes
+        return DenseNet(**self.backbone()), _Mean()
 
     def __str__(self) -> str:
         blocks = '-'.join(map(str, self.depths))
@@ -68,14 +68,19 @@ class Architecture:
         )
 
 
-def infer(tensors: Mapping[str, Tensor]) -> Architecture:
+class _Mean(nn.Module):
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor]:
+        return (features[-1].mean((2, 3)),)
+
+
+def infer(tensors: Mapping[str, Tensor]) -> Architecture | RDNetArchitecture:
     """The architecture of tensors under our names.
 
     Raises:
-        UserError: if the tensors are of no DenseNet that the backbone can be.
+        UserError: if the tensors are of no DenseNet or RDNet that the backbone can be.
     """
     try:
-        return _infer(tensors)
+        return infer_rdnet(tensors) if is_rdnet(tensors) else _infer(tensors)
     except KeyError as error:
         raise UserError(f'these weights are incomplete: {error.args[0]} is missing.') from error
 

@@ -11,6 +11,7 @@ from mmdensenet.errors import UserError
 
 from .architecture import Architecture, infer
 from .layouts import Found, Layout, prefixes, recognise
+from .rdnet import RDNetArchitecture
 
 #: containers of the weights in a checkpoint, in order of preference
 CONTAINERS = ('state_dict', 'model_state_dict', 'model', 'net', 'network', 'weights', 'state_dict_ema', 'model_ema')
@@ -24,7 +25,7 @@ class Report:
 
     layout: Layout
     prefix: str
-    architecture: Architecture
+    architecture: Architecture | RDNetArchitecture
     #: the library, where the file tells
     library: str | None
     source: str = 'the state dict'
@@ -76,11 +77,11 @@ def convert_state_dict(
     partial: bool = False,
     prefix: str | None = None,
 ) -> tuple[dict[str, Tensor], Report]:
-    """Recognise a DenseNet's weights by keys and shapes, and give them our names.
+    """Recognise a DenseNet's or RDNet's weights by keys and shapes, and give them our names.
 
-    Known are the layouts of torchvision (new and legacy keys), timm, mmpretrain and mmcls, MONAI, torchxrayvision and
-    efficient_densenet_pytorch, below any prefix (``module.``, ``model.``, ``densenet121.``) and inside a checkpoint's
-    ``state_dict`` or ``model``.
+    Known are the layouts of torchvision (new and legacy keys), timm, mmpretrain and mmcls, MONAI, torchxrayvision,
+    efficient_densenet_pytorch and RDNet's authors, below any prefix (``module.``, ``model.``, ``densenet121.``) and
+    inside a checkpoint's ``state_dict`` or ``model``.
 
     Args:
         state_dict: tensors by name, or a checkpoint that has them under one of ``CONTAINERS``.
@@ -91,10 +92,11 @@ def convert_state_dict(
         prefix: which model to take, where there are several.
 
     Returns:
-        The state dict of an mmpretrain classifier with our backbone (``backbone.*``, ``head.fc.*``), and the report.
+        The state dict of an mmpretrain classifier with our backbone (``backbone.*``, RDNet's ``neck.norm.*``,
+        ``head.fc.*``), and the report.
 
     Raises:
-        UserError: if the keys are of no DenseNet, there are several, or the match is incomplete without ``partial``.
+        UserError: if the keys are of neither, there are several, or the match is incomplete without ``partial``.
     """
     checkpoint = state_dict
     tensors = unwrap(checkpoint)
@@ -106,20 +108,20 @@ def convert_state_dict(
     report.left = [key for key in found.left if not key.endswith(_HARMLESS)]
     report.elsewhere += [key for key in found.left if key.endswith(_HARMLESS)]
 
-    shapes = architecture.shapes()
-    for key in [key for key in converted if converted[key].shape != shapes.get(key)]:
+    wanted = architecture.shapes()
+    for key in [key for key in converted if converted[key].shape != wanted.get(key)]:
         del converted[key]
         report.left.append(found.names[key])
     if architecture.num_classes is None:
         report.notes.append('there is no head: it starts anew')
-    counters = [key for key in shapes if key.endswith('.num_batches_tracked') and key not in converted]
-    report.missing = [key for key in shapes if key not in converted and key not in counters]
+    counters = [key for key in wanted if key.endswith('.num_batches_tracked') and key not in converted]
+    report.missing = [key for key in wanted if key not in converted and key not in counters]
     report.used = [found.names[key] for key in converted]
     for key in counters:  # weights from before torch 0.4.1 lack them; no result depends on them
         converted[key] = torch.tensor(0)
     if (report.missing or report.left) and not partial:
         raise UserError(
-            f'{len(report.used)} of {len(shapes) - len(counters)} tensors fit {architecture.name}; missing: '
+            f'{len(report.used)} of {len(wanted) - len(counters)} tensors fit {architecture.name}; missing: '
             f'{_first(report.missing) or "none"}; left: {_first(report.left) or "none"}.\n'
             'Use --partial (partial=True) to convert what fits.'
         )
@@ -167,7 +169,7 @@ def _find(tensors: dict[str, Tensor], prefix: str | None) -> Found:
         keys = ', '.join(list(tensors)[:3]) or 'no tensors at all'
         raise UserError(
             f'these are no DenseNet weights in a known layout (first keys: {keys}). Known are those of torchvision, '
-            'timm, mmpretrain, MONAI, torchxrayvision and efficient_densenet_pytorch.'
+            'timm, mmpretrain, MONAI, torchxrayvision and efficient_densenet_pytorch, of RDNet timm and its authors.'
         )
     if len(found) > 1:
         raise UserError(f'there are several DenseNets in it: choose one of --prefix {", ".join(map(repr, found))}.')

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from .rdnet import is_rdnet, translate_rdnet
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -22,11 +24,16 @@ class Layout:
     anchor: str
     #: a pattern that some key must match
     mark: str
+    #: whether the names are ours
+    ours: bool = False
 
 
 #: more specific ones first
 LAYOUTS = [
-    Layout('mmpretrain', 'mmdensenet, mmpretrain 1.x and mmcls 0.x', 'stem.0.weight', r'stages\.0\.block\.0\.'),
+    Layout('mmpretrain', 'mmdensenet, mmpretrain 1.x and mmcls 0.x', 'stem.0.weight', r'stages\.0\.block\.0\.', True),
+    Layout('mmdensenet', 'mmdensenet, an RDNet', 'stem.0.weight', r'stages\.0\.blocks\.0\.', True),
+    Layout('timm', 'timm, an RDNet', 'stem.0.weight', r'dense_stages\.0\.0\.dense_block0\.'),
+    Layout("RDNet's authors", 'naver-ai/rdnet', 'stem.stem.0.weight', r'dense_stages\.0\.0\.dense_block0\.'),
     Layout('MONAI', 'MONAI', 'features.conv0.weight', r'features\.denseblock1\.denselayer1\.layers\.'),
     Layout(
         'efficient_densenet_pytorch',
@@ -95,13 +102,14 @@ def prefixes(keys: Iterable[str]) -> dict[str, Layout]:
 
 def recognise(tensors: Mapping[str, Tensor], prefix: str, layout: Layout) -> Found:
     """Our name for each tensor below ``prefix``."""
-    if layout.anchor.startswith('stem.'):
+    if layout.ours:
         return _recognise_ours(tensors, prefix, layout)
     inside = [key for key in tensors if key.startswith(prefix)]
     blocks = [int(n) for key in inside for n in re.findall(r'features\.denseblock(\d+)\.', key)]
     found = Found(layout, prefix, {}, elsewhere=[key for key in tensors if not key.startswith(prefix)])
     for key in inside:
-        ours = _translate(key.removeprefix(prefix), max(blocks) - 1)
+        name = key.removeprefix(prefix)
+        ours = _translate(name, max(blocks) - 1) if blocks else translate_rdnet(name)
         if ours is None or ours in found.names:  # a second linear layer is no part of a DenseNet
             found.left.append(key)
         else:
@@ -120,7 +128,9 @@ def _recognise_ours(tensors: Mapping[str, Tensor], prefix: str, layout: Layout) 
     for key in tensors:
         if key.startswith(prefix) and re.match(r'(stem|stages|transitions)\.', key.removeprefix(prefix)):
             found.names['backbone.' + key.removeprefix(prefix)] = key
-        elif prefix.endswith('backbone.') and re.fullmatch(re.escape(outer) + r'head\.fc\.(weight|bias)', key):
+        elif prefix.endswith('backbone.') and re.fullmatch(
+            re.escape(outer) + r'(head\.fc|neck\.norm)\.(weight|bias)', key
+        ):
             found.names[key.removeprefix(outer)] = key
         elif key.startswith((prefix, f'{outer}head.')):
             found.left.append(key)
@@ -143,8 +153,11 @@ def to_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A classifier's state dict in our layout, under torchvision's names.
 
     Raises:
-        ValueError: for layers without a bottleneck, which torchvision does not have, and for unknown keys.
+        ValueError: for layers without a bottleneck and for an RDNet, which torchvision does not have, and for unknown
+            keys.
     """
+    if is_rdnet(state_dict):
+        raise ValueError('torchvision has no RDNet')
     blocks = 1 + max((int(n) for key in state_dict for n in re.findall(r'stages\.(\d+)\.', key)), default=0)
     rules = [
         (r'backbone\.stem\.0\.(.+)', 'features.conv0.{0}'),

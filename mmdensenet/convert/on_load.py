@@ -20,26 +20,31 @@ def fit_checkpoint(model: nn.Module, checkpoint: MutableMapping, fit_channels: b
     A model without our backbone, and a checkpoint that fits or that holds no DenseNet, are left alone.
 
     Args:
-        model: a classifier, a detector and so on with a :class:`mmdensenet.models.DenseNet`, or that backbone itself.
+        model: a classifier, a detector and so on with a :class:`mmdensenet.models.DenseNet` or
+            :class:`mmdensenet.models.RDNet`, or that backbone itself.
         fit_channels: adapt the first convolution to the backbone's number of input channels.
 
     Returns:
         Whether something was changed.
     """
-    from mmdensenet.models import DenseNet
+    from mmdensenet.models import DenseNet, RDNet
 
     if not isinstance(checkpoint, MutableMapping):
         return False
     model = _inner(model)
-    name, backbone = next(((n, m) for n, m in model.named_modules() if isinstance(m, DenseNet)), (None, None))
+    name, backbone = next(((n, m) for n, m in model.named_modules() if isinstance(m, DenseNet | RDNet)), (None, None))
     if backbone is None:
         return False
     own = f'{name}.' if name else ''
     tensors = unwrap(checkpoint)
     converted, done = tensors, []
-    if not {f'{own}stem.0.weight', f'module.{own}stem.0.weight'} & set(tensors):
-        if not prefixes(tensors):
-            return False
+    there = prefixes(tensors)
+    at_home = there.get(own) or there.get(f'module.{own}')
+    if {f'{own}stem.0.weight', f'module.{own}stem.0.weight'} & set(tensors) and (at_home is None or at_home.ours):
+        pass  # our names
+    elif not there:
+        return False
+    else:
         try:
             converted, report = convert_state_dict(tensors, partial=True)
         except UserError as error:
@@ -82,9 +87,9 @@ def _pretrained(original: Callable) -> Callable:
         from mmengine.runner import CheckpointLoader
         from mmengine.runner.checkpoint import load_state_dict
 
-        from mmdensenet.models import DenseNet
+        from mmdensenet.models import DenseNet, RDNet
 
-        if self.prefix is None or not isinstance(module, DenseNet):
+        if self.prefix is None or not isinstance(module, DenseNet | RDNet):
             return original(self, module)
         loaded = CheckpointLoader.load_checkpoint(self.checkpoint, map_location=self.map_location, logger='silent')
         below = self.prefix.rstrip('.') + '.'

@@ -10,6 +10,7 @@ from mmdensenet.errors import UserError
 
 from .architecture import Architecture
 from .convert import Report, convert_state_dict, unwrap
+from .rdnet import RDNetArchitecture, timm_rdnet
 
 #: the largest difference in logits that float32 explains, relative to the largest logit
 TOLERANCE = 1e-4
@@ -48,22 +49,20 @@ def verify_conversion(checkpoint: Mapping, report: Report, images: Sequence[str]
 
 
 class _Classifier(nn.Module):
-    """Backbone, pooling and linear layer, under the names of mmpretrain's ImageClassifier."""
+    """Backbone, neck and linear layer, under the names of mmpretrain's ImageClassifier."""
 
-    def __init__(self, backbone: nn.Module, features: int, num_classes: int):
+    def __init__(self, backbone: nn.Module, neck: nn.Module, features: int, num_classes: int):
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.neck = backbone, neck
         self.head = nn.Module()
         self.head.fc = nn.Linear(features, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head.fc(self.backbone(x)[-1].mean((2, 3)))
+        return self.head.fc(self.neck(self.backbone(x))[0])
 
 
-def our_model(arch: Architecture) -> nn.Module:
-    from mmdensenet.models import DenseNet
-
-    return _Classifier(DenseNet(**arch.backbone()), arch.features, arch.num_classes)
+def our_model(arch: Architecture | RDNetArchitecture) -> nn.Module:
+    return _Classifier(*arch.modules(), arch.features, arch.num_classes)
 
 
 def source_model(everything: Mapping[str, Tensor], tensors: Mapping[str, Tensor], report: Report):
@@ -72,6 +71,10 @@ def source_model(everything: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
         return _mmpretrain(everything, report), 'mmpretrain'
     weights = {key.removeprefix(report.prefix): value for key, value in tensors.items()}
     weights = {key: value for key, value in weights.items() if report.prefix + key in report.used}
+    if isinstance(report.architecture, RDNetArchitecture):
+        if report.layout.ours:
+            raise UserError('--verify: these weights are in our own layout; there is nothing to compare them with.')
+        return timm_rdnet(report.architecture, weights), 'timm'
     if report.layout.name == 'MONAI':
         return _monai(weights, report.architecture), 'MONAI'
     return _torchvision(weights, report.architecture), 'torchvision'
@@ -123,6 +126,7 @@ def _mmpretrain(everything: Mapping[str, Tensor], report: Report) -> nn.Module:
             bn_size=arch.bn_size,
             compression_factor=arch.compression_factor,
         ),
+        arch.modules()[1],
         arch.features,
         arch.num_classes,
     )
@@ -143,8 +147,7 @@ def _load(model: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
 
 def random_images(arch: Architecture) -> Tensor:
     """Two images of normally distributed pixels, of the size that the architecture is for."""
-    side = 32 if arch.stem == 'cifar' else 224
-    return torch.randn(2, arch.in_channels, side, side, generator=torch.Generator().manual_seed(0))
+    return torch.randn(2, arch.in_channels, arch.side, arch.side, generator=torch.Generator().manual_seed(0))
 
 
 def read_images(files: Sequence[str], arch: Architecture) -> Tensor:
@@ -152,7 +155,7 @@ def read_images(files: Sequence[str], arch: Architecture) -> Tensor:
     import numpy as np
     from PIL import Image, ImageOps
 
-    side = 32 if arch.stem == 'cifar' else 224
+    side = arch.side
     tensors = []
     for file in files:
         try:

@@ -2,6 +2,19 @@
 
 from .densenet import DenseBlock, DenseLayer, DenseNet, DenseTransition
 from .masked_bce_loss import MaskedBCELoss
+from .rdnet import LayerNorm2d, NormedAveragePooling, RDNet, RDNetBlock, RDNetStage
 from .sync_batch_norm import SyncBatchNorm
 
-__all__ = ['DenseBlock', 'DenseLayer', 'DenseNet', 'DenseTransition', 'MaskedBCELoss', 'SyncBatchNorm']
+__all__ = [
+    'DenseBlock',
+    'DenseLayer',
+    'DenseNet',
+    'DenseTransition',
+    'LayerNorm2d',
+    'MaskedBCELoss',
+    'NormedAveragePooling',
+    'RDNet',
+    'RDNetBlock',
+    'RDNetStage',
+    'SyncBatchNorm',
+]

@@ -105,12 +105,12 @@ class DenseBlock(nn.Module):
         if reason is not None and self.engine == 'fused':
             raise RuntimeError(f"engine='fused' does not apply: {reason}. Use engine='auto' or 'reference'.")
         if reason is not None:
-            _log_once(reason)
+            log_once(reason)
         return reason is None
 
 
 @functools.cache
-def _log_once(reason: str) -> None:
+def log_once(reason: str) -> None:
     print_log(f'The dense blocks are computed with concatenation: {reason}.', logger='current')
 
 

@@ -1,0 +1,311 @@
+"""RDNet ("DenseNets Reloaded", arXiv:2403.19588, ECCV 2024) as an OpenMMLab backbone."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmdensenet import ops
+from mmdensenet.registry import MODELS
+
+from .densenet import ENGINES, log_once
+
+#: of all norms but the head's
+EPS = 1e-6
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Layer norm over the channels of (N, C, H, W)."""
+
+    def __init__(self, channels: int, eps: float = EPS):
+        super().__init__(channels, eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.layer_norm(x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps)
+        return x.permute(0, 3, 1, 2)
+
+
+class EffectiveSE(nn.Module):
+    """Effective squeeze and excitation (arXiv:1911.06667, section 3.3): one 1x1 convolution of the spatial mean."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.fc = nn.Conv2d(channels, channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * F.hardsigmoid(self.fc(x.mean((2, 3), keepdim=True)))
+
+
+class RDNetBlock(nn.Module):
+    """Depthwise 7x7 convolution, layer norm, 1x1 to ``hidden`` channels, GELU, 1x1 to ``growth_rate``.
+
+    Calling it with the list of all earlier features, each (N, C_i, H, W), and a mask of drop path, (N, 1, 1, 1) or
+    None, gives the new channels (N, growth_rate, H, W).
+    """
+
+    def __init__(self, channels: int, growth_rate: int, hidden: int, ese: bool, layer_scale_init_value: float):
+        super().__init__()
+        self.dwconv = nn.Conv2d(channels, channels, kernel_size=7, padding=3, groups=channels)
+        self.norm = LayerNorm2d(channels)
+        self.pwconv1 = nn.Conv2d(channels, hidden, kernel_size=1)
+        self.act = nn.GELU()
+        self.pwconv2 = nn.Conv2d(hidden, growth_rate, kernel_size=1)
+        self.ese = EffectiveSE(growth_rate) if ese else None
+        scaled = layer_scale_init_value > 0
+        self.gamma = nn.Parameter(layer_scale_init_value * torch.ones(growth_rate)) if scaled else None
+
+    def forward(self, features: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
+        x = self.norm(self.dwconv(torch.cat(tuple(features), 1)))
+        x = self.pwconv2(self.act(self.pwconv1(x)))
+        if self.ese is not None:
+            x = self.ese(x)
+        if self.gamma is not None:
+            x = x * self.gamma[:, None, None]
+        return x if mask is None else x * mask
+
+
+class RDNetStage(nn.Module):
+    """Layer norm and a convolution, but in the first stage, then blocks: (N, C, H, W) to (N, C', H', W').
+
+    Args:
+        drop_path_rates: of each block.
+        compress: None, or the channels and the kernel size, which is the stride too, of the convolution.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        growth_rate: int,
+        drop_path_rates: Sequence[float],
+        *,
+        compress: tuple[int, int] | None,
+        bottleneck_ratio: float,
+        ese: bool,
+        layer_scale_init_value: float,
+        engine: str,
+        memory_efficient: bool,
+    ):
+        super().__init__()
+        self.norm = self.conv = None
+        if compress is not None:
+            channels, stride = compress
+            self.norm = LayerNorm2d(in_channels)
+            self.conv = nn.Conv2d(in_channels, channels, kernel_size=stride, stride=stride)
+            in_channels = channels
+        self.blocks = nn.ModuleList()
+        for _ in drop_path_rates:
+            hidden = int(in_channels * bottleneck_ratio / 8) * 8
+            self.blocks.append(RDNetBlock(in_channels, growth_rate, hidden, ese, layer_scale_init_value))
+            in_channels += growth_rate
+        self.drop_path_rates = tuple(drop_path_rates)
+        self.out_channels = in_channels
+        self.engine = engine
+        self.memory_efficient = memory_efficient
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.conv is not None:
+            x = self.conv(self.norm(x))
+        masks = [self._mask(x, rate) for rate in self.drop_path_rates]
+        if self._is_buffered(x):
+            return ops.buffered_rdnet_stage(x, self.blocks, masks, self.memory_efficient)
+        return ops.rdnet_stage(x, self.blocks, masks)
+
+    def _mask(self, x: Tensor, rate: float) -> Tensor | None:
+        """1 / (1 - rate) for images whose block is kept and 0 for the others, (N, 1, 1, 1) (arXiv:1603.09382)."""
+        if not self.training or rate == 0:
+            return None
+        return torch.empty((len(x), 1, 1, 1), dtype=x.dtype, device=x.device).bernoulli_(1 - rate) / (1 - rate)
+
+    def _is_buffered(self, x: Tensor) -> bool:
+        if self.engine == 'reference' or ops.is_exporting():
+            return False
+        reason = ops.why_not_buffered(x, self.blocks)
+        if reason is not None and self.engine == 'fused':
+            raise RuntimeError(f"engine='fused' does not apply: {reason}. Use engine='auto' or 'reference'.")
+        if reason is not None:
+            log_once(reason)
+        return reason is None
+
+
+@MODELS.register_module()
+class RDNet(BaseModule):
+    """RDNet: a DenseNet of ConvNeXt's blocks, with layer norm and without batch norm.
+
+    The stem convolves patches of 4x4 pixels; then come stages of three blocks, each of which reads all earlier features
+    of its stage. From the second stage on, layer norm and a convolution halve the channels first, and where the stage
+    downsamples, height and width too. The stages between two downsamplings are one *level*: there are four, at strides
+    4, 8, 16 and 32, and ``out_indices`` and ``frozen_stages`` count those, as configs of detectors do.
+
+    Args:
+        arch: 'tiny', 'small', 'base' or 'large', or a dict with ``growth_rates`` (of each stage), ``downsample`` (the
+            stages, counted from 0, that halve height and width), ``init_channels`` (of the stem), and if need be
+            ``depths`` (blocks of each stage, by default 3) and ``ese`` (whether each stage's blocks end with effective
+            squeeze and excitation, by default those from stage 2 on).
+        in_channels: channels of the image.
+        bottleneck_ratio: channels between the two 1x1 convolutions, in units of those that the block reads.
+        compression_factor: share of the channels that a stage's first convolution keeps, down to a multiple of 8.
+        drop_path_rate: of the last block; those before rise linearly from 0. The authors train with 0.15, 0.35, 0.4 and
+            0.5.
+        layer_scale_init_value: what gamma, a factor for each new channel, begins with; 0 leaves it out.
+        out_indices: the levels whose features are returned, negative ones counted from the end. A level's features are
+            those of its last stage: for 'tiny' 256, 440, 744 and 1040 channels. No norm follows them; that of the
+            classifier is in :class:`NormedAveragePooling`.
+        frozen_stages: the stem and the first ``frozen_stages`` levels are not trained. 0 freezes nothing.
+        norm_eval: has no effect, for layer norm has no running statistics; configs of detectors may set it.
+        memory_efficient: compute the hidden tensors, four times as wide as what a block reads, again in backward in the
+            place of keeping them.
+        engine: 'reference' concatenates; 'fused' keeps a stage's features in one buffer, which gives the same to
+            rounding; 'auto' is fused where it applies and says once in the log why where it does not (see
+            :func:`mmdensenet.ops.why_not_buffered`). Export and tracing take the reference with any engine.
+            ``memory_efficient`` is of 'fused'. Checkpoints do not depend on it.
+        channels_last: keep weights and activations in NHWC order in memory; from the stem's norm on, activations are
+            either way.
+        init_cfg: None gives the authors' initialisation: He et al.'s (normal, fan-in) for convolutions.
+
+    Raises:
+        ValueError: for an unknown ``arch`` or ``engine``, an arch that does not fit together, levels that do not exist,
+            and for a ``drop_path_rate`` that is no probability.
+    """
+
+    arch_settings = {
+        'tiny': dict(growth_rates=[64, 104, *[128] * 4, 224], downsample=[1, 2, 6], init_channels=64),
+        'small': dict(growth_rates=[64, 128, *[128] * 7, 240, 240], downsample=[1, 2, 9], init_channels=72),
+        'base': dict(growth_rates=[96, 128, *[168] * 7, 336, 336], downsample=[1, 2, 9], init_channels=120),
+        'large': dict(growth_rates=[128, 192, *[256] * 8, 360, 360], downsample=[1, 2, 10], init_channels=144),
+    }
+
+    def __init__(
+        self,
+        arch: str | dict = 'tiny',
+        in_channels: int = 3,
+        bottleneck_ratio: float = 4.0,
+        compression_factor: float = 0.5,
+        drop_path_rate: float = 0.0,
+        layer_scale_init_value: float = 1e-6,
+        out_indices: int | Sequence[int] = -1,
+        frozen_stages: int = 0,
+        norm_eval: bool = False,
+        memory_efficient: bool = False,
+        engine: str = 'auto',
+        channels_last: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+    ):
+        super().__init__(init_cfg=init_cfg)
+        arch = self._resolve_arch(arch)
+        if engine not in ENGINES:
+            raise ValueError(f"engine={engine!r}: choose 'auto', 'fused' or 'reference'")
+        if not 0 <= drop_path_rate < 1:
+            raise ValueError(f'drop_path_rate={drop_path_rate}: give a probability from 0 to below 1')
+        self.growth_rates, self.depths = arch['growth_rates'], arch['depths']
+        self.num_stages = len(self.growth_rates)
+        starts = [0, *arch['downsample']]
+        #: each level's first stage, and one behind the last level's last stage
+        self.level_bounds = (*starts, self.num_stages)
+        self.num_levels = len(starts)
+        self.out_indices = self._resolve_out_indices(out_indices)
+        if not frozen_stages <= self.num_levels:
+            raise ValueError(f'frozen_stages={frozen_stages}: there are only {self.num_levels} levels')
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+
+        channels = arch['init_channels']
+        self.stem = nn.Sequential(nn.Conv2d(in_channels, channels, kernel_size=4, stride=4), LayerNorm2d(channels))
+        rates = torch.linspace(0, drop_path_rate, sum(self.depths), device='cpu').split(self.depths)
+        self.stages = nn.ModuleList()
+        for i, growth_rate in enumerate(self.growth_rates):
+            compressed = int(channels * compression_factor / 8) * 8
+            stage = RDNetStage(
+                channels,
+                growth_rate,
+                rates[i].tolist(),
+                compress=None if i == 0 else (compressed, 2 if i in starts else 1),
+                bottleneck_ratio=bottleneck_ratio,
+                ese=arch['ese'][i],
+                layer_scale_init_value=layer_scale_init_value,
+                engine=engine,
+                memory_efficient=memory_efficient,
+            )
+            channels = stage.out_channels
+            self.stages.append(stage)
+        ends = [self.stages[bound - 1].out_channels for bound in self.level_bounds[1:]]
+        #: channels of each returned feature map, for the neck that follows
+        self.out_channels = tuple(ends[level] for level in self.out_indices)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+        self.memory_format = torch.channels_last if channels_last else torch.preserve_format
+        self.to(memory_format=self.memory_format)
+        self._freeze_stages()
+
+    def _resolve_arch(self, arch: str | dict) -> dict:
+        if isinstance(arch, str):
+            if arch not in self.arch_settings:
+                raise ValueError(f'arch={arch!r}: choose one of {", ".join(self.arch_settings)}, or give a dict')
+            arch = self.arch_settings[arch]
+        missing = {'growth_rates', 'downsample', 'init_channels'} - set(arch)
+        if missing:
+            raise ValueError(f'arch lacks {", ".join(sorted(missing))}; it has {", ".join(sorted(arch)) or "nothing"}')
+        growth_rates, downsample = tuple(arch['growth_rates']), tuple(arch['downsample'])
+        stages = len(growth_rates)
+        if list(downsample) != sorted({i for i in downsample if 0 < i < stages}):
+            raise ValueError(
+                f'arch: downsample={downsample} are to be stages from 1 to {stages - 1}, in ascending order'
+            )
+        depths = tuple(arch.get('depths', (3,) * stages))
+        ese = tuple(arch.get('ese', [i >= 2 for i in range(stages)]))
+        for name, values in (('depths', depths), ('ese', ese)):
+            if len(values) != stages:
+                raise ValueError(f'arch: {name} has {len(values)} values for the {stages} stages of growth_rates')
+        return dict(arch, growth_rates=growth_rates, downsample=downsample, depths=depths, ese=ese)
+
+    def _resolve_out_indices(self, out_indices: int | Sequence[int]) -> tuple[int, ...]:
+        indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
+        for index in indices:
+            if not -self.num_levels <= index < self.num_levels:
+                raise ValueError(f'out_indices: {index} is not one of the {self.num_levels} levels')
+        # ascending, which is the order of the outputs
+        return tuple(sorted({index % self.num_levels for index in indices}))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Features of the levels in ``out_indices``, in ascending order, for images (N, in_channels, H, W)."""
+        x = self.stem(x.to(memory_format=self.memory_format))
+        outs = []
+        for level in range(self.out_indices[-1] + 1):
+            for stage in self.stages[self.level_bounds[level] : self.level_bounds[level + 1]]:
+                x = stage(x)
+            if level in self.out_indices:
+                outs.append(x)
+        return tuple(outs)
+
+    def train(self, mode: bool = True) -> 'RDNet':
+        super().train(mode)
+        self._freeze_stages()
+        return self
+
+    def _freeze_stages(self) -> None:
+        if self.frozen_stages <= 0:
+            return
+        for module in (self.stem, *self.stages[: self.level_bounds[self.frozen_stages]]):
+            module.eval()
+            module.requires_grad_(False)
+
+
+@MODELS.register_module()
+class NormedAveragePooling(nn.Module):
+    """The mean over height and width, then layer norm: RDNet's neck, whose result (N, C) a linear head reads.
+
+    Args:
+        in_channels: C, of the last features.
+        eps: of the norm. timm has 1e-6, with which the published scores are; the authors' code has 1e-5.
+    """
+
+    def __init__(self, in_channels: int, eps: float = EPS):
+        super().__init__()
+        self.norm = nn.LayerNorm(in_channels, eps)
+
+    def forward(self, inputs: Tensor | Sequence[Tensor]) -> tuple[Tensor]:
+        """(N, C, H, W), or the last of several, to a tuple with (N, C)."""
+        x = inputs if isinstance(inputs, Tensor) else inputs[-1]
+        return (self.norm(x.mean((2, 3))),)

@@ -1,0 +1,285 @@
+"""RDNet's stage (arXiv:2403.19588): dense blocks of a depthwise 7x7 convolution, layer norm and two 1x1 convolutions.
+
+``z_j = mask * gamma * eSE(W2 gelu(W1 LN(dw7x7([x, z_1, ..., z_{j-1}]))))``: each block reads the C_j channels before it
+and adds g. :func:`rdnet_stage` is that formula with concatenations; :func:`buffered_rdnet_stage` is the same function:
+
+- The features stay in one buffer (N, C0 + L * g, H, W), channels last, which is allocated once: a block reads its first
+  C_j channels and writes its g, and the buffer is the stage's result. No concatenation is made or kept.
+- Channels last, layer norm reads what the convolutions write as it is; eSE's gate, gamma and the mask of drop path are
+  one factor for each image and channel, so that they take one pass.
+- Backward goes from the last block to the first, with one buffer of gradients. Each block is differentiated by
+  autograd, over a graph of its own: kept since forward, or, with ``memory_efficient``, built anew from the buffer. Then
+  nothing of the 4 * C_j hidden channels is kept, only the g channels that the second convolution gave, which so need
+  not be computed again.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .applicability import (
+    _has_global_hooks,
+    _inside_transform,
+    differentiable,
+    has_hooks,
+    is_exporting,
+    without_autocast,
+)
+
+
+class RDNetBlockModules(Protocol):
+    """What a block gives; ``ese`` and ``gamma``, (g,), are None where it has none."""
+
+    dwconv: nn.Module
+    norm: nn.Module
+    pwconv1: nn.Module
+    act: nn.Module
+    pwconv2: nn.Module
+    ese: nn.Module | None
+    gamma: Tensor | None
+
+    def __call__(self, features: Sequence[Tensor], mask: Tensor | None) -> Tensor: ...
+
+
+def rdnet_stage(x: Tensor, blocks: Sequence[RDNetBlockModules], masks: Sequence[Tensor | None]) -> Tensor:
+    """Apply the L blocks of one stage, with concatenations; they are called, so hooks on them run.
+
+    Args:
+        x: (N, C0, H, W).
+        blocks: block j reads C0 + j * g channels and gives g.
+        masks: of drop path, for each block (N, 1, 1, 1), or None for 1.
+
+    Returns:
+        (N, C0 + L * g, H, W): the input first, then each block's channels.
+    """
+    features = [x]
+    for block, mask in zip(blocks, masks, strict=True):
+        features.append(block(features, mask))
+    return torch.cat(features, 1)
+
+
+def buffered_rdnet_stage(
+    x: Tensor,
+    blocks: Sequence[RDNetBlockModules],
+    masks: Sequence[Tensor | None],
+    memory_efficient: bool = False,
+) -> Tensor:
+    """As :func:`rdnet_stage`, without concatenations; for blocks of which :func:`why_not_buffered` says None.
+
+    Args:
+        memory_efficient: compute the hidden tensors again in backward, in the place of keeping them.
+    """
+    if torch.is_grad_enabled() and differentiable(x, blocks):
+        parameters = [p for block in blocks for p in block.parameters()]
+        return _Stage.apply(x, blocks, masks, memory_efficient, *parameters)
+    return _run(x, blocks, masks, _block)
+
+
+@torch.compiler.disable
+def why_not_buffered(x: Tensor, blocks: Sequence[RDNetBlockModules]) -> str | None:
+    """The reason for which these blocks cannot be computed by :func:`buffered_rdnet_stage`, or None if they can."""
+    if is_exporting():
+        return 'the model is traced or exported'
+    if _inside_transform():
+        return 'torch.func transforms cannot see into it'
+    if _has_global_hooks():
+        return 'there are hooks on all modules'
+    for block in blocks:
+        for name, module in block.named_modules():
+            if has_hooks(module) or 'forward' in vars(module):
+                return f'there are hooks on {name or "a block"}'
+        if reason := _why_not_block(block):
+            return reason
+    return None
+
+
+def _why_not_block(block: RDNetBlockModules) -> str | None:
+    convolutions = [('dwconv', block.dwconv, 7), ('pwconv1', block.pwconv1, 1), ('pwconv2', block.pwconv2, 1)]
+    if block.ese is not None:
+        convolutions.append(('ese.fc', block.ese.fc, 1))
+    for name, conv, kernel in convolutions:
+        plain = (
+            type(conv) is nn.Conv2d
+            and (conv.kernel_size, conv.stride, conv.dilation) == ((kernel, kernel), (1, 1), (1, 1))
+            and conv.padding == (kernel // 2, kernel // 2)
+            and conv.padding_mode == 'zeros'
+            and conv.groups == (conv.in_channels if kernel == 7 else 1)
+        )
+        if not plain:
+            return f'{name} is no plain {kernel}x{kernel} convolution'
+    if not isinstance(block.norm, nn.LayerNorm):
+        return f'the norm is {type(block.norm).__name__}, not a layer norm'
+    if type(block.act) is not nn.GELU:
+        return f'the activation is {type(block.act).__name__}, not GELU'
+    return None
+
+
+def _block(x: Tensor, block: RDNetBlockModules, mask: Tensor | None) -> Tensor:
+    """(N, C, H, W) to (N, g, H, W)."""
+    return _scale(_project(_hidden(x, block), block), block, mask)
+
+
+def _hidden(x: Tensor, block: RDNetBlockModules) -> Tensor:
+    """gelu(W1 LN(dw7x7(x))): (N, C, H, W) to (N, 4C, H, W)."""
+    x = x.contiguous(memory_format=torch.channels_last)  # the convolution would copy, in forward and in backward
+    norm = block.norm
+    x = _convolution(x, block.dwconv).permute(0, 2, 3, 1)
+    x = F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    x = _convolution(x.permute(0, 3, 1, 2), block.pwconv1).permute(0, 2, 3, 1)
+    return F.gelu(x, approximate=block.act.approximate).permute(0, 3, 1, 2)
+
+
+def _project(hidden: Tensor, block: RDNetBlockModules) -> Tensor:
+    """The second 1x1 convolution: (N, 4C, H, W) to (N, g, H, W)."""
+    return _convolution(hidden, block.pwconv2)
+
+
+def _convolution(x: Tensor, conv: nn.Module) -> Tensor:
+    return F.conv2d(x, conv.weight, conv.bias, padding=conv.padding, groups=conv.groups)
+
+
+def _scale(y: Tensor, block: RDNetBlockModules, mask: Tensor | None) -> Tensor:
+    """eSE, gamma and drop path of (N, g, H, W), as one factor."""
+    factor = mask
+    if block.gamma is not None:
+        gamma = block.gamma[:, None, None]
+        factor = gamma if factor is None else gamma * factor
+    if block.ese is not None:
+        gate = F.hardsigmoid(_convolution(y.mean((2, 3), keepdim=True), block.ese.fc))
+        factor = gate if factor is None else gate * factor
+    return y if factor is None else y * factor
+
+
+def _run(x: Tensor, blocks, masks, compute) -> Tensor:
+    """Fill the buffer; ``compute`` gives a block's channels from the features before them."""
+    n, channels, height, width = x.shape
+    growth = [block.pwconv2.out_channels for block in blocks]
+    buffer, features = None, x
+    for block, mask, g in zip(blocks, masks, growth, strict=True):
+        new = compute(features, block, mask)
+        if buffer is None:  # of the type that a concatenation would have
+            buffer = torch.empty(
+                (n, channels + sum(growth), height, width),
+                dtype=torch.promote_types(x.dtype, new.dtype),
+                device=x.device,
+                memory_format=torch.channels_last,
+            )
+            buffer[:, :channels] = x
+        buffer[:, channels : channels + g] = new
+        channels += g
+        features = buffer[:, :channels]
+    return x if buffer is None else buffer
+
+
+class _Stage(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, blocks, masks, memory_efficient: bool, *parameters: Tensor) -> Tensor:
+        ctx.blocks, ctx.masks, ctx.parameters = blocks, masks, parameters
+        ctx.x_dtype, ctx.channels = x.dtype, x.shape[1]
+        projections, ctx.graphs = [], None if memory_efficient else []
+
+        def and_keep_the_graph(features: Tensor, block, mask) -> Tensor:
+            # .data: autograd is not to mind that later blocks write behind these channels
+            leaf = (features.detach() if features is x else features.data).requires_grad_()
+            with torch.enable_grad():
+                new = _block(leaf, block, mask)
+            ctx.graphs.append((leaf, new))
+            return new.detach()
+
+        def and_keep_the_projection(features: Tensor, block, mask) -> Tensor:
+            projections.append(_project(_hidden(features, block), block))
+            return _scale(projections[-1], block, mask)
+
+        ctx.autocast = _autocast(x.device)
+        with ctx.autocast():
+            out = _run(x, blocks, masks, and_keep_the_projection if memory_efficient else and_keep_the_graph)
+        ctx.save_for_backward(out, *projections)  # `out` in either case: it must not have been written to since
+        return out
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        if torch.is_grad_enabled():
+            raise RuntimeError("the buffered stage cannot be differentiated twice; use RDNet(engine='reference')")
+        features, *projections = ctx.saved_tensors
+        # a copy, to which the gradients of the features' other readers are added
+        gradient = torch.empty_like(features).copy_(grad)
+        found: dict[Tensor, Tensor | None] = {}
+        end = features.shape[1]
+        with without_autocast(grad.device):
+            for j in reversed(range(len(ctx.blocks))):
+                block = ctx.blocks[j]
+                start = end - block.pwconv2.out_channels
+                new = gradient[:, start:end]
+                if ctx.graphs is None:
+                    leaf = features[:, :start].detach().requires_grad_()
+                    before = _recompute(leaf, projections[j], block, ctx.masks[j], new, ctx.autocast, found)
+                else:
+                    before = _differentiate(ctx, j, new, found)
+                gradient[:, :start] += before
+                end = start
+        inputs = gradient[:, : ctx.channels].to(ctx.x_dtype)
+        return inputs, None, None, None, *(found.get(p) for p in ctx.parameters)
+
+
+def _differentiate(ctx, j: int, new: Tensor, found: dict) -> Tensor:
+    """The gradient of what block j reads, over the graph that forward kept; those of its parameters go to ``found``."""
+    if ctx.graphs[j] is None:
+        raise RuntimeError('backward a second time needs retain_graph=True in the first')
+    leaf, out = ctx.graphs[j]
+    again = torch._C._autograd._get_current_graph_task_keep_graph()
+    if not again:
+        ctx.graphs[j] = None
+    return _gradients(out, new, leaf, ctx.blocks[j].parameters(), found, again)
+
+
+def _recompute(leaf: Tensor, projection: Tensor, block, mask, new: Tensor, autocast, found: dict) -> Tensor:
+    """The same over a graph that is built anew, but for the second convolution, of which only backward is computed."""
+    projection = projection.detach().requires_grad_()
+    with torch.enable_grad(), autocast():
+        out = _scale(projection, block, mask)
+    scaling = [*([] if block.gamma is None else [block.gamma]), *([] if block.ese is None else block.ese.parameters())]
+    grad = _gradients(out, new, projection, scaling, found)
+    with torch.enable_grad(), autocast():
+        hidden = _hidden(leaf, block)
+    second = block.pwconv2
+    wanted = [True, second.weight.requires_grad, second.bias is not None and second.bias.requires_grad]
+    grad, weight, bias = torch.ops.aten.convolution_backward(
+        grad,
+        hidden.detach(),
+        second.weight.to(grad.dtype),
+        [len(new[0])],
+        [1, 1],
+        [0, 0],
+        [1, 1],
+        False,
+        [0, 0],
+        1,
+        wanted,
+    )
+    for parameter, value in ((second.weight, weight), (second.bias, bias)):
+        if value is not None:
+            found[parameter] = value.to(parameter.dtype)
+    rest = [p for module in (block.dwconv, block.norm, block.pwconv1) for p in module.parameters()]
+    return _gradients(hidden, grad, leaf, rest, found)
+
+
+def _gradients(out: Tensor, grad: Tensor, leaf: Tensor, parameters, found: dict, again: bool = False) -> Tensor:
+    wanted = [p for p in parameters if p.requires_grad]
+    of_leaf, *values = torch.autograd.grad(out, [leaf, *wanted], grad.to(out.dtype), retain_graph=again)
+    found.update(zip(wanted, values, strict=True))
+    return of_leaf
+
+
+def _autocast(device: torch.device) -> Callable[[], AbstractContextManager]:
+    """Autocast as it is now, for now and for later; a weight is cast once either way, and a cache of casts that were
+    made without gradients must not be used with them."""
+    kind = device.type
+    if not torch.amp.is_autocast_available(kind):
+        return nullcontext
+    state = dict(enabled=torch.is_autocast_enabled(kind), dtype=torch.get_autocast_dtype(kind), cache_enabled=False)
+    return functools.partial(torch.autocast, kind, **state)
