@@ -2,8 +2,8 @@
 
     python -m benchmarks.profile --arch 121 --batch 256 --candidates 'mmdensenet fused channels_last' --out FILE
 
-The table has the kernels of torch's profiler, so that tuning can go on where there is no GPU. 'launching' is the time in
-which the process hands the whole step to the GPU, measured without the profiler. Where it is close to the step's own
+The table has the kernels of torch's profiler, so that tuning can go on where there is no GPU. 'launching' is the time
+in which the process hands the whole step to the GPU, measured without the profiler. Where it is close to the step's own
 time, the processor is what bounds the step.
 """
 
@@ -79,7 +79,8 @@ def profile(name: str, case: Case, steps: int, rows: int) -> str:
     busy = sum(map(sum, kernels.values())) / steps / 1e3
     count = sum(map(len, kernels.values())) / steps
     step, launch = statistics.median(seconds) * 1e3, statistics.median(launching) * 1e3
-    summary = f'a step takes {step:.2f} ms, launching {launch:.2f} ms; the GPU is busy for {busy:.2f} ms with {count:.0f} kernels'
+    summary = f"a step takes {step:.2f} ms, launching {launch:.2f} ms; "
+        f"the GPU is busy for {busy:.2f} ms with {count:.0f} kernels"
     longest = sorted(kernels.items(), key=lambda item: -sum(item[1]))[:rows]
     lines = [
         (

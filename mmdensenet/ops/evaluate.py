@@ -1,12 +1,11 @@
 """The dense block in evaluation without gradients: the second norm's scale goes into the 1x1 convolution."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .norms import affine
 from .reference import DenseLayerModules, TransitionModules
 from .rows import as_images, as_rows, new_buffer
 from .steps import steps_for
@@ -35,29 +34,36 @@ def evaluate_block(
         )
     k = (layers[0].conv1 if layers[0].conv2 is None else layers[0].conv2).out_channels
     buffer = new_buffer(x, c0 + len(layers) * k)
-
-    def of(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-        rstd = torch.rsqrt(norm.running_var.to(wide) + norm.eps)
-        return affine(norm.weight, norm.bias, norm.running_mean.to(wide), rstd)
-
+    norms = [norm for layer in layers for norm in (layer.norm1, layer.norm2) if norm is not None]
+    affines = iter(_affines(norms if transition is None else [*norms, transition.norm], wide))
     for i, layer in enumerate(layers):
         c = c0 + i * k
         features, new = buffer[:, :c], buffer[:, c : c + k]
-        scale, shift = of(layer.norm1)
+        scale, shift = next(affines)
         weight = layer.conv1.weight
         if layer.conv2 is None:
             steps.norm_relu_conv3x3(features, scale, shift, weight, (n, h, w), new, measure=False)
         else:
-            scale2, shift2 = of(layer.norm2)
+            scale2, shift2 = next(affines)
             folded = weight.flatten(1).to(wide) * scale2[:, None]
             y, *_ = steps.norm_relu_matmul(features, scale, shift, folded, measure=False)
             steps.norm_relu_conv3x3(y, None, shift2, layer.conv2.weight, (n, h, w), new, measure=False)
     out = None
     if transition is not None:
         weight = transition.conv.weight.flatten(1)
-        rows, *_ = steps.norm_relu_pool_matmul(buffer, *of(transition.norm), weight, (n, h, w))
+        rows, *_ = steps.norm_relu_pool_matmul(buffer, *next(affines), weight, (n, h, w))
         out = as_images(rows, (n, h // 2, w // 2))
     return (as_images(buffer, (n, h, w)) if keep_features else None), out
+
+
+def _affines(norms: Sequence[_BatchNorm], dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+    """Scale and shift (C,) of each norm with its running statistics; a few calls for all of them."""
+    weights, biases, means, variances = (
+        [getattr(norm, name).to(dtype) for norm in norms] for name in ('weight', 'bias', 'running_mean', 'running_var')
+    )
+    deviations = torch._foreach_rsqrt(torch._foreach_add(variances, norms[0].eps))
+    scales = torch._foreach_mul(weights, deviations)
+    return zip(scales, torch._foreach_addcmul(biases, means, scales, value=-1))
 
 
 def _evaluation_tensors(*modules: nn.Module) -> list[Tensor]:

@@ -263,7 +263,10 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
         return (shared[0][:c], shared[1][:c]) if plan.training else (shared[2 * i], shared[2 * i + 1])
 
     def consume(step, i: int, c: int, gamma: Tensor, beta: Tensor, weight: Tensor, *args, overwrite: bool = False):
-        """One consumer's part: adds to ``consumers``, returns the gradients of its norm and convolution."""
+        """One consumer's part: adds to ``consumers``, returns the gradients of its norm's shift and convolution.
+
+        That of the norm's scale, sum(dz * xhat), is left to the end: ``centred`` times the reciprocal deviation.
+        """
         mean, rstd = first_norm(i, c)
         scale, shift = affines1[2 * i : 2 * i + 2]
         # with running statistics the norm is an affine map, and dz * scale is all there is
@@ -271,7 +274,7 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
         grad_weight, sum_dz, centred = step(
             buffer[:, :c], scale, shift, mean, weight, *args, coefficient, consumers[:, :c], overwrite=overwrite
         )
-        return (centred * rstd).to(gamma.dtype), sum_dz.to(beta.dtype), grad_weight
+        return (centred, rstd), sum_dz.to(beta.dtype), grad_weight
 
     def finish(start: int, stop: int) -> Tensor:
         """Gradient of channels whose consumers are all done: batch norm's correction, and the direct gradient."""
@@ -286,33 +289,37 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
         # on a CPU the result takes G's place, whose work for these channels is done; cuDNN wants contiguous rows
         return steps.batch_norm_backward(g, x, mean, rstd, rstd, *sums, total, add=add, out=None if g.is_cuda else g)
 
+    #: the factors of the gradients of the norms' scales, by their place among the parameters
+    of_gamma: dict[int, tuple[Tensor, Tensor]] = {}
     #: G: the sum over consumers of gamma * dz
     if plan.transition and grad_out is not None:
         consumers = empty_like_buffer(buffer)
         gamma, beta, weight = parameters[-3:]
-        grad_gamma, grad_beta, grad_weight = consume(
+        of_gamma[len(grads) - 3], grad_beta, grad_weight = consume(
             steps.norm_relu_pool_matmul_backward, depth, channels, gamma, beta, weight.flatten(1), shape,
             as_rows(grad_out.to(buffer.dtype)), overwrite=True,
         )  # fmt: skip
-        grads[-3:] = grad_gamma, grad_beta, grad_weight.view_as(weight)
+        grads[-2:] = grad_beta, grad_weight.view_as(weight)
     else:
         consumers = empty_like_buffer(buffer).zero_()
 
     for i in reversed(range(depth)):
-        gamma1, beta1, w1, *second = parameters[per_layer * i : per_layer * (i + 1)]
+        at = per_layer * i
+        gamma1, beta1, w1, *second = parameters[at : at + per_layer]
         c = c0 + i * k
         grad_new = finish(c, c + k)
         if masks[i] is not None:
             grad_new = grad_new * masks[i]
         if plan.bottleneck:
-            gamma2, beta2, w2 = second
+            _, beta2, w2 = second
             mean2, rstd2 = norms2[2 * i : 2 * i + 2]
             y = ys[i]
             scale2, shift2 = affines2[2 * i : 2 * i + 2]
             grad_y, grad_w2, sum_dz, centred = steps.norm_relu_conv3x3_backward(
                 y, scale2, shift2, mean2, w2, shape, grad_new
             )
-            grad_gamma2, grad_beta2 = (centred * rstd2).to(gamma2.dtype), sum_dz.to(beta2.dtype)
+            of_gamma[at + 3] = centred, rstd2
+            grads[at + 4 : at + 6] = sum_dz.to(beta2.dtype), grad_w2
             if plan.training:
                 sums = (sum_dz, centred) if plan.group is None else plan.group.sum(sum_dz, centred)
                 grad_y = steps.batch_norm_backward(grad_y, y, mean2, rstd2, scale2, *sums, total, out=grad_y)
@@ -321,11 +328,11 @@ def _backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
             if kept[i] is not None:
                 grad_y = grad_y.mul_(kept[i]).div_(1 - plan.inner_drop_rates[i])
             of_first = consume(steps.norm_relu_matmul_backward, i, c, gamma1, beta1, w1.flatten(1), grad_y)
-            of_second = (grad_gamma2, grad_beta2, grad_w2)
         else:
             of_first = consume(steps.norm_relu_conv3x3_backward_into, i, c, gamma1, beta1, w1, shape, grad_new)
-            of_second = ()
-        grads[per_layer * i : per_layer * (i + 1)] = (*of_first[:2], of_first[2].view_as(w1), *of_second)
+        of_gamma[at], grads[at + 1], grads[at + 2] = *of_first[:2], of_first[2].view_as(w1)
+    for at, product in zip(of_gamma, torch._foreach_mul(*map(list, zip(*of_gamma.values())))):
+        grads[at] = product.to(parameters[at].dtype)
     # a copy, because a view would keep the whole of G
     grad_x = as_images(finish(0, c0).contiguous(), shape) if ctx.needs_input_grad[0] else None
     running = len(ctx.needs_input_grad) - 2 - len(grads)
@@ -366,12 +373,14 @@ def _update_all_statistics(
     mean, var, total, *bottlenecks = statistics
     unbiased = total / (total - 1)
     of_all = mean, var * unbiased
+    if bottlenecks:
+        bottlenecks[1::2] = torch._foreach_mul(bottlenecks[1::2], unbiased)
     updates = []
     for i, layer in enumerate(layers):
         c = layer.norm1.num_features
         updates.append((layer.norm1, of_all[0][:c], of_all[1][:c]))
         if layer.norm2 is not None:
-            updates.append((layer.norm2, bottlenecks[2 * i], bottlenecks[2 * i + 1] * unbiased))
+            updates.append((layer.norm2, bottlenecks[2 * i], bottlenecks[2 * i + 1]))
     if transition is not None:
         updates.append((transition.norm, *of_all))
     update_running_statistics(updates)

@@ -292,8 +292,8 @@ def batch_norm_backward(
     """The deferred part of batch norm's backward, (M, C).
 
     ``coefficient * (grad - sum_grad / total - (rows - mean) * rstd**2 * sum_centred / total) (+ add)``. ``grad``,
-    ``rows``, ``add`` and ``out`` are (M, C), the rest (C,), and ``total`` is the number of rows of all ranks. ``out`` may
-    be ``grad``.
+    ``rows``, ``add`` and ``out`` are (M, C), the rest (C,), and ``total`` is the number of rows of all ranks.
+    ``out`` may be ``grad``.
     """
     mean_grad, mean_grad_normalised = sum_grad / total, sum_centred * rstd / total
     if out is None:

@@ -15,13 +15,67 @@ from torch import Tensor
 
 
 def launch(kernel, grid: tuple[int, ...], *args, **meta) -> None:
-    """Run a kernel on its first tensor's device, which need not be the current one."""
+    """Run a kernel on its first tensor's device, which need not be the current one.
+
+    Args:
+        args: the kernel's run-time arguments.
+        meta: its compile-time arguments, and options of the compiler.
+    """
     device = args[0].device
-    if device.type == 'cuda' and device.index != torch.cuda.current_device():
-        with torch.cuda.device(device):
-            kernel[grid](*args, **meta)
-    else:
+    if device.type != 'cuda':
         kernel[grid](*args, **meta)
+    elif device.index != torch._C._cuda_getDevice():
+        with torch.cuda.device(device):
+            _launch(kernel, grid, device.index, args, meta)
+    else:
+        _launch(kernel, grid, device.index, args, meta)
+
+
+#: the releases of Triton whose compiled kernels are known to be called as :func:`_launch` does
+_DIRECT = triton.__version__.startswith(('3.6.', '3.7.'))
+_COMPILED: dict[tuple, tuple] = {}
+
+
+def _launch(kernel, grid: tuple[int, ...], device: int, args: tuple, meta: dict) -> None:
+    """What ``kernel[grid](*args, **meta)`` does, in half of the time once the kernel is compiled.
+
+    A block launches 17 kernels a layer and step, so their launching decides how fast small batches are. Triton binds
+    arguments by name, makes a key of strings and asks the driver about each pointer. Here the key is what a compiled
+    kernel may depend on (see :func:`launch_key`), and pointers are passed as numbers.
+    """
+    hooks = triton.knobs.runtime.launch_enter_hook
+    if not _DIRECT or (hooks is not None and getattr(hooks, 'calls', True)):  # a profiler wants to see each launch
+        kernel[grid](*args, **meta)
+        return
+    key = (kernel, device, *launch_key(args), *meta.values())
+    found = _COMPILED.get(key)
+    if found is None:
+        compiled = kernel[grid](*args, **meta)
+        constants = tuple(meta[name] for name in kernel.arg_names[len(args) :])
+        _COMPILED[key] = compiled, compiled.run, compiled.function, compiled.packed_metadata, constants
+        return
+    _, run, function, metadata, constants = found
+    x, y, z = (*grid, 1, 1)[:3]
+    stream = torch._C._cuda_getCurrentRawStream(device)
+    values = [arg.data_ptr() if isinstance(arg, Tensor) else arg for arg in args]
+    run(x, y, z, stream, function, metadata, None, None, None, *values, *constants)
+
+
+def launch_key(args: tuple) -> list:
+    """What a compiled kernel may depend on in its run-time arguments.
+
+    The type and alignment of pointers, of integers whether they are 1, multiples of 16 or need 64 bits; Triton
+    specialises on no more than that.
+    """
+    key = []
+    for arg in args:
+        if isinstance(arg, Tensor):
+            key.append((arg.dtype, arg.data_ptr() % 16 == 0))
+        elif type(arg) is int:
+            key.append((arg == 1, arg % 16 == 0, -(2**31) <= arg < 2**31))
+        else:
+            key.append(type(arg))
+    return key
 
 
 @functools.lru_cache
@@ -83,10 +137,11 @@ def merge_statistics(partial: Tensor, rows: int, rows_each: int) -> tuple[Tensor
         groups, _, columns = partial.shape
         # one program for all of few groups, else as many as halve the waiting
         each = groups if groups <= 512 else 256
-        merged = partial.new_empty(triton.cdiv(groups, each), 2, columns)
+        programs = triton.cdiv(groups, each)
+        merged = partial.new_empty((2, columns) if programs == 1 else (programs, 2, columns))
         launch(
             merge_statistics_kernel,
-            (triton.cdiv(columns, 16), len(merged)),
+            (triton.cdiv(columns, 16), programs),
             partial,
             merged,
             rows,
@@ -98,23 +153,25 @@ def merge_statistics(partial: Tensor, rows: int, rows_each: int) -> tuple[Tensor
             BLOCK_C=16,
             num_warps=4,
         )
-        if len(merged) == 1:
-            return merged[0, 0], merged[0, 1]
+        if programs == 1:
+            return merged.unbind()
         partial, rows_each = merged, rows_each * each
 
 
 def sum_partials(partial: Tensor) -> Tensor:
     """The sum over the first dimension, (P, ...) to (...), float32."""
-    shape, size = partial.shape[1:], partial[0].numel()
+    shape = partial.shape[1:]
+    size = shape.numel()
     # few columns: more rows at a time, for a program waits for memory once per step
     block_p, block_c = (256, 16) if size <= 8192 else (32, 128)
     while True:
         programs = len(partial)
         each = programs if programs <= 2 * block_p else block_p
-        out = partial.new_empty(triton.cdiv(programs, each), *shape)
+        sums = triton.cdiv(programs, each)
+        out = partial.new_empty(shape if sums == 1 else (sums, *shape))
         launch(
             sum_partials_kernel,
-            (triton.cdiv(size, block_c), len(out)),
+            (triton.cdiv(size, block_c), sums),
             partial,
             out,
             programs,
@@ -124,8 +181,8 @@ def sum_partials(partial: Tensor) -> Tensor:
             BLOCK_C=block_c,
             num_warps=4,
         )
-        if len(out) == 1:
-            return out[0]
+        if sums == 1:
+            return out
         partial = out
 
 

@@ -58,7 +58,6 @@ def norm_relu_conv3x3(
         Mean and biased variance of what was stored, each (k,) fp32, or None and None without ``measure``.
     """
     rows = row_major(rows)
-    scale = torch.ones_like(shift) if scale is None else scale
     implicit = IMPLICIT
     if implicit is None:
         implicit = rows.element_size() == 2 or precision(rows.dtype) == 'tf32'
@@ -157,7 +156,7 @@ def _implicit(rows, scale, shift, weight, shape, out, mask, measure):
         norm_relu_conv3x3_kernel,
         (blocks * tiles,),
         rows,
-        scale,
+        shift if scale is None else scale,
         shift,
         taps,
         factors,
@@ -171,6 +170,7 @@ def _implicit(rows, scale, shift, weight, shape, out, mask, measure):
         rows.stride(0),
         *strides,
         blocks,
+        SCALE=scale is not None,
         MASK=mask is not None,
         UNIT=unit(j, rows.stride(0)),
         COLUMN_UNIT=unit(k, *strides),
@@ -206,7 +206,7 @@ def store_part(
 @triton.jit(do_not_specialize=['rows', 'height', 'width', 'column_blocks'])
 def norm_relu_conv3x3_kernel(
     x_ptr,  # (M, J), M = N*H*W, stride (x_stride, 1)
-    scale_ptr,  # (J,) fp32
+    scale_ptr,  # (J,) fp32; read if SCALE
     shift_ptr,  # (J,) fp32
     weight_ptr,  # (9, J, k), contiguous, dtype of x: a matrix for each tap
     mask_ptr,  # (M, k), stride (mask_stride, 1); read if MASK
@@ -221,6 +221,7 @@ def norm_relu_conv3x3_kernel(
     mask_stride,
     out_stride,
     column_blocks,
+    SCALE: tl.constexpr,  # else the scale is 1
     MASK: tl.constexpr,
     UNIT: tl.constexpr,
     COLUMN_UNIT: tl.constexpr,
@@ -252,14 +253,15 @@ def norm_relu_conv3x3_kernel(
         dw = tap % 3 - 1
         c = step % STEPS * BLOCK_C + k
         inside = c < channels
-        scale = tl.load(scale_ptr + c, mask=inside, other=0.0)
         shift = tl.load(shift_ptr + c, mask=inside, other=0.0)
         pixel = (m < rows) & (h + dh >= 0) & (h + dh < height) & (w + dw >= 0) & (w + dw < width)
         present = pixel[:, None] & inside[None, :]
         neighbour = (m + (dh * width + dw)).to(tl.int64)[:, None]
         x = tl.load(x_ptr + neighbour * x_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
+        if SCALE:
+            x *= tl.load(scale_ptr + c, mask=inside, other=0.0)[None, :]
         # the padding is zero after the activation, not before
-        z = tl.where(pixel[:, None], relu(x * scale[None, :] + shift[None, :]), 0.0).to(x_ptr.dtype.element_ty)
+        z = tl.where(pixel[:, None], relu(x + shift[None, :]), 0.0).to(x_ptr.dtype.element_ty)
         acc1 = tl.dot(z, load_taps(weight_ptr, tap, c, j1, channels, columns), acc1, input_precision=PRECISION)
         if SECOND > 0:
             acc2 = tl.dot(z, load_taps(weight_ptr, tap, c, j2, channels, columns), acc2, input_precision=PRECISION)

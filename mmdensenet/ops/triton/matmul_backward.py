@@ -199,8 +199,7 @@ def _grad_input(
         PRECISION=precision(features.dtype),
         **block,
     )
-    sums = sum_partials(partial)
-    return sums[0], sums[1]
+    return sum_partials(partial).unbind()
 
 
 def _grad_weight(features, grad, scale=None, shift=None) -> Tensor:

@@ -37,8 +37,8 @@ def copy_with_statistics(rows: Tensor, out: Tensor, mask: Tensor | None = None) 
     return _statistics(row_major(rows), out, mask)
 
 
-def norm_relu(rows: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """relu(rows * scale + shift), (M, C), contiguous."""
+def norm_relu(rows: Tensor, scale: Tensor | None, shift: Tensor) -> Tensor:
+    """relu(rows * scale + shift), (M, C), contiguous; scale None for ones."""
     rows = row_major(rows)
     out = torch.empty_like(rows, memory_format=torch.contiguous_format)
     m, c = rows.shape
@@ -47,12 +47,13 @@ def norm_relu(rows: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         norm_relu_kernel,
         (triton.cdiv(m, block['BLOCK_M']) * triton.cdiv(c, block['BLOCK_C']),),
         rows,
-        scale,
+        shift if scale is None else scale,
         shift,
         out,
         m,
         c,
         rows.stride(0),
+        SCALE=scale is not None,
         UNIT=unit(c, rows.stride(0)),
         **block,
     )
@@ -81,7 +82,7 @@ def batch_norm_backward(
     add: Tensor | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
-    """coefficient * (grad - sum_grad / total - (rows - mean) * rstd**2 * sum_centred / total) + add, as ``rows`` is typed.
+    """coefficient * (grad - sum_grad / total - (rows - mean) * rstd**2 * sum_centred / total) + add, in rows' dtype.
 
     Args:
         grad, rows, add: (M, C); ``add`` may be missing.
@@ -235,8 +236,7 @@ def _sums(
         UNIT=unit(c, *strides),
         **block,
     )
-    sums = sum_partials(partial)
-    return sums[0], sums[1]
+    return sum_partials(partial).unbind()
 
 
 @triton.jit(do_not_specialize=['rows', 'tiles_per_program'])
@@ -324,12 +324,13 @@ def extend_norm_kernel(
 @triton.jit(do_not_specialize=['rows'])
 def norm_relu_kernel(
     x_ptr,  # (M, C), stride (x_stride, 1)
-    scale_ptr,  # (C,) fp32
+    scale_ptr,  # (C,) fp32; read if SCALE
     shift_ptr,  # (C,) fp32
     out_ptr,  # (M, C), contiguous, written
     rows,
     columns,
     x_stride,
+    SCALE: tl.constexpr,  # else the scale is 1
     UNIT: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_C: tl.constexpr,
@@ -342,10 +343,11 @@ def norm_relu_kernel(
     c = tl.program_id(0) % column_blocks * BLOCK_C + tl.arange(0, BLOCK_C)
     present = (m < rows)[:, None] & (c < columns)[None, :]
     m = m.to(tl.int64)[:, None]
-    scale = tl.load(scale_ptr + c, mask=c < columns, other=0.0)
     shift = tl.load(shift_ptr + c, mask=c < columns, other=0.0)
     x = tl.load(x_ptr + m * x_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
-    u = relu(x * scale[None, :] + shift[None, :])
+    if SCALE:
+        x *= tl.load(scale_ptr + c, mask=c < columns, other=0.0)[None, :]
+    u = relu(x + shift[None, :])
     tl.store(out_ptr + m * columns + c[None, :], u.to(out_ptr.dtype.element_ty), mask=present)
 
 
