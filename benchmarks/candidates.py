@@ -25,6 +25,8 @@ class Candidate:
     env: dict[str, str] = field(default_factory=dict)
     needs: Callable[[], None] = lambda: None
     devices: tuple[str, ...] = ('cpu', 'cuda')
+    #: the whole step is captured once, and replayed without the processor's part
+    graph: bool = False
 
     @property
     def peer(self) -> bool:
@@ -143,6 +145,7 @@ def _needs_native() -> None:
 _EFFICIENT = dict(memory_efficient=True)
 _FUSED = dict(engine='fused')
 _PLAIN = dict(kind='fused', env=dict(MMDENSENET_KERNELS='plain'))
+_GRAPH = dict(graph=True, devices=('cuda',))
 _NATIVE = dict(kind='fused', env=dict(MMDENSENET_KERNELS='native'), needs=_needs_native, devices=('cpu',))
 
 CANDIDATES: dict[str, Candidate] = {
@@ -164,6 +167,10 @@ CANDIDATES: dict[str, Candidate] = {
     # with whatever kernels it chooses: Triton's on a GPU
     'mmdensenet fused': Candidate(mmdensenet, _FUSED, kind='fused'),
     'mmdensenet fused channels_last': Candidate(mmdensenet, _FUSED, True, kind='fused'),
+    'mmpretrain, CUDA graph': Candidate(mmpretrain, **_GRAPH),
+    'torchvision channels_last, CUDA graph': Candidate(torchvision, channels_last=True, **_GRAPH),
+    'timm channels_last, CUDA graph': Candidate(timm, channels_last=True, **_GRAPH),
+    'mmdensenet fused channels_last, CUDA graph': Candidate(mmdensenet, _FUSED, True, kind='fused', **_GRAPH),
 }
 
 #: measured unless others are named
@@ -195,5 +202,7 @@ DEFAULTS = {
         'mmdensenet fused, plain torch, channels_last',
         'mmdensenet fused',
         'mmdensenet fused channels_last',
+        'timm channels_last, CUDA graph',
+        'mmdensenet fused channels_last, CUDA graph',
     ],
 }

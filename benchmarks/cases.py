@@ -1,12 +1,13 @@
 """What is measured: an architecture, a batch, a size, and training steps or evaluation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 from .architectures import ARCHITECTURES
 from .candidates import CANDIDATES
 from .machine import DTYPES
-from .measure import Job, Workload
+from .measure import MIB, Job, Workload
 
 MODES = ('train', 'eval')
 
@@ -70,7 +71,9 @@ def prepare(name: str, case: Case, device: str, compiled: bool) -> Workload:
     layout = torch.channels_last if candidate.channels_last else torch.contiguous_format
     images = torch.randn(case.batch, 3, case.size, case.size, device=device).to(memory_format=layout)
     labels = torch.randint(arch.classes, (case.batch,), device=device)
-    autocast = torch.autocast(device, getattr(torch, DTYPES[case.dtype]), enabled=case.dtype != 'fp32')
+    autocast = torch.autocast(
+        device, getattr(torch, DTYPES[case.dtype]), enabled=case.dtype != 'fp32', cache_enabled=not candidate.graph
+    )
     torch.backends.cudnn.benchmark = True  # the fastest algorithms for every candidate
     run = torch.compile(model) if compiled else model
     # the feature maps of ImageNet models shrink to a 32nd
@@ -83,6 +86,8 @@ def prepare(name: str, case: Case, device: str, compiled: bool) -> Workload:
             with autocast:
                 run(images)
 
+        if candidate.graph:
+            return captured(evaluate, lambda: None, facts)
         return Workload(evaluate, rehearse=lambda: evaluate(few), device=device, facts=facts)
 
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
@@ -97,4 +102,28 @@ def prepare(name: str, case: Case, device: str, compiled: bool) -> Workload:
         loss.backward()
         optimizer.step()
 
+    if candidate.graph:
+        return captured(train, optimizer.zero_grad, facts)
     return Workload(train, optimizer.zero_grad, lambda: train(few), device, facts)
+
+
+def captured(step: Callable[[], None], between: Callable[[], None], facts: dict) -> Workload:
+    """The step as a CUDA graph, whose memory is that of its capture: replaying allocates nothing."""
+    import torch
+
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+            between()
+    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    facts['peak_mib'] = (torch.cuda.max_memory_allocated() - before) / MIB
+    return Workload(graph.replay, device='cuda', facts=facts)

@@ -69,6 +69,7 @@ class Measurement:
 
     def add(self, seconds: list[float], peak_mib: float | None) -> None:
         self.seconds += seconds
+        peak_mib = self.facts.get('peak_mib', peak_mib)
         if peak_mib is not None:
             self.peak_mib = max(peak_mib, self.peak_mib or 0.0)
 

@@ -79,8 +79,8 @@ def profile(name: str, case: Case, steps: int, rows: int) -> str:
     busy = sum(map(sum, kernels.values())) / steps / 1e3
     count = sum(map(len, kernels.values())) / steps
     step, launch = statistics.median(seconds) * 1e3, statistics.median(launching) * 1e3
-    summary = f"a step takes {step:.2f} ms, launching {launch:.2f} ms; "
-        f"the GPU is busy for {busy:.2f} ms with {count:.0f} kernels"
+    summary = f'a step takes {step:.2f} ms, launching {launch:.2f} ms; '
+    summary += f'the GPU is busy for {busy:.2f} ms with {count:.0f} kernels'
     longest = sorted(kernels.items(), key=lambda item: -sum(item[1]))[:rows]
     lines = [
         (
