@@ -24,19 +24,23 @@ class Architecture(ClassifierArchitecture):
     bottleneck: bool
     compression_factor: float
     stem: str
+    #: no tensor tells it: of the models with a deep stem timm's densenetblur121d has it
+    stem_blur: bool
     num_classes: int | None
     features: int = field(default=0)
 
     @property
     def name(self) -> str:
-        """'DenseNet-121', 'DenseNet-232 (k=48)', or 'DenseNet-BC (L=40, k=12)' for images like CIFAR's."""
+        """'DenseNet-121', 'DenseNet-264 (deep stem, k=48)', or 'DenseNet-BC (L=40, k=12)' for images like CIFAR's."""
         layers = (2 if self.bottleneck else 1) * sum(self.depths) + len(self.depths) + 1
         letters = ('B' if self.bottleneck else '') + ('C' if self.compression_factor < 1 else '')
         if self.stem == 'cifar' or not self.bottleneck or self.compression_factor != 0.5:
             return f'DenseNet{letters and "-" + letters} (L={layers}, k={self.growth_rate})'
         layers = {265: 264, 233: 232}.get(layers, layers)  # the authors' names of these two have a layer less
         standard = {121: 32, 169: 32, 201: 32, 264: 32, 161: 48}.get(layers)
-        return f'DenseNet-{layers}' + ('' if standard == self.growth_rate else f' (k={self.growth_rate})')
+        others = ['deep stem'] if self.stem == 'deep' else []
+        others += [] if standard == self.growth_rate else [f'k={self.growth_rate}']
+        return f'DenseNet-{layers}' + (f' ({", ".join(others)})' if others else '')
 
     def backbone(self, in_channels: int | None = None) -> dict:
         """The arguments of the backbone."""
@@ -47,6 +51,7 @@ class Architecture(ClassifierArchitecture):
             bottleneck=self.bottleneck,
             compression_factor=self.compression_factor,
             stem=self.stem,
+            stem_blur=self.stem_blur,
         )
 
     @property
@@ -98,11 +103,13 @@ def _infer(tensors: Mapping[str, Tensor]) -> Architecture:
     width = tensors[f'{first}.conv1.weight'].shape[0]
     growth_rate = tensors[f'{first}.conv2.weight'].shape[0] if bottleneck else width
     kernel, norm = stem.shape[2], 'backbone.stem.1.weight' in tensors
-    if (kernel, norm) not in ((7, True), (3, False)):
+    deep = kernel == 3 and norm and 'backbone.stem.6.weight' in tensors
+    if (kernel, norm) not in ((7, True), (3, False)) and not deep:
         raise UserError(
             f'the stem, a {kernel}x{kernel} convolution {"with" if norm else "without"} norm, is neither that of '
-            "ImageNet (7x7, with norm) nor of CIFAR (3x3, without). timm's densenetblur121d and densenet264d are so."
+            'ImageNet (7x7, with norm; or three 3x3) nor of CIFAR (3x3, without).'
         )
+    init_channels = tensors['backbone.stem.6.weight' if deep else 'backbone.stem.0.weight'].shape[0]
     compression = 1.0
     if blocks > 1:
         after, before = tensors['backbone.transitions.0.conv.weight'].shape[:2]
@@ -111,12 +118,13 @@ def _infer(tensors: Mapping[str, Tensor]) -> Architecture:
     return Architecture(
         growth_rate=growth_rate,
         depths=depths,
-        init_channels=stem.shape[0],
+        init_channels=init_channels,
         in_channels=stem.shape[1],
         bn_size=width // growth_rate if bottleneck else 4,
         bottleneck=bottleneck,
         compression_factor=compression,
-        stem='imagenet' if norm else 'cifar',
+        stem='deep' if deep else 'imagenet' if norm else 'cifar',
+        stem_blur=deep and (growth_rate, depths) == (32, (6, 12, 24, 16)),
         num_classes=None if head is None else head.shape[0],
         features=tensors[f'backbone.transitions.{blocks - 1}.0.weight'].shape[0],
     )

@@ -16,7 +16,7 @@ from .rdnet import RDNetArchitecture
 #: containers of the weights in a checkpoint, in order of preference
 CONTAINERS = ('state_dict', 'model_state_dict', 'model', 'net', 'network', 'weights', 'state_dict_ema', 'model_ema')
 #: tensors beside the layers that no logit depends on
-_HARMLESS = ('op_threshs', 'CatBN_output_buffer')
+_HARMLESS = ('op_threshs', 'CatBN_output_buffer', 'features.pool0.1.filt')
 
 
 @dataclass
@@ -112,6 +112,11 @@ def convert_state_dict(
     for key in [key for key in converted if converted[key].shape != wanted.get(key)]:
         del converted[key]
         report.left.append(found.names[key])
+    if getattr(architecture, 'stem', '') == 'deep':
+        blur = 'is taken to be there, as in' if architecture.stem_blur else 'is taken not to be there, unlike in'
+        report.notes.append(
+            f"whether BlurPool follows the stem's pooling no tensor tells: it {blur} timm's densenetblur121d"
+        )
     if architecture.num_classes is None:
         report.notes.append('there is no head: it starts anew')
     counters = [key for key in wanted if key.endswith('.num_batches_tracked') and key not in converted]

@@ -59,6 +59,11 @@ LAYOUTS = [
 _RULES = [
     (r'features\.conv0\.(.+)', 'backbone.stem.0.{0}'),
     (r'features\.norm0\.(.+)', 'backbone.stem.1.{0}'),
+    # timm's stem of three convolutions
+    (r'features\.conv1\.(.+)', 'backbone.stem.3.{0}'),
+    (r'features\.norm1\.(.+)', 'backbone.stem.4.{0}'),
+    (r'features\.conv2\.(.+)', 'backbone.stem.6.{0}'),
+    (r'features\.norm2\.(.+)', 'backbone.stem.7.{0}'),
     (
         r'features\.denseblock(\d+)\.denselayer(\d+)\.(?:layers\.)?(norm|conv)\.?([12])\.(.+)',
         'backbone.stages.{0}.block.{1}.{2}{3}.{4}',
@@ -169,6 +174,8 @@ def to_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     ]
     if 'backbone.stages.0.block.0.conv2.weight' not in state_dict:
         raise ValueError('torchvision has no DenseNet without bottlenecks')
+    if 'backbone.stem.3.weight' in state_dict:
+        raise ValueError('torchvision has no DenseNet with a deep stem')
     renamed = {}
     for key, value in state_dict.items():
         for pattern, theirs in rules:

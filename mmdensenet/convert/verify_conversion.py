@@ -75,6 +75,8 @@ def source_model(everything: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
         if report.layout.ours:
             raise UserError('--verify: these weights are in our own layout; there is nothing to compare them with.')
         return timm_rdnet(report.architecture, weights), 'timm'
+    if report.architecture.stem == 'deep':
+        return _timm(weights, report.architecture), 'timm'
     if report.layout.name == 'MONAI':
         return _monai(weights, report.architecture), 'MONAI'
     return _torchvision(weights, report.architecture), 'torchvision'
@@ -101,6 +103,24 @@ def _torchvision(weights: dict[str, Tensor], arch: Architecture) -> nn.Module:
     return _load(model, weights)
 
 
+def _timm(weights: dict[str, Tensor], arch: Architecture) -> nn.Module:
+    try:
+        from timm.layers import BlurPool2d
+        from timm.models.densenet import DenseNet
+    except ImportError as error:
+        raise UserError('--verify of these weights needs timm. Run: pip install timm') from error
+    model = DenseNet(
+        arch.growth_rate,
+        arch.depths,
+        num_classes=arch.num_classes,
+        in_chans=arch.in_channels,
+        bn_size=arch.bn_size,
+        stem_type='deep',
+        aa_layer=BlurPool2d if arch.stem_blur else None,
+    )
+    return _load(model, weights)
+
+
 def _monai(weights: dict[str, Tensor], arch: Architecture) -> nn.Module:
     try:
         from monai.networks.nets import DenseNet
@@ -116,7 +136,7 @@ def _mmpretrain(everything: Mapping[str, Tensor], report: Report) -> nn.Module:
     from mmpretrain.models.backbones import DenseNet
 
     arch = report.architecture
-    if arch.stem == 'cifar' or not arch.bottleneck:
+    if arch.stem != 'imagenet' or not arch.bottleneck:
         raise UserError(f'--verify: mmpretrain has no {arch.name}, and there is nothing else to compare with.')
     arguments = arch.backbone()
     model = _Classifier(

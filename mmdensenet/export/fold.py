@@ -2,7 +2,7 @@
 
 Evaluation-mode batch norm is ``a * x + b`` with ``a = gamma / sqrt(var + eps)`` and ``b = beta - mean * a``. So
 
-- the stem's norm folds into the stem's convolution, and a bottleneck's second norm into its 1x1 convolution:
+- the stem's norms fold into the stem's convolutions, and a bottleneck's second norm into its 1x1 convolution:
   ``a * (W x) + b = (a W) x + b``;
 - a transition's 1x1 convolution and its 2x2 average pooling are both linear and act on different axes: pooling first
   gives the same with a quarter of the multiplications;
@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from mmpretrain.models.heads import MultiLabelClsHead
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmdensenet.models import BlurPool
 
 
 def why_not_foldable(backbone: nn.Module) -> str | None:
@@ -129,19 +131,33 @@ class FoldedDenseNet(nn.Module):
         super().__init__()
         if reason := why_not_foldable(backbone):
             raise ValueError(reason)
-        imagenet = len(backbone.stem) > 1
-        self.stem = fold_into_convolution(backbone.stem[0], backbone.stem[1] if imagenet else None)
-        self.pool = nn.MaxPool2d(3, 2, 1) if imagenet else None
+        parts = list(backbone.stem)
+        pooled = len(parts) > 1
+        *deep, last = [i for i, part in enumerate(parts) if isinstance(part, nn.Conv2d)]
+        #: the convolutions of a deep stem before the last one
+        self.deep = nn.ModuleList(fold_into_convolution(parts[i], parts[i + 1]) for i in deep)
+        self.stem = fold_into_convolution(parts[last], parts[last + 1] if pooled else None)
+        self.blur = parts[-1] if isinstance(parts[-1], BlurPool) else None
+        self.pool = nn.MaxPool2d(3, 2 if self.blur is None else 1, 1) if pooled else None
         self.blocks = nn.ModuleList(FoldedBlock(map(FoldedLayer, stage.block)) for stage in backbone.stages)
         self.transitions = nn.ModuleList(map(FoldedTransition, backbone.transitions[:-1]))
         self.norm = NormReLU(backbone.transitions[-1][0])
         #: the channels of the last norm that are the network's, where :func:`.pad.pad_channels` added others
         self.places: Tensor | None = None
 
+    @property
+    def in_channels(self) -> int:
+        """Channels of the images."""
+        return next(iter([*self.deep, self.stem])).in_channels
+
     def forward(self, x: Tensor) -> tuple[Tensor]:
+        for conv in self.deep:
+            x = F.relu(conv(x))
         x = self.stem(x)
         if self.pool is not None:
             x = self.pool(F.relu(x))
+        if self.blur is not None:
+            x = self.blur(x)
         for i, block in enumerate(self.blocks):
             x = block(x)
             x = self.transitions[i](x) if i < len(self.transitions) else self.norm(x)

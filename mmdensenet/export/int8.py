@@ -30,6 +30,8 @@ from torch import Tensor, nn
 from .fold import FoldedDenseNet, FoldedLayer, NormReLU
 
 LEVELS = 255
+#: of BlurPool, times 16
+BINOMIAL = np.outer([1, 2, 1], [1, 2, 1])
 WEIGHT_LEVELS = 64
 #: of a range, so that a channel that is constant has a scale
 SMALLEST = 1e-5
@@ -129,8 +131,11 @@ class Writer(Protocol):
     def concat(self, x: Any, y: Any) -> Any:
         """The channels of both."""
 
-    def max_pool(self, x: Any) -> Any:
-        """3x3, stride 2, padding 1."""
+    def max_pool(self, x: Any, stride: int) -> Any:
+        """3x3, padding 1."""
+
+    def blur_pool(self, x: Any, channels: int) -> Any:
+        """round(BlurPool), see :class:`mmdensenet.models.BlurPool`."""
 
     def average_pool(self, x: Any, channels: int) -> Any:
         """round(mean) of 2x2, stride 2."""
@@ -180,11 +185,16 @@ class Int8Graph:
         low, high = min(low, 0.0), max(high, SMALLEST)  # zero, with which convolutions pad, is one of the levels
         scale = (high - low) / LEVELS
         zero = int(np.clip(np.rint(-low / scale), 0, LEVELS))
-        channels = net.stem.in_channels
+        channels = net.in_channels
         image = Stored(writer.quantise(x, scale, zero), np.full(channels, scale), np.full(channels, float(zero)))
-        x = self._convolution(image, net.stem, relu=net.pool is not None, zero=zero)
+        x = image
+        for conv in (*net.deep, net.stem):
+            x = self._convolution(x, conv, relu=net.pool is not None, zero=zero)
+            zero = 0
         if net.pool is not None:
-            x.levels = writer.max_pool(x.levels)
+            x.levels = writer.max_pool(x.levels, net.pool.stride)
+        if net.blur is not None:
+            x.levels = writer.blur_pool(x.levels, len(x.scale))
         for i, block in enumerate(net.blocks):
             for layer in block:
                 new = self._layer(x, layer)

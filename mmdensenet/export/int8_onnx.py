@@ -5,7 +5,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from .fold import ScoresOf
-from .int8 import LEVELS, WEIGHT_LEVELS, Int8Graph, Weight
+from .int8 import BINOMIAL, LEVELS, WEIGHT_LEVELS, Int8Graph, Weight
 
 OPSET = 20
 IR_VERSION = 10
@@ -19,7 +19,7 @@ def int8_onnx(model: ScoresOf, ranges: dict, batch: int | None, size: tuple[int,
         batch: None for any.
     """
     writer = OnnxWriter()
-    channels = model.backbone.stem.in_channels
+    channels = model.backbone.in_channels
     x = Int8Graph(model.backbone, ranges, writer).features('images')
     x = writer.node('Flatten', writer.node('GlobalAveragePool', x))
     fc = model.head.fc
@@ -103,5 +103,11 @@ class OnnxWriter:
     def concat(self, x: str, y: str) -> str:
         return self.node('Concat', x, y, axis=1)
 
-    def max_pool(self, x: str) -> str:
-        return self.node('MaxPool', x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    def max_pool(self, x: str, stride: int) -> str:
+        return self.node('MaxPool', x, kernel_shape=[3, 3], strides=[stride, stride], pads=[1, 1, 1, 1])
+
+    def blur_pool(self, x: str, channels: int) -> str:
+        padded = self.node('Pad', x, self.constant(np.array([0, 0, 1, 1, 0, 0, 1, 1])), mode='reflect')
+        levels = np.broadcast_to(BINOMIAL * (WEIGHT_LEVELS // 4), (channels, 1, 3, 3)).astype(np.int8)
+        weight = Weight(levels, np.full(channels, 0.25 / WEIGHT_LEVELS))
+        return self.convolution(padded, weight, np.zeros(channels), 2, 0, group=channels)

@@ -5,13 +5,13 @@ import openvino
 from openvino import opset13 as ops
 
 from .fold import ScoresOf
-from .int8 import LEVELS, Int8Graph, Weight
+from .int8 import BINOMIAL, LEVELS, Int8Graph, Weight
 
 
 def int8_openvino(model: ScoresOf, ranges: dict, batch: int | None, size: tuple[int, int]) -> openvino.Model:
     """As :func:`.int8_onnx.int8_onnx`."""
     writer = OpenvinoWriter()
-    channels = model.backbone.stem.in_channels
+    channels = model.backbone.in_channels
     given = ops.parameter([-1 if batch is None else batch, channels, *size], np.float32, name='images')
     given.output(0).set_names({'images'})
     x = Int8Graph(model.backbone, ranges, writer).features(given)
@@ -58,8 +58,15 @@ class OpenvinoWriter:
     def concat(self, x, y):
         return ops.concat([x, y], 1)
 
-    def max_pool(self, x):
-        return ops.max_pool(x, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
+    def max_pool(self, x, stride: int):
+        return ops.max_pool(x, [stride] * 2, [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
+
+    def blur_pool(self, x, channels: int):
+        ends = ops.constant(np.array([0, 0, 1, 1]))
+        x = ops.pad(x, ends, ends, 'reflect')
+        kernel = np.broadcast_to((BINOMIAL / 16).astype(np.float32), (channels, 1, 1, 3, 3))
+        x = ops.group_convolution(x, ops.constant(kernel), [2, 2], [0, 0], [0, 0], [1, 1])
+        return self._fake_quantize(x, [0], [LEVELS], [0], [LEVELS])
 
     def _fake_quantize(self, x, *bounds):
         return ops.fake_quantize(x, *map(_per_channel, bounds), LEVELS + 1)

@@ -1,11 +1,13 @@
 """Modules: they own parameters and state-dict names, and call :mod:`mmdensenet.ops`."""
 
+from .blur_pool import BlurPool
 from .densenet import DenseBlock, DenseLayer, DenseNet, DenseTransition
 from .masked_bce_loss import MaskedBCELoss
 from .rdnet import LayerNorm2d, NormedAveragePooling, RDNet, RDNetBlock, RDNetStage
 from .sync_batch_norm import SyncBatchNorm
 
 __all__ = [
+    'BlurPool',
     'DenseBlock',
     'DenseLayer',
     'DenseNet',

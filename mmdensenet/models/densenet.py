@@ -14,6 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmdensenet import ops
 from mmdensenet.registry import MODELS
 
+from .blur_pool import BlurPool
+
 ENGINES = ('auto', 'fused', 'reference')
 DROP_AFTER = ('layer', 'convolution')
 
@@ -160,13 +162,16 @@ class DenseNet(BaseModule):
             do their running statistics change. 0 freezes nothing.
         init_cfg: None gives He et al.'s initialisation, as the paper's code has it (normal, fan-out).
         bottleneck: False gives the plain layer, BN-ReLU-Conv(3x3).
-        stem: 'imagenet' (7x7 stride 2, norm, activation, 3x3 max pooling stride 2) or 'cifar' (3x3 stride 1).
+        stem: 'imagenet' (7x7 stride 2, norm, activation, 3x3 max pooling stride 2), 'deep' (three 3x3 in place of the
+            7x7, the first of stride 2, with half of ``init_channels`` in the first two) or 'cifar' (3x3 stride 1).
         norm_eval: keep all batch norms in evaluation mode while training.
         out_before_transition: return each stage's features before its transition halves them, at strides 4, 8, 16 and
             32 with the ImageNet stem, as detectors need. The last stage has no transition; its final norm and
             activation are applied either way.
         channels_last: keep weights and activations in NHWC order in memory, which is faster on GPUs under mixed
             precision and on CPUs. Shapes, results and checkpoints stay the same.
+        stem_blur: the stem's max pooling has stride 1, and BlurPool, of stride 2, is behind it; the transitions do not
+            change. timm's densenetblur121d has it, with the stem 'deep'.
         drop_after: 'layer' puts dropout after each dense layer, as mmpretrain does; 'convolution' after each
             convolution but the first, so behind bottlenecks and in transitions too, as in the paper (section 4.2).
         engine: 'reference' computes dense blocks with concatenation, 'fused' without, which needs less memory and time
@@ -175,8 +180,8 @@ class DenseNet(BaseModule):
             engine. Checkpoints do not depend on it.
 
     Raises:
-        ValueError: for an unknown ``arch``, ``stem`` or ``drop_after``, for stages that do not exist, and for a
-            ``drop_rate`` that is no probability.
+        ValueError: for an unknown ``arch``, ``stem`` or ``drop_after``, a blur without pooling, stages that do not
+            exist, and for a ``drop_rate`` that is no probability.
     """
 
     arch_settings = {
@@ -208,6 +213,7 @@ class DenseNet(BaseModule):
         channels_last: bool = False,
         engine: str = 'auto',
         drop_after: str = 'layer',
+        stem_blur: bool = False,
     ):
         if init_cfg is None:
             init_cfg = [
@@ -234,7 +240,7 @@ class DenseNet(BaseModule):
         self.out_before_transition = out_before_transition
 
         self.act = build_activation_layer(act_cfg)
-        self.stem = self._make_stem(stem, in_channels, norm_cfg)
+        self.stem = self._make_stem(stem, in_channels, norm_cfg, stem_blur)
         self.stages = nn.ModuleList()
         self.transitions = nn.ModuleList()
         stage_channels = []
@@ -291,17 +297,26 @@ class DenseNet(BaseModule):
         # ascending, which is the order of the outputs
         return tuple(sorted({index % self.num_stages for index in indices}))
 
-    def _make_stem(self, stem: str, in_channels: int, norm_cfg: dict) -> nn.Sequential:
-        if stem == 'imagenet':
-            return nn.Sequential(
-                nn.Conv2d(in_channels, self.init_channels, kernel_size=7, stride=2, padding=3, bias=False),
-                build_norm_layer(norm_cfg, self.init_channels)[1],
-                self.act,
-                nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
-            )
+    def _make_stem(self, stem: str, in_channels: int, norm_cfg: dict, blur: bool) -> nn.Sequential:
         if stem == 'cifar':
+            if blur:
+                raise ValueError("stem_blur=True: the stem 'cifar' has no pooling")
             return nn.Sequential(nn.Conv2d(in_channels, self.init_channels, kernel_size=3, padding=1, bias=False))
-        raise ValueError(f"stem={stem!r}: choose 'imagenet' or 'cifar'")
+        if stem not in ('imagenet', 'deep'):
+            raise ValueError(f"stem={stem!r}: choose 'imagenet' or 'cifar', or 'deep'")
+        half = self.init_channels // 2
+        convolutions = [(half, 3), (half, 3), (self.init_channels, 3)] if stem == 'deep' else [(self.init_channels, 7)]
+        parts: list[nn.Module] = []
+        for i, (channels, kernel) in enumerate(convolutions):
+            stride = 2 if i == 0 else 1
+            parts += [
+                nn.Conv2d(in_channels, channels, kernel, stride=stride, padding=kernel // 2, bias=False),
+                build_norm_layer(norm_cfg, channels)[1],
+                self.act,
+            ]
+            in_channels = channels
+        parts.append(nn.MaxPool2d(kernel_size=3, stride=1 if blur else 2, padding=1))
+        return nn.Sequential(*parts, *([BlurPool()] if blur else []))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of the stages in ``out_indices``, in ascending order, for images (N, in_channels, H, W)."""

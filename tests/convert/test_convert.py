@@ -18,6 +18,7 @@ from foreign_models import (
 from torch import nn
 
 from mmdensenet.convert import convert_state_dict, to_torchvision
+from mmdensenet.convert.verify_conversion import verify_conversion
 from mmdensenet.errors import UserError
 
 
@@ -248,11 +249,37 @@ def test_volumes_are_refused():
         convert_state_dict(state)
 
 
-def test_other_stems_are_refused():
+@pytest.mark.parametrize('blur', [False, True])
+def test_deep_stems_of_timm(blur):
+    """No tensor tells of BlurPool: it is taken to be in 121 blocks with a deep stem, which timm has with it only."""
     timm = pytest.importorskip('timm', reason='timm is not installed (requirements/peers.txt)')
-    model = timm.models.densenet.DenseNet(growth_rate=GROWTH, block_config=DEPTHS, stem_type='deep')
-    with pytest.raises(UserError, match='densenetblur121d'):
-        convert_state_dict(model.state_dict())
+    if blur:
+        with torch.device('meta'):
+            model = timm.create_model('densenetblur121d')
+        theirs = model.to_empty(device='cpu')
+        theirs.features.pool0[1].reset_parameters()
+    else:
+        theirs = timm.models.densenet.DenseNet(growth_rate=GROWTH, block_config=DEPTHS, stem_type='deep')
+    theirs = randomise(theirs).double().eval()
+    converted, report = convert_state_dict(theirs.state_dict())
+    assert report.architecture.stem == 'deep' and report.architecture.stem_blur == blur
+    assert not report.left and not report.missing and 'no tensor tells' in report.notes[0]
+    if blur:
+        assert report.architecture.name == 'DenseNet-121 (deep stem)'
+        assert sum(value.numel() for value in theirs.parameters()) == 7_998_088
+    images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
+    logits = ours(report, converted, dtype=torch.float64)(images)
+    assert (logits - theirs(images)).abs().max() < 1e-9 < logits.abs().max()
+    assert 'from timm' in verify_conversion(theirs.state_dict(), report)
+    with pytest.raises(ValueError, match='no DenseNet with a deep stem'):
+        to_torchvision(converted)
+
+
+def test_other_stems_are_refused():
+    state = torchvision_model().state_dict()
+    state['features.conv0.weight'] = torch.zeros(INIT, 3, 3, 3)
+    with pytest.raises(UserError, match=r'3x3 convolution with norm, is neither that of ImageNet \(7x7'):
+        convert_state_dict(state)
 
 
 @pytest.mark.slow

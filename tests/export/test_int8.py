@@ -87,6 +87,13 @@ def test_layers_that_pad_with_zeros_are_requantised(monkeypatch):
     assert found < 0.02
 
 
+@pytest.mark.parametrize('stem', [dict(stem='deep'), dict(stem='deep', stem_blur=True)])
+def test_other_stems(stem, monkeypatch):
+    found, _ = error(network(**stem), monkeypatch, clamps=True)
+    plain, _ = error(network(stem='imagenet'), monkeypatch, clamps=True)
+    assert found < 0.03 and found < 3 * plain
+
+
 def test_coarse_weights_are_requantised(monkeypatch):
     """A channel of which only the topmost levels are not 0 would need a weight beside which others round to 0."""
     folded = network()

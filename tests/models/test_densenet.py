@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from mmpretrain.models.backbones import DenseNet as TheirDenseNet
 from torch import nn
 
-from mmdensenet.models import DenseNet
+from mmdensenet.models import BlurPool, DenseNet
 
 SMALL = dict(growth_rate=4, depths=[2, 3, 2], init_channels=8)
 
@@ -239,3 +239,32 @@ def test_registered_in_a_scope_of_its_own():
 
     assert THEIRS.get('mmdensenet.DenseNet') is MODELS.get('mmdensenet.DenseNet') is DenseNet
     assert THEIRS.get('DenseNet') is TheirDenseNet, "mmpretrain's own stays what it was"
+
+
+@pytest.mark.parametrize('blur', [False, True])
+def test_deep_stem(blur):
+    """Three convolutions, of half the channels in the first two; the engines agree."""
+    arch = dict(growth_rate=4, depths=(2, 2), init_channels=8)
+    nets = [
+        randomise(DenseNet(arch, stem='deep', stem_blur=blur, engine=engine).double())
+        for engine in ('fused', 'reference')
+    ]
+    convolutions = [part for part in nets[0].stem if isinstance(part, nn.Conv2d)]
+    assert [(c.out_channels, c.kernel_size, c.stride) for c in convolutions] == [
+        (4, (3, 3), (2, 2)), (4, (3, 3), (1, 1)), (8, (3, 3), (1, 1))
+    ]  # fmt: skip
+    images = torch.randn(2, 3, 33, 38, dtype=torch.float64)
+    for net in nets:
+        net(images)[0].square().sum().backward()
+    assert_same_state(*nets)
+    with torch.no_grad():
+        assert_same(nets[0].eval()(images)[0], nets[1].eval()(images)[0])
+        assert nets[0].stem(images).shape == (2, 8, 9, 10)
+
+
+def test_blur_pool_by_hand():
+    """A step between even and odd places does not move: each value is a mean of [1, 2, 1], edges are reflected."""
+    x = torch.tensor([0.0, 0, 0, 1, 1, 1]).expand(2, 3, 4, 6)
+    assert torch.equal(BlurPool()(x), torch.tensor([0, 0.25, 1]).expand(2, 3, 2, 3))
+    with pytest.raises(ValueError, match='has no pooling'):
+        DenseNet(stem='cifar', stem_blur=True)
