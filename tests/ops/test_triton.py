@@ -407,6 +407,7 @@ def test_kernels_compile_for_hopper_without_spilling():
     done = compiled('bfloat16', '--networks', 'densenet121', '--targets', '90', '--kernel', 'norm_relu_', timeout=300)
     names = {row['kernel'] for row in done}
     assert names >= {'norm_relu_matmul', 'norm_relu_matmul_backward', 'norm_relu_conv3x3', 'norm_relu'}
+    assert names >= {'norm_relu_max_pool', 'norm_relu_max_pool_backward'}
     assert_fits(done)
     assert all(row['stack'] == 0 for row in done)
 

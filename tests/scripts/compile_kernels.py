@@ -25,7 +25,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 
 from mmdensenet.ops import triton as kernels
-from mmdensenet.ops.triton import common, conv, matmul, matmul_backward, norm
+from mmdensenet.ops.triton import common, conv, matmul, matmul_backward, norm, pool
 
 #: name: batch, pixels of the first block's side, input channels, growth rate, bottleneck's width / growth rate, depths
 NETWORKS = {
@@ -67,6 +67,17 @@ def layers(name: str) -> Iterator[tuple]:
         if i < len(depths) - 1:
             channels, side = width // 2, side // 2
             yield shape, width, channels, growth_rate, width, True
+
+
+def stem(name: str, dtype) -> None:
+    """The launches of the stem's pooling, forward and backward; the networks for CIFAR have none."""
+    batch, side, channels, *_ = NETWORKS[name]
+    if side != 56:
+        return
+    shape, vector = (batch, 2 * side, 2 * side), torch.empty(channels, device='meta')
+    rows = torch.empty(batch * 4 * side * side, channels, device='meta', dtype=dtype)
+    out = kernels.norm_relu_max_pool(rows, vector, vector, shape)
+    kernels.norm_relu_max_pool_backward(rows, vector, vector, vector, shape, out)
 
 
 def step(shape, c, j, k, width, is_transition, dtype) -> None:
@@ -119,7 +130,7 @@ def resources(kernel: triton.compiler.CompiledKernel) -> dict[str, int]:
 
 def compile_all(networks: list[str], dtypes: list[str], targets: list[int], only: str = '') -> Iterator[dict]:
     """One row for each different kernel of these networks."""
-    modules = (common, conv, matmul, matmul_backward, norm)
+    modules = (common, conv, matmul, matmul_backward, norm, pool)
     seen = set()
     for target, dtype, network in itertools.product(targets, dtypes, networks):
         triton.runtime.driver.set_active(Driver(target))
@@ -151,6 +162,7 @@ def compile_all(networks: list[str], dtypes: list[str], targets: list[int], only
             module.launch = launch
             module.processors = lambda device, count=MULTIPROCESSORS[target]: count
             module.has_wgmma = lambda device, answer=target in (90, 100): answer
+        stem(network, getattr(torch, dtype))
         for layer in layers(network):
             step(*layer, getattr(torch, dtype))
             yield from rows

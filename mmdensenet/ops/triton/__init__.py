@@ -1,4 +1,4 @@
-"""The steps of the fused dense block as Triton kernels, for CUDA GPUs.
+"""The steps of the fused dense block and stem as Triton kernels, for CUDA GPUs.
 
 Importing this package imports Triton: only do so for tensors that are on a GPU. All matrices are rows, (M, C) with
 M = N*H*W, contiguous channels and any row stride; features are fp32, bf16 or fp16, statistics and sums fp32.
@@ -7,11 +7,11 @@ M = N*H*W, contiguous channels and any row stride; features are fp32, bf16 or fp
 import torch
 from triton import knobs
 
-from ..plain import norm_relu_max_pool, norm_relu_max_pool_backward
 from .conv import norm_relu_conv3x3, norm_relu_conv3x3_backward, norm_relu_conv3x3_backward_into
 from .matmul import norm_relu_matmul, norm_relu_pool_matmul
 from .matmul_backward import norm_relu_matmul_backward, norm_relu_pool_matmul_backward
 from .norm import batch_norm_backward, batch_norm_backward_sums, extend_norm, new_norm, statistics
+from .pool import norm_relu_max_pool, norm_relu_max_pool_backward
 
 __all__ = [
     'batch_norm_backward',
