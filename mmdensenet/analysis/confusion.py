@@ -74,13 +74,18 @@ def most_confused(matrix: np.ndarray, count: int = 5) -> list[tuple[int, int, in
 
 
 def confusion_figure(
-    matrix: np.ndarray, classes: Sequence[str] | None = None, normalise: str = 'true', title: str = ''
+    matrix: np.ndarray,
+    classes: Sequence[str] | None = None,
+    normalise: str = 'true',
+    title: str = '',
+    as_shapes: bool = False,
 ) -> Figure:
     """Draw a confusion matrix.
 
     Args:
         normalise: 'true': percent of each true class (rows sum to 100); 'predicted': percent of each predicted class;
             'none': images.
+        as_shapes: draw each cell by itself, with the gid 'cells', for an SVG; a picture is one image.
     """
     if normalise not in NORMALISATIONS:
         raise UserError(f'normalise {normalise!r}: choose one of {", ".join(NORMALISATIONS)}.')
@@ -95,7 +100,12 @@ def confusion_figure(
     top = 100 if normalise != 'none' else max(values.max(), 1)
     # among many classes the confusions are rare, and a linear scale would hide them
     scale = PowerNorm(1 if count <= MOST_NUMBERS else 0.4, 0, top)
-    image = axes.imshow(values, cmap=SEQUENTIAL, norm=scale, interpolation='antialiased')
+    if as_shapes:
+        edges = np.arange(count + 1) - 0.5
+        image = axes.pcolormesh(edges, edges, values, cmap=SEQUENTIAL, norm=scale, gid='cells')
+        axes.set(aspect='equal', ylim=(count - 0.5, -0.5))
+    else:
+        image = axes.imshow(values, cmap=SEQUENTIAL, norm=scale, interpolation='antialiased')
     names = [shorten(name) for name in classes] if classes is not None else [str(i) for i in range(count)]
     rotation = 0 if max(map(len, names)) <= 2 else 45 if count <= MOST_NUMBERS else 90
     label_ticks(axes.xaxis, names, 50, rotation)
@@ -105,7 +115,7 @@ def confusion_figure(
         texts = [[_number(value, matrix[i, j]) for j, value in enumerate(row)] for i, row in enumerate(values)]
         contrasting(axes, image, values, texts, fontsize=8 if count <= 12 else 6)
     unit = {'true': '% of the true class', 'predicted': '% of the predicted class', 'none': 'images'}[normalise]
-    figure.colorbar(image, ax=axes, label=unit, shrink=0.8)
+    figure.colorbar(image, ax=axes, label=unit, shrink=0.8).solids.set_rasterized(False)
     return figure
 
 

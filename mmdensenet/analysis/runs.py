@@ -4,15 +4,11 @@ import fnmatch
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from mmdensenet.errors import UserError
-from mmdensenet.results.figures import COLOURS, MARKERS, STYLES, new_figure, scale_rates, whole_numbers
-from mmdensenet.results.training_curves import Curve, read_scalars
-
-#: not drawn unless asked for
-SETTINGS = ('lr', 'base_lr', 'momentum', 'grad_norm')
+from mmdensenet.results.figures import new_figure
+from mmdensenet.results.training_curves import SETTINGS, Curve, draw_curves, read_scalars
 
 
 def read_runs(work_dirs: Sequence[str | Path], names: Sequence[str] | None = None) -> tuple[dict, str]:
@@ -57,8 +53,6 @@ def curves_figure(
     Args:
         metrics: patterns of the curves to draw, such as 'loss', ``'accuracy/*'`` or 'lr'. None draws all but the
             settings (learning rate and so on).
-
-    Curves of more than 200 points are drawn pale, with their running mean over 2% of the points on top.
     """
     names = list(dict.fromkeys(name for curves in runs.values() for name in curves))
     patterns = metrics if metrics is not None else ['*']
@@ -74,36 +68,12 @@ def curves_figure(
     figure = new_figure(4.6 * columns + 0.4, 3.4 * rows + legend, title)
     handles: dict = {}
     for i, curve in enumerate(chosen):
+        panel = {run: curves[curve] for run, curves in runs.items() if curve in curves}
         axes = figure.add_subplot(rows, columns, i + 1)
-        for j, (run, curves) in enumerate(runs.items()):
-            if curve in curves:
-                handles[run] = _draw(axes, *curves[curve], j)
-        if curve in SETTINGS:
-            scale_rates(axes, np.concatenate([curves[curve][1] for curves in runs.values() if curve in curves]))
-        whole_numbers(axes)
-        axes.set(xlabel=unit, ylabel=curve)
-        axes.grid(alpha=0.3)
+        handles |= draw_curves(axes, panel, unit, curve, rates=curve in SETTINGS, looks=list(runs))
     if len(runs) > 1:
         figure.legend(handles.values(), handles.keys(), loc='outside lower center', ncols=columns, fontsize='small')
     return figure
-
-
-def smooth(values: Sequence[float], width: int) -> np.ndarray:
-    """The mean over ``width`` neighbours, over as many as there are at the ends."""
-    kernel = np.ones(width)
-    values = np.asarray(values, dtype=float)
-    return np.convolve(values, kernel, 'same') / np.convolve(np.ones(len(values)), kernel, 'same')
-
-
-def _draw(axes, x: Sequence[float], y: Sequence[float], number: int):
-    look = dict(color=COLOURS[number % len(COLOURS)], linestyle=STYLES[(number // len(COLOURS)) % len(STYLES)])
-    if len(x) > 200:
-        axes.plot(x, y, color=look['color'], alpha=0.2, linewidth=0.7)
-        [line] = axes.plot(x, smooth(y, max(3, len(x) // 50)), linewidth=1.5, **look)
-    else:
-        marker = MARKERS[number % len(MARKERS)] if len(x) <= 60 else None
-        [line] = axes.plot(x, y, marker=marker, markersize=4, linewidth=1.2, **look)
-    return line
 
 
 def _short_names(folders: Sequence[str | Path]) -> list[str]:

@@ -89,7 +89,7 @@ def contrasting(axes: Axes, image, values: np.ndarray, texts: Sequence[Sequence[
             ha='center',
             va='center',
             fontsize=fontsize,
-            color='black' if bright > 0.5 else 'white',
+            color='#111111' if bright > 0.5 else 'white',
         )
 
 

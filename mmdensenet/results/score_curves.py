@@ -17,7 +17,7 @@ POINTS = 200
 
 
 @dataclass(frozen=True)
-class Curve:
+class ScoreCurve:
     """``roc``: false and true positive rate; ``pr``: recall and precision; (K,) each, from 0 to 1.
 
     ``auroc`` and ``average_precision`` are what is under them, in percent.
@@ -30,7 +30,7 @@ class Curve:
     average_precision: float
 
 
-def compute_curves(scores: Scores, classes: list[ClassMetrics], seed: int = 0) -> list[Curve]:
+def compute_curves(scores: Scores, classes: list[ClassMetrics], seed: int = 0) -> list[ScoreCurve]:
     """All decisions together first, then single classes that have images with and without them."""
     targets = scores.targets
     defined = [i for i, each in enumerate(classes) if each.images and each.others]
@@ -48,14 +48,14 @@ def compute_curves(scores: Scores, classes: list[ClassMetrics], seed: int = 0) -
     return [curve for curve in curves if curve is not None]
 
 
-def _curve(name: str, truth: np.ndarray, score: np.ndarray) -> Curve | None:
+def _curve(name: str, truth: np.ndarray, score: np.ndarray) -> ScoreCurve | None:
     if truth.all() or not truth.any():
         return None
     false, true, _ = roc_curve(truth, score)
     precision, recall, _ = precision_recall_curve(truth, score)
     # the last point, of recall 0, is a convention of the library and no measurement
     steps = -100 * float(np.diff(recall) @ precision[:-1])
-    return Curve(name, _thin(false, true), _thin(recall[-2::-1], precision[-2::-1]), 100 * auc(false, true), steps)
+    return ScoreCurve(name, _thin(false, true), _thin(recall[-2::-1], precision[-2::-1]), 100 * auc(false, true), steps)
 
 
 def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

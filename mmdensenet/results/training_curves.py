@@ -4,14 +4,20 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from .figures import COLOURS, MARKERS, STYLES, new_figure, save_figure, scale_rates, whole_numbers
 
 #: name of the picture in the work directory
 PICTURE = 'training_curves.png'
 
-Curve = tuple[list[float], list[float]]
+#: x and values
+Curve = tuple[Sequence[float], Sequence[float]]
 
+#: neither losses nor metrics
+SETTINGS = ('lr', 'base_lr', 'momentum', 'grad_norm')
 #: entries of the log that are not drawn
 NOT_CURVES = {'step', 'epoch', 'iter', 'time', 'data_time', 'memory'}
 
@@ -61,28 +67,56 @@ def _parse(line: str) -> dict | None:
 
 
 def plot_curves(curves: dict[str, Curve], file: str | Path, title: str = '', unit: str = 'epoch') -> None:
-    """Draw losses, validation metrics and the learning rate side by side and write them as PNG."""
+    """Draw losses, validation metrics and the learning rate side by side and write them as a picture."""
     losses = [name for name in curves if name.rpartition('/')[2].startswith('loss')]
     rates = [name for name in curves if name in ('lr', 'base_lr')][:1]
-    metrics = [name for name in curves if name not in losses and name not in ('lr', 'base_lr', 'momentum', 'grad_norm')]
-    panels: list[tuple[str, Sequence[str]]] = [
-        ('training loss', losses),
-        ('validation', metrics),
-        ('learning rate', rates),
-    ]
-    panels = [panel for panel in panels if panel[1]]
-    figure = Figure(figsize=(5 * max(1, len(panels)), 4), layout='constrained')
-    FigureCanvasAgg(figure)
-    for i, (label, names) in enumerate(panels):
-        axes = figure.add_subplot(1, len(panels), i + 1)
-        for name in names:
-            x, y = curves[name]
-            axes.plot(x, y, label=name, marker='.' if len(x) < 60 else None, linewidth=1)
-        axes.set(xlabel=unit, title=label)
-        if label == 'learning rate' and min(curves[names[0]][1]) > 0:
-            axes.set_yscale('log')
-        axes.grid(alpha=0.3)
+    metrics = [name for name in curves if name not in losses and name not in SETTINGS]
+    panels = {'training loss': losses, 'validation': metrics, 'learning rate': rates}
+    panels = {label: names for label, names in panels.items() if names}
+    figure = new_figure(5 * max(1, len(panels)), 4, title)
+    for i, (label, names) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(1, len(panels), i, title=label)
+        draw_curves(axes, {name: curves[name] for name in names}, unit, rates=names is rates)
         axes.legend(fontsize='small')
-    if title:
-        figure.suptitle(title)
-    figure.savefig(file, dpi=100)
+    save_figure(figure, file)
+
+
+def draw_curves(
+    axes: Axes, curves: dict[str, Curve], unit: str, label: str = '', rates: bool = False, looks: Sequence[str] = ()
+) -> dict[str, Line2D]:
+    """Draw the curves of one panel; those of more than 200 points pale, with their running mean over 2% on top.
+
+    Args:
+        label: of the y axis.
+        rates: the values are learning rates or other settings: not smoothed, on a logarithmic axis if they span much.
+        looks: all names that the figure's panels have, in the order of their colours and markers; by default those of
+            ``curves``.
+
+    Returns:
+        The lines by name, for a legend.
+    """
+    lines = {}
+    for name, (x, y) in curves.items():
+        number = list(looks or curves).index(name)
+        colour = COLOURS[number % len(COLOURS)]
+        style = STYLES[(number // len(COLOURS)) % len(STYLES)]
+        marker = MARKERS[number % len(MARKERS)] if len(x) <= 60 else None
+        if len(x) > 200 and not rates:
+            axes.plot(x, y, color=colour, alpha=0.2, linewidth=0.7)
+            y = smooth(y, max(3, len(x) // 50))
+        [lines[name]] = axes.plot(
+            x, y, color=colour, linestyle=style, marker=marker, markersize=4, linewidth=1.2, label=name
+        )
+    if rates:
+        scale_rates(axes, np.concatenate([y for _, y in curves.values()]))
+    whole_numbers(axes)
+    axes.set(xlabel=unit, ylabel=label)
+    axes.grid(alpha=0.3)
+    return lines
+
+
+def smooth(values: Sequence[float], width: int) -> np.ndarray:
+    """The mean over ``width`` neighbours, over as many as there are at the ends."""
+    kernel = np.ones(width)
+    values = np.asarray(values, dtype=float)
+    return np.convolve(values, kernel, 'same') / np.convolve(np.ones(len(values)), kernel, 'same')

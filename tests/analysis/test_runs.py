@@ -2,10 +2,9 @@
 
 import json
 
-import numpy as np
 import pytest
 
-from mmdensenet.analysis.runs import curves_figure, read_runs, smooth
+from mmdensenet.analysis.runs import curves_figure, read_runs
 from mmdensenet.errors import UserError
 
 
@@ -50,18 +49,6 @@ def test_patterns_choose_curves(run):
     assert figure._suptitle.get_text() == 'first'
     with pytest.raises(UserError, match='no curve has a name like f1; there are lr, loss, accuracy/top1'):
         curves_figure(runs, unit, ['f1'])
-
-
-def test_long_curves_are_smoothed_over_pale_ones(run):
-    runs, unit = read_runs([run('a', epochs=3, length=100)])
-    pale, line = curves_figure(runs, unit).axes[0].lines
-    assert pale.get_alpha() < 0.5
-    np.testing.assert_allclose(line.get_ydata(), smooth(pale.get_ydata(), 6))
-
-
-def test_smooth_keeps_the_ends():
-    np.testing.assert_allclose(smooth([1, 2, 3, 4, 10], 3), [1.5, 2, 3, 17 / 3, 7])
-    np.testing.assert_allclose(smooth([7.0] * 9, 4), 7)
 
 
 def test_names_tell_runs_apart(run, tmp_path):

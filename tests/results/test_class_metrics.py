@@ -1,8 +1,6 @@
 """The report's numbers against scikit-learn's, its intervals against resampled images, one after another."""
 
 import json
-import re
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -10,14 +8,7 @@ from scipy.special import expit, softmax
 from sklearn import metrics as sklearn
 
 from mmdensenet.analysis.report.gallery import find_mistakes
-from mmdensenet.analysis.report.plots import (
-    class_count_chart,
-    confusion_chart,
-    precision_recall_chart,
-    roc_chart,
-    training_charts,
-)
-from mmdensenet.analysis.report.svg import Chart
+from mmdensenet.analysis.report.plots import precision_recall_chart, roc_chart
 from mmdensenet.errors import UserError
 from mmdensenet.results import class_metrics as report_metrics
 from mmdensenet.results.bootstrap import Resampling, estimate
@@ -308,62 +299,3 @@ def test_what_cannot_be_read(tmp_path, name, content, message):
         (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=message):
         read_scores(tmp_path / name, False, ['cat', 'dog'])
-
-
-def test_charts():
-    chart = Chart((0, 10), (0.001, 1), 'epoch', '<loss>', 'a & b', log=True)
-    chart.line([0, 5, 10], [1, float('nan'), 0.01], 0, '<i>loss</i>')
-    chart.line([5], [0.1], 1, 'one point')
-    chart.bars([0, 1], [1, 2], [0.5, float('nan')], ['half', 'none'])
-    text = chart.render()
-    ElementTree.fromstring(f'<body>{text}</body>')
-    assert '<i>' not in text and '&lt;i&gt;loss' in text and '&lt;loss&gt;' in text and 'a &amp; b' in text
-    (points,) = re.findall(r'<polyline[^>]*points="([^"]*)"', text)[:1]
-    assert len(points.split()) == 2, 'what is not a number is left out'
-    assert text.count('<rect') == 1 and text.count('<circle') == 1
-    assert {'0.005', '0.01', '0.02'} < set(
-        re.findall('>([0-9.]+)</text>', Chart((0, 6), (0.005, 0.05), '', '', '', log=True).render())
-    )
-    # 0.1 is in the middle of 0.001 and 1, or two thirds up
-    bottom, top = chart._py([0.001])[0], chart._py([1])[0]
-    assert chart._py([0.1])[0] == pytest.approx(bottom + (top - bottom) * 2 / 3)
-
-
-def test_confusion_chart_of_many_classes():
-    """Seven classes share a row of 50: no image is lost, and the shares are those of the rows."""
-    rng = np.random.default_rng(0)
-    matrix = rng.integers(0, 3, (350, 350))
-    text, together = confusion_chart(matrix, [f'class {i}' for i in range(350)])
-    assert together == 7
-    ElementTree.fromstring(str(text))
-    counts = [int(count) for count in re.findall(r': (\d+) images,', text)]
-    assert sum(counts) == matrix.sum() and len(counts) == 50 * 50
-    small, together = confusion_chart(matrix[:3, :3], ['a', 'b', '<c>'])
-    assert together == 1 and '<c>' not in small and '&lt;c&gt;' in small
-    assert '>true class</text>' in small and '>predicted class</text>' in small
-
-
-def test_bars_have_the_names_of_classes():
-    text = class_count_chart(np.array([3, 5]), ['cat', 'a name of more than two dozen letters'])
-    root = ElementTree.fromstring(str(text))
-    assert [part.text for part in root.iter('text')][:2] == ['cat', 'a name of more than t…']
-    bottom = max(float(part.get('y')) + float(part.get('height')) for part in root.iter('rect'))
-    assert float(root.find('svg').get('viewBox').split()[3]) - bottom > 22 * 5.5, 'there is room for them'
-    many = class_count_chart(np.ones(21), [f'class {i}' for i in range(21)])
-    assert '>class 3</text>' not in many and '>20</text>' in many
-
-
-def test_curves_of_a_training():
-    steps = list(range(1, 2001))
-    curves = {
-        'lr': (steps, [0.1] * 1000 + [0.001] * 1000),
-        'loss': (steps, [1 / step for step in steps]),
-        'accuracy/top1': ([1000, 2000], [50.0, 60.0]),
-        'accuracy/top5': ([1000, 2000], [80.0, float('nan')]),
-        'time': (steps, steps),
-    }
-    charts = dict(training_charts(curves, 'iteration'))
-    assert list(charts) == ['learning rate', 'loss', 'accuracy']
-    points = re.search(r'<polyline[^>]*points="([^"]*)"', charts['loss'])[1].split()
-    assert len(points) == 400
-    assert charts['accuracy'].count('<polyline') == 2

@@ -1,9 +1,10 @@
 import json
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 
-from mmdensenet.results.training_curves import plot_curves, read_scalars
+from mmdensenet.results.training_curves import draw_curves, plot_curves, read_scalars, smooth
 
 
 def write(folder, lines):
@@ -65,7 +66,7 @@ def test_picture_shows_three_panels(tmp_path):
     plot_curves({'loss': curves['loss']}, tmp_path / 'one.png')
     three, one = (np.asarray(Image.open(tmp_path / name).convert('RGB')) for name in ('c.png', 'one.png'))
     assert three.shape == (400, 1500, 3) and one.shape == (400, 500, 3)
-    blue = (three == [31, 119, 180]).all(2)
+    blue = (three == [63, 144, 218]).all(2)  # the first of COLOURS
     for panel in np.split(blue, 3, axis=1):
         assert panel.sum() > 50, 'a curve is drawn in each panel'
 
@@ -82,3 +83,22 @@ def test_a_run_stopped_in_its_first_epoch(tmp_path):
     assert curves['loss'][0] == [i / 100 for i in range(5, 101, 5)]
     write(tmp_path / 'c', training(500, 50))
     assert max(read_scalars(tmp_path)[0]['loss'][0]) == 10
+
+
+def test_long_curves_are_smoothed_over_pale_ones():
+    x, y = np.arange(300), 1 / np.arange(1, 301)
+    axes = Figure().add_subplot()
+    lines = draw_curves(axes, {'loss': (x, y)}, 'iteration')
+    pale, line = axes.lines
+    assert pale.get_alpha() < 0.5 and lines == {'loss': line}
+    np.testing.assert_allclose(line.get_ydata(), smooth(y, 6))
+    axes = Figure().add_subplot()
+    draw_curves(axes, {'lr': (x, y)}, 'iteration', rates=True)
+    [line] = axes.lines
+    np.testing.assert_array_equal(line.get_ydata(), y)
+    assert axes.get_yscale() == 'log'
+
+
+def test_smooth_keeps_the_ends():
+    np.testing.assert_allclose(smooth([1, 2, 3, 4, 10], 3), [1.5, 2, 3, 17 / 3, 7])
+    np.testing.assert_allclose(smooth([7.0] * 9, 4), 7)

@@ -1,20 +1,24 @@
-"""The charts of the report."""
+"""The pictures of the report, as SVG in the colours of the page."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from mmdensenet.analysis.confusion import confusion_figure
 from mmdensenet.results.calibration import Bins
-from mmdensenet.results.score_curves import Curve
-from mmdensenet.results.training_curves import NOT_CURVES
-from mmdensenet.results.training_curves import Curve as TrainingCurve
+from mmdensenet.results.figures import COLOURS, label_ticks, new_figure, shorten, whole_numbers
+from mmdensenet.results.inline_svg import inline_svg
+from mmdensenet.results.score_curves import ScoreCurve
+from mmdensenet.results.training_curves import NOT_CURVES, Curve, draw_curves
 
-from .svg import Chart, heat_map, shorten
-
-#: of more classes the confusion matrix has no numbers and bars have no names; of still more neighbours share a cell
-MOST_NUMBERS, MOST_CELLS = 20, 50
+#: bars of more classes have no names; neighbours share a row of the confusion matrix of more classes
+MOST_NAMES, MOST_CELLS = 20, 50
 MOST_POINTS = 400
+#: inches
+WIDTH = 5.4
 
 
 def confusion_chart(matrix: np.ndarray, classes: Sequence[str]) -> tuple[Markup, int]:
@@ -27,34 +31,30 @@ def confusion_chart(matrix: np.ndarray, classes: Sequence[str]) -> tuple[Markup,
         names = [f'{start} to {min(start + together, len(classes)) - 1}' for start in starts]
     sums = matrix.sum(1, keepdims=True)
     shares = np.divide(matrix, sums, out=np.zeros(matrix.shape), where=sums > 0)
-    texts = None
-    if len(matrix) <= MOST_NUMBERS:
-        texts = [[f'{count:,}' if count else '' for count in row] for row in matrix]
-
-    def title(i: int, j: int) -> str:
-        return f'true {names[i]}, predicted {names[j]}: {matrix[i, j]} images, {shares[i, j]:.1%} of the true class'
-
-    ends = ('true class', 'predicted class')
-    return heat_map(shares, texts, title, names, names, ends, 'confusion matrix'), together
+    titles = [
+        f'true {names[i]}, predicted {names[j]}: {count} images, {shares[i, j]:.1%} of the true class'
+        for (i, j), count in np.ndenumerate(matrix)
+    ]
+    figure = confusion_figure(matrix, names, as_shapes=True)
+    return Markup(inline_svg(figure, 'confusion matrix', {'cells': titles})), together
 
 
 def reliability_chart(before: Bins, after: Bins | None, multi_label: bool) -> Markup:
     """How often scores are right: bars and a line as they are, and a line with the temperature."""
-    edges = np.linspace(0, 1, len(before.count) + 1)
     names = (
         ('score of a label', 'share that has it') if multi_label else ('score of the best class', 'share that is right')
     )
-    chart = Chart((0, 1), (0, 1), *names, 'reliability diagram')
+    figure, axes = _unit_square(*names)
+    axes.plot([0, 1], [0, 1], '--', color='grey', linewidth=1, label='perfect')
     titles = [
         f'{count} decisions with scores of {mean:.3f} on average, {right:.1%} of them true'
         for count, mean, right in zip(before.count, before.confidence, before.accuracy)
     ]
-    chart.bars(edges[:-1], edges[1:], before.accuracy, titles)
-    chart.line([0, 1], [0, 1], 9, 'perfect', dashed=True)
-    chart.line(*_there(before), 0, 'as it is')
+    told = _bars(axes, np.linspace(0, 1, len(titles) + 1), before.accuracy, titles)
+    axes.plot(*_there(before), '.-', color=COLOURS[0], label='as it is')
     if after is not None:
-        chart.line(*_there(after), 1, 'with the temperature, cross-fitted')
-    return chart.render()
+        axes.plot(*_there(after), '.-', color=COLOURS[1], label='with the temperature, cross-fitted')
+    return _render(figure, 'reliability diagram', told)
 
 
 def _there(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
@@ -63,75 +63,93 @@ def _there(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
 
 
 def count_chart(bins: Bins) -> Markup:
+    figure = new_figure(WIDTH, 2.4)
+    axes = figure.add_subplot(xlabel='score', ylabel='decisions', xlim=(0, 1))
     edges = np.linspace(0, 1, len(bins.count) + 1)
-    chart = Chart(
-        (0, 1), (0, bins.count.max()), 'score', 'decisions', 'how many decisions have which score', height=180
-    )
-    chart.bars(edges[:-1], edges[1:], bins.count, [f'{count} decisions' for count in bins.count])
-    return chart.render()
+    told = _bars(axes, edges, bins.count, [f'{count} decisions' for count in bins.count])
+    return _render(figure, 'how many decisions have which score', told)
 
 
-def roc_chart(curves: Sequence[Curve]) -> Markup:
-    chart = Chart((0, 1), (0, 1), 'false positive rate', 'true positive rate', 'ROC curves', height=340)
-    chart.line([0, 1], [0, 1], 9, 'chance', dashed=True)
+def roc_chart(curves: Sequence[ScoreCurve]) -> Markup:
+    figure, axes = _unit_square('false positive rate', 'true positive rate')
+    axes.plot([0, 1], [0, 1], '--', color='grey', linewidth=1, label='chance')
     for number, curve in enumerate(curves):
-        chart.line(*curve.roc, number, f'{shorten(curve.name)} ({curve.auroc:.1f})')
-    return chart.render()
+        _line(axes, curve.roc, number, f'{shorten(curve.name)} ({curve.auroc:.1f})')
+    return _render(figure, 'ROC curves')
 
 
-def precision_recall_chart(curves: Sequence[Curve]) -> Markup:
-    chart = Chart((0, 1), (0, 1), 'recall', 'precision', 'precision-recall curves', height=340)
+def precision_recall_chart(curves: Sequence[ScoreCurve]) -> Markup:
+    figure, axes = _unit_square('recall', 'precision')
     for number, curve in enumerate(curves):
-        chart.line(*curve.pr, number, f'{shorten(curve.name)} ({curve.average_precision:.1f})')
-    return chart.render()
+        _line(axes, curve.pr, number, f'{shorten(curve.name)} ({curve.average_precision:.1f})')
+    return _render(figure, 'precision-recall curves')
 
 
-def training_charts(curves: dict[str, TrainingCurve], unit: str) -> list[tuple[str, Markup]]:
+def training_charts(curves: dict[str, Curve], unit: str) -> list[tuple[str, Markup]]:
     """Titles and charts of losses, of metrics in groups of one unit, and of the learning rate."""
-    groups: dict[str, list[str]] = {}
-    for name in curves:
+    groups: dict[str, dict[str, Curve]] = {}
+    for name, curve in curves.items():
         first, _, last = name.partition('/')
-        if name in NOT_CURVES or name in ('momentum', 'base_lr'):
+        if name in NOT_CURVES or name in ('momentum', 'base_lr') or not np.isfinite(curve[1]).any():
             continue
         kind = 'loss' if (last or first).startswith('loss') else 'learning rate' if first == 'lr' else first
-        groups.setdefault(kind, []).append(name)
+        groups.setdefault(kind, {})[name] = _thin(*curve)
     charts = []
-    for kind, names in groups.items():
-        names = names[:10]  # of a metric per class the first are means
-        values = np.concatenate([_finite(curves[name][1]) for name in names])
-        if not len(values):
-            continue
-        log = kind == 'learning rate' and values.min() > 0 and values.max() > 5 * values.min()
-        longest = max(curves[name][0][-1] for name in names)
-        low = values.min() if log else min(values.min(), 0) if kind in ('loss', 'learning rate') else values.min()
-        chart = Chart((0, longest), (low, values.max()), unit, kind, f'{kind} in training', log=log, height=240)
-        for number, name in enumerate(names):
-            chart.line(*_thin(*curves[name]), number, name)
-        charts.append((kind, chart.render()))
+    for kind, group in groups.items():
+        figure = new_figure(WIDTH, 3.2)
+        group = dict(list(group.items())[:10])  # of a metric per class the first are means
+        draw_curves(figure.add_subplot(), group, unit, kind, rates=kind == 'learning rate')
+        charts.append((kind, _render(figure, f'{kind} in training')))
     return charts
 
 
-def _finite(values: Sequence[float]) -> np.ndarray:
-    values = np.asarray(values, float)
-    return values[np.isfinite(values)]
-
-
-def _thin(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def _thin(x: Sequence[float], y: Sequence[float]) -> Curve:
     """Means of so many neighbouring points that few are left."""
     x, y = np.asarray(x, float), np.asarray(y, float)
-    step = -(-len(x) // MOST_POINTS)
-    if step == 1:
-        return x, y
-    starts = np.arange(0, len(x), step)
+    starts = np.arange(0, len(x), -(-len(x) // MOST_POINTS))
     counts = np.diff(np.append(starts, len(x)))
     return np.add.reduceat(x, starts) / counts, np.add.reduceat(y, starts) / counts
 
 
 def class_count_chart(counts: np.ndarray, classes: Sequence[str], kind: str = 'class') -> Markup:
     """Images of each class or label, in their order."""
-    at = np.arange(len(counts))
-    names = classes if len(classes) <= MOST_NUMBERS else ()
-    ends = (-0.5, len(counts) - 0.5), (0, max(counts.max(), 1))
-    chart = Chart(*ends, kind, 'images', f'images of each {kind}', height=180, names=names)
-    chart.bars(at - 0.5, at + 0.5, counts, [f'{name}: {count} images' for name, count in zip(classes, counts)])
-    return chart.render()
+    names = [shorten(name) for name in classes] if len(classes) <= MOST_NAMES else ()
+    figure = new_figure(WIDTH, 2.4 + 0.05 * max(map(len, names), default=0))
+    axes = figure.add_subplot(xlabel=kind, ylabel='images', xlim=(-0.5, len(counts) - 0.5))
+    if names:
+        label_ticks(axes.xaxis, names, MOST_NAMES, 45)
+    else:
+        whole_numbers(axes)
+    titles = [f'{name}: {count} images' for name, count in zip(classes, counts)]
+    return _render(figure, f'images of each {kind}', _bars(axes, np.arange(len(counts) + 1) - 0.5, counts, titles))
+
+
+def _unit_square(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    figure = new_figure(WIDTH, 3.9)
+    return figure, figure.add_subplot(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1), ylim=(0, 1.02))
+
+
+def _line(axes: Axes, points: Curve, number: int, name: str) -> None:
+    style = '-' if number < len(COLOURS) else '--'
+    axes.plot(*points, color=COLOURS[number % len(COLOURS)], linestyle=style, label=name)
+
+
+def _bars(axes: Axes, edges: np.ndarray, tops: np.ndarray, titles: Sequence[str]) -> dict[str, str]:
+    """Draw bars between neighbouring edges. Returns the titles of those that are drawn, by ``gid``."""
+    told = {}
+    for i, top in enumerate(tops):
+        if np.isfinite(top):
+            width = edges[i + 1] - edges[i]
+            axes.bar(edges[i], top, width, align='edge', color=COLOURS[0], alpha=0.45, gid=f'bar{i}')
+            told[f'bar{i}'] = titles[i]
+    return told
+
+
+def _render(figure: Figure, label: str, titles: dict[str, str] | None = None) -> Markup:
+    [axes] = figure.axes
+    axes.grid(alpha=0.3)
+    axes.spines[['top', 'right']].set_visible(False)
+    if lines := axes.get_legend_handles_labels()[0]:
+        figure.set_figheight(figure.get_figheight() + 0.16 * -(-len(lines) // 2))
+        figure.legend(loc='outside lower center', ncols=2, fontsize='small', frameon=False)
+    return Markup(inline_svg(figure, label, titles))
