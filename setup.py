@@ -78,6 +78,7 @@ setup(
     packages=find_packages(include=['mmdensenet', 'mmdensenet.*']),
     package_data={
         'mmdensenet.ops.native': ['*.cpp', '*.h'],
+        'mmdensenet.ops.triton': ['*.json'],
         'mmdensenet.analysis.report': ['*.j2', '*.css'],
         'mmdensenet.serving': ['static/*'],
     },

@@ -47,7 +47,8 @@ def _launch(kernel, grid: tuple[int, ...], device: int, args: tuple, meta: dict)
     if not _DIRECT or (hooks is not None and getattr(hooks, 'calls', True)):  # a profiler wants to see each launch
         kernel[grid](*args, **meta)
         return
-    key = (kernel, device, *launch_key(args), *meta.values())
+    # with the names: tiles that were measured do not all have the same options
+    key = (kernel, device, *launch_key(args), *meta, *meta.values())
     found = _COMPILED.get(key)
     if found is None:
         compiled = kernel[grid](*args, **meta)

@@ -19,6 +19,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from . import tiles
 from .common import (
     launch,
     merge_statistics,
@@ -34,7 +35,7 @@ from .common import (
 )
 from .norm import copy_with_statistics, masked_sums, norm_relu
 
-#: which of the two ways forward takes: True, False, or None: the product where it runs on tensor cores
+#: which of the two ways forward takes: True, False, or None: the faster one
 IMPLICIT: bool | None = None
 
 
@@ -60,7 +61,9 @@ def norm_relu_conv3x3(
     rows = row_major(rows)
     implicit = IMPLICIT
     if implicit is None:
-        implicit = rows.element_size() == 2 or precision(rows.dtype) == 'tf32'
+        (m, j), k = rows.shape, len(weight)
+        aligned, chip = unit(j, rows.stride(0)), tiles.chip(rows.device)
+        implicit = is_implicit(m, k, j, rows.dtype, aligned, precision(rows.dtype), chip)
     if implicit:
         return _implicit(rows, scale, shift, weight, shape, out, mask, measure)
     # the features' dtype is chosen already
@@ -123,8 +126,21 @@ def norm_relu_conv3x3_backward_into(
     return tuple(rest)
 
 
-def conv_blocks(rows: int, columns: int, channels: int, dtype: torch.dtype, sms: int) -> tuple[int, dict[str, int]]:
-    """Blocks of columns, and the tile of a program."""
+@tiles.cached
+def is_implicit(
+    rows: int, columns: int, channels: int, dtype: torch.dtype, aligned: int, precision: str, chip: str
+) -> bool:
+    """Whether the implicit product is the faster way: as measured, else where it runs on tensor cores."""
+    if way := tiles.measured(chip, 'conv3x3_way', rows, columns, channels, dtype.itemsize, aligned >= 8):
+        return bool(way['implicit'])
+    return dtype.itemsize == 2 or precision == 'tf32'
+
+
+@tiles.cached
+def conv_blocks(
+    rows: int, columns: int, channels: int, dtype: torch.dtype, aligned: int, sms: int, chip: str
+) -> tuple[int, dict[str, int]]:
+    """Blocks of columns, and the tile of a program. Rows are ``aligned`` to so many elements."""
     wide = dtype != torch.float32
     blocks = triton.cdiv(columns, 128 if wide else 64)
     first, second = split_columns(triton.cdiv(columns, blocks))
@@ -134,9 +150,9 @@ def conv_blocks(rows: int, columns: int, channels: int, dtype: torch.dtype, sms:
     block_m = 128 if wide else 64
     while block_m > 32 and triton.cdiv(rows, block_m) * blocks < sms:
         block_m //= 2
-    return blocks, dict(
-        FIRST=first, SECOND=second, BLOCK_M=block_m, BLOCK_C=block_c, num_warps=4, num_stages=3 if wide else 2
-    )
+    rule = dict(FIRST=first, SECOND=second, BLOCK_M=block_m, BLOCK_C=block_c, num_warps=4, num_stages=3 if wide else 2)
+    shape = rows, columns, channels, dtype.itemsize, aligned >= 8
+    return blocks, tiles.choose(rule, chip, 'norm_relu_conv3x3', *shape)
 
 
 def _images(rows: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -146,15 +162,16 @@ def _images(rows: Tensor, shape: tuple[int, int, int]) -> Tensor:
 
 def _implicit(rows, scale, shift, weight, shape, out, mask, measure):
     (m, j), k = rows.shape, weight.shape[0]
-    blocks, block = conv_blocks(m, k, j, rows.dtype, processors(rows.device))
-    tiles = triton.cdiv(m, block['BLOCK_M'])
-    partial = torch.empty(tiles, 2, k, dtype=torch.float32, device=rows.device)
+    aligned = unit(j, rows.stride(0))
+    blocks, block = conv_blocks(m, k, j, rows.dtype, aligned, processors(rows.device), tiles.chip(rows.device))
+    row_blocks = triton.cdiv(m, block['BLOCK_M'])
+    partial = torch.empty(row_blocks, 2, k, dtype=torch.float32, device=rows.device)
     taps = rows.new_empty(9, j, k).copy_(weight.permute(2, 3, 1, 0).flatten(0, 1))
     factors = out if mask is None else mask
     strides = factors.stride(0), out.stride(0)
     launch(
         norm_relu_conv3x3_kernel,
-        (blocks * tiles,),
+        (blocks * row_blocks,),
         rows,
         shift if scale is None else scale,
         shift,
@@ -172,7 +189,7 @@ def _implicit(rows, scale, shift, weight, shape, out, mask, measure):
         blocks,
         SCALE=scale is not None,
         MASK=mask is not None,
-        UNIT=unit(j, rows.stride(0)),
+        UNIT=aligned,
         COLUMN_UNIT=unit(k, *strides),
         PRECISION=precision(rows.dtype),
         STEPS=triton.cdiv(j, block['BLOCK_C']),

@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from . import tiles
 from .common import (
     launch,
     merge_statistics,
@@ -66,12 +67,13 @@ def _matmul(features, scale, shift, weight, shape, measure):
     out = features.new_empty(rows, j)
     strides = features.stride(0), weight.stride(0)
     aligned = unit(c, *strides)
-    blocks, block = matmul_blocks(rows, j, dtype, aligned, processors(features.device), shape is not None)
-    tiles = triton.cdiv(rows, block['BLOCK_M'])
-    partial = torch.empty(tiles, 2, j, dtype=torch.float32, device=features.device)
+    device = features.device
+    blocks, block = matmul_blocks(rows, j, c, dtype, aligned, processors(device), shape is not None, tiles.chip(device))
+    row_blocks = triton.cdiv(rows, block['BLOCK_M'])
+    partial = torch.empty(row_blocks, 2, j, dtype=torch.float32, device=features.device)
     launch(
         norm_relu_matmul_kernel,
-        (blocks * tiles,),
+        (blocks * row_blocks,),
         features,
         scale,
         shift,
@@ -93,8 +95,9 @@ def _matmul(features, scale, shift, weight, shape, measure):
     return out, *(merge_statistics(partial, rows, block['BLOCK_M']) if measure else (None, None))
 
 
+@tiles.cached
 def matmul_blocks(
-    rows: int, columns: int, dtype: torch.dtype, aligned: int, sms: int, pool: bool
+    rows: int, columns: int, channels: int, dtype: torch.dtype, aligned: int, sms: int, pool: bool, chip: str
 ) -> tuple[int, dict[str, int]]:
     """Blocks of columns, and the tile of a program. Rows of the features are ``aligned`` to so many elements."""
     if dtype == torch.float32:
@@ -115,7 +118,9 @@ def matmul_blocks(
     if dtype != torch.float32 and (first, second) == (128, 0) and aligned >= 8:
         # two programs at a time on each processor
         block['maxnreg'] = 128
-    return blocks, dict(block, num_warps=8 if wide else 4)
+    rule = dict(block, num_warps=8 if wide else 4)
+    kernel = 'norm_relu_pool_matmul' if pool else 'norm_relu_matmul'
+    return blocks, tiles.choose(rule, chip, kernel, rows, columns, channels, dtype.itemsize, aligned >= 8)
 
 
 @triton.jit

@@ -21,6 +21,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from . import tiles
 from .common import (
     has_wgmma,
     launch,
@@ -59,7 +60,10 @@ def norm_relu_matmul_backward(
     """
     features, grad = row_major(features), row_major(grad)
     operands = (features, scale, shift, mean, row_major(weight.to(features.dtype)), grad, coefficient, accumulator)
-    if features.element_size() == 2 and weight.shape[0] <= 192 and has_wgmma(features.device):
+    device, aligned = features.device, unit(features.shape[1], features.stride(0), accumulator.stride(0))
+    if is_fused(
+        *grad.shape, features.shape[1], features.element_size(), aligned, has_wgmma(device), tiles.chip(device)
+    ):
         grad_weight, *sums = _fused(*operands, overwrite)
     else:
         sums = _grad_input(*operands, overwrite, None)
@@ -95,43 +99,69 @@ def norm_relu_pool_matmul_backward(
     return _grad_weight(pooled, grad).to(weight.dtype), *sums
 
 
-def fused_blocks(columns: int, channels: int, aligned: int) -> dict[str, int]:
-    """The tile of the kernel that does everything. Rows of the features are ``aligned`` to so many elements."""
+@tiles.cached
+def is_fused(rows: int, columns: int, channels: int, size: int, aligned: int, wgmma: bool, chip: str) -> bool:
+    """Whether one kernel does everything: only where it can, and there unless two were measured to be faster."""
+    if size != 2 or columns > 192 or not wgmma:
+        return False
+    way = tiles.measured(chip, 'norm_relu_matmul_backward_way', rows, columns, channels, size, aligned >= 8)
+    return way is None or bool(way['fused'])
+
+
+@tiles.cached
+def fused_blocks(rows: int, columns: int, channels: int, size: int, aligned: int, chip: str) -> dict[str, int]:
+    """The tile of the kernel that does everything, and programs for each processor.
+
+    Rows of the features are ``aligned`` to so many elements, of ``size`` bytes.
+    """
     # a warp group multiplies 64 rows of g.t()
     first, second = split_columns(columns, least=64)
     block = dict(FIRST=first, SECOND=second, BLOCK_M=32, BLOCK_C=64 if channels > 32 else 32)
     if aligned >= 8:
         # two programs at a time on each processor; narrow loads need more registers for their addresses
         block['maxnreg'] = 128
-    return dict(block, num_warps=8, num_stages=3)
+    # each program leaves a part of dweight to be summed: no more of them than run at once
+    rule = dict(block, num_warps=8, num_stages=3, programs=2)
+    return tiles.choose(rule, chip, 'norm_relu_matmul_backward', rows, columns, channels, size, aligned >= 8)
 
 
-def grad_input_blocks(channels: int, dtype: torch.dtype, pool: bool) -> dict[str, int]:
+@tiles.cached
+def grad_input_blocks(
+    rows: int, columns: int, channels: int, dtype: torch.dtype, aligned: int, pool: bool, chip: str
+) -> dict[str, int]:
     """The tile of the kernel for dz."""
     block_c = 64 if channels > 32 else 32
     if dtype == torch.float32:
-        return dict(BLOCK_M=64, BLOCK_C=block_c, BLOCK_J=16, num_warps=8, num_stages=2)
-    return dict(BLOCK_M=32 if pool else 64, BLOCK_C=block_c, BLOCK_J=64, num_warps=4, num_stages=3)
+        rule = dict(BLOCK_M=64, BLOCK_C=block_c, BLOCK_J=16, num_warps=8, num_stages=2)
+    else:
+        rule = dict(BLOCK_M=32 if pool else 64, BLOCK_C=block_c, BLOCK_J=64, num_warps=4, num_stages=3)
+    kernel = 'grad_input_pool' if pool else 'grad_input'
+    return tiles.choose(rule, chip, kernel, rows, columns, channels, dtype.itemsize, aligned >= 8)
 
 
-def grad_weight_blocks(columns: int, channels: int, dtype: torch.dtype) -> dict[str, int]:
-    """The tile of the kernel for dweight."""
+@tiles.cached
+def grad_weight_blocks(
+    rows: int, columns: int, channels: int, dtype: torch.dtype, aligned: int, activate: bool, chip: str
+) -> dict[str, int]:
+    """The tile of the kernel for dweight, and programs for each processor."""
     block_c = 64 if channels > 32 else 32
     block_j = 64 if columns > 32 else 32
     if dtype == torch.float32:
-        return dict(BLOCK_M=16, BLOCK_C=block_c, BLOCK_J=block_j, num_warps=8, num_stages=2)
-    return dict(BLOCK_M=64, BLOCK_C=block_c, BLOCK_J=block_j, num_warps=4, num_stages=3)
+        rule = dict(BLOCK_M=16, BLOCK_C=block_c, BLOCK_J=block_j, num_warps=8, num_stages=2, programs=2)
+    else:
+        rule = dict(BLOCK_M=64, BLOCK_C=block_c, BLOCK_J=block_j, num_warps=4, num_stages=3, programs=2)
+    kernel = 'grad_weight' if activate else 'grad_weight_pool'
+    return tiles.choose(rule, chip, kernel, rows, columns, channels, dtype.itemsize, aligned >= 8)
 
 
 def _fused(features, scale, shift, mean, weight, grad, coefficient, accumulator, overwrite):
     (rows, c), j = features.shape, weight.shape[0]
     strides = [matrix.stride(0) for matrix in (features, weight, accumulator)]
     aligned = unit(c, *strides)
-    block = fused_blocks(j, c, aligned)
+    block = dict(fused_blocks(rows, j, c, features.element_size(), aligned, tiles.chip(features.device)))
     column_blocks = triton.cdiv(c, block['BLOCK_C'])
-    # each program leaves a part of dweight to be summed: no more of them than run at once
-    limit = max(1, 2 * processors(features.device) // column_blocks)
-    programs, tiles = split_rows(rows, block['BLOCK_M'], limit)
+    limit = max(1, block.pop('programs') * processors(features.device) // column_blocks)
+    programs, steps = split_rows(rows, block['BLOCK_M'], limit)
     partial = torch.empty(programs, j + 2, c, dtype=torch.float32, device=features.device)
     launch(
         norm_relu_matmul_backward_kernel,
@@ -152,7 +182,7 @@ def _fused(features, scale, shift, mean, weight, grad, coefficient, accumulator,
         weight.stride(0),
         grad.stride(0),
         accumulator.stride(0),
-        tiles,
+        steps,
         OVERWRITE=overwrite,
         UNIT=aligned,
         COLUMN_UNIT=unit(j, grad.stride(0)),
@@ -166,14 +196,15 @@ def _grad_input(
     features, scale, shift, mean, weight, grad, coefficient, accumulator, overwrite, shape, pooled=None
 ) -> tuple[Tensor, Tensor]:
     rows, c, j = grad.shape[0], features.shape[1], weight.shape[0]
-    block = grad_input_blocks(c, features.dtype, shape is not None)
-    column_blocks = triton.cdiv(c, block['BLOCK_C'])
-    tiles = triton.cdiv(rows, block['BLOCK_M'])
-    partial = torch.empty(tiles, 2, c, dtype=torch.float32, device=features.device)
     strides = [matrix.stride(0) for matrix in (features, weight, accumulator)]
+    aligned = unit(c, *strides)
+    block = grad_input_blocks(rows, j, c, features.dtype, aligned, shape is not None, tiles.chip(features.device))
+    column_blocks = triton.cdiv(c, block['BLOCK_C'])
+    row_blocks = triton.cdiv(rows, block['BLOCK_M'])
+    partial = torch.empty(row_blocks, 2, c, dtype=torch.float32, device=features.device)
     launch(
         grad_input_kernel,
-        (column_blocks * tiles,),
+        (column_blocks * row_blocks,),
         features,
         scale,
         shift,
@@ -194,7 +225,7 @@ def _grad_input(
         accumulator.stride(0),
         OVERWRITE=overwrite,
         POOL=shape is not None,
-        UNIT=unit(c, *strides),
+        UNIT=aligned,
         COLUMN_UNIT=unit(j, grad.stride(0)),
         PRECISION=precision(features.dtype),
         **block,
@@ -204,10 +235,11 @@ def _grad_input(
 
 def _grad_weight(features, grad, scale=None, shift=None) -> Tensor:
     (rows, c), j = features.shape, grad.shape[1]
-    block = grad_weight_blocks(j, c, features.dtype)
+    aligned, activate, chip = unit(c, features.stride(0)), scale is not None, tiles.chip(features.device)
+    block = dict(grad_weight_blocks(rows, j, c, features.dtype, aligned, activate, chip))
     grid = triton.cdiv(c, block['BLOCK_C']), triton.cdiv(j, block['BLOCK_J'])
-    limit = max(1, 2 * processors(features.device) // (grid[0] * grid[1]))
-    programs, tiles = split_rows(rows, block['BLOCK_M'], limit)
+    limit = max(1, block.pop('programs') * processors(features.device) // (grid[0] * grid[1]))
+    programs, steps = split_rows(rows, block['BLOCK_M'], limit)
     partial = torch.empty(programs, j, c, dtype=torch.float32, device=features.device)
     launch(
         grad_weight_kernel,
@@ -222,9 +254,9 @@ def _grad_weight(features, grad, scale=None, shift=None) -> Tensor:
         j,
         features.stride(0),
         grad.stride(0),
-        tiles,
-        ACTIVATE=scale is not None,
-        UNIT=unit(c, features.stride(0)),
+        steps,
+        ACTIVATE=activate,
+        UNIT=aligned,
         COLUMN_UNIT=unit(j, grad.stride(0)),
         PRECISION=precision(features.dtype),
         **block,

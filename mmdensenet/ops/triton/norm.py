@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from . import tiles
 from .common import (
     launch,
     merge_statistics,
@@ -42,7 +43,8 @@ def norm_relu(rows: Tensor, scale: Tensor | None, shift: Tensor) -> Tensor:
     rows = row_major(rows)
     out = torch.empty_like(rows, memory_format=torch.contiguous_format)
     m, c = rows.shape
-    block = _block(c)
+    aligned = unit(c, rows.stride(0))
+    block, _ = _block('norm_relu', rows, aligned)
     launch(
         norm_relu_kernel,
         (triton.cdiv(m, block['BLOCK_M']) * triton.cdiv(c, block['BLOCK_C']),),
@@ -54,7 +56,7 @@ def norm_relu(rows: Tensor, scale: Tensor | None, shift: Tensor) -> Tensor:
         c,
         rows.stride(0),
         SCALE=scale is not None,
-        UNIT=unit(c, rows.stride(0)),
+        UNIT=aligned,
         **block,
     )
     return out
@@ -97,8 +99,9 @@ def batch_norm_backward(
     if isinstance(total, Tensor):
         sum_grad, sum_centred, total = sum_grad / total, sum_centred / total, 1
     m, c = rows.shape
-    block = _block(c, TILE // 2)
     strides = [matrix.stride(0) for matrix in (grad, rows, rows if add is None else add, out)]
+    aligned = unit(c, *strides)
+    block, _ = _block('batch_norm_backward' if add is None else 'batch_norm_backward_add', rows, aligned, TILE // 2)
     launch(
         batch_norm_backward_kernel,
         (triton.cdiv(m, block['BLOCK_M']) * triton.cdiv(c, block['BLOCK_C']),),
@@ -116,7 +119,7 @@ def batch_norm_backward(
         c,
         *strides,
         ADD=add is not None,
-        UNIT=unit(c, *strides),
+        UNIT=aligned,
         **block,
     )
     return out
@@ -172,26 +175,40 @@ def _extend(new_mean, new_var, mean, var, rstd, stop, eps, gamma, beta) -> tuple
     return None if out is None else out.unbind()
 
 
-def _block(columns: int, tile: int = TILE) -> dict[str, int]:
+@tiles.cached
+def norm_blocks(
+    kernel: str, rows: int, columns: int, size: int, aligned: int, elements: int, chip: str
+) -> dict[str, int]:
+    """The tile, of so many ``elements`` by the rule, and programs for each processor where they reduce over rows."""
     width = max(16, min(128, triton.next_power_of_2(columns)))
-    return dict(BLOCK_M=tile // width, BLOCK_C=width, num_warps=4)
+    rule = dict(BLOCK_M=elements // width, BLOCK_C=width, num_warps=4, programs=4)
+    return tiles.choose(rule, chip, kernel, rows, columns, columns, size, aligned >= 8)
 
 
-def _split(rows: Tensor, block: dict[str, int]) -> tuple[tuple[int, int], int]:
+def _block(kernel: str, rows: Tensor, aligned: int, elements: int = TILE) -> tuple[dict[str, int], int]:
+    """The tile of a kernel, and its programs for each processor."""
+    chip = tiles.chip(rows.device)
+    block = dict(norm_blocks(kernel, *rows.shape, rows.element_size(), aligned, elements, chip))
+    return block, block.pop('programs')
+
+
+def _split(rows: Tensor, block: dict[str, int], programs: int) -> tuple[tuple[int, int], int]:
     """The grid of a reduction over rows, (column blocks, programs), and the tiles of a program."""
     column_blocks = triton.cdiv(rows.shape[1], block['BLOCK_C'])
-    limit = max(1, 4 * processors(rows.device) // column_blocks)
-    programs, tiles = split_rows(rows.shape[0], block['BLOCK_M'], limit)
-    return (column_blocks, programs), tiles
+    limit = max(1, programs * processors(rows.device) // column_blocks)
+    programs, steps = split_rows(rows.shape[0], block['BLOCK_M'], limit)
+    return (column_blocks, programs), steps
 
 
 def _statistics(rows: Tensor, out: Tensor | None = None, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     m, c = rows.shape
-    block = _block(c, TILE if mask is None else TILE // 2)
-    grid, tiles = _split(rows, block)
-    partial = torch.empty(grid[1], 2, c, dtype=torch.float32, device=rows.device)
     target, factors = rows if out is None else out, rows if mask is None else mask
     strides = [matrix.stride(0) for matrix in (rows, factors, target)]
+    aligned = unit(c, *strides)
+    kernel = 'statistics' if out is None else 'copy_with_statistics'
+    block, programs = _block(kernel, rows, aligned, TILE if mask is None else TILE // 2)
+    grid, steps = _split(rows, block, programs)
+    partial = torch.empty(grid[1], 2, c, dtype=torch.float32, device=rows.device)
     launch(
         statistics_kernel,
         grid,
@@ -202,23 +219,24 @@ def _statistics(rows: Tensor, out: Tensor | None = None, mask: Tensor | None = N
         m,
         c,
         *strides,
-        tiles,
+        steps,
         COPY=out is not None,
         MASK=mask is not None,
-        UNIT=unit(c, *strides),
+        UNIT=aligned,
         **block,
     )
-    return merge_statistics(partial, m, tiles * block['BLOCK_M'])
+    return merge_statistics(partial, m, steps * block['BLOCK_M'])
 
 
 def _sums(
     grad: Tensor, rows: Tensor, mean: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     m, c = rows.shape
-    block = _block(c)
-    grid, tiles = _split(rows, block)
-    partial = torch.empty(grid[1], 2, c, dtype=torch.float32, device=rows.device)
     strides = grad.stride(0), rows.stride(0)
+    aligned = unit(c, *strides)
+    block, programs = _block('batch_norm_sums' if scale is None else 'masked_sums', rows, aligned)
+    grid, steps = _split(rows, block, programs)
+    partial = torch.empty(grid[1], 2, c, dtype=torch.float32, device=rows.device)
     launch(
         batch_norm_sums_kernel,
         grid,
@@ -231,9 +249,9 @@ def _sums(
         m,
         c,
         *strides,
-        tiles,
+        steps,
         MASK=scale is not None,
-        UNIT=unit(c, *strides),
+        UNIT=aligned,
         **block,
     )
     return sum_partials(partial).unbind()
