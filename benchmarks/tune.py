@@ -1,0 +1,396 @@
+"""Search the tiles of the Triton kernels on this GPU, and write the table that the launchers choose from.
+
+    python -m benchmarks.tune --out FILE.csv --seconds 230     # go on where a run before stopped
+    python -m benchmarks.tune --out FILE.csv --write           # mmdensenet/ops/triton/tiles.json from the measurements
+
+The tiles of all kernels compile in processes beside the one that measures. For each kernel, each tile is timed at a
+few of its launches; then the fastest, and the rule's, at all of them. A tile counts only if the assembler spills
+nothing and its results are the rule's, to rounding. Each launch's rows are written when it is done, and are not
+measured again.
+"""
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+
+from .offline import compiling, pool, resources
+from .report import append_rows, device_name
+from .tune_cases import KERNELS, REDUCTIONS, Case, cases, launcher, tiles
+
+#: a result in another order of sums; bfloat16 keeps 8 bits
+TOLERANCE = 4e-3
+#: bytes of stack: the assembler spills up to a few registers to run more programs at a time
+STACK = 16
+#: names of the compiled functions that serve two kernels of the table
+COMPILED = {
+    'norm_relu_pool_matmul': 'norm_relu_matmul',
+    'grad_input_pool': 'grad_input',
+    'grad_weight_pool': 'grad_weight',
+    'masked_sums': 'batch_norm_sums',
+    'copy_with_statistics': 'statistics',
+}
+
+
+def main() -> None:
+    args = parse()
+    if args.write:
+        write_table(args.out, args.table)
+        return
+    if args.dry:
+        os.environ['TRITON_INTERPRET'] = '1'
+    deadline = time.monotonic() + args.seconds
+    capability = compute_capability(args.dry)
+    done = measured_launches(args.out)
+    todo = {name: [case for case in cases(name, args.dry) if str(case) not in done] for name in args.kernels}
+    with pool(args.processes) as workers:
+        compiled = {name: submit(workers, todo[name], args.dry, capability) for name in args.kernels}
+        for name in args.kernels:
+            try:
+                tune(todo[name], compiled[name], args, deadline)
+            except TimeoutError:
+                print(f'{name}: out of time', flush=True)
+                break
+            except Exception:
+                print(f'{name}: {traceback.format_exc()}', flush=True)
+        workers.shutdown(wait=False, cancel_futures=True)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.tune', description=__doc__.split('\n\n')[0])
+    add = parser.add_argument
+    add('--out', type=Path, required=True, help='a CSV file with a row for each launch and tile')
+    add('--kernels', nargs='+', choices=KERNELS, default=list(KERNELS))
+    add('--seconds', type=float, default=230, help='measure no longer than that (230)')
+    add('--processes', type=int, default=max(1, (os.cpu_count() or 2) - 1), help='that compile')
+    add('--dry', action='store_true', help="every step of it on small sizes, in Triton's interpreter")
+    add('--write', action='store_true', help='write the table from the measurements, and measure nothing')
+    add('--table', type=Path, help="the table's file (mmdensenet/ops/triton/tiles.json)")
+    return parser.parse_args()
+
+
+def compute_capability(dry: bool) -> int:
+    import torch
+
+    if dry:
+        return 90
+    major, minor = torch.cuda.get_device_capability()
+    return 10 * major + minor
+
+
+def measured_launches(file: Path) -> set[str]:
+    if not file.exists():
+        return set()
+    with file.open(newline='') as lines:
+        return {row['launch'] for row in csv.DictReader(lines)}
+
+
+def submit(workers, todo: list[Case], dry: bool, capability: int) -> dict[tuple, list[tuple[dict, Future]]]:
+    """For each group of launches its tiles, with what their compilation will tell."""
+    groups = {}
+    for case in todo:
+        if case.group not in groups:
+            found = tiles(case, dry)
+            chunks = [found[i : i + 4] for i in range(0, len(found), 4)]
+            futures = [workers.submit(compile_tiles, case, chunk, capability) for chunk in chunks]
+            groups[case.group] = [
+                (tile, future, i) for chunk, future in zip(chunks, futures) for i, tile in enumerate(chunk)
+            ]
+    return groups
+
+
+def compile_tiles(case: Case, wanted: list[dict], capability: int) -> list[dict]:
+    """Registers, stack and shared memory of a case's kernel with each of these tiles, or the error. In a worker."""
+    outcomes = []
+    launches = {}
+
+    def launch(kernel, grid, *args, **meta):
+        launches[kernel.__name__.removesuffix('_kernel')] = kernel.warmup(*args, grid=grid, **meta)
+
+    with compiling(capability, launch):
+        try:
+            run, _ = launcher(case, 'meta')
+            name, shape, rule = launch_of(case, run)
+        except Exception as error:
+            return [dict(error=f'{type(error).__name__}: {error}')] * len(wanted)
+        for tile in wanted:
+            launches.clear()
+            try:
+                with forced(name, shape, rule, tile):
+                    run()
+                outcomes.append(resources(launches[COMPILED.get(case.kernel, case.kernel)]))
+            except Exception as error:
+                outcomes.append(dict(error=f'{type(error).__name__}: {str(error)[:200]}'))
+    return outcomes
+
+
+def launch_of(case: Case, run: Callable) -> tuple[str, dict, dict]:
+    """The kernel, its shape and the rule's tile, as the launcher asks the table for them."""
+    from mmdensenet.ops.triton import tiles as table
+
+    found = []
+
+    def choose(rule, chip, kernel, rows, columns, channels, size, aligned):
+        shape = dict(zip(table.SHAPE, (rows, columns, channels, size, aligned)))
+        found.append((kernel, dict(chip=chip) | shape, rule))
+        return rule
+
+    before, table.choose = table.choose, choose
+    try:
+        with table.using({}):
+            run()
+    finally:
+        table.choose = before
+    return next(launch for launch in found if launch[0] == case.kernel)
+
+
+@contextmanager
+def forced(kernel: str, shape: dict, rule: dict, tile: dict):
+    """Launches of the kernel take this tile."""
+    from mmdensenet.ops.triton import tiles as table
+
+    entry = {key: value for key, value in shape.items() if key != 'chip'} | complete(rule, tile)
+    with table.using({shape['chip']: {kernel: [entry]}}):
+        yield
+
+
+def complete(rule: dict, tile: dict) -> dict:
+    """The tile with what only the rule says: the number of programs, and of stages where there is no loop of loads."""
+    more = {key: rule[key] for key in ('programs', 'num_stages') if key in rule}
+    return more | tile
+
+
+def tune(todo: list[Case], compiled: dict, args: argparse.Namespace, deadline: float) -> None:
+    """Measure a kernel's launches and add their rows to the file."""
+    for group, members in groupby(sorted(todo, key=lambda case: case.group), key=lambda case: case.group):
+        members = list(members)
+        usable, failed = [], 0
+        for tile, future, i in compiled[group]:
+            outcome = future.result(timeout=max(0.1, deadline - time.monotonic()))[i]
+            if 'error' in outcome or outcome['stack'] > STACK:
+                failed += 1
+                if 'error' in outcome:
+                    print(f'{members[0]} {tile}: {outcome["error"]}', flush=True)
+            else:
+                usable.append((tile, outcome))
+        print(f'{members[0]}: {len(usable)} tiles, {failed} do not compile or spill', flush=True)
+        members.sort(key=lambda case: case.shape[0] * case.shape[1] ** 2 * case.channels)
+        few = {members[0], members[len(members) // 2], members[-1]}
+        best: dict[int, int] = {}
+        for case in few:
+            trial = Trial(case, args.dry)
+            times = [trial.time(tile, 1) for tile, _ in usable]
+            order = sorted(range(len(usable)), key=lambda i: times[i])
+            for place, i in enumerate(order[:6]):
+                best[i] = min(place, best.get(i, place))
+            check(deadline)
+        for case in reversed(members):
+            check(deadline)
+            rows = measure(case, [usable[i] for i in sorted(best, key=best.get)], args.dry)
+            append_rows(rows, args.out)
+            fastest = min((row for row in rows if row['usable']), key=lambda row: row['microseconds'])
+            print(
+                f'{case}: {rows[0]["microseconds"]:.1f} us by the rule {rows[0]["tile"]}, '
+                f'{fastest["microseconds"]:.1f} with {fastest["tile"]}',
+                flush=True,
+            )
+
+
+def check(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise TimeoutError
+
+
+class Trial:
+    """A launch on this device: its inputs, its results by the rule, and times with other tiles."""
+
+    def __init__(self, case: Case, dry: bool):
+        import torch
+
+        torch.manual_seed(0)
+        torch.backends.cudnn.benchmark = True
+        self.device = 'cpu' if dry else 'cuda'
+        self.run, self.undo = launcher(case, self.device)
+        self.kernel, self.shape, self.rule = launch_of(case, self.run)
+        self.expected = self.results()
+
+    def results(self) -> list:
+        self.undo()
+        return [None if value is None else value.detach().clone() for value in self.run()]
+
+    def time(self, tile: dict | None, rounds: int) -> float:
+        """Seconds of a launch; infinite if it fails or its results are others. None is the rule's tile."""
+        return self.time_and_error(tile, rounds)[0]
+
+    def time_and_error(self, tile: dict | None, rounds: int) -> tuple[float, float]:
+        with forced(self.kernel, self.shape, self.rule, self.rule if tile is None else tile):
+            try:
+                error = max(
+                    difference(actual, expected)
+                    for actual, expected in zip(self.results(), self.expected, strict=True)
+                    if expected is not None
+                )
+                # a comparison that NaN fails
+                if not error <= TOLERANCE:
+                    return float('inf'), error
+                return seconds(self.run, rounds, self.device), error
+            except Exception as failure:  # too much shared memory, or a fault of the compiler
+                print(f'{self.kernel} {tile}: {type(failure).__name__}: {str(failure)[:200]}', flush=True)
+                return float('inf'), float('nan')
+
+
+def difference(actual, expected) -> float:
+    """Relative, in the Euclidean norm."""
+    wide = expected.double()
+    return ((actual.double() - wide).norm() / wide.norm().clamp_min(1e-30)).item()
+
+
+def seconds(run: Callable, rounds: int, device: str) -> float:
+    """The median of the rounds of a launch's time on the GPU; the queue is filled while the GPU waits."""
+    import torch
+
+    if device == 'cpu':
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+    start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+
+    def group(count: int) -> float:
+        torch.cuda._sleep(400_000 * count)  # about 0.2 ms for each launch
+        start.record()
+        for _ in range(count):
+            run()
+        stop.record()
+        torch.cuda.synchronize()
+        return start.elapsed_time(stop) / 1e3 / count
+
+    group(1)
+    estimate = group(2)
+    count = max(3, min(25, int(5e-3 / estimate)))
+    return statistics.median(group(count) for _ in range(rounds))
+
+
+def measure(case: Case, candidates: list[tuple[dict, dict]], dry: bool) -> list[dict]:
+    """Rows of a launch: the rule's tile first, then each candidate, then the best with other numbers of programs."""
+    trial = Trial(case, dry)
+    described = dict(
+        device='interpreter' if dry else device_name('cuda'),
+        launch=str(case),
+        kernel=trial.kernel,
+        **trial.shape,
+    )
+
+    def row(tile: dict, report: dict, rounds: int = 3) -> dict:
+        time_, error = trial.time_and_error(tile, rounds)
+        return described | dict(
+            tile=json.dumps(complete(trial.rule, without_columns(tile))),
+            microseconds=time_ * 1e6,
+            error=error,
+            usable=int(time_ < float('inf')),
+            registers=report.get('registers'),
+            stack=report.get('stack'),
+            shared=report.get('shared'),
+        )
+
+    rows = [row(trial.rule, {}), *(row(*candidate) for candidate in candidates)]
+    if case.kernel in REDUCTIONS:
+        order = sorted((r for r in rows if r['usable']), key=lambda r: r['microseconds'])[:3]
+        for tile in [json.loads(r['tile']) for r in order]:
+            others = [n for n in REDUCTIONS[case.kernel] if n != tile['programs']]
+            rows += [row(tile | dict(programs=n), {}) for n in (others[:1] if dry else others)]
+    if case.kernel == 'norm_relu_conv3x3':
+        rows.append(by_cudnn(trial, described))
+    return rows
+
+
+def by_cudnn(trial: Trial, described: dict) -> dict:
+    """The row of the other way: the activation written, cuDNN, and a copy with statistics."""
+    from mmdensenet.ops.triton import conv
+
+    before, conv.IMPLICIT = conv.IMPLICIT, False
+    try:
+        error = max(difference(a, e) for a, e in zip(trial.results(), trial.expected, strict=True) if e is not None)
+        time_ = seconds(trial.run, 3, trial.device)
+    finally:
+        conv.IMPLICIT = before
+    return described | dict(
+        tile=json.dumps('cudnn'),
+        microseconds=time_ * 1e6,
+        error=error,
+        usable=0,
+        registers=None,
+        stack=None,
+        shared=None,
+    )
+
+
+def without_columns(tile: dict) -> dict:
+    return {key: value for key, value in tile.items() if key not in ('FIRST', 'SECOND')}
+
+
+def write_table(file: Path, target: Path | None) -> None:
+    """Put the fastest tile of each launch into the table, and which of two ways is the faster."""
+    from mmdensenet.ops.triton import tiles as table
+
+    target = target or table.FILE
+    whole = json.loads(target.read_text()) if target.exists() else {}
+    with file.open(newline='') as lines:
+        rows = list(csv.DictReader(lines))
+    rows_of: dict[tuple, list[dict]] = {}
+    cudnn: dict[tuple, float] = {}
+    for row in rows:
+        row['microseconds'] = float(row['microseconds'])
+        shape = tuple(row['aligned'] == 'True' if key == 'aligned' else int(row[key]) for key in table.SHAPE)
+        key = row['chip'], row['kernel'], shape
+        if row['tile'] == '"cudnn"':
+            cudnn[key] = row['microseconds']
+        elif int(row['usable']):
+            # the first row is the rule's; what is faster by less than 2 % may be faster by chance
+            rows_of[key] = [*rows_of.get(key, []), row]
+    fastest = {}
+    for key, (rule, *others) in rows_of.items():
+        best = min([rule, *others], key=lambda row: row['microseconds'])
+        fastest[key] = best if best['microseconds'] < 0.98 * rule['microseconds'] else rule
+    for (chip, kernel, shape), row in fastest.items():
+        entry = dict(zip(table.SHAPE, shape)) | json.loads(row['tile'])
+        add_entry(whole, chip, kernel, entry)
+    for (chip, kernel, shape), row in fastest.items():
+        entry = dict(zip(table.SHAPE, shape))
+        if kernel == 'norm_relu_conv3x3' and (chip, kernel, shape) in cudnn:
+            implicit = row['microseconds'] <= cudnn[chip, kernel, shape]
+            add_entry(whole, chip, 'conv3x3_way', entry | dict(implicit=implicit))
+        parts = [fastest.get((chip, part, shape)) for part in ('grad_input', 'grad_weight')]
+        if kernel == 'norm_relu_matmul_backward' and all(parts):
+            fused = row['microseconds'] <= sum(part['microseconds'] for part in parts)
+            add_entry(whole, chip, 'norm_relu_matmul_backward_way', entry | dict(fused=fused))
+    chips = [
+        f' {json.dumps(chip)}: {{\n'
+        + ',\n'.join(
+            f'  {json.dumps(kernel)}: [\n' + ',\n'.join(f'   {json.dumps(entry)}' for entry in entries) + '\n  ]'
+            for kernel, entries in sorted(kernels.items())
+        )
+        + '\n }'
+        for chip, kernels in sorted(whole.items())
+    ]
+    target.write_text('{\n' + ',\n'.join(chips) + '\n}\n')
+    print(f'{target}: {len(fastest)} launches')
+
+
+def add_entry(whole: dict, chip: str, kernel: str, entry: dict) -> None:
+    """Add an entry in the place of one with the same shape."""
+    from mmdensenet.ops.triton.tiles import SHAPE
+
+    entries = whole.setdefault(chip, {}).setdefault(kernel, [])
+    entries[:] = [other for other in entries if any(other[key] != entry[key] for key in SHAPE)] + [entry]
+
+
+if __name__ == '__main__':
+    main()
