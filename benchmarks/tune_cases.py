@@ -205,7 +205,7 @@ def launcher(case: Case, device: str) -> tuple[Callable[[], tuple], Callable[[],
         if kernel == 'batch_norm_sums':
             return lambda: norm.batch_norm_backward_sums(other, x, mean), nothing
         if kernel == 'batch_norm_backward':
-            arguments = other, x, mean, scale, scale, mean, mean
+            arguments = other, x, mean, scale, scale, mean, mean, m
             out = torch.empty_like(x, memory_format=torch.contiguous_format)
             return lambda: (norm.batch_norm_backward(*arguments, out=out),), nothing
         # what it sets to 0 it sets to 0 again

@@ -81,7 +81,7 @@ def run(dtype):
             *kernels.norm_relu_conv3x3(y, vector, vector, weight3, shape, out),
             out,
             *kernels.batch_norm_backward_sums(grad, y, vector),
-            kernels.batch_norm_backward(x, x, mean, rstd, coefficient, scale, shift),
+            kernels.batch_norm_backward(x, x, mean, rstd, coefficient, scale, shift, m),
             norm.norm_relu(x, scale, shift),
         ]
         for fused in (True, False):
