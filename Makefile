@@ -16,7 +16,7 @@ export MKL_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-all kill-test fuzz lint format bench bench-gpu bench-depth docs linkcheck model-zoo wheel-check clean
+.PHONY: help demo install test test-all kill-test fuzz lint format bench bench-gpu gpu-session bench-depth docs linkcheck model-zoo wheel-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -61,6 +61,9 @@ bench: $(STAMPS)/bench  ## measure speed and memory beside other DenseNets (a qu
 
 bench-gpu: $(STAMPS)/bench  ## the same on a GPU, with torch.compile
 	$(BENCH) --device cuda $(BENCH_ARGS)
+
+gpu-session: $(STAMPS)/bench $(STAMPS)/tests  ## all that a borrowed GPU is wanted for, in slices of nine minutes
+	$(BENCH).gpu_session $(BENCH_ARGS)
 
 bench-depth: $(STAMPS)/bench  ## measure one dense block against its depth, and draw the picture of the docs
 	$(BENCH).depth $(BENCH_ARGS)

@@ -51,11 +51,13 @@ def measured(
 
 
 def choose(rule: dict[str, int], *shape, **more) -> dict[str, int]:
-    """The measured tile where there is one, else the rule's. Columns (FIRST, SECOND) are always the rule's."""
+    """The measured tile where there is one, else the rule's. Columns (FIRST, SECOND) are always the rule's.
+
+    Its keys are in alphabetical order.
+    """
     tile = measured(*shape, **more)
-    if tile is None:
-        return rule
-    return {key: rule[key] for key in ('FIRST', 'SECOND') if key in rule} | tile
+    chosen = rule if tile is None else {key: rule[key] for key in ('FIRST', 'SECOND') if key in rule} | tile
+    return {key: chosen[key] for key in sorted(chosen)}
 
 
 @contextmanager
