@@ -11,7 +11,9 @@ from benchmarks.architectures import ARCHITECTURES
 from benchmarks.measure import Job, take_turns
 
 
-@pytest.mark.parametrize('module', ['benchmarks', 'benchmarks.depth', 'benchmarks.machine', 'benchmarks.traffic', 'benchmarks.gpu_session'])
+@pytest.mark.parametrize(
+    'module', ['benchmarks', 'benchmarks.depth', 'benchmarks.machine', 'benchmarks.traffic', 'benchmarks.gpu_session']
+)
 def test_help(run_command, module):
     outcome = run_command(sys.executable, '-m', module, '--help')
     assert outcome.status == 0, outcome.err
