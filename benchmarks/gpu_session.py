@@ -101,11 +101,13 @@ def _python(*args: str | Path) -> list[str]:
 def _tests(dry: bool) -> Iterator[Step]:
     parallel = ['-n', '12'] if importlib.util.find_spec('xdist') and not dry else []
     options = '-q', '-m', 'not slow', '-p', 'no:cacheprovider', '--durations=10'
-    for name in ('triton', 'cuda'):
-        # one test that runs, of the interpreter's; the others need a GPU and are collected
+    for name, files in (
+        ('triton', ['tests/ops/test_triton.py', 'tests/ops/triton']),
+        ('cuda', ['tests/ops/test_cuda.py']),
+    ):
+        # one test that runs, of the interpreter's; those of cuda need a GPU and are collected
         few = ['-k', 'why_not or cuda'] if dry else []
-        command = _python('-m', 'pytest', *options, *parallel, *few, f'tests/ops/test_{name}.py')
-        yield Step('tests', f'tests_{name}', command, 300)
+        yield Step('tests', f'tests_{name}', _python('-m', 'pytest', *options, *parallel, *few, *files), 300)
 
 
 def _sanitizer(dry: bool) -> Iterator[Step]:
@@ -138,7 +140,8 @@ def _bench(folder: Path, dry: bool) -> Iterator[Step]:
     for batch in (256, 64, 1):
         for mode in ('train', 'eval'):
             # torch.compile takes a minute and more
-            yield step(f'bench_{batch}_{mode}', batch, mode, [*PEERS, OURS], True, 240)
+            graphs = [f'{OURS}, CUDA graph', *(['timm channels_last, CUDA graph'] if batch < 256 else [])]
+            yield step(f'bench_{batch}_{mode}', batch, mode, [*PEERS, OURS, *graphs], True, 240)
     for batch in (256, 64):
         yield step(f'bench_{batch}_train_more', batch, 'train', [*MORE_PEERS, OURS], False, 150)
 

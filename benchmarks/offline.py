@@ -48,7 +48,7 @@ def compiling(capability: int, launch: Callable) -> Iterator[None]:
 
     replaced = dict(
         launch=launch,
-        processors=lambda device: MULTIPROCESSORS[capability],
+        processors=lambda device: MULTIPROCESSORS.get(capability, 132),
         has_wgmma=lambda device: capability in (90, 100),
         chip=lambda device: f'{capability // 10}.{capability % 10}',
     )
