@@ -54,7 +54,7 @@ def augmented_images(
     """
     if images < 1 or draws < 1 or seed < 0:
         raise UserError(f'{images} images, {draws} draws, seed {seed}: give 1 or more, 1 or more, 0 or more.')
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    init_default_scope(cfg.get('default_scope') or 'mmpretrain')
     from mmpretrain.registry import DATASETS
 
     loader = cfg.get('train_dataloader')

@@ -117,7 +117,7 @@ def _by_epoch(cfg: Config) -> bool:
 def _count_images(cfg: Config) -> int:
     from mmengine.registry import DATASETS, init_default_scope
 
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    init_default_scope(cfg.get('default_scope') or 'mmpretrain')
     try:
         return len(DATASETS.build(cfg.train_dataloader.dataset))
     except (OSError, RuntimeError, AssertionError, UserError) as error:
@@ -149,7 +149,7 @@ def _runner(cfg: Config, folder: str, length: int, batch: int) -> Iterator[Runne
         optim_wrapper=cfg.optim_wrapper,
         param_scheduler=cfg.get('param_scheduler'),
         auto_scale_lr=cfg.get('auto_scale_lr'),
-        default_scope=cfg.get('default_scope', 'mmpretrain'),
+        default_scope=cfg.get('default_scope') or 'mmpretrain',
         visualizer=dict(type='Visualizer', vis_backends=[]),
         log_level='ERROR',
         experiment_name=f'schedule_{folder}',

@@ -72,7 +72,7 @@ def build_meta_model(cfg: Config, engine: str) -> BaseModel:
     """
     from mmpretrain.registry import MODELS
 
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    init_default_scope(cfg.get('default_scope') or 'mmpretrain')
     settings = Config(deepcopy(cfg.to_dict()))
     settings.model.pop('pretrained', None)
     kind = settings.model.get('backbone', {}).get('type')

@@ -14,11 +14,11 @@ from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.hub import get_config
 from mmengine.runner import Runner
-from mmengine.utils import get_installed_path, import_modules_from_strings, is_installed
-from mmpretrain.registry import TRANSFORMS
+from mmengine.utils import get_installed_path, get_object_from_string, import_modules_from_strings, is_installed
+from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
 from mmdensenet.compat.faults import APPLIED
-from mmdensenet.compat.mmengine import DATA_CONFIGS
+from mmdensenet.compat.mmengine import CONFIG_SCOPE, DATA_CONFIGS
 from mmdensenet.errors import UserError
 
 #: endings of configs that are no programs
@@ -59,7 +59,41 @@ def load_config(path: str, options: dict | None = None) -> Config:
         text = str(error).strip().splitlines() or ['']
         raise UserError(f'{path} cannot be read: {type(error).__name__}: {text[0]}') from error
     merge_options(cfg, options or {})
+    return named(cfg)
+
+
+def named(cfg: Config) -> Config:
+    """The config, changed: with a default scope, and the names of registered classes in the place of the classes.
+
+    Pure-Python configs have classes as types and no scope. What is here looks at names, and adds entries by name.
+    """
+    if cfg.get('default_scope') is None:
+        cfg.default_scope = CONFIG_SCOPE
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'tta_pipeline', 'model', 'tta_model'):
+        _name_classes(cfg.get(key))
     return cfg
+
+
+def _name_classes(entry) -> None:
+    if isinstance(entry, dict):
+        kind = entry.get('type')
+        if isinstance(kind, str) and kind.count('.') > 1:  # as mmengine writes a class, by its module
+            kind = get_object_from_string(kind)
+        if isinstance(kind, type) and (name := next(_names_of(kind), None)):
+            entry['type'] = name  # others stay: a lazy class that is put back as a class cannot be written
+        for value in entry.values():
+            _name_classes(value)
+    elif isinstance(entry, (list, tuple)):
+        for value in entry:
+            _name_classes(value)
+
+
+def _names_of(cls: type) -> Iterator[str]:
+    """The names under which configs of mmpretrain's scope find this class."""
+    for registry in (TRANSFORMS, DATASETS, MODELS):
+        for name in (cls.__name__, f'mmdensenet.{cls.__name__}'):
+            if registry.get(name) is cls:
+                yield name
 
 
 def load_to_build(path: str, options: dict | None = None) -> Config:

@@ -22,7 +22,7 @@ from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.convert.on_load import fit_checkpoint
 from mmdensenet.errors import UserError
 
-from .config import DATA_ONLY, load_to_build
+from .config import DATA_ONLY, load_to_build, named
 from .runner import require_checkpoint
 from .tasks import require_one_task
 
@@ -69,7 +69,7 @@ def get_model(
         set_in_channels(cfg, in_channels)
     if num_classes is not None:
         _set_num_classes(cfg, num_classes)
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    init_default_scope(cfg.get('default_scope') or 'mmpretrain')
     from mmpretrain.registry import MODELS
 
     if cfg.get('data_preprocessor') is not None:
@@ -192,7 +192,7 @@ def _config(model: str | Config) -> tuple[Config, str | None]:
     """A copy of the config, and its name in the model zoo."""
     if isinstance(model, Config):
         cfg = Config(ConfigDict(model.to_dict()), filename=model.filename)
-        return cfg, Path(model.filename or '').stem or None
+        return named(cfg), Path(model.filename or '').stem or None
     if '::' in model or model.endswith(('.py', *DATA_ONLY)):
         return load_to_build(model), Path(model.partition('::')[2] or model).stem
     names = [row['Name'] for row in _zoo()]

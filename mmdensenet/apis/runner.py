@@ -11,7 +11,8 @@ from mmengine.runner import Runner
 
 from mmdensenet.errors import UserError
 
-from .config import complete_dataloaders, load_to_build, merge_options, name_bad_images, require_data
+from .config import complete_dataloaders, load_to_build, merge_options, name_bad_images, named, require_data
+from .follow_loop import require_backends
 
 _MMENGINES_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
@@ -30,7 +31,7 @@ def open_config(config: str | Config, options: dict | None = None, launcher: str
     if launcher == 'pytorch' and 'RANK' not in os.environ:
         raise UserError('--launcher pytorch: start it with tools/dist_train.sh or tools/dist_test.sh (torchrun).')
     if isinstance(config, Config):
-        cfg = deepcopy(config)
+        cfg = named(deepcopy(config))
         merge_options(cfg, options or {})
     else:
         cfg = load_to_build(config, options)
@@ -62,8 +63,9 @@ def prepare_data(cfg: Config, *loaders: str, pin_memory: bool = True, persistent
         loaders: the keys of the data loaders that will be built.
 
     Raises:
-        UserError: naming the key and the path of data that do not exist.
+        UserError: naming the key and the path of data that do not exist, or a visualizer back end that is not installed.
     """
+    require_backends(cfg)
     _use_our_loops(cfg)
     name_bad_images(cfg)
     complete_dataloaders(cfg, pin_memory, persistent_workers)

@@ -80,7 +80,8 @@ def test_model(
         cfg.test_cfg.fp16 = True
     if show or show_dir is not None:
         hook = cfg.setdefault('default_hooks', ConfigDict()).setdefault('visualization', ConfigDict())
-        hook.setdefault('type', 'VisualizationHook')
+        hook.setdefault('type', 'mmdensenet.VisualizationHook')
+        cfg.setdefault('visualizer', ConfigDict(type='mmdensenet.FastVisualizer'))
         hook.update(enable=True, show=show, wait_time=wait_time, out_dir=show_dir, interval=interval)
     if tta:
         _use_tta(cfg)

@@ -15,6 +15,7 @@ from mmdensenet.errors import UserError
 from mmdensenet.training.end_workers import end_workers_of
 from mmdensenet.training.hooks import (
     BadImagesHook,
+    CheckKeysHook,
     CheckLabelsHook,
     ExactResumeHook,
     FiniteHook,
@@ -22,6 +23,7 @@ from mmdensenet.training.hooks import (
 from mmdensenet.training.launch import LAUNCH_TIME
 from mmdensenet.training.memory import advise, is_out_of_memory
 
+from .follow_loop import follow_loop, require_intervals
 from .runner import add_if_missing, build_runner, open_config, prepare_data, require_checkpoint, set_work_dir
 
 
@@ -71,6 +73,8 @@ def train_model(
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     passed_over = _set_resume(cfg, resume) if resume is not None else []
+    require_intervals(cfg)
+    follow_loop(cfg)
     if auto_scale_lr:
         if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
             raise UserError(
@@ -91,6 +95,7 @@ def train_model(
     runner = build_runner(cfg)
     _require_known_hook_keys(runner)
     runner.register_hook(CheckLabelsHook())
+    runner.register_hook(CheckKeysHook())
     source = cfg.get('load_from') or 'the latest checkpoint'
     runner.register_hook(CheckpointContentHook(source))
     if cfg.get('resume') or not partial:

@@ -234,7 +234,7 @@ def _name(cfg: Config) -> str:
 
 
 def _build(cfg: Config, dataset: dict):
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    init_default_scope(cfg.get('default_scope') or 'mmpretrain')
     from mmpretrain.registry import DATASETS
 
     return DATASETS.build(dataset)

@@ -83,7 +83,7 @@ def read_as_data() -> None:
     loader = checkpoint_module.CheckpointLoader
     checkpoint_module.load_url = load_from_url  # http://, https:// and the names that stand for such
 
-    def from_openmmlab(filename: str, map_location=None) -> Any:
+    def load_from_openmmlab(filename: str, map_location=None) -> Any:
         names = checkpoint_module.get_external_models()
         name = filename.partition('://')[2]
         name = checkpoint_module.get_deprecated_model_names().get(name, name)
@@ -92,13 +92,13 @@ def read_as_data() -> None:
             return checkpoint_module.load_from_http(address, map_location=map_location)
         return load_from_file(str(Path(checkpoint_module._get_mmengine_home(), address)), map_location)
 
-    def from_storage(filename: str, map_location=None, backend: str = 'petrel') -> Any:
+    def load_from_ceph(filename: str, map_location=None, backend: str = 'petrel') -> Any:
         from mmengine.fileio import get_file_backend
 
         storage = get_file_backend(filename, backend_args={'backend': backend})
         return _load_content(storage.get(filename), filename, map_location)
 
-    def from_pavi(filename: str, map_location=None) -> Any:
+    def load_from_pavi(filename: str, map_location=None) -> Any:
         from pavi import modelcloud
 
         model = modelcloud.get(filename.removeprefix('pavi://'))
@@ -107,15 +107,18 @@ def read_as_data() -> None:
             model.download(str(file))
             return load_from_file(str(file), map_location, filename)
 
-    def from_file_url(filename: str, map_location=None) -> Any:
+    def load_from_local(filename: str, map_location=None) -> Any:
+        return load_from_file(filename, map_location)
+
+    def load_from_file_url(filename: str, map_location=None) -> Any:
         return load_from_url(filename, map_location=map_location)
 
     for prefixes, function in (
-        ('', load_from_file),
-        ('file://', from_file_url),
-        ([r'(\S+\:)?s3://', r'(\S+\:)?petrel://'], from_storage),
-        ('pavi://', from_pavi),
-        (['open-mmlab://', 'openmmlab://'], from_openmmlab),
+        ('', load_from_local),
+        ('file://', load_from_file_url),
+        ([r'(\S+\:)?s3://', r'(\S+\:)?petrel://'], load_from_ceph),
+        ('pavi://', load_from_pavi),
+        (['open-mmlab://', 'openmmlab://'], load_from_openmmlab),
     ):
         loader.register_scheme(prefixes, function, force=True)
 

@@ -7,7 +7,9 @@ import functools
 import importlib.metadata
 import importlib.util
 import os.path as osp
+import sys
 from collections.abc import Callable
+from types import FunctionType, ModuleType
 
 import torch
 import yaml
@@ -148,8 +150,73 @@ DATA_CONFIGS = Fault(
     targets=('mmengine.config:Config._get_base_files',),
 )
 
+STANDARD_LIBRARY = Fault(
+    what='a config with imports (a pure-Python one) that uses os, json, re or another module of the standard library '
+    'raises RuntimeError, as it is taken for a package whose import can wait; and a config with a module or '
+    'a function in it cannot be copied or written',
+    versions='mmengine 0.10.7 with Python 3.11 and newer, and in virtual environments',
+    until='mmengine uses sys.stdlib_module_names',
+    targets=('mmengine.config.utils:_is_builtin_module', 'mmengine.config:Config.fromfile'),
+    is_repaired=lambda: uses(find('mmengine.config.utils:_is_builtin_module'), 'stdlib_module_names'),
+)
+
+
+@STANDARD_LIBRARY.repaired_by
+def know_the_standard_library() -> None:
+    is_builtin = find('mmengine.config.utils:_is_builtin_module')
+
+    @functools.wraps(is_builtin)
+    def is_builtin_or_standard(module_name: str) -> bool:
+        return module_name.split('.')[0] in sys.stdlib_module_names or is_builtin(module_name)
+
+    replace_everywhere(is_builtin, is_builtin_or_standard)
+
+    from mmengine.config import Config
+
+    read = Config.fromfile
+
+    @functools.wraps(read)
+    def read_values(*args, **kwargs) -> Config:
+        cfg = read(*args, **kwargs)
+        if hasattr(cfg, '_imported_names'):  # a pure-Python one; from others mmengine takes them out itself
+            values = cfg._cfg_dict
+            for name in [k for k, value in dict.items(values) if isinstance(value, (FunctionType, ModuleType))]:
+                del values[name]
+        return cfg
+
+    Config.fromfile = staticmethod(read_values)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Checkpoints
+
+WEIGHTS_ONLY = Fault(
+    what='BaseInferencer(weights=FILE) without a model executes the config text in the checkpoint',
+    versions='mmengine 0.10.7',
+    until='mmengine keeps configs in checkpoints as data',
+    targets=('mmengine.infer.infer:BaseInferencer._init_model',),
+)
+
+
+@WEIGHTS_ONLY.repaired_by
+def refuse_config_text() -> None:
+    from mmengine.infer import BaseInferencer
+
+    from mmdensenet.errors import UserError
+
+    build = BaseInferencer._init_model
+
+    @functools.wraps(build)
+    def build_from_config(self, cfg, weights, device='cpu'):
+        if not cfg:
+            raise UserError(
+                f'{weights}: its config is the text of a program, and nothing in a checkpoint is executed: give the '
+                "config too, as model=CONFIG.\nTo read the text: torch.load(weights, weights_only=True)['meta']['cfg']."
+            )
+        return build(self, cfg, weights, device)
+
+    BaseInferencer._init_model = build_from_config
+
 
 READING = Fault(
     what='resuming from or testing a checkpoint that training wrote raises UnpicklingError, as it holds HistoryBuffer '

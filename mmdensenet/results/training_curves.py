@@ -43,6 +43,8 @@ def read_scalars(work_dir: str | Path) -> tuple[dict[str, Curve], str]:
                 x = record['step'] / length
             elif low:  # validation, which counts epochs
                 x = record['step']
+            else:  # iterations, as training does; in files of older runs 0
+                x = max(x, record['step'])
             for name, value in record.items():
                 if name not in NOT_CURVES and isinstance(value, (int, float)):
                     points.setdefault(name, {})[x] = value

@@ -1,6 +1,7 @@
 """Hooks: a config names one as ``mmdensenet.X``."""
 
 from .bad_images_hook import BadImagesHook
+from .check_keys_hook import CheckKeysHook
 from .check_labels_hook import CheckLabelsHook
 from .curves_hook import CurvesHook
 from .exact_resume_hook import ExactResumeHook
@@ -10,6 +11,7 @@ from .visualization_hook import VisualizationHook
 
 __all__ = [
     'BadImagesHook',
+    'CheckKeysHook',
     'CheckLabelsHook',
     'CurvesHook',
     'ExactResumeHook',

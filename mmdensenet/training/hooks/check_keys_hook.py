@@ -1,0 +1,149 @@
+"""Metrics that are named in a config are compared with those that validation reports, before the first step."""
+
+import copy
+from collections.abc import Iterator
+from numbers import Number
+
+import torch
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import IterBasedTrainLoop
+from mmpretrain.models.classifiers import BaseClassifier
+
+from mmdensenet.errors import UserError
+from mmdensenet.registry import HOOKS
+from mmdensenet.training.random_state import unchanged_random_state
+
+#: of so many images two that can be read are looked for
+TRIED = 16
+
+
+@HOOKS.register_module()
+class CheckKeysHook(Hook):
+    """Validate on two images, and compare what is reported with save_best and with what hooks and schedulers monitor.
+
+    mmengine looks a metric up when it has been computed for the first time, after hours perhaps. Nothing that training
+    depends on is changed. Only classifiers are tried: other models may need more for their validation.
+
+    Raises:
+        UserError: for a key that is not reported, or is no single number; with the keys that are.
+    """
+
+    def before_train(self, runner) -> None:
+        _require_same_unit(runner)
+        monitored = list(_monitored(runner))
+        if runner.val_loop is None:
+            for place, key in monitored:
+                raise UserError(f'{place}={key!r} is watched, and the training does not validate: leave it out.')
+            return
+        metrics = _metrics_of_two(runner)
+        if metrics is None:
+            return
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook):
+                monitored += [('default_hooks.checkpoint.save_best', key) for key in _best_keys(hook, metrics)]
+        for place, key in monitored:
+            _require_number(place, key, metrics)
+
+
+def _monitored(runner) -> Iterator[tuple[str, str]]:
+    """Keys that change the training, each with its place in the config."""
+    for hook in runner.hooks:
+        if isinstance(hook, EarlyStoppingHook):
+            yield 'EarlyStoppingHook.monitor', hook.monitor
+    for scheduler in _schedulers(runner):
+        if not getattr(scheduler, 'need_val_args', False):
+            continue
+        name = type(scheduler).__name__
+        if not scheduler.by_epoch:
+            raise UserError(f'{name} steps after validations only: leave its by_epoch=False out.')
+        if scheduler.rule == 'less' and _is_better_when_greater(scheduler.monitor):
+            raise UserError(
+                f"{name} takes a falling {scheduler.monitor} for progress (rule='less', the default): set "
+                "rule='greater'."
+            )
+        yield f'{name}.monitor', scheduler.monitor
+
+
+def _schedulers(runner) -> list:
+    given = runner.param_schedulers or []
+    return [one for some in given.values() for one in some] if isinstance(given, dict) else given
+
+
+def _require_same_unit(runner) -> None:
+    """A schedule in epochs takes no step in a training by iterations, which is one long epoch."""
+    if not isinstance(runner.train_loop, IterBasedTrainLoop):
+        return
+    for scheduler in _schedulers(runner):
+        if scheduler.by_epoch and not getattr(scheduler, 'need_val_args', False):
+            raise UserError(
+                f'param_scheduler: {type(scheduler).__name__} counts epochs and the training iterations: give it '
+                'by_epoch=False and its values in iterations, or convert_to_iter_based=True.'
+            )
+
+
+def _is_better_when_greater(key: str) -> bool:
+    return any(word in key.lower() for word in map(str.lower, CheckpointHook._default_greater_keys))
+
+
+def _best_keys(hook: CheckpointHook, metrics: dict) -> list[str]:
+    if hook.save_best != ['auto']:
+        return hook.save_best or []
+    if not metrics:
+        raise UserError("default_hooks.checkpoint.save_best='auto': the validation reports no metric: set it to None.")
+    first = next(iter(metrics))
+    try:
+        copy.copy(hook)._init_rule(hook.rules, [first])
+    except ValueError as error:
+        raise UserError(
+            f"default_hooks.checkpoint.save_best='auto' is {first!r} here: set rule='greater' or 'less', whichever is "
+            'better.'
+        ) from error
+    return [first]
+
+
+def _require_number(place: str, key: str, metrics: dict) -> None:
+    numbers = [name for name, value in metrics.items() if _is_number(value)]
+    if key in numbers:
+        return
+    reason = 'one value per class, not one number' if key in metrics else 'none of the metrics that are reported'
+    advice = f'Choose one of {", ".join(numbers)}.' if numbers else 'No metric here is one number: leave it out.'
+    raise UserError(f'{place}={key!r} is {reason}. {advice}')
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, Number) or (getattr(value, 'ndim', None) == 0)
+
+
+def _metrics_of_two(runner) -> dict | None:
+    """What the evaluator reports for two images; None if that cannot be found out."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if not isinstance(model, BaseClassifier):
+        return None
+    loader, training = runner.val_loop.dataloader, model.training
+    try:
+        with unchanged_random_state(), torch.no_grad():
+            samples = _samples(loader.dataset)
+            if not samples:
+                return None
+            evaluator = copy.deepcopy(runner.val_loop.evaluator)
+            batch = loader.collate_fn(samples)
+            evaluator.process(data_samples=model.eval().val_step(batch), data_batch=batch)
+            return evaluator.evaluate(len(samples))
+    except Exception as error:  # of a metric that needs more images, or a model that a later hook prepares
+        runner.logger.debug(f'The metrics are not known before the first validation: {error}')
+        return None
+    finally:
+        model.train(training)
+
+
+def _samples(dataset) -> list:
+    found = []
+    for index in range(min(TRIED, len(dataset))):
+        try:
+            found.append(dataset[index])
+        except UserError:  # an image that cannot be read
+            continue
+        if len(found) == 2:
+            break
+    return found
