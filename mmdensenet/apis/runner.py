@@ -63,7 +63,7 @@ def prepare_data(cfg: Config, *loaders: str, pin_memory: bool = True, persistent
         loaders: the keys of the data loaders that will be built.
 
     Raises:
-        UserError: naming the key and the path of data that do not exist, or a visualizer back end that is not installed.
+        UserError: naming the key and the path of data that do not exist, or the package that a visualizer needs.
     """
     require_backends(cfg)
     _use_our_loops(cfg)
