@@ -64,6 +64,7 @@ def parse() -> argparse.Namespace:
         help='also these candidates through torch.compile; "best" is the eager peer that was fastest in the warm-up; '
         'default: best on a GPU, none on a CPU, where it takes minutes',
     )
+    add('--compile-mode', default='default', help="torch.compile's mode; reduce-overhead replays CUDA graphs (default)")
     add('--rounds', type=int, help='turns of each candidate (5 on a CPU, 10 on a GPU)')
     add('--turn-seconds', type=float, default=0.3, help='a turn has as many steps as fit, at least one (0.3)')
     add('--threads', type=int, default=machine.default_threads(), help='of each candidate (all processors)')
@@ -106,10 +107,12 @@ def measure(
     jobs = machine.jobs(device, case.dtype) | {name: job(name, case, device) for name in names}
 
     def compile_too(warm: dict[str, Measurement]) -> dict:
-        eager = [name for name in warm if name in CANDIDATES and CANDIDATES[name].peer]
+        eager = [name for name in warm if name in CANDIDATES and CANDIDATES[name].peer and not CANDIDATES[name].graph]
         best = min(eager, key=lambda name: warm[name].warm_seconds, default=None)
         chosen = [best if name == BEST else name for name in compiled]
-        return {f'{name}{COMPILED}': job(name, case, device, compiled=True) for name in chosen if name}
+        mode = args.compile_mode
+        ending = COMPILED if mode == 'default' else f'{COMPILED} {mode}'
+        return {f'{name}{ending}': job(name, case, device, compiled=mode) for name in chosen if name}
 
     print(f'\n{case}', flush=True)
     measured = take_turns(jobs, rounds, args.threads, args.turn_seconds, compile_too)
@@ -133,7 +136,7 @@ def measure(
             | dict(parameters=m.facts['parameters'], steps=len(m.seconds))
             | dict(seconds_q25=low, seconds_median=median, seconds_q75=high, images_per_second=case.batch / median)
             | dict(baseline_mib=m.baseline_mib, peak_mib=m.peak_mib)
-            | dict(compile_seconds=m.first_seconds - median if name.endswith(COMPILED) else None)
+            | dict(compile_seconds=m.first_seconds - median if COMPILED in name else None)
             | dict(model_gb=moved and moved / 1e9, gb_per_second=moved and moved / median / 1e9)
             | dict(machine_gflops=flops / 1e9, machine_gb_per_second=bandwidth / 1e9, limit_seconds=limit)
             | dict(times_limit=median / limit)

@@ -53,12 +53,12 @@ _GPU = [
 SUITES = {'cpu': _CPU, 'cuda': [replace(case, dtype='bf16') for case in _GPU]}
 
 
-def job(name: str, case: Case, device: str, compiled: bool = False) -> Job:
-    """The job that measures a candidate, optionally through torch.compile."""
-    return Job(partial(prepare, name, case, device, compiled), CANDIDATES[name].env, compiled)
+def job(name: str, case: Case, device: str, compiled: str | None = None) -> Job:
+    """The job that measures a candidate, optionally through torch.compile in this mode."""
+    return Job(partial(prepare, name, case, device, compiled), CANDIDATES[name].env, compiled is not None)
 
 
-def prepare(name: str, case: Case, device: str, compiled: bool) -> Workload:
+def prepare(name: str, case: Case, device: str, compiled: str | None = None) -> Workload:
     """Model, inputs and optimiser of a candidate; its step."""
     import torch
     import torch.nn.functional as F
@@ -75,7 +75,7 @@ def prepare(name: str, case: Case, device: str, compiled: bool) -> Workload:
         device, getattr(torch, DTYPES[case.dtype]), enabled=case.dtype != 'fp32', cache_enabled=not candidate.graph
     )
     torch.backends.cudnn.benchmark = True  # the fastest algorithms for every candidate
-    run = torch.compile(model) if compiled else model
+    run = torch.compile(model, mode=compiled) if compiled else model
     # the feature maps of ImageNet models shrink to a 32nd
     few = images[:2, :, :64, :64].contiguous(memory_format=layout)
 

@@ -51,7 +51,7 @@ def profile(name: str, case: Case, steps: int, rows: int) -> str:
     import torch
 
     os.environ.update(CANDIDATES[name].env)
-    workload = prepare(name, case, 'cuda', compiled=False)
+    workload = prepare(name, case, 'cuda')
     for _ in range(5):
         workload.between()
         workload.step()

@@ -70,7 +70,11 @@ def results(model, x, dtype, train):
 
 
 def assert_no_worse(arch, shape, dtype, train, **kwargs):
-    """Of three draws the middle error counts: where a ReLU's input is nearly 0, one rounding more flips a gradient."""
+    """Typically at most twice the reference's error, and nowhere more than twice its largest.
+
+    Where a ReLU's input is nearly 0, one rounding more or less flips the gradient of a whole pixel, in theirs as in
+    ours: so of three draws the middle error counts, and single tensors are compared with the reference's worst one.
+    """
     mine_errors, their_errors = {}, {}
     for _ in range(3):
         exact, reference, ours = networks(arch, **kwargs)
@@ -78,18 +82,15 @@ def assert_no_worse(arch, shape, dtype, train, **kwargs):
         truth, theirs, mine = (results(model, x, DTYPES[dtype], train) for model in (exact, reference, ours))
         assert truth.keys() == mine.keys()
         for name in truth:
-            mine_errors.setdefault(name, []).append(relative(mine[name], truth[name]))
-            their_errors.setdefault(name, []).append(relative(theirs[name], truth[name]))
-    allowed = {name: statistics.median(errors) for name, errors in their_errors.items()}
-    # of few values, such as a norm's, the reference's own error may be small by chance
-    typical = statistics.median(allowed.values())
-    for name, errors in mine_errors.items():
-        assert statistics.median(errors) <= 2 * max(allowed[name], typical) + 1e-6, (
-            name,
-            errors,
-            allowed[name],
-            typical,
-        )
+            mine_errors.setdefault(name, []).append(relative(mine[name], truth[name]) + 1e-9)
+            their_errors.setdefault(name, []).append(relative(theirs[name], truth[name]) + 1e-9)
+    middle = {name: statistics.median(errors) for name, errors in mine_errors.items()}
+    theirs = {name: statistics.median(errors) for name, errors in their_errors.items()}
+    ratio = statistics.geometric_mean(middle[name] / theirs[name] for name in middle)
+    assert ratio <= 2, (ratio, middle, theirs)
+    largest = max(max(errors) for errors in their_errors.values())
+    for name, error in middle.items():
+        assert error <= 2 * largest, (name, mine_errors[name], their_errors[name], largest)
 
 
 @pytest.mark.parametrize('train', [True, False], ids=['train', 'eval'])

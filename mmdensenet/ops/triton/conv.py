@@ -21,6 +21,7 @@ from torch import Tensor
 
 from . import tiles
 from .common import (
+    cdiv,
     launch,
     merge_statistics,
     multiple_of,
@@ -142,13 +143,13 @@ def conv_blocks(
 ) -> tuple[int, dict[str, int]]:
     """Blocks of columns, and the tile of a program. Rows are ``aligned`` to so many elements."""
     wide = dtype != torch.float32
-    blocks = triton.cdiv(columns, 128 if wide else 64)
-    first, second = split_columns(triton.cdiv(columns, blocks))
+    blocks = cdiv(columns, 128 if wide else 64)
+    first, second = split_columns(cdiv(columns, blocks))
     block_c = 64 if wide else 16
     while block_c > 16 and channels % block_c:
         block_c //= 2
     block_m = 128 if wide else 64
-    while block_m > 32 and triton.cdiv(rows, block_m) * blocks < sms:
+    while block_m > 32 and cdiv(rows, block_m) * blocks < sms:
         block_m //= 2
     rule = dict(FIRST=first, SECOND=second, BLOCK_M=block_m, BLOCK_C=block_c, num_warps=4, num_stages=3 if wide else 2)
     shape = rows, columns, channels, dtype.itemsize, aligned >= 8
@@ -164,7 +165,7 @@ def _implicit(rows, scale, shift, weight, shape, out, mask, measure):
     (m, j), k = rows.shape, weight.shape[0]
     aligned = unit(j, rows.stride(0))
     blocks, block = conv_blocks(m, k, j, rows.dtype, aligned, processors(rows.device), tiles.chip(rows.device))
-    row_blocks = triton.cdiv(m, block['BLOCK_M'])
+    row_blocks = cdiv(m, block['BLOCK_M'])
     partial = torch.empty(row_blocks, 2, k, dtype=torch.float32, device=rows.device)
     taps = rows.new_empty(9, j, k).copy_(weight.permute(2, 3, 1, 0).flatten(0, 1))
     factors = out if mask is None else mask
@@ -192,7 +193,7 @@ def _implicit(rows, scale, shift, weight, shape, out, mask, measure):
         UNIT=aligned,
         COLUMN_UNIT=unit(k, *strides),
         PRECISION=precision(rows.dtype),
-        STEPS=triton.cdiv(j, block['BLOCK_C']),
+        STEPS=cdiv(j, block['BLOCK_C']),
         **block,
     )
     return merge_statistics(partial, m, block['BLOCK_M']) if measure else (None, None)

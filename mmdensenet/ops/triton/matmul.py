@@ -15,6 +15,7 @@ from torch import Tensor
 
 from . import tiles
 from .common import (
+    cdiv,
     launch,
     merge_statistics,
     multiple_of,
@@ -69,7 +70,7 @@ def _matmul(features, scale, shift, weight, shape, measure):
     aligned = unit(c, *strides)
     device = features.device
     blocks, block = matmul_blocks(rows, j, c, dtype, aligned, processors(device), shape is not None, tiles.chip(device))
-    row_blocks = triton.cdiv(rows, block['BLOCK_M'])
+    row_blocks = cdiv(rows, block['BLOCK_M'])
     partial = torch.empty(row_blocks, 2, j, dtype=torch.float32, device=features.device)
     launch(
         norm_relu_matmul_kernel,
@@ -105,13 +106,13 @@ def matmul_blocks(
         widest, block_m, block_c, stages = 128, 64, 16, 2
     else:
         widest, block_m, block_c, stages = 256, 128, 32, 4
-    blocks = triton.cdiv(columns, widest)
-    first, second = split_columns(triton.cdiv(columns, blocks))
+    blocks = cdiv(columns, widest)
+    first, second = split_columns(cdiv(columns, blocks))
     if pool:
         # the four pixels of a pooled one are four tiles
         block_m, stages = 64, 2
     # enough programs for every processor, if there are enough rows
-    while block_m > (64 if first == 256 else 32) and triton.cdiv(rows, block_m) * blocks < sms:
+    while block_m > (64 if first == 256 else 32) and cdiv(rows, block_m) * blocks < sms:
         block_m //= 2
     wide = block_m * first >= 8192 or second > 0
     block = dict(FIRST=first, SECOND=second, BLOCK_M=block_m, BLOCK_C=block_c, num_stages=stages)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from . import tiles
 from .common import (
+    cdiv,
     has_wgmma,
     launch,
     multiple_of,
@@ -159,7 +160,7 @@ def _fused(features, scale, shift, mean, weight, grad, coefficient, accumulator,
     strides = [matrix.stride(0) for matrix in (features, weight, accumulator)]
     aligned = unit(c, *strides)
     block = dict(fused_blocks(rows, j, c, features.element_size(), aligned, tiles.chip(features.device)))
-    column_blocks = triton.cdiv(c, block['BLOCK_C'])
+    column_blocks = cdiv(c, block['BLOCK_C'])
     limit = max(1, block.pop('programs') * processors(features.device) // column_blocks)
     programs, steps = split_rows(rows, block['BLOCK_M'], limit)
     partial = torch.empty(programs, j + 2, c, dtype=torch.float32, device=features.device)
@@ -199,8 +200,8 @@ def _grad_input(
     strides = [matrix.stride(0) for matrix in (features, weight, accumulator)]
     aligned = unit(c, *strides)
     block = grad_input_blocks(rows, j, c, features.dtype, aligned, shape is not None, tiles.chip(features.device))
-    column_blocks = triton.cdiv(c, block['BLOCK_C'])
-    row_blocks = triton.cdiv(rows, block['BLOCK_M'])
+    column_blocks = cdiv(c, block['BLOCK_C'])
+    row_blocks = cdiv(rows, block['BLOCK_M'])
     partial = torch.empty(row_blocks, 2, c, dtype=torch.float32, device=features.device)
     launch(
         grad_input_kernel,
@@ -237,7 +238,7 @@ def _grad_weight(features, grad, scale=None, shift=None) -> Tensor:
     (rows, c), j = features.shape, grad.shape[1]
     aligned, activate, chip = unit(c, features.stride(0)), scale is not None, tiles.chip(features.device)
     block = dict(grad_weight_blocks(rows, j, c, features.dtype, aligned, activate, chip))
-    grid = triton.cdiv(c, block['BLOCK_C']), triton.cdiv(j, block['BLOCK_J'])
+    grid = cdiv(c, block['BLOCK_C']), cdiv(j, block['BLOCK_J'])
     limit = max(1, block.pop('programs') * processors(features.device) // (grid[0] * grid[1]))
     programs, steps = split_rows(rows, block['BLOCK_M'], limit)
     partial = torch.empty(programs, j, c, dtype=torch.float32, device=features.device)

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from . import tiles
 from .common import (
+    cdiv,
     launch,
     merge_statistics,
     multiple_of,
+    next_power_of_2,
     processors,
     relu,
     row_major,
@@ -47,7 +49,7 @@ def norm_relu(rows: Tensor, scale: Tensor | None, shift: Tensor) -> Tensor:
     block, _ = _block('norm_relu', rows, aligned)
     launch(
         norm_relu_kernel,
-        (triton.cdiv(m, block['BLOCK_M']) * triton.cdiv(c, block['BLOCK_C']),),
+        (cdiv(m, block['BLOCK_M']) * cdiv(c, block['BLOCK_C']),),
         rows,
         shift if scale is None else scale,
         shift,
@@ -104,7 +106,7 @@ def batch_norm_backward(
     block, _ = _block('batch_norm_backward' if add is None else 'batch_norm_backward_add', rows, aligned, TILE // 2)
     launch(
         batch_norm_backward_kernel,
-        (triton.cdiv(m, block['BLOCK_M']) * triton.cdiv(c, block['BLOCK_C']),),
+        (cdiv(m, block['BLOCK_M']) * cdiv(c, block['BLOCK_C']),),
         grad,
         rows,
         mean,
@@ -156,7 +158,7 @@ def _extend(new_mean, new_var, mean, var, rstd, stop, eps, gamma, beta) -> tuple
     out = None if gamma is None else torch.empty(2, stop, dtype=torch.float32, device=mean.device)
     launch(
         extend_norm_kernel,
-        (triton.cdiv(stop, 128),),
+        (cdiv(stop, 128),),
         new_mean,
         new_var,
         mean,
@@ -180,7 +182,7 @@ def norm_blocks(
     kernel: str, rows: int, columns: int, size: int, aligned: int, elements: int, chip: str
 ) -> dict[str, int]:
     """The tile, of so many ``elements`` by the rule, and programs for each processor where they reduce over rows."""
-    width = max(16, min(128, triton.next_power_of_2(columns)))
+    width = max(16, min(128, next_power_of_2(columns)))
     rule = dict(BLOCK_M=elements // width, BLOCK_C=width, num_warps=4, programs=4)
     return tiles.choose(rule, chip, kernel, rows, columns, columns, size, aligned >= 8)
 
@@ -194,7 +196,7 @@ def _block(kernel: str, rows: Tensor, aligned: int, elements: int = TILE) -> tup
 
 def _split(rows: Tensor, block: dict[str, int], programs: int) -> tuple[tuple[int, int], int]:
     """The grid of a reduction over rows, (column blocks, programs), and the tiles of a program."""
-    column_blocks = triton.cdiv(rows.shape[1], block['BLOCK_C'])
+    column_blocks = cdiv(rows.shape[1], block['BLOCK_C'])
     limit = max(1, programs * processors(rows.device) // column_blocks)
     programs, steps = split_rows(rows.shape[0], block['BLOCK_M'], limit)
     return (column_blocks, programs), steps

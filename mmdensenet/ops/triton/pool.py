@@ -16,7 +16,18 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .common import launch, multiple_of, processors, relu, row_major, split_rows, sum_partials, unit
+from .common import (
+    cdiv,
+    launch,
+    multiple_of,
+    next_power_of_2,
+    processors,
+    relu,
+    row_major,
+    split_rows,
+    sum_partials,
+    unit,
+)
 
 #: bytes of a tile: with 4 warps a thread has one load of 16 bytes for each pixel of a window
 TILE_BYTES = 2048
@@ -36,7 +47,7 @@ def norm_relu_max_pool(rows: Tensor, scale: Tensor, shift: Tensor, shape: tuple[
     block = _block(rows)
     launch(
         norm_relu_max_pool_kernel,
-        (triton.cdiv(windows, block['BLOCK_M']) * triton.cdiv(c, block['BLOCK_C']),),
+        (cdiv(windows, block['BLOCK_M']) * cdiv(c, block['BLOCK_C']),),
         rows,
         scale,
         shift,
@@ -68,7 +79,7 @@ def norm_relu_max_pool_backward(
     groups, c = _windows(shape), rows.shape[1]
     dz = torch.empty_like(rows, memory_format=torch.contiguous_format)
     block = _block(rows)
-    column_blocks = triton.cdiv(c, block['BLOCK_C'])
+    column_blocks = cdiv(c, block['BLOCK_C'])
     limit = max(1, PROGRAMS * processors(rows.device) // column_blocks)
     programs, tiles = split_rows(groups, block['BLOCK_M'], limit)
     partial = torch.empty(programs, 2, c, dtype=torch.float32, device=rows.device)
@@ -103,7 +114,7 @@ def _windows(shape: tuple[int, int, int]) -> int:
 
 
 def _block(rows: Tensor) -> dict[str, int]:
-    width = max(16, min(64, triton.next_power_of_2(rows.shape[1])))
+    width = max(16, min(64, next_power_of_2(rows.shape[1])))
     return dict(BLOCK_M=TILE_BYTES // (width * rows.element_size()), BLOCK_C=width, num_warps=4)
 
 
