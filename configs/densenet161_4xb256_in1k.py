@@ -2,6 +2,8 @@
 
 Expected: top-1 error 22.2% with one crop, in the authors' training with batch 256 (arXiv:1707.06990, section 1).
 OpenMMLab's published weights, converted from torchvision's, reach top-1 77.61% and top-5 93.83% (by mmpretrain).
+The schedule is for the batch of 1024: with the rate for 256, as in mmpretrain, a run ended two points lower (its
+issue 818).
 No run of ours stands behind this config yet.
 
 Hardware: 4 GPUs (memory and time not measured yet).

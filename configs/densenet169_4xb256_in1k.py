@@ -3,6 +3,8 @@
 Expected: top-1 error 23.80% and top-5 error 6.85% with one crop, in the paper's own training with
 batch 256 (arXiv:1608.06993, table 3).
 OpenMMLab's published weights, converted from torchvision's, reach top-1 76.08% and top-5 93.11% (by mmpretrain).
+The schedule is for the batch of 1024: with the rate for 256, as in mmpretrain, a run ended two points lower (its
+issue 818).
 No run of ours stands behind this config yet.
 
 Hardware: 4 GPUs (memory and time not measured yet).

@@ -2,6 +2,8 @@
 
 Expected: top-1 error 22.15% and top-5 error 6.12% with one crop, in the paper's own training with
 batch 256 (arXiv:1608.06993, table 3).
+The schedule is for the batch of 1024: with the rate for 256, as in mmpretrain, a run ended two points lower (its
+issue 818).
 No run of ours stands behind this config yet.
 
 Hardware: 4 GPUs (memory and time not measured yet).

@@ -40,12 +40,17 @@ def table(header: list[str], lines: list[list[str]]) -> str:
 
 
 def title(row: dict) -> str:
-    """'DenseNet-BC, L=100, k=12' of densenet-bc-l100-k12_..., 'DenseNet-264 (k=48)' of densenet264-k48_...."""
-    name, *parts = row['Name'].partition('_')[0].removeprefix('densenet').split('-')
+    """'DenseNet-BC, L=100, k=12' of densenet-bc-l100-k12_..., 'DenseNet-264 (k=48)', 'RDNet-large (384 px)'."""
+    model = row['Name'].partition('_')[0]
+    if model.startswith('rdnet-'):
+        name, *parts = model.removeprefix('rdnet-').split('-')
+        family = 'RDNet'
+    else:
+        name, *parts = model.removeprefix('densenet').split('-')
+        family = 'DenseNet'
     if name:
-        return f'DenseNet-{name}' + (
-            f' ({", ".join(part.replace("k", "k=") if part[0] == "k" else part for part in parts)})' if parts else ''
-        )
+        said = [f'{p} px' if p.isdigit() else p.replace('k', 'k=') if p[0] == 'k' else p for p in parts]
+        return f'{family}-{name}' + (f' ({", ".join(said)})' if said else '')
     kind = 'DenseNet-BC' if 'bc' in parts else 'DenseNet'
     return ', '.join(
         [kind, *(f'{part[0].upper() if part[0] == "l" else part[0]}={part[1:]}' for part in parts if part != 'bc')]

@@ -32,10 +32,12 @@ class EffectiveSE(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Conv2d(channels, channels, kernel_size=1)
+        self.gate = nn.Hardsigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * F.hardsigmoid(self.fc(x.mean((2, 3), keepdim=True)))
+        return x * self.gate(self.fc(self.pool(x)))
 
 
 class RDNetBlock(nn.Module):
@@ -303,9 +305,10 @@ class NormedAveragePooling(nn.Module):
 
     def __init__(self, in_channels: int, eps: float = EPS):
         super().__init__()
+        self.gap = nn.AdaptiveAvgPool2d(1)
         self.norm = nn.LayerNorm(in_channels, eps)
 
     def forward(self, inputs: Tensor | Sequence[Tensor]) -> tuple[Tensor]:
         """(N, C, H, W), or the last of several, to a tuple with (N, C)."""
         x = inputs if isinstance(inputs, Tensor) else inputs[-1]
-        return (self.norm(x.mean((2, 3))),)
+        return (self.norm(self.gap(x).flatten(1)),)

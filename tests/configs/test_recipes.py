@@ -1,4 +1,7 @@
-"""Recipes, the configs whose schedule is not the paper's: each trains two steps, validates, and is tested."""
+"""Recipes, the configs whose schedule is not the paper's: each trains two steps of a small model, and is tested.
+
+The models themselves are those of other configs (test_configs.py).
+"""
 
 import json
 
@@ -8,6 +11,8 @@ import pytest
 import torch
 from conftest import CONFIGS, write_images
 from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 
 from mmdensenet.apis import Inferencer, get_model
 from mmdensenet.apis.test import test_model
@@ -27,7 +32,12 @@ def on_four_images(tmp_path):
             loader.batch_size, loader.num_workers = 2, 0
             pipeline = loader.dataset.pipeline
             loader.dataset = dict(type='CustomDataset', data_root=str(tmp_path / 'images'), pipeline=pipeline)
+        cfg.model.backbone.arch = dict(growth_rate=4, depths=(1,), init_channels=4)
+        cfg.model.head.in_channels = 8
         cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = 1
+        for hook in cfg.get('custom_hooks', ()):
+            if 'interval' in hook:
+                hook.interval = 1  # there are two steps
         cfg.default_hooks.logger.interval = 1
         return cfg
 
@@ -41,10 +51,13 @@ def test_two_steps_validation_and_test(file, on_four_images, tmp_path):
     assert runner.iter == 2
     trained, saved = runner.model.state_dict(), tmp_path / 'w/epoch_1.pth'
     checkpoint = torch.load(saved, weights_only=True)
-    averaged = checkpoint['state_dict']
-    name = next(name for name in averaged if name.endswith('conv1.weight'))
-    assert not torch.equal(averaged[name], trained[name].cpu()), 'the average is what is saved'
-    assert torch.equal(checkpoint['ema_state_dict'][f'module.{name}'], trained[name].cpu())
+    # with EMAHook the average is what is saved as the weights; it begins at the first step's, interval steps at a time
+    own = {key.removeprefix('module.'): value for key, value in checkpoint.get('ema_state_dict', {}).items()}
+    name = next(name for name in trained if name.endswith('conv1.weight'))
+    assert torch.equal((own or checkpoint['state_dict'])[name], trained[name].cpu())
+    averages = any(hook['type'] == 'EMAHook' for hook in cfg.get('custom_hooks', ()))
+    assert bool(own) == averages
+    assert torch.equal(checkpoint['state_dict'][name], trained[name].cpu()) != averages
 
     scores = {}
     for tta in (False, True):
@@ -59,3 +72,24 @@ def test_two_steps_validation_and_test(file, on_four_images, tmp_path):
     )
     torch.testing.assert_close(scores[False], plain, rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(scores[True], (plain + mirrored) / 2, rtol=1e-3, atol=1e-5)
+
+
+def test_images_grow_between_epochs(on_four_images, tmp_path):
+    """The switches of the schedule at their epochs, which are made the second and the third."""
+    cfg = on_four_images(CONFIGS / 'densenet121_1xb256-16e_in1k.py')
+    schedule = cfg.custom_hooks[0].schedule
+    assert [switch.action_epoch for switch in schedule] == [8, 13] and cfg.param_scheduler[-1].end == 16
+    schedule[0].action_epoch, schedule[1].action_epoch = 2, 3
+    cfg.train_cfg.max_epochs, cfg.val_cfg, cfg.val_dataloader, cfg.val_evaluator = 3, None, None, None
+    cfg.custom_hooks.append(dict(type='Sides'))
+    train_model(cfg, work_dir=str(tmp_path / 'w'))
+    assert SIDES == [128, 128, 160, 160, 192, 192]
+
+
+SIDES = []
+
+
+@HOOKS.register_module()
+class Sides(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        SIDES.append(data_batch['inputs'][0].shape[-1])

@@ -75,17 +75,18 @@ def count_flops(model: nn.Module, shape: Iterable[int]) -> int:
     gets; without the classifier.
     """
     total = 0
-    pools = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+    norms = (nn.BatchNorm2d, nn.LayerNorm)
+    others = (nn.ReLU, nn.GELU, nn.Hardsigmoid, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 
     def add(module: nn.Module, given: tuple[Tensor], out: Tensor) -> None:
         nonlocal total
         if isinstance(module, nn.Conv2d):
             total += module.weight.numel() * out.shape[-1] * out.shape[-2]
         else:
-            total += given[0].numel() * (2 if isinstance(module, nn.BatchNorm2d) else 1)
+            total += given[0].numel() * (2 if isinstance(module, norms) else 1)
 
     images = torch.zeros(1, *shape, device=next(model.parameters()).device)
-    with_hooks(model, (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, *pools), add, lambda: model(images))
+    with_hooks(model, (nn.Conv2d, *norms, *others), add, lambda: model(images))
     return total
 
 
