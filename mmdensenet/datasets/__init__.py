@@ -7,6 +7,7 @@ from .grey_image import LoadGreyImage
 from .load_image import LoadImage
 from .splits import assign_parts
 from .svhn import SVHN
+from .trivial_augment import TrivialAugment
 
 __all__ = [
     'SVHN',
@@ -15,5 +16,6 @@ __all__ = [
     'Digits',
     'LoadGreyImage',
     'LoadImage',
+    'TrivialAugment',
     'assign_parts',
 ]
