@@ -65,7 +65,11 @@ def label_counts(predictions: Predictions) -> np.ndarray:
 
 
 def most_confused(matrix: np.ndarray, count: int = 5) -> list[tuple[int, int, int]]:
-    """(true class, predicted class, images) of the most frequent confusions, most frequent first."""
+    """(true class, predicted class, images) of the most frequent confusions, most frequent first.
+
+    >>> most_confused(np.array([[5, 2, 0], [3, 4, 0], [0, 1, 9]]), 2)
+    [(1, 0, 3), (0, 1, 2)]
+    """
     wrong = matrix.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind='stable')[:count]

@@ -89,6 +89,9 @@ def parse_bytes(text: str) -> float:
 
     Raises:
         UserError: if it is no such text.
+
+    >>> parse_bytes('24GB'), parse_bytes('1.5 GiB')
+    (24000000000.0, 1610612736.0)
     """
     match = re.fullmatch(r'([\d.]+)\s*([KMGT]?I?)B?', text.strip(), re.IGNORECASE)
     try:

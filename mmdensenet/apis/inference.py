@@ -293,6 +293,9 @@ def best_classes(scores: np.ndarray, classes: Sequence[str] | None, count: int) 
 
     Args:
         scores: one per class, as ``pred_scores`` of a result.
+
+    >>> best_classes(np.array([0.25, 0.75]), ['cat', 'dog'], 1)
+    [{'label': 1, 'score': 0.75, 'class': 'dog'}]
     """
     order = (-scores).argsort(kind='stable')[:count].tolist()
     entries = [dict(label=label, score=float(scores[label])) for label in order]

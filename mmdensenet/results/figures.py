@@ -53,7 +53,11 @@ def save_figure(figure: Figure, file: str | Path) -> Path:
 
 
 def shorten(name: str, length: int = 24) -> str:
-    """A class name that fits beside a picture: ImageNet's have several synonyms, of which the first stays."""
+    """A class name that fits beside a picture: ImageNet's have several synonyms, of which the first stays.
+
+    >>> shorten('tench, Tinca tinca'), shorten('hippopotamus', 6)
+    ('tench', 'hippo…')
+    """
     name = str(name).split(',')[0]
     return name if len(name) <= length else name[: length - 1] + '…'
 

@@ -119,7 +119,12 @@ def _sorted_weights(score: np.ndarray, target: np.ndarray, weights: np.ndarray) 
 
 
 def auroc(score: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(B,) areas under the ROC curve of scores and targets (N,), for each row of weights (B, N); nan if undefined."""
+    """(B,) areas under the ROC curve of scores and targets (N,), for each row of weights (B, N); nan if undefined.
+
+    >>> score, target = np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1])
+    >>> auroc(score, target, np.ones((1, 4))).tolist()
+    [0.75]
+    """
     positive, negative = _sorted_weights(score, target, weights)
     below = negative.sum(1, keepdims=True) - negative.cumsum(1)
     pairs = positive.sum(1) * negative.sum(1)

@@ -118,7 +118,11 @@ def draw_curves(
 
 
 def smooth(values: Sequence[float], width: int) -> np.ndarray:
-    """The mean over ``width`` neighbours, over as many as there are at the ends."""
+    """The mean over ``width`` neighbours, over as many as there are at the ends.
+
+    >>> smooth([1, 2, 6], 3).tolist()
+    [1.5, 3.0, 4.0]
+    """
     kernel = np.ones(width)
     values = np.asarray(values, dtype=float)
     return np.convolve(values, kernel, 'same') / np.convolve(np.ones(len(values)), kernel, 'same')

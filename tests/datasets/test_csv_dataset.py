@@ -67,9 +67,17 @@ def test_several_labels_with_policies(multi, uncertain, missing, expected):
     assert dataset.counts().tolist() == [[(scores[:, j] == 1).sum(), (scores[:, j] == 0).sum()] for j in range(2)]
 
 
-def test_positive_weights(multi):
-    dataset = CSVDataset(label_columns=LABELS, uncertain='ignore', missing='ignore', **multi)
-    assert dataset.positive_weights() == [0.5, 1.0]
+@pytest.mark.parametrize('policy', ['ignore', 'positive', 'negative'])
+def test_positive_weights(patients, tmp_path, policy):
+    """Absences over presences of each label, as BCEWithLogitsLoss takes them, whatever the unknown ones count as."""
+    file = tmp_path / 'labels.csv'
+    head, *rows = file.read_text().splitlines()
+    rows = [row if i % 5 else row[: row.rindex(',')] + ',-1' for i, row in enumerate(rows)]
+    file.write_text('\n'.join([head, *rows]))
+    dataset = CSVDataset(label_columns=LABELS, uncertain=policy, **patients)
+    scores = np.stack([dataset.get_data_info(i)['gt_score'] for i in range(len(dataset))])
+    assert (scores == -1).sum() == (40 if policy == 'ignore' else 0)
+    assert dataset.positive_weights() == [pytest.approx((s == 0).sum() / (s == 1).sum()) for s in scores.T]
 
 
 def test_a_policy_has_to_be_stated(multi):

@@ -100,8 +100,12 @@ def test_published_format_loads_strictly(arch, tmp_path):
     mine = MODELS.build(
         dict(**copy.deepcopy(parts), backbone=dict(type='mmdensenet.DenseNet', arch=copy.deepcopy(arch)))
     )
+    randomise(theirs)
     torch.save({'meta': {}, 'state_dict': theirs.state_dict()}, tmp_path / 'published.pth')
     mine.load_state_dict(torch.load(tmp_path / 'published.pth')['state_dict'], strict=True)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert_same(mine.eval()(images), theirs.eval()(images), 1e-5)
 
 
 def test_arch_as_a_number():

@@ -45,6 +45,16 @@ def by_name(overall) -> dict:
     return {metric.name: metric.estimate for metric in overall}
 
 
+@pytest.mark.parametrize(('positive', 'negative'), [(4, 60), (60, 4), (5, 60), (60, 5)])
+def test_an_interval_needs_images_of_both_kinds(positive, negative):
+    rng = np.random.default_rng(0)
+    truth = np.repeat([1.0, 0.0], [positive, negative])
+    both = np.stack([truth, np.arange(len(truth)) % 2], 1)
+    _, classes = compute_metrics(make(rng.random(both.shape), both), Resampling(len(truth), count=100))
+    told = [not np.isnan(each.metrics['AUROC'].low) for each in classes]
+    assert told == [min(positive, negative) >= 5, True]
+
+
 def close(left: float, right: float) -> bool:
     return left == pytest.approx(right, rel=1e-5, nan_ok=True)
 

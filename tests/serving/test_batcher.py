@@ -1,13 +1,14 @@
 """Concurrent callers share batches, and each gets its own result."""
 
 import asyncio
+import functools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mmdensenet.serving.batcher import Batcher, ClosedError
+from mmdensenet.serving.batcher import Batcher, ClosedError, _Entry
 
 
 def play(scene, run, **settings):
@@ -46,6 +47,19 @@ def test_one_item_waits_no_longer_than_asked():
     alone, full = play(scene, list, max_batch=4, max_wait=0.5)
     assert 0.5 <= alone < 5
     assert full < 0.4, 'a full batch does not wait'
+
+
+def test_the_first_item_says_how_long_a_batch_waits():
+    """Not the newest: items that keep coming would hold back the first for ever."""
+
+    async def scene(batcher, sizes):
+        entry = functools.partial(_Entry, answer=asyncio.get_running_loop().create_future())
+        for item, since in (('first', time.monotonic() - 100), ('newest', time.monotonic())):
+            batcher._queue.put_nowait(entry(item, since=since))
+        batch, last = await asyncio.wait_for(batcher._collect(), 10)
+        assert [entry.item for entry in batch] == ['first', 'newest'] and not last
+
+    play(scene, list, max_batch=4, max_wait=60)
 
 
 def test_an_item_waits_for_none_if_none_is_coming():

@@ -13,6 +13,8 @@ from conftest import CONFIGS, DIGITS, TOOLS, write_images
 from helpers import assert_same
 from PIL import Image
 
+from mmdensenet.models import DenseNet
+
 
 def weights(file):
     return torch.load(file, weights_only=True)['state_dict']
@@ -109,7 +111,7 @@ def test_weights_without_batch_counters(run_tool, short_config, tmp_path):
     assert done.status == 0, done.err
 
 
-def test_switches(run_tool, short_config, tmp_path):
+def test_switches(run_tool, short_config, tmp_path, monkeypatch):
     options = ['train_cfg.max_epochs=1', 'model.backbone.channels_last=True', 'model.backbone.memory_efficient=True']
     done = run_tool(
         'train.py', short_config(), '--work-dir', tmp_path / 'w', '--amp', '--no-validate', '--tensorboard',
@@ -119,8 +121,17 @@ def test_switches(run_tool, short_config, tmp_path):
     assert 'Epoch(val)' not in log_of(tmp_path / 'w')
     assert list((tmp_path / 'w').glob('*/vis_data/events.out.tfevents.*'))
     assert 'LR is set based on batch size of 32 and the current batch size is 8' in done.out
-    done = run_tool('test.py', short_config(), tmp_path / 'w/epoch_1.pth', '--work-dir', tmp_path / 't', '--amp')
-    assert done.status == 0, done.err
+    forward, seen = DenseNet.forward, []
+
+    def spy(self, images):
+        seen.append(torch.is_autocast_enabled('cpu'))
+        return forward(self, images)
+
+    monkeypatch.setattr(DenseNet, 'forward', spy)
+    for amp in ([], ['--amp']):
+        done = run_tool('test.py', short_config(), tmp_path / 'w/epoch_1.pth', '--work-dir', tmp_path / 't', *amp)
+        assert done.status == 0, done.err
+    assert seen == [False, True], 'one batch each'
 
 
 def test_predictions_pictures_and_augmentation(run_tool, short_config, tmp_path):

@@ -288,6 +288,21 @@ def test_minutes(short_config, tmp_path):
     assert written == ['resume_iter_3.pth']
 
 
+def test_the_minutes_count_from_the_last_checkpoint_of_any_kind(short_config, tmp_path, monkeypatch):
+    """An epoch takes 57 seconds: with its checkpoint the minute begins anew."""
+    clock, written = [0.0], []
+    monkeypatch.setattr('mmdensenet.training.hooks.exact_resume_hook.time.monotonic', lambda: clock[0])
+
+    def action(runner, point):
+        written.extend((tmp_path / 'w').glob('resume_*'))
+        clock[0] += 19 * point.startswith('train')
+
+    Point.action = action
+    config = short_config(RUN.format(workers=0).replace('interval=2', 'minutes=1') + '\ntrain_cfg = dict(max_epochs=3)')
+    train_model(str(config), work_dir=str(tmp_path / 'w'))
+    assert clock[0] == 9 * 19 and not written
+
+
 @pytest.mark.parametrize('value', [dict(interval=0), dict(minutes=-1), dict(agree_interval=0)])
 def test_wrong_intervals(short_config, tmp_path, run_tool, value):
     config = short_config(f"default_hooks['exact_resume'] = dict(type='mmdensenet.ExactResumeHook', **{value})")
