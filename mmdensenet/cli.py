@@ -59,6 +59,7 @@ def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
         rank = int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0)))
         if rank:  # most mistakes are seen by all ranks: let the first one speak, it ends the others
             time.sleep(3)
+        message = as_options(message, args)
         print(f'error: {message}' if rank == 0 else f'error on rank {rank}: {message}', file=sys.stderr)
         _leave_process_group(2, together=False)
         sys.exit(2)
@@ -100,6 +101,32 @@ def parse_cfg_options(values: Sequence[str] | None) -> dict:
     namespace = Namespace()
     DictAction(option_strings=['--cfg-options'], dest='options')(None, namespace, list(values))
     return namespace.options
+
+
+def as_options(message: str, args: Namespace) -> str:
+    """A message of the library, with the tool's options where it names arguments of Python.
+
+    Args:
+        args: the tool's, whose names are those of the arguments.
+
+    >>> as_options('interval=0: give 1 or more, or `out_item`.', Namespace(interval=0, out_item=None))
+    '--interval 0: give 1 or more, or --out-item.'
+    >>> as_options("Set cfg_options={'train_cfg.max_epochs': 3}.", Namespace(cfg_options=[]))
+    'Set --cfg-options train_cfg.max_epochs=3.'
+    """
+
+    def option(found: re.Match) -> str:
+        return f'--{found["name"].replace("_", "-")}'
+
+    def switch(found: re.Match) -> str:
+        return f'`no_{found["name"]}`' if f'no_{found["name"]}' in args else found[0]
+
+    name = rf'(?P<name>{"|".join(map(re.escape, vars(args)))})'
+    message = re.sub(r"cfg_options=\{'([^']+)': ([^}]*)\}", r'`cfg_options` \1=\2', message)
+    message = re.sub(r'(?<!\S)(?P<name>\w+)=False\b', switch, message)
+    message = re.sub(rf'`{name}`', option, message)
+    message = re.sub(rf'(?<!\S){name}=True\b', option, message)
+    return re.sub(rf'(?<!\S){name}=(?=\S)', lambda found: f'{option(found)} ', message)
 
 
 def explain(error: BaseException) -> str | None:

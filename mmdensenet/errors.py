@@ -4,9 +4,19 @@
 class UserError(Exception):
     """A mistake in a command, config, file or data set.
 
-    The message names the file, key or value at fault and what to do, in one or two lines. Our tools print it without a
-    traceback and exit with status 2.
+    The message names the file, key or value at fault and what to do, in one or two lines. It names arguments as Python
+    has them, as NAME=VALUE or between backticks. Our tools print it without a traceback, with their options in
+    the place of these (:func:`mmdensenet.cli.as_options`), and exit with status 2.
     """
+
+
+def option_text(key: str, value: object) -> str:
+    """How messages name an override of the config.
+
+    >>> option_text('train_dataloader.batch_size', 16)
+    "cfg_options={'train_dataloader.batch_size': 16}"
+    """
+    return f'cfg_options={{{key!r}: {value}}}'
 
 
 class BadImageError(UserError):

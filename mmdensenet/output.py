@@ -18,7 +18,7 @@ def output_file(file: str | Path, suffixes: Sequence[str]) -> Path:
     """
     path = Path(file)
     if path.suffix.lower() not in suffixes:
-        raise UserError(f'--out {file}: the name must end in {" or ".join(suffixes)}.')
+        raise UserError(f'out={file}: the name must end in {" or ".join(suffixes)}.')
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
@@ -41,4 +41,4 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:  # OpenVINO gives no reason, and a full disk is the likely one
         reason = getattr(error, 'strerror', None) or 'is the disk full?'
-        raise UserError(f'--out {path} cannot be written ({reason}): make room, or give another.') from error
+        raise UserError(f'out={path} cannot be written ({reason}): make room, or give another.') from error

@@ -1,17 +1,21 @@
 import argparse
+import ast
 import errno
 import os
+import re
 import sys
 import urllib.error
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 from mmengine.registry import MODELS
 from mmpretrain.registry import DATASETS, TRANSFORMS
 
 from mmdensenet.apis import train_model
-from mmdensenet.cli import explain, parse_cfg_options, run_tool
+from mmdensenet.cli import as_options, explain, parse_cfg_options, run_tool
 from mmdensenet.errors import UserError
 
 
@@ -141,3 +145,34 @@ def test_ranks_end_without_the_interpreter_s_end(monkeypatch, capsys, ending, st
         assert caught.type is SystemExit
     else:
         assert caught.type is Ended and caught.value.args == (status,) and bool(waited) == together
+
+
+@pytest.mark.parametrize(
+    ('message', 'shown'),
+    [
+        ('out=a b.txt: the name', '--out a b.txt: the name'),
+        ('Use partial=True to go on.', 'Use --partial to go on.'),
+        ('train with validate=False.', 'train with --no-validate.'),
+        ('`out_item` says what, out=FILE where', '--out-item says what, --out FILE where'),
+        ("Set cfg_options={'a.b': 3}: measured", 'Set --cfg-options a.b=3: measured'),
+        ('`cfg_options` a.b: no such key', '--cfg-options a.b: no such key'),
+        # what is no argument of this tool stays: keys of configs, other names, parts of words
+        ('set model.head.out=3, `neck`, batch=2 and layout=5', 'set model.head.out=3, `neck`, batch=2 and layout=5'),
+        ('norm_eval=False', 'norm_eval=False'),
+    ],
+)
+def test_arguments_are_shown_as_options(message, shown):
+    args = Namespace(out=None, out_item=None, partial=False, no_validate=False, cfg_options=None)
+    assert as_options(message, args) == shown
+
+
+def test_the_library_names_no_options():
+    """But those of a tool that it names."""
+    for file in sorted((ROOT / 'mmdensenet').rglob('*.py')):
+        if file.name == 'cli.py' or '.mim' in file.parts:
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'UserError':
+                texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+                text = ''.join(text for text in texts if isinstance(text, str))
+                assert not re.search('(^|[^-])--[a-z]', text) or 'tools/test.py --out' in text, f'{file}: {text}'

@@ -41,7 +41,7 @@ def input_shape(cfg: Config, size: Sequence[int] | None = None) -> tuple[int, in
         found = _size_of_pipeline(dataset.get('pipeline') or ()) or KNOWN_SIZES.get(_name(dataset))
         if found:
             return channels, *found
-    raise UserError("the config does not say how large the model's images are: give --size HEIGHT WIDTH.")
+    raise UserError("the config does not say how large the model's images are: give `size`, their height and width.")
 
 
 def _innermost(dataset: dict) -> dict:

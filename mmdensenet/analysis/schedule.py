@@ -123,7 +123,7 @@ def _count_images(cfg: Config) -> int:
     except (OSError, RuntimeError, AssertionError, UserError) as error:
         raise UserError(
             'the schedule depends on the iterations in an epoch, and the training set cannot be read '
-            f'({str(error).strip().splitlines()[0]}): give --dataset-size.'
+            f'({str(error).strip().splitlines()[0]}): give `dataset_size`.'
         ) from error
 
 

@@ -51,7 +51,7 @@ def complexity(
     if batch is None:
         batch = (cfg.get('train_dataloader') or {}).get('batch_size', 1)
     if batch < 1:
-        raise UserError(f'--batch {batch}: give 1 or more.')
+        raise UserError(f'batch={batch}: give 1 or more.')
     device = require_device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     stages, reason = count_stages(cfg, shape)
     engines = ENGINES if reason is None else ENGINES[:1]
@@ -97,4 +97,4 @@ def parse_bytes(text: str) -> float:
     try:
         return float(match[1]) * UNITS[match[2].upper()]
     except (TypeError, ValueError, KeyError):
-        raise UserError(f'--memory {text}: write a number and a unit, such as 24GB or 24GiB.') from None
+        raise UserError(f'memory={text}: write a number and a unit, such as 24GB or 24GiB.') from None

@@ -19,11 +19,11 @@ from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
 from mmdensenet.compat.faults import APPLIED
 from mmdensenet.compat.mmengine import CONFIG_SCOPE, DATA_CONFIGS
-from mmdensenet.errors import UserError
+from mmdensenet.errors import UserError, option_text
 
 #: endings of configs that are no programs
 DATA_ONLY = ('.json', '.yaml', '.yml')
-#: top-level keys that a config may lack and --cfg-options may set
+#: top-level keys that a config may lack and options may set
 KNOWN_KEYS = {
     *(name for name in inspect.signature(Runner.__init__).parameters if name != 'self'),
     *('custom_imports', 'tta_model', 'tta_pipeline', 'model_wrapper_cfg', 'find_unused_parameters', 'sync_bn'),
@@ -154,12 +154,12 @@ def merge_options(cfg: Config, options: dict) -> None:
         first = key.split('.')[0]
         if first not in cfg and first not in KNOWN_KEYS:
             raise UserError(
-                f'--cfg-options {key}: the config has no {first!r}.{_did_you_mean(first, [*cfg.keys(), *KNOWN_KEYS])}'
+                f'`cfg_options` {key}: the config has no {first!r}.{_did_you_mean(first, [*cfg.keys(), *KNOWN_KEYS])}'
             )
     try:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise UserError(f'--cfg-options {" ".join(options)}: {error.args[0]}') from error
+        raise UserError(f'`cfg_options` {" ".join(options)}: {error.args[0]}') from error
 
 
 def _require_config_file(path: str) -> None:
@@ -277,5 +277,6 @@ def _require_paths(name: str, dataset: dict) -> None:
         if str(path) and not Path(path).expanduser().exists():
             option = 'data_root' if key == 'split' else key
             raise UserError(
-                f'{name}.{key}: {path} does not exist. Put the data there, or set --cfg-options {name}.{option}=PATH.'
+                f'{name}.{key}: {path} does not exist. Put the data there, or set '
+                f'{option_text(f"{name}.{option}", "PATH")}.'
             )

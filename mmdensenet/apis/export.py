@@ -111,12 +111,14 @@ def export_model(
         UserError: for what the user can put right, among it a missing package or images that are not there.
     """
     if format not in SUFFIXES:
-        raise UserError(f'--format {format}: choose {", ".join(SUFFIXES)}.')
-    for name, value in (('--batch', batch), ('--calib', calib), ('--check', 1 if check is None else check)):
+        raise UserError(f'format={format}: choose {", ".join(SUFFIXES)}.')
+    for name, value in (('batch', batch), ('calib', calib), ('check', 1 if check is None else check)):
         if value < 1:
-            raise UserError(f'{name} {value}: give 1 or more.')
+            raise UserError(f'{name}={value}: give 1 or more.')
     if int8 and format == 'torch-export':
-        raise UserError('--int8 is for --format onnx and openvino; torch.export has no integer convolutions on CPUs.')
+        raise UserError(
+            '`int8` is for the formats onnx and openvino; torch.export has no integer convolutions on CPUs.'
+        )
     require_packages(*NEEDS[format])
     cfg = open_config(config, cfg_options)
     require_checkpoint(checkpoint)
@@ -130,7 +132,7 @@ def export_model(
     source = images_of_folder(model, images) if images else images_of_data_set(cfg, 'test_dataloader')
     first = source.pixels(0)
     if with_preprocess and first.dtype != torch.uint8:
-        raise UserError(f'--with-preprocess is for images of 8 bits; the test pipeline gives {first.dtype}.')
+        raise UserError(f'`with_preprocess` is for images of 8 bits; the test pipeline gives {first.dtype}.')
     _require_fits(model, first)
     steps = _steps_in_graph(pipeline) if with_preprocess else []
     metadata = _describe(cfg, model, checkpoint, first, None if dynamic else batch, with_preprocess, bool(steps), int8)
@@ -164,13 +166,13 @@ def _steps_in_graph(pipeline: list[dict]) -> list[Resampling]:
     try:
         return resamplings(pipeline)
     except NotInGraphError as error:
-        raise UserError(f'--with-preprocess cannot put this into the graph: {error}.') from error
+        raise UserError(f'`with_preprocess` cannot put this into the graph: {error}.') from error
 
 
 def _resize_last(pipeline: list[dict], size: Sequence[int]) -> None:
     if min(size) < 1 or math.prod(size) > MAX_PIXELS:
         raise UserError(
-            f'--input-size {" ".join(map(str, size))}: give the height and width in pixels, '
+            f'input_size={" ".join(map(str, size))}: give the height and width in pixels, '
             f'at most {MAX_PIXELS:,} in all.'
         )
     at = next((i for i, step in enumerate(pipeline) if step['type'] == 'PackInputs'), len(pipeline))
@@ -185,7 +187,7 @@ def _require_fits(model: BaseModel, pixels: Tensor) -> None:
     except RuntimeError as error:
         height, width = pixels.shape[1:]
         raise UserError(
-            f'the model cannot take images of {height} x {width} pixels: give another --input-size H W '
+            f'the model cannot take images of {height} x {width} pixels: give another `input_size` '
             f'({str(error).strip().splitlines()[0][:150]}).'
         ) from error
 
@@ -256,12 +258,12 @@ def _int8_graph(cfg, model, source, images, calib, format, done: Export, report)
     from mmdensenet.export.int8 import calibrate
 
     if done.why_not_folded:
-        raise UserError(f'--int8 needs a DenseNet with batch norm and ReLU: {done.why_not_folded}.')
+        raise UserError(f'`int8` needs a DenseNet with batch norm and ReLU: {done.why_not_folded}.')
     if not isinstance(model.neck, GlobalAveragePooling) or type(model.head) not in (
         LinearClsHead,
         MultiLabelLinearClsHead,
     ):
-        raise UserError('--int8 needs global average pooling and a LinearClsHead or MultiLabelLinearClsHead.')
+        raise UserError('`int8` needs global average pooling and a LinearClsHead or MultiLabelLinearClsHead.')
     done.calibrated_on = images or 'the training set'
     if not images:
         try:
@@ -276,7 +278,7 @@ def _int8_graph(cfg, model, source, images, calib, format, done: Export, report)
     try:
         ranges = calibrate(graph.backbone, normalised)
     except ValueError as error:
-        raise UserError(f'--int8: {error}.') from error
+        raise UserError(f'`int8`: {error}.') from error
     arguments = (graph, ranges, done.metadata.batch, tuple(done.metadata.size))
     if format == 'onnx':
         from mmdensenet.export.int8_onnx import int8_onnx

@@ -44,7 +44,7 @@ class ExportImages:
             if len(sizes) > 1:
                 raise UserError(
                     f'the test pipeline gives images of several sizes, among them {sorted(sizes)[:2]}: '
-                    'give --input-size.'
+                    'give `input_size`.'
                 )
             yield torch.stack([pixels for pixels, _ in pairs]), [target for _, target in pairs]
 

@@ -121,9 +121,9 @@ def make_report(
     timer = Timer()
     out = output_file(out, ('.html', '.htm'))
     if bootstrap < 0 or gallery < 0 or seed < 0:
-        raise UserError(f'--bootstrap {bootstrap}, --gallery {gallery}, --seed {seed}: give 0 or more.')
+        raise UserError(f'bootstrap={bootstrap}, gallery={gallery}, seed={seed}: give 0 or more.')
     if work_dir is not None and not Path(work_dir).is_dir():
-        raise UserError(f'--work-dir {work_dir} does not exist.')
+        raise UserError(f'work_dir={work_dir} does not exist.')
     cfg = open_config(config, cfg_options)
     require_checkpoint(checkpoint)
     name_bad_images(cfg)
@@ -298,7 +298,7 @@ def _training(work_dir: str | None, checkpoint: str) -> dict:
     return dict(
         training=charts,
         training_source=str(folder),
-        no_training=f'There is no log of a training in {folder} (vis_data/scalars.json); --work-dir names one.',
+        no_training=f'There is no log of a training in {folder} (vis_data/scalars.json).',
     )
 
 

@@ -29,7 +29,7 @@ def open_config(config: str | Config, options: dict | None = None, launcher: str
         UserError: as :func:`load_config` does, if there is no model, or if torchrun has not started this process.
     """
     if launcher == 'pytorch' and 'RANK' not in os.environ:
-        raise UserError('--launcher pytorch: start it with tools/dist_train.sh or tools/dist_test.sh (torchrun).')
+        raise UserError('launcher=pytorch: start it with tools/dist_train.sh or tools/dist_test.sh (torchrun).')
     if isinstance(config, Config):
         cfg = named(deepcopy(config))
         merge_options(cfg, options or {})

@@ -61,7 +61,7 @@ def test_model(
     """
     cfg = open_config(config, cfg_options, launcher)
     if interval < 1:
-        raise UserError(f'--interval {interval}: give 1 or more.')
+        raise UserError(f'interval={interval}: give 1 or more.')
     set_work_dir(cfg, work_dir)
     require_checkpoint(checkpoint)
     cfg.load_from = checkpoint
@@ -90,7 +90,7 @@ def test_model(
 
     runner = build_runner(cfg)
     # The weights in the file are the average already. EMAHook would test a second model in their place, into which it
-    # loads the checkpoint before other layouts are converted and without regard to --tta: one of random weights.
+    # loads the checkpoint before other layouts are converted and without regard to `tta`: one of random weights.
     runner._hooks = [hook for hook in runner.hooks if not isinstance(hook, EMAHook)]
     runner.register_hook(CheckLabelsHook())
     add_if_missing(runner, BadImagesHook)
@@ -138,7 +138,7 @@ def _evaluate_only_labels(runner, out: str | None, out_item: str | None) -> None
 
 def _require_predictions(reason: str, out: str | None, out_item: str | None) -> None:
     if out is None or out_item == 'metrics':
-        raise UserError(f'{reason}, so there are no metrics: give --out FILE for the predictions.')
+        raise UserError(f'{reason}, so there are no metrics: give out=FILE for the predictions.')
 
 
 def _use_tta(cfg: Config) -> None:
@@ -156,13 +156,13 @@ def _prediction_writer(out: str | None, out_item: str | None):
     """The metric that writes predictions to ``out``, or None."""
     if out is None:
         if out_item is not None:
-            raise UserError('--out-item says what to write, --out FILE where: give both.')
+            raise UserError('`out_item` says what to write, out=FILE where: give both.')
         return None
     suffix = Path(out).suffix
     safe = ('.json', '.yaml', '.yml') if out_item == 'metrics' else ('.json', '.npz', '.parquet')
     allowed = (*safe, '.pkl', '.pickle')
     if suffix not in allowed:
-        raise UserError(f'--out {out}: the name must end in one of {", ".join(allowed)}.')
+        raise UserError(f'out={out}: the name must end in one of {", ".join(allowed)}.')
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     if out_item == 'metrics':
         return None

@@ -69,7 +69,7 @@ def train_model(
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if amp:
         if cfg.get('optim_wrapper') is None:
-            raise UserError('--amp: the config has no optim_wrapper.')
+            raise UserError('`amp`: the config has no optim_wrapper.')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     passed_over = _set_resume(cfg, resume) if resume is not None else []
@@ -78,7 +78,7 @@ def train_model(
     if auto_scale_lr:
         if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
             raise UserError(
-                '--auto-scale-lr: the config has no auto_scale_lr.base_batch_size, the batch its lr is for.'
+                '`auto_scale_lr`: the config has no auto_scale_lr.base_batch_size, the batch its lr is for.'
             )
         cfg.auto_scale_lr.enable = True
     if tensorboard:
@@ -149,4 +149,4 @@ def _require_tensorboard() -> None:
     try:
         import torch.utils.tensorboard  # noqa: F401
     except ImportError as error:
-        raise UserError('--tensorboard needs the package tensorboard. Run: pip install tensorboard') from error
+        raise UserError('`tensorboard` needs the package tensorboard. Run: pip install tensorboard') from error

@@ -119,7 +119,7 @@ def _workers(workers: int | None, samples: int) -> int:
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     if workers < 0:
-        raise UserError(f'--workers {workers}: give 0 or more.')
+        raise UserError(f'workers={workers}: give 0 or more.')
     return min(workers, samples // 8)
 
 
@@ -154,7 +154,7 @@ def _read_all(parts: dict[str, list], samples: list[Sample], workers: int) -> It
             yield from pool.map(partial(_read, parts), samples, chunksize=chunk)
         except BrokenProcessPool as error:
             raise UserError(
-                'a process that reads images was killed, as happens when memory runs short: give fewer, --workers 1, '
+                'a process that reads images was killed, as happens when memory runs short: give fewer, workers=1, '
                 'or 0 to see at which image.'
             ) from error
 

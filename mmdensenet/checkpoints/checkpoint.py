@@ -75,8 +75,8 @@ def _require_intact(filename: str, path: str) -> None:
     reason = changed_since_written(path)
     if reason is not None:
         raise UserError(
-            f'{filename} is damaged: {reason}. Copy it again from where it is whole, or take another one; --resume '
-            'without a file takes the newest that is whole.'
+            f'{filename} is damaged: {reason}. Copy it again from where it is whole, or take another one; '
+            'resuming without a file takes the newest that is whole.'
         )
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
-from mmdensenet.errors import UserError
+from mmdensenet.errors import UserError, option_text
 from mmdensenet.registry import HOOKS
 
 from .writing import to_plain
@@ -51,8 +51,8 @@ def _require_resumable(runner, checkpoint: dict, source: str) -> None:
         missing = 'optimizer' if 'optimizer' not in checkpoint else 'schedule'
         raise UserError(
             f'{source} has no state of the {missing}, so a run cannot go on from it (best_*.pth and published files '
-            'have weights only).\nTo start a new run from its weights, leave --resume out and give --cfg-options '
-            'load_from=CHECKPOINT.'
+            'have weights only).\nTo start a new run from its weights, do not resume, and set '
+            f'{option_text("load_from", "CHECKPOINT")}.'
         )
     _require('state_dict' in checkpoint, source, 'state_dict', 'tensors by name', None)
     meta = checkpoint.get('meta')

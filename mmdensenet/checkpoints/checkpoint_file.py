@@ -94,7 +94,7 @@ def _why_not_written(target: Path, needed: int, error: OSError) -> str:
         what = f'files may not grow to {needed:,} bytes here. Raise the limit (ulimit -f)'
     else:
         what = f'{error.strerror or error} ({needed:,} bytes are needed). Make the folder writable'
-    return f'cannot write {target}: {what}, then go on with --resume; the checkpoints that are there stay.'
+    return f'cannot write {target}: {what}, then resume the run; the checkpoints that are there stay.'
 
 
 class _Sink:

@@ -64,7 +64,7 @@ def read_run(work_dir: str | os.PathLike) -> Run | None:
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(
             f'{file} does not say which run the checkpoints beside it are of ({type(error).__name__}).\n'
-            'Go on with --resume CHECKPOINT, or delete the file: then --resume takes the newest.'
+            'Go on with resume=CHECKPOINT, or delete the file: then resuming takes the newest.'
         ) from error
 
 
@@ -134,7 +134,7 @@ def _note(file: Path, run: Run) -> None:
 
 
 def checkpoint_to_resume(work_dir: str | os.PathLike) -> tuple[Written | None, list[tuple[Path, str]]]:
-    """What ``--resume`` without a file goes on from: see :func:`newest_that_verifies`.
+    """What resuming without a file goes on from: see :func:`newest_that_verifies`.
 
     Raises:
         UserError: if the last run was told to go on from a checkpoint, has none of its own yet, and that one is not to
@@ -145,7 +145,7 @@ def checkpoint_to_resume(work_dir: str | os.PathLike) -> tuple[Written | None, l
     if run is not None and run.source is not None:
         raise UserError(
             f'the run in {work_dir} went on from {run.source} and has no checkpoint of its own yet.\nGive it again: '
-            f'--resume {run.source}'
+            f'resume={run.source}'
         )
     return found, passed_over
 
@@ -183,7 +183,7 @@ def _of_other_runs(paths: list[Path]) -> list[tuple[Path, str]]:
     if not paths:
         return []
     it = 'it is' if len(paths) == 1 else f'it and {len(paths) - 1} older ones are'
-    return [(paths[0], f'{it} of another run than the last one in this folder; --resume {paths[0]} goes on from it')]
+    return [(paths[0], f'{it} of another run than the last one in this folder; resume {paths[0]} to go on from it')]
 
 
 def _newest_first(work_dir: str | os.PathLike, run: Run | None) -> list[Written]:

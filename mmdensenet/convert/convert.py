@@ -37,7 +37,7 @@ class Report:
     #: our keys that the file does not have, or has in another shape
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    #: found by --verify: the largest difference in logits, and what with
+    #: found by ``verify``: the largest difference in logits, and what with
     verified: str | None = None
 
     def lines(self) -> list[tuple[str, str]]:
@@ -128,7 +128,7 @@ def convert_state_dict(
         raise UserError(
             f'{len(report.used)} of {len(wanted) - len(counters)} tensors fit {architecture.name}; missing: '
             f'{_first(report.missing) or "none"}; left: {_first(report.left) or "none"}.\n'
-            'Use --partial (partial=True) to convert what fits.'
+            'Use partial=True to convert what fits.'
         )
     if in_channels is not None and in_channels != architecture.in_channels:
         key = 'backbone.stem.0.weight'
@@ -177,7 +177,7 @@ def _find(tensors: dict[str, Tensor], prefix: str | None) -> Found:
             'timm, mmpretrain, MONAI, torchxrayvision and efficient_densenet_pytorch, of RDNet timm and its authors.'
         )
     if len(found) > 1:
-        raise UserError(f'there are several DenseNets in it: choose one of --prefix {", ".join(map(repr, found))}.')
+        raise UserError(f'there are several DenseNets in it: choose one by `prefix`, of {", ".join(map(repr, found))}.')
     return recognise(tensors, *next(iter(found.items())))
 
 

@@ -138,7 +138,7 @@ def timm_rdnet(arch: RDNetArchitecture, weights: Mapping[str, Tensor]) -> nn.Mod
     try:
         from timm.models.rdnet import RDNet
     except ImportError as error:
-        raise UserError('--verify of these weights needs timm. Run: pip install timm') from error
+        raise UserError('`verify` of these weights needs timm. Run: pip install timm') from error
     stages = range(len(arch.growth_rates))
     model = RDNet(
         in_chans=arch.in_channels,

@@ -32,7 +32,7 @@ def verify_conversion(checkpoint: Mapping, report: Report, images: Sequence[str]
     arch = report.architecture
     tensors = {key: value for key, value in unwrap(checkpoint).items() if key.startswith(report.prefix)}
     if report.missing or arch.num_classes is None:
-        raise UserError('--verify needs weights with all tensors and a head: there are no logits to compare.')
+        raise UserError('`verify` needs weights with all tensors and a head: there are no logits to compare.')
     theirs, library = source_model(unwrap(checkpoint), tensors, report)
     ours = our_model(arch)
     ours.load_state_dict(convert_state_dict(checkpoint, prefix=report.prefix, partial=True)[0])
@@ -44,7 +44,7 @@ def verify_conversion(checkpoint: Mapping, report: Report, images: Sequence[str]
     what = f'{len(images)} images' if images else 'random input'
     line = f'the logits differ by at most {difference:.2g} from {library} (largest logit {largest:.3g}; {what})'
     if not difference <= TOLERANCE * max(1.0, largest):
-        raise UserError(f'--verify failed: {line}.')
+        raise UserError(f'`verify` failed: {line}.')
     return line
 
 
@@ -73,7 +73,7 @@ def source_model(everything: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
     weights = {key: value for key, value in weights.items() if report.prefix + key in report.used}
     if isinstance(report.architecture, RDNetArchitecture):
         if report.layout.ours:
-            raise UserError('--verify: these weights are in our own layout; there is nothing to compare them with.')
+            raise UserError('`verify`: these weights are in our own layout; there is nothing to compare them with.')
         return timm_rdnet(report.architecture, weights), 'timm'
     if report.architecture.stem == 'deep':
         return _timm(weights, report.architecture), 'timm'
@@ -108,7 +108,7 @@ def _timm(weights: dict[str, Tensor], arch: Architecture) -> nn.Module:
         from timm.layers import BlurPool2d
         from timm.models.densenet import DenseNet
     except ImportError as error:
-        raise UserError('--verify of these weights needs timm. Run: pip install timm') from error
+        raise UserError('`verify` of these weights needs timm. Run: pip install timm') from error
     model = DenseNet(
         arch.growth_rate,
         arch.depths,
@@ -125,7 +125,7 @@ def _monai(weights: dict[str, Tensor], arch: Architecture) -> nn.Module:
     try:
         from monai.networks.nets import DenseNet
     except ImportError as error:
-        raise UserError('--verify of these weights needs MONAI. Run: pip install monai') from error
+        raise UserError('`verify` of these weights needs MONAI. Run: pip install monai') from error
     model = DenseNet(
         2, arch.in_channels, arch.num_classes, arch.init_channels, arch.growth_rate, arch.depths, arch.bn_size
     )
@@ -137,7 +137,7 @@ def _mmpretrain(everything: Mapping[str, Tensor], report: Report) -> nn.Module:
 
     arch = report.architecture
     if arch.stem != 'imagenet' or not arch.bottleneck:
-        raise UserError(f'--verify: mmpretrain has no {arch.name}, and there is nothing else to compare with.')
+        raise UserError(f'`verify`: mmpretrain has no {arch.name}, and there is nothing else to compare with.')
     arguments = arch.backbone()
     model = _Classifier(
         DenseNet(
@@ -161,7 +161,7 @@ def _load(model: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
     missing, unexpected = model.load_state_dict(weights, strict=False)
     missing = [key for key in missing if not key.endswith('num_batches_tracked')]
     if missing or unexpected:
-        raise UserError(f'--verify: the library lacks {unexpected[:2]} and wants {missing[:2]}.')
+        raise UserError(f'`verify`: the library lacks {unexpected[:2]} and wants {missing[:2]}.')
     return model
 
 
@@ -187,6 +187,6 @@ def read_images(files: Sequence[str], arch: Architecture) -> Tensor:
             mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
             pixels = (pixels - mean[:, None, None]) / std[:, None, None]
         if pixels.shape[0] != arch.in_channels:
-            raise UserError(f'--verify: images have 1 or 3 channels, the model {arch.in_channels}: give none.')
+            raise UserError(f'`verify`: images have 1 or 3 channels, the model {arch.in_channels}: give none.')
         tensors.append(pixels)
     return torch.stack(tensors)

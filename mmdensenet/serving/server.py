@@ -18,14 +18,14 @@ def listen(host: str, port: int) -> socket.socket:
         UserError: if there is no such address here, or the port is taken.
     """
     if not 0 <= port < 1 << 16:
-        raise UserError(f'--port {port}: give 1 to 65535, or 0 for a free one.')
+        raise UserError(f'port={port}: give 1 to 65535, or 0 for a free one.')
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         opened = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:
-        raise UserError(f'--host {host} --port {port}: this is no address ({error}).') from error
+        raise UserError(f'host={host} port={port}: this is no address ({error}).') from error
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(address)
@@ -33,7 +33,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         opened.close()
         raise UserError(
-            f'--host {host} --port {port} cannot be used ({error.strerror}): give another, or --port 0 for a free one.'
+            f'host={host} port={port} cannot be used ({error.strerror}): give another, or port=0 for a free one.'
         ) from error
     return opened
 

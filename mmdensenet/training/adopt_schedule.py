@@ -14,7 +14,7 @@ from mmengine.optim.scheduler.param_scheduler import (
 )
 
 from mmdensenet.checkpoints.writing import to_plain
-from mmdensenet.errors import UserError
+from mmdensenet.errors import UserError, option_text
 
 _OPEN_ENDED = (ExponentialParamScheduler, MultiStepParamScheduler, StepParamScheduler)
 
@@ -86,7 +86,7 @@ def _compare_learning_rates(runner, checkpoint: dict) -> None:
 def _differs(how: str) -> str:
     return (
         f"the checkpoint's schedule is not the config's: {how}.\nResume with the schedule that the run began with, or "
-        'start a new run from the weights with --cfg-options load_from=CHECKPOINT.'
+        f'start a new run from the weights with {option_text("load_from", "CHECKPOINT")}.'
     )
 
 

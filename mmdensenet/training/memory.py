@@ -14,6 +14,8 @@ import torch
 from mmengine.model import is_model_wrapper
 from mmengine.runner import TestLoop, ValLoop
 
+from mmdensenet.errors import option_text
+
 _ON_CPU = "can't allocate memory"
 #: of what is available; the rest is for fragments and what the two steps do not show. On a CPU glibc holds back freed
 #: memory, for which later steps took up to 13% more than the measured ones
@@ -53,7 +55,7 @@ def advise(runner, error: BaseException) -> str:
     if fits == 0:
         return f'{first}\nNot even one image fits: a smaller model or smaller images are needed.'
     measured = f'measured, {constant / 2**20:,.0f} MiB and {share / 2**20:,.1f} MiB for each image'
-    advice = f'{first}\nSet --cfg-options {part}_dataloader.batch_size={fits}: {measured}.'
+    advice = f'{first}\nSet {option_text(f"{part}_dataloader.batch_size", fits)}: {measured}.'
     keep = f' optim_wrapper.accumulative_counts={-(-batch // fits)} keeps the batch.'
     return advice + keep if part == 'train' else advice
 

@@ -79,7 +79,7 @@ def test_the_length_of_an_epoch(config):
     with pytest.raises(UserError, match='do not fill one batch of 8'):
         simulate_schedule(cfg, dataset_size=7)
     cfg.train_dataloader.dataset = dict(type='CustomDataset', data_root='nowhere')
-    with pytest.raises(UserError, match='give --dataset-size'):
+    with pytest.raises(UserError, match='give `dataset_size`'):
         simulate_schedule(cfg)
 
 

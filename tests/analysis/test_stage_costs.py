@@ -109,7 +109,7 @@ def test_what_cannot_be_counted():
     cfg.model.backbone = dict(type='ResNet', depth=18)
     with pytest.raises(UserError, match=r"model\.backbone\.type='ResNet'"):
         build_meta_model(cfg, 'reference')
-    with pytest.raises(UserError, match='give --size'):
+    with pytest.raises(UserError, match='give `size`'):
         input_shape(small())
     with pytest.raises(UserError, match='images of 2x2 cannot be computed'):
         count_stages(small(arch=dict(growth_rate=4, depths=(1, 1, 1, 1), init_channels=8)), (3, 2, 2))
@@ -164,7 +164,7 @@ def test_bytes(text, expected):
 
 @pytest.mark.parametrize('text', ['', 'GB', '1.2.3G', '-1G', '5 apples'])
 def test_no_bytes(text):
-    with pytest.raises(UserError, match='--memory'):
+    with pytest.raises(UserError, match='memory='):
         parse_bytes(text)
 
 

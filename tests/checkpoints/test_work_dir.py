@@ -80,7 +80,7 @@ def test_a_new_run_does_not_go_on_from_an_older_one(tmp_path):
     found, passed = checkpoint_to_resume(tmp_path)
     assert found is None and [path for path, _ in passed] == [files[1]]
     assert passed[0][1] == (
-        f'it and 1 older ones are of another run than the last one in this folder; --resume {files[1]} goes on from it'
+        f'it and 1 older ones are of another run than the last one in this folder; resume {files[1]} to go on from it'
     )
     own = save(tmp_path, 'epoch_1.pth', new)
     assert checkpoint_to_resume(tmp_path)[0].path == own and not checkpoint_to_resume(tmp_path)[1]
@@ -112,10 +112,10 @@ def test_the_checkpoint_of_another_folder(tmp_path):
     begin_run(tmp_path / 'b', str(file))
     assert checkpoint_to_resume(tmp_path / 'b')[0].path == file
     file.unlink()
-    with pytest.raises(UserError, match=rf'went on from {file} and has no checkpoint .*\nGive it again: --resume'):
+    with pytest.raises(UserError, match=rf'went on from {file} and has no checkpoint .*\nGive it again: resume='):
         checkpoint_to_resume(tmp_path / 'b')
     run = begin_run(tmp_path / 'b', 'https://x/y.pth')
-    with pytest.raises(UserError, match=r'--resume https://x/y\.pth'):
+    with pytest.raises(UserError, match=r'resume=https://x/y\.pth'):
         checkpoint_to_resume(tmp_path / 'b')
     own = save(tmp_path / 'b', 'epoch_2.pth', run)
     assert checkpoint_to_resume(tmp_path / 'b')[0].path == own
@@ -164,7 +164,7 @@ def test_a_damaged_note(tmp_path, text):
     file = save(tmp_path, 'epoch_1.pth', run)
     (tmp_path / FILE).write_text(text)
     with pytest.raises(
-        UserError, match=r'run\.json does not say which run .*\nGo on with --resume CHECKPOINT, or delete'
+        UserError, match=r'run\.json does not say which run .*\nGo on with resume=CHECKPOINT, or delete'
     ):
         checkpoint_to_resume(tmp_path)
     begin_run(tmp_path, str(file))

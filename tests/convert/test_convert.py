@@ -226,7 +226,7 @@ class TestIncomplete:
 def test_two_models_in_a_file():
     first, second = randomise(torchvision_model(), 0).state_dict(), randomise(torchvision_model(), 1).state_dict()
     both = {**rename(first, prefix='model.'), **rename(second, prefix='ema.')}
-    with pytest.raises(UserError, match=r"several DenseNets .* --prefix 'model\.', 'ema\.'"):
+    with pytest.raises(UserError, match=r"several DenseNets .* `prefix`, of 'model\.', 'ema\.'"):
         convert_state_dict(both)
     converted, report = convert_state_dict(both, prefix='ema.')
     assert torch.equal(converted['head.fc.bias'], second['classifier.bias'])

@@ -96,7 +96,7 @@ def test_verify_finds_wrong_weights(source, tmp_path, monkeypatch):
         return {**state, a: state[b], b: state[a]}, report
 
     monkeypatch.setattr(verify, 'convert_state_dict', wrong)
-    with pytest.raises(UserError, match='--verify failed: the logits differ'):
+    with pytest.raises(UserError, match='`verify` failed: the logits differ'):
         convert_checkpoint(str(source), str(tmp_path / 'o.pth'), verify=[])
     assert not (tmp_path / 'o.pth').exists()
 

@@ -149,6 +149,6 @@ def test_a_disk_that_fills_up(tmp_path, monkeypatch):
 
     monkeypatch.setattr(openvino, 'save_model', full)
     file = tmp_path / 'm.xml'
-    with pytest.raises(UserError, match=rf'^--out {file} cannot be written \(is the disk full'):
+    with pytest.raises(UserError, match=rf'^out={file} cannot be written \(is the disk full'):
         write_openvino(openvino.Model([], [], 'empty'), None, ABOUT, file)
     assert not list(tmp_path.iterdir())

@@ -41,7 +41,7 @@ class CheckLabelsHook(Hook):
             if without:
                 raise UserError(
                     f'{key}_dataloader: the data set {source_of(without[0])} has no labels. Give one with labels'
-                    + ('.' if key == 'train' else ', or train without validation (--no-validate).')
+                    + ('.' if key == 'train' else ', or train without validation with validate=False.')
                 )
 
     def _check(self, runner, dataset, key: str) -> None:

@@ -202,7 +202,9 @@ class ExactResumeHook(Hook):
 
     def _stop(self, runner, done: int) -> None:
         number = self._signal or signal.SIGTERM  # another process got it
-        runner.logger.info(f'Stopped by {signal.Signals(number).name} at iteration {runner.iter}; go on with --resume.')
+        runner.logger.info(
+            f'Stopped by {signal.Signals(number).name} at iteration {runner.iter}; resume the run to go on.'
+        )
         self.release()
         raise SystemExit(128 + number)
 
@@ -314,7 +316,7 @@ def _begin(runner) -> Run:
     elif number := len(checkpoints(runner.work_dir)):
         runner.logger.warning(
             f'Checkpoints of older runs are in {runner.work_dir} ({number}): those of this run replace them where the '
-            'names are the same, and --resume goes on from this run only.'
+            'names are the same, and resuming goes on from this run only.'
         )
     return begin_run(runner.work_dir, source)
 
