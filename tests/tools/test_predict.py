@@ -174,7 +174,7 @@ def test_urls_and_pictures(run_tool, config, checkpoint, images, tmp_path):
         (['nothing.jpg'], 'nothing.jpg cannot be read as an image'),
         (['empty'], 'no images in this folder'),
         (['ok.jpg', '--topk', '0'], '--topk 0'),
-        (['ok.jpg', '--batch-size', '0'], 'batch_size=0'),
+        (['ok.jpg', '--batch-size', '0'], '--batch-size 0: give 1 or more'),
         (['objects.npy'], 'objects.npy of type object cannot be read'),
         (['text.npy'], 'text.npy of type <U1 cannot be read as an image'),
         (['archive.npy'], 'archive.npy cannot be read as an image'),
