@@ -56,7 +56,7 @@ def require_intervals(cfg: Config) -> None:
     for key, value in intervals:
         if type(value) is not int or value < 1:
             raise UserError(
-                f'train_cfg.{key}={value!r}: give a whole number of 1 or more; --no-validate leaves validation out.'
+                f'train_cfg.{key}={value!r}: give a whole number of 1 or more; validate=False leaves validation out.'
             )
     end = 'max_iters' if counts_iterations(cfg) else 'max_epochs'
     begin, last = train_cfg.get('val_begin', 1), train_cfg.get(end)

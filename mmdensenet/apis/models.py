@@ -33,8 +33,8 @@ def list_models(pattern: str | None = None) -> list[str]:
     Args:
         pattern: with wildcards, such as '*bc*' or 'densenet121*'. None gives all.
 
-    >>> list_models('densenet169*')
-    ['densenet169_4xb256_in1k', 'densenet169_4xb64_in1k']
+    >>> list_models('*digits*')
+    ['densenet-bc-l22-k12_1xb32_digits']
     """
     names = [row['Name'] for row in _zoo()]
     return names if pattern is None else fnmatch.filter(names, pattern)
