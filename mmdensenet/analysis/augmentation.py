@@ -1,6 +1,6 @@
 """What the training pipeline makes of an image, in the form in which the model gets it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
 
+from mmdensenet.datasets.wrappers import dataset_classes, first_pipeline, leaf_configs
 from mmdensenet.errors import UserError
 from mmdensenet.results.figures import picture_grid, shorten
 from mmdensenet.training.random_state import seed_everything, unchanged_random_state
@@ -69,7 +70,7 @@ def augmented_images(
     for index in indices:
         if not 0 <= index < len(dataset):
             raise UserError(f'image {index} does not exist: the training set has 0 to {len(dataset) - 1}.')
-    names = dataset.metainfo.get('classes')
+    names = dataset_classes(dataset)
 
     with unchanged_random_state():
         seed_everything(seed)
@@ -78,7 +79,8 @@ def augmented_images(
         if len(sizes) > 1:
             raise UserError(f'the training pipeline gives images of several sizes, among them {sorted(sizes)[:2]}.')
         batch = preprocessor(default_collate(items), training=True)
-    bgr = is_bgr(preprocessor, _pipeline(loader.dataset))
+    pipeline = first_pipeline(loader, 'train_dataloader')
+    bgr = is_bgr(preprocessor, pipeline)
     drawn = to_pictures(batch['inputs'], preprocessor, bgr)
     labels = [_label(sample, names) for sample in batch['data_samples']]
 
@@ -86,7 +88,7 @@ def augmented_images(
     for i, index in enumerate(indices):
         item = plain[index]
         # nothing has turned these yet, whatever the preprocessor will do
-        [original] = to_pictures(item['inputs'][None], None, _reads_files(loader.dataset))
+        [original] = to_pictures(item['inputs'][None], None, is_bgr(None, pipeline))
         mine = slice(i * draws, (i + 1) * draws)
         result.append(Augmented(index, original, drawn[mine], [_label(item['data_samples'], names), *labels[mine]]))
     return result
@@ -118,27 +120,8 @@ def _preprocessor(cfg: Config):
     return MODELS.build(settings)
 
 
-def _leaves(dataset: dict) -> Iterator[dict]:
-    """The data sets inside wrappers such as RepeatDataset and ConcatDataset."""
-    for key in ('dataset', 'datasets'):
-        if key in dataset:
-            inner = dataset[key]
-            for part in inner if isinstance(inner, (list, tuple)) else [inner]:
-                yield from _leaves(part)
-            return
-    yield dataset
-
-
-def _pipeline(dataset: dict) -> Sequence[dict]:
-    return next(_leaves(dataset)).get('pipeline') or ()
-
-
-def _reads_files(dataset: dict) -> bool:
-    return is_bgr(None, _pipeline(dataset))
-
-
 def _only_loading(dataset: dict) -> dict:
-    for leaf in _leaves(dataset):
+    for _, leaf in leaf_configs(dataset):
         steps = list(leaf.get('pipeline') or ())
         leaf['pipeline'] = [
             *(step for step in steps[:1] if 'Load' in str(step.get('type'))),

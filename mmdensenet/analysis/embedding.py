@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from mmengine.dataset import default_collate
 from mmengine.model import BaseModel
 
+from mmdensenet.datasets.wrappers import sample_labels
 from mmdensenet.errors import UserError
 from mmdensenet.results.figures import COLOURS, MARKERS, new_figure, shorten
 
@@ -17,14 +18,16 @@ def choose_images(dataset, images: int = 1000, classes: int = 20, seed: int = 0)
     """Indices of at most ``images`` images, as equally many of each class as there are; ascending.
 
     Args:
-        dataset: mmpretrain's, with ``get_cat_ids``.
+        dataset: one whose samples have labels, wrapped or not.
         classes: of more classes only the first so many are taken. Images with several labels are taken from all.
     """
     if images < 4 or classes < 1 or seed < 0:
         raise UserError(f'{images} images of {classes} classes, seed {seed}: give 4 or more, 1 or more, 0 or more.')
     of_class: dict[int, list[int]] = {}
     for index in range(len(dataset)):
-        labels = dataset.get_cat_ids(index)
+        labels = sample_labels(dataset, index)
+        if labels is None:
+            raise UserError('the data set has no labels, or those of several tasks: there are no classes to draw.')
         of_class.setdefault(int(labels[0]) if len(labels) == 1 else -1, []).append(index)
     rng = np.random.default_rng(seed)
     if -1 in of_class:  # several labels or none

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from mmengine.config import Config
 
+from mmdensenet.datasets.wrappers import leaf_configs
 from mmdensenet.errors import UserError
 
 #: height and width of data sets whose pipeline changes neither
@@ -37,18 +38,11 @@ def input_shape(cfg: Config, size: Sequence[int] | None = None) -> tuple[int, in
     if size:
         return channels, size[0], size[-1]
     for key in ('test_dataloader', 'val_dataloader', 'train_dataloader'):
-        dataset = _innermost((cfg.get(key) or {}).get('dataset') or {})
+        _, dataset = next(leaf_configs((cfg.get(key) or {}).get('dataset')), ('', {}))
         found = _size_of_pipeline(dataset.get('pipeline') or ()) or KNOWN_SIZES.get(_name(dataset))
         if found:
             return channels, *found
     raise UserError("the config does not say how large the model's images are: give `size`, their height and width.")
-
-
-def _innermost(dataset: dict) -> dict:
-    """The data set inside wrappers such as RepeatDataset and ConcatDataset."""
-    while 'dataset' in dataset or dataset.get('datasets'):
-        dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
-    return dataset
 
 
 def _name(entry: dict) -> str:

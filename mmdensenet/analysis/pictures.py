@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmdensenet.datasets.wrappers import reads_files
+
 
 def to_pictures(inputs: Tensor, preprocessor: nn.Module | None, bgr: bool = False) -> list[np.ndarray]:
     """What a data preprocessor made of images, with its mean and standard deviation undone.
@@ -34,6 +36,5 @@ def to_pictures(inputs: Tensor, preprocessor: nn.Module | None, bgr: bool = Fals
 
 
 def is_bgr(preprocessor: nn.Module | None, pipeline: Sequence[dict]) -> bool:
-    """Whether the model is fed BGR: files are read as BGR, data sets in memory have RGB, and ``to_rgb`` turns."""
-    from_file = bool(pipeline) and 'Load' in str(pipeline[0].get('type'))
-    return from_file and not getattr(preprocessor, 'to_rgb', False)
+    """Whether the model is fed BGR: files are read as BGR, data sets in memory have RGB, and ``to_rgb`` swaps."""
+    return reads_files(pipeline) != bool(getattr(preprocessor, 'to_rgb', False))

@@ -4,7 +4,6 @@ import difflib
 import functools
 import inspect
 import os
-from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
 from mmdensenet.compat.faults import APPLIED
 from mmdensenet.compat.mmengine import CONFIG_SCOPE, DATA_CONFIGS
+from mmdensenet.datasets.wrappers import leaf_configs
 from mmdensenet.errors import UserError, option_text
 
 #: endings of configs that are no programs
@@ -245,21 +245,8 @@ def require_data(cfg: Config, *keys: str) -> None:
     for key in keys:
         if cfg.get(key) is None:
             continue
-        for name, dataset in _datasets(cfg[key].get('dataset'), f'{key}.dataset'):
+        for name, dataset in leaf_configs(cfg[key].get('dataset'), f'{key}.dataset'):
             _require_paths(name, dataset)
-
-
-def _datasets(dataset, name: str) -> Iterator[tuple[str, dict]]:
-    """The data sets inside wrappers such as RepeatDataset and ConcatDataset, with their keys."""
-    if not isinstance(dataset, dict):
-        return
-    if 'dataset' in dataset:
-        yield from _datasets(dataset['dataset'], f'{name}.dataset')
-    elif 'datasets' in dataset:
-        for i, part in enumerate(dataset['datasets']):
-            yield from _datasets(part, f'{name}.datasets.{i}')
-    else:
-        yield name, dataset
 
 
 def _require_paths(name: str, dataset: dict) -> None:

@@ -41,7 +41,7 @@ from mmdensenet.version import __version__
 
 from .export_images import ExportImages, images_of_data_set, images_of_folder
 from .inference import pipeline_of
-from .models import class_names, get_model
+from .models import get_model, names_of, require_classes_of
 from .runner import open_config, require_checkpoint
 from .tasks import require_one_task
 
@@ -130,6 +130,7 @@ def export_model(
     if not isinstance(model.data_preprocessor, ClsDataPreprocessor) or model.data_preprocessor.pad_size_divisor > 1:
         raise UserError('data_preprocessor: only ClsDataPreprocessor without padding can be exported.')
     source = images_of_folder(model, images) if images else images_of_data_set(cfg, 'test_dataloader')
+    require_classes_of(model, source.lists_of_classes, checkpoint)
     first = source.pixels(0)
     if with_preprocess and first.dtype != torch.uint8:
         raise UserError(f'`with_preprocess` is for images of 8 bits; the test pipeline gives {first.dtype}.')
@@ -213,7 +214,7 @@ def _describe(
         for name in ('mean', 'std')
     )
     scores = ScoresOf(model)
-    classes = (model._dataset_meta or {}).get('classes') or class_names(cfg)
+    classes = names_of(model, checkpoint)
     threshold = getattr(head, 'thr', None)
     return Metadata(
         version=__version__,

@@ -8,7 +8,10 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from torch import Tensor
+from torch.utils.data import ConcatDataset
 
+from mmdensenet.datasets.class_lists import ClassList, class_lists
+from mmdensenet.datasets.wrappers import leaf_configs, leaves
 from mmdensenet.errors import UserError
 
 from .config import require_data
@@ -20,10 +23,18 @@ BATCH = 16
 
 
 class ExportImages:
-    """Images as a pipeline leaves them, (C, H, W), each with its ``gt_label`` or ``gt_score`` where it has one."""
+    """Images as a pipeline leaves them, (C, H, W), each with its ``gt_label`` or ``gt_score`` where it has one.
 
-    def __init__(self, items: Sequence, read: Callable[[object], tuple[Tensor, Target]]):
-        self.items, self.read = items, read
+    ``lists_of_classes`` are those of the data sets that have labels.
+    """
+
+    def __init__(
+        self,
+        items: Sequence,
+        read: Callable[[object], tuple[Tensor, Target]],
+        lists_of_classes: Sequence[ClassList] = (),
+    ):
+        self.items, self.read, self.lists_of_classes = items, read, lists_of_classes
 
     def __len__(self) -> int:
         return len(self.items)
@@ -75,16 +86,17 @@ def images_of_data_set(cfg: Config, loader: str, pipeline: list | None = None, u
     if cfg.get(loader) is None:
         raise UserError(f'the config has no {loader}.')
     require_data(cfg, loader)
-    entry = inner = deepcopy(cfg[loader].dataset)
-    while 'dataset' in inner:
-        inner = inner.dataset
-    if pipeline is not None:
-        inner.pipeline = deepcopy(pipeline)
-    dataset = DATASETS.build(inner if unwrapped else entry)
+    settings = deepcopy(cfg[loader].dataset)
+    for _, leaf in leaf_configs(settings) if pipeline is not None else ():
+        leaf['pipeline'] = deepcopy(pipeline)
+    dataset = DATASETS.build(settings)
+    classes = class_lists(dataset, f'{loader}.dataset')
+    if unwrapped:
+        dataset = ConcatDataset(leaves(dataset))
 
     def read(index: int) -> tuple[Tensor, Target]:
         item = dataset[index]
         sample = item['data_samples']
         return item['inputs'], {key: sample.get(key) for key in ('gt_label', 'gt_score') if key in sample}
 
-    return ExportImages(range(len(dataset)), read)
+    return ExportImages(range(len(dataset)), read, classes)

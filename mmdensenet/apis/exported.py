@@ -13,7 +13,7 @@ from mmdensenet.errors import UserError
 from mmdensenet.export.resample import is_at_an_end
 from mmdensenet.export.runtime import ExportedModel
 
-from .inference import Inferencer
+from .inference import Inferencer, require_as_many
 
 
 class ExportedInferencer(Inferencer):
@@ -48,6 +48,7 @@ class ExportedInferencer(Inferencer):
                 f'{file} does not say how images are prepared, as its config had steps of its own: prepare them as '
                 'there and call mmdensenet.export.ExportedModel.'
             )
+        require_as_many(classes, self.metadata.num_classes)
         self.classes = classes or self.metadata.classes
         self.multi_label = self.metadata.multi_label
         init_default_scope('mmpretrain')

@@ -25,11 +25,12 @@ from rich.progress import track
 
 from mmdensenet.datasets.in_memory import in_memory
 from mmdensenet.datasets.load_image import MAX_PIXELS, why_unreadable
+from mmdensenet.datasets.wrappers import config_pipeline
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.results.visualizer import FastVisualizer
 
 from .image_lists import expand
-from .models import class_names, get_model
+from .models import get_model, names_of
 from .tasks import require_one_task
 
 #: a path or URL, the content of an image file, an image of PIL's, or an array (H, W) or (H, W, C), colours in BGR order
@@ -71,7 +72,8 @@ class Inferencer(ImageClassificationInferencer):
             model = get_model(model, checkpoint or True)
         require_one_task(getattr(model, 'head', None), 'predicting single images')
         device = device or ('cuda' if torch.cuda.is_available() else next(model.parameters()).device)
-        names = classes or (getattr(model, '_dataset_meta', None) or {}).get('classes') or class_names(model._config)
+        names = classes or names_of(model, checkpoint or 'the checkpoint')
+        require_as_many(classes, getattr(getattr(model, 'head', None), 'num_classes', None))
         super().__init__(model, pretrained=False, device=device, classes=names)
         self.multi_label = isinstance(getattr(model, 'head', None), MultiLabelClsHead)
 
@@ -273,13 +275,18 @@ class Inferencer(ImageClassificationInferencer):
         return result
 
 
+def require_as_many(classes: Sequence[str] | None, number: int | None) -> None:
+    if classes and number is not None and len(classes) != number:
+        raise UserError(f'{len(classes)} classes are named, but the model has {number}.')
+
+
 def pipeline_of(cfg: Config) -> list[dict]:
     """The steps of the test pipeline.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is none, or the data sets of the test set have several.
     """
-    pipeline = ((cfg.get('test_dataloader') or {}).get('dataset') or {}).get('pipeline')
+    pipeline = config_pipeline(cfg.get('test_dataloader'), 'test_dataloader')
     if pipeline is None:
         raise UserError(
             'the config has no test_dataloader.dataset.pipeline, which says how images are prepared: set it, '

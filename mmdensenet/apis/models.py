@@ -4,7 +4,7 @@ import contextlib
 import difflib
 import fnmatch
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +20,8 @@ from mmengine.utils import get_installed_path
 from mmdensenet.checkpoints.checkpoint_content import require_weights
 from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.convert.on_load import fit_checkpoint
+from mmdensenet.datasets.class_lists import ClassList, names_in, require_same_classes
+from mmdensenet.datasets.wrappers import leaf_configs
 from mmdensenet.errors import UserError
 
 from .config import DATA_ONLY, load_to_build, named
@@ -149,14 +151,42 @@ def load_weights(model: BaseModel, source: str, head_may_differ: bool, fit_chann
     return list(classes) if classes and len(classes) == getattr(model.head, 'num_classes', None) else None
 
 
+def require_classes_of(model: BaseModel, lists: Sequence[ClassList], source: str) -> None:
+    """Compare the classes of data with those that the weights of a model of :func:`get_model` were trained for.
+
+    Args:
+        source: what to call the weights in the message.
+
+    Raises:
+        UserError: naming the classes that differ.
+    """
+    names = names_in(model._checkpoint_meta.get('dataset_meta')) if hasattr(model, '_checkpoint_meta') else None
+    trained = [ClassList(source, names, is_checkpoint=True)] if names else []
+    require_same_classes([*trained, *lists])
+
+
+def names_of(model: BaseModel, source: str) -> list[str] | None:
+    """The names of a model's classes, from its checkpoint or else its config.
+
+    Raises:
+        UserError: if both have names, and other ones.
+    """
+    cfg = model._config
+    stated = [ClassList('test_dataloader.dataset', tuple(map(str, names)))] if (names := class_names(cfg)) else []
+    require_classes_of(model, stated, source)
+    return (getattr(model, '_dataset_meta', None) or {}).get('classes') or names
+
+
 def class_names(cfg: Config) -> list[str] | None:
     """The names of a config's classes, where its data set tells them without data: ImageNet, CIFAR, SVHN and so on."""
     from mmpretrain.registry import DATASETS
 
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    _, dataset = next(leaf_configs((cfg.get('test_dataloader') or {}).get('dataset')), ('', {}))
     classes = (dataset.get('metainfo') or {}).get('classes') or dataset.get('classes')
-    if not classes and dataset.get('type'):
-        classes = (getattr(DATASETS.get(dataset['type']), 'METAINFO', None) or {}).get('classes')
+    kind = dataset.get('type')
+    if not classes and kind:
+        kind = kind if isinstance(kind, type) else DATASETS.get(kind)
+        classes = (getattr(kind, 'METAINFO', None) or {}).get('classes')
     known = isinstance(classes, (list, tuple)) and len(classes) == cfg.model.head.get('num_classes')
     return list(classes) if known else None
 
@@ -175,9 +205,10 @@ def set_in_channels(cfg: Config, in_channels: int) -> None:
     if in_channels != 3 and preprocessor:
         preprocessor['to_rgb'] = False
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        for step in ((cfg.get(loader) or {}).get('dataset') or {}).get('pipeline') or ():
-            if in_channels == 1 and str(step.get('type')).rpartition('.')[2] == 'LoadImageFromFile':
-                step['color_type'] = 'grayscale'
+        for _, leaf in leaf_configs((cfg.get(loader) or {}).get('dataset')):
+            for step in leaf.get('pipeline') or ():
+                if in_channels == 1 and str(step.get('type')).rpartition('.')[2] == 'LoadImageFromFile':
+                    step['color_type'] = 'grayscale'
 
 
 def _set_num_classes(cfg: Config, num_classes: int) -> None:

@@ -22,7 +22,9 @@ from mmdensenet.analysis.report.gallery import make_gallery
 from mmdensenet.analysis.report.page import number, render
 from mmdensenet.analysis.report.speed import describe_device, measure_speed
 from mmdensenet.analysis.stage_costs import ENGINES, count_stages, measure_memory, predict_memory
+from mmdensenet.datasets.class_lists import class_lists
 from mmdensenet.datasets.labels import unlabelled_parts
+from mmdensenet.datasets.wrappers import dataset_classes, first_pipeline, sample_info
 from mmdensenet.errors import UserError
 from mmdensenet.output import output_file
 from mmdensenet.results.bootstrap import Resampling
@@ -33,7 +35,7 @@ from mmdensenet.results.scores import Scores, read_scores
 from mmdensenet.results.training_curves import read_scalars
 
 from .config import name_bad_images, require_data
-from .models import get_model
+from .models import get_model, require_classes_of
 from .runner import open_config, require_checkpoint
 from .tasks import require_one_task
 from .test import test_model
@@ -171,7 +173,8 @@ def _scores(cfg, checkpoint, model: BaseModel, dataset, predictions: str | None,
     """The scores, and the metrics of the config's evaluator if the test is run."""
     several = isinstance(model.head, MultiLabelClsHead)
     threshold = getattr(model.head, 'thr', None) or 0.5
-    known = [(getattr(dataset, 'metainfo', None) or {}).get('classes'), (model._dataset_meta or {}).get('classes')]
+    require_classes_of(model, class_lists(dataset, 'test_dataloader.dataset'), checkpoint)
+    known = [dataset_classes(dataset), (model._dataset_meta or {}).get('classes')]
     classes = next((names for names in known if names and len(names) == model.head.num_classes), None)
     if predictions is not None:
         scores, metrics = read_scores(predictions, several, classes, threshold), {}
@@ -185,9 +188,8 @@ def _scores(cfg, checkpoint, model: BaseModel, dataset, predictions: str | None,
                 raise UserError(str(error).replace(file, str(checkpoint))) from error
     if len(dataset) and scores.index.max() >= len(dataset):
         raise UserError(f'{predictions} is of another data set: it has image {scores.index.max()} of {len(dataset)}.')
-    infos = dataset.get_data_info if hasattr(dataset, 'get_data_info') else None
-    if infos is not None and infos(int(scores.index[0])).get('group') is not None:
-        groups = [infos(int(i))['group'] for i in scores.index]
+    if sample_info(dataset, int(scores.index[0])).get('group') is not None:
+        groups = [sample_info(dataset, int(i))['group'] for i in scores.index]
         scores.groups = np.unique(groups, return_inverse=True)[1].ravel()
     return scores, metrics
 
@@ -246,7 +248,7 @@ def _most_confused(matrix: np.ndarray, classes: list[ClassMetrics]) -> list[tupl
 
 
 def _gallery(scores: Scores, model: BaseModel, dataset, cfg: Config, count: int) -> dict:
-    pipeline = cfg.test_dataloader.dataset.get('pipeline') or ()
+    pipeline = first_pipeline(cfg.test_dataloader, 'test_dataloader')
     shown, reason = make_gallery(scores, model, dataset, is_bgr(model.data_preprocessor, pipeline), count)
     why = 'The model makes no error on these images.' if count else 'No errors were asked for.'
     return dict(gallery=shown, no_maps=reason, no_gallery=why, label_hint=True)

@@ -11,7 +11,7 @@ from mmengine.hooks import EMAHook
 from mmdensenet.checkpoints.checkpoint_content import CheckpointContentHook
 from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.datasets.labels import source_of, unlabelled_parts
-from mmdensenet.datasets.wrappers import leaves
+from mmdensenet.datasets.wrappers import leaf_configs, leaves
 from mmdensenet.errors import UserError
 from mmdensenet.results.predictions import DumpPredictions
 from mmdensenet.training.end_workers import end_workers_of
@@ -92,7 +92,7 @@ def test_model(
     # The weights in the file are the average already. EMAHook would test a second model in their place, into which it
     # loads the checkpoint before other layouts are converted and without regard to `tta`: one of random weights.
     runner._hooks = [hook for hook in runner.hooks if not isinstance(hook, EMAHook)]
-    runner.register_hook(CheckLabelsHook())
+    runner.register_hook(CheckLabelsHook(checkpoint))
     add_if_missing(runner, BadImagesHook)
     runner.register_hook(CheckpointContentHook(checkpoint))
     if not partial:
@@ -144,12 +144,20 @@ def _require_predictions(reason: str, out: str | None, out_item: str | None) -> 
 def _use_tta(cfg: Config) -> None:
     if 'tta_model' not in cfg:
         cfg.tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
-    if 'tta_pipeline' not in cfg:
-        *steps, pack = cfg.test_dataloader.dataset.pipeline
-        flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
-        cfg.tta_pipeline = [*deepcopy(steps), dict(type='TestTimeAug', transforms=[flips, [pack]])]
+    given = cfg.get('tta_pipeline')
+    for key, leaf in leaf_configs(cfg.test_dataloader.dataset, 'test_dataloader.dataset'):
+        steps = list(leaf.get('pipeline') or ())
+        if given is None and (not steps or str(steps[-1].get('type')).rpartition('.')[2] != 'PackInputs'):
+            raise UserError(f'--tta: {key}.pipeline does not end in PackInputs: set tta_pipeline in the config.')
+        leaf['pipeline'] = deepcopy(given) if given is not None else _flipped(steps)
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+
+
+def _flipped(pipeline: list[dict]) -> list[dict]:
+    """The pipeline with each image as it is and mirrored."""
+    *steps, pack = deepcopy(pipeline)
+    flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
+    return [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
 
 
 def _prediction_writer(out: str | None, out_item: str | None):

@@ -94,9 +94,9 @@ def train_model(
 
     runner = build_runner(cfg)
     _require_known_hook_keys(runner)
-    runner.register_hook(CheckLabelsHook())
-    runner.register_hook(CheckKeysHook())
     source = cfg.get('load_from') or 'the latest checkpoint'
+    runner.register_hook(CheckLabelsHook(source))
+    runner.register_hook(CheckKeysHook())
     runner.register_hook(CheckpointContentHook(source))
     if cfg.get('resume') or not partial:
         runner.register_hook(CheckpointCoverageHook(source, head_may_differ=not cfg.get('resume')))

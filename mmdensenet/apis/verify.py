@@ -19,8 +19,9 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmdensenet.datasets import LoadImage
+from mmdensenet.datasets.class_lists import class_lists, require_same_classes
 from mmdensenet.datasets.load_image import read_bytes
-from mmdensenet.datasets.wrappers import leaves
+from mmdensenet.datasets.wrappers import leaves, sample_info, sample_labels
 from mmdensenet.errors import BadImageError, UserError
 
 from .runner import open_config, prepare_data
@@ -65,7 +66,8 @@ def verify_dataset(
         head that has another number of classes than the data set.
 
     Raises:
-        UserError: if the config has no data set, or one cannot be found.
+        UserError: if the config has no data set, or one cannot be found; and if the classes of the splits differ, for
+            then no label can be judged.
     """
     cfg = open_config(config, cfg_options)
     DefaultScope.get_instance('verify_dataset', scope_name=cfg.get('default_scope') or 'mmengine')
@@ -73,6 +75,10 @@ def verify_dataset(
     splits = _build(cfg)
     if not splits:
         raise UserError('the config has no train_dataloader, val_dataloader or test_dataloader: nothing to verify.')
+    lists = []
+    for name, part in splits.items():
+        lists += class_lists(part, f'{name.split(",")[0]}_dataloader.dataset')
+    require_same_classes(lists)
     report = Report()
     classes = (cfg.get('model') or {}).get('head', {}).get('num_classes')
     samples, parts = [], {}
@@ -130,7 +136,7 @@ def _samples(report: Report, name: str, parts: list) -> Iterator[Sample]:
         pipeline = repr(getattr(leaf, 'pipeline', None))
         listed: Counter[str] = Counter()
         for index in range(len(leaf)):
-            path = _info(leaf, index).get('img_path')
+            path = sample_info(leaf, index).get('img_path')
             if path is not None:
                 listed[path] += 1
                 if listed[path] > 1 or (path, pipeline) in known:
@@ -163,7 +169,7 @@ def _read(parts: dict[str, list], sample: Sample) -> tuple[str, bytes, str | Non
     """Where an image is, a hash of it, and why it cannot be read."""
     name, number, index = sample
     dataset = parts[name][number]
-    info = _info(dataset, index)
+    info = sample_info(dataset, index)
     path = info.get('img_path')
     try:
         if path is not None:
@@ -177,10 +183,6 @@ def _read(parts: dict[str, list], sample: Sample) -> tuple[str, bytes, str | Non
     except Exception as error:  # a data set's own
         return str(path or f'sample {index}'), b'', f'{type(error).__name__}: {error}'
     return str(path or f'sample {index}'), hashlib.blake2b(content, digest_size=16).digest(), None
-
-
-def _info(dataset, index: int) -> dict:
-    return dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
 
 
 def _load(dataset, info: dict) -> bytes:
@@ -201,18 +203,15 @@ def _check_labels(report: Report, name: str, dataset, parts: list, classes: int 
         report.add('head', f'{name}: the data set has {len(own)} classes, and model.head.num_classes is {classes}')
     total = classes if classes is not None else len(own or ())
     count: Counter[int] = Counter()
-    if not all(hasattr(leaf, 'get_cat_ids') for leaf in parts):
-        return
     for leaf in parts:
         for index in range(len(leaf)):
-            try:
-                labels = leaf.get_cat_ids(index)
-            except (KeyError, TypeError, NotImplementedError):  # a data set without labels
+            labels = sample_labels(leaf, index)
+            if labels is None:  # a data set without labels
                 return
             count.update(labels)
             for label in labels:
                 if total and not 0 <= label < total:
-                    place = _info(leaf, index).get('img_path', f'sample {index}')
+                    place = sample_info(leaf, index).get('img_path', f'sample {index}')
                     report.add('label', f'{name}: {place} has label {label}, outside 0 to {total - 1}')
     if count:
         for label in range(total):

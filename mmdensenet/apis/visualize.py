@@ -26,11 +26,12 @@ from mmdensenet.analysis.reuse import feature_reuse, reuse_figure
 from mmdensenet.analysis.runs import curves_figure, read_runs
 from mmdensenet.analysis.schedule import schedule_figure, simulate_schedule
 from mmdensenet.datasets.labels import unlabelled_parts
+from mmdensenet.datasets.wrappers import dataset_classes, first_pipeline, leaf_configs
 from mmdensenet.errors import UserError
 from mmdensenet.results.figures import picture_grid, save_figure, shorten
 
 from .config import name_bad_images, require_data
-from .inference import Inferencer
+from .inference import Inferencer, pipeline_of
 from .models import class_names, get_model
 from .runner import open_config
 from .tasks import require_one_task
@@ -103,7 +104,7 @@ def draw_cam(
     names = inferencer.classes or _test_classes(model._config)
     label = None if target is None else _class(target, names)
     preprocessor = model.data_preprocessor
-    bgr = is_bgr(preprocessor, model._config.test_dataloader.dataset.pipeline)
+    bgr = is_bgr(preprocessor, first_pipeline(model._config.test_dataloader, 'test_dataloader'))
     pictures, titles = [], []
     files = inferencer._inputs_to_list(list(images))
     if len(files) > 100:
@@ -197,15 +198,16 @@ def draw_embedding(
     name_bad_images(cfg)
     require_data(cfg, f'{split}_dataloader')
     settings = deepcopy(loader.dataset)
-    if 'pipeline' in settings:
-        settings['pipeline'] = cfg.test_dataloader.dataset.pipeline
     require_one_task(cfg.model.get('head'), 'an embedding')
+    prepare = None if split == 'test' else pipeline_of(cfg)  # the test set's parts may have several
+    for _, leaf in leaf_configs(settings) if prepare is not None else ():
+        leaf['pipeline'] = deepcopy(prepare)
     dataset = _build(cfg, settings)
     if unlabelled_parts(dataset):
         raise UserError(f'the {split} set has no labels, which an embedding shows as colours.')
     chosen = choose_images(dataset, images, classes, seed)
     features, labels = pooled_features(model, dataset, chosen)
-    names = dataset.metainfo.get('classes')
+    names = dataset_classes(dataset)
     of_all = f' of {len(names)}' if names and len(names) > classes else ''
     present = f'{len({label for some in labels for label in some})}{of_all} classes'
     title = f'{_name(cfg)}: {len(labels)} {split} images of {present}, {features.shape[1]} features'
@@ -245,7 +247,7 @@ def _test_classes(cfg: Config) -> list[str] | None:
     names = class_names(cfg)
     if names is None and cfg.get('test_dataloader') is not None:
         try:
-            names = _build(cfg, deepcopy(cfg.test_dataloader.dataset)).metainfo.get('classes')
+            names = dataset_classes(_build(cfg, deepcopy(cfg.test_dataloader.dataset)))
         except (OSError, RuntimeError, AssertionError, UserError):
             return None  # predictions can be read where the images are not
     return list(names) if names is not None else None

@@ -41,6 +41,6 @@ _require_torch()
 _require_mmcv()
 
 from . import torchvision  # noqa: E402, I001  before anything imports torchvision
-from . import mmengine, torch  # noqa: E402
+from . import mmengine, mmpretrain, torch  # noqa: E402
 
-__all__ = ['FAULTS', 'MINIMUM_TORCH', 'Fault', 'mmengine', 'replace_everywhere', 'torch', 'torchvision']
+__all__ = ['FAULTS', 'MINIMUM_TORCH', 'Fault', 'mmengine', 'mmpretrain', 'replace_everywhere', 'torch', 'torchvision']

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from .when_imported import when_imported
+
 WAITING, APPLIED, SKIPPED = 'waiting', 'applied', 'skipped'
 
 
@@ -18,6 +20,7 @@ class Fault:
         what, versions, until: the fault, the versions that have it, and when the repair can go.
         targets: what the repair needs, 'module:name.of.attribute'.
         is_repaired: whether the installed version no longer has the fault.
+        owner: a module that takes seconds to import: the repair waits until somebody does.
         state: 'waiting' until the owner of the repair is imported, then 'applied' or 'skipped'.
     """
 
@@ -26,17 +29,25 @@ class Fault:
     until: str
     targets: tuple[str, ...]
     is_repaired: Callable[[], bool] = lambda: False
+    owner: str | None = None
     state: str = field(default=WAITING, init=False)
 
     def __post_init__(self):
         FAULTS.append(self)
 
     def repaired_by(self, repair: Callable[[], None]) -> Callable[[], None]:
-        """A decorator that calls ``repair`` at once.
+        """A decorator that calls ``repair`` at once, or when :attr:`owner` is imported.
 
         It is left out, with one line in the log, where a target is missing or the fault is: a later version of the
         package has renamed the one or repaired the other.
         """
+        if self.owner is None:
+            self._make(repair)
+        else:
+            when_imported(self.owner, lambda: self._make(repair))
+        return repair
+
+    def _make(self, repair: Callable[[], None]) -> None:
         reason = self._why_not()
         if reason is None:
             try:
@@ -47,7 +58,6 @@ class Fault:
         if reason:
             # no logger of mmengine's: making one configures it for the run that follows
             logging.getLogger('mmdensenet').warning('mmdensenet.compat leaves out %s (%s)', repair.__name__, reason)
-        return repair
 
     def _why_not(self) -> str | None:
         for target in self.targets:

@@ -268,6 +268,58 @@ DELETING = Fault(
 )
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Data sets
+
+CONCATENATING = Fault(
+    what='ConcatDataset says of parts with different classes that their meta information does not match, without '
+    'saying which, and refuses the same names as a list and as a tuple; ClassBalancedDataset around it or '
+    'RepeatDataset raises, for they have no get_cat_ids',
+    versions='mmengine 0.10.7',
+    until='mmengine names what differs, and the wrappers have get_cat_ids',
+    targets=(
+        'mmengine.dataset.dataset_wrapper:ConcatDataset.__init__',
+        'mmengine.dataset.dataset_wrapper:RepeatDataset',
+        'mmengine.dataset.base_dataset:BaseDataset._load_metainfo',
+    ),
+)
+
+
+@CONCATENATING.repaired_by
+def name_different_classes() -> None:
+    from mmengine.dataset.base_dataset import BaseDataset
+    from mmengine.dataset.dataset_wrapper import ConcatDataset, RepeatDataset
+
+    init, load = ConcatDataset.__init__, BaseDataset._load_metainfo.__func__
+
+    @functools.wraps(init)
+    def init_or_name(self, *args, **kwargs) -> None:
+        try:
+            init(self, *args, **kwargs)
+        except (TypeError, ValueError) as error:
+            from mmdensenet.datasets.class_lists import require_concatenable
+
+            require_concatenable(self, error)
+            raise
+
+    @functools.wraps(load)
+    def load_as_tuple(cls, metainfo=None) -> dict:
+        loaded = load(cls, metainfo)
+        if isinstance(loaded.get('classes'), list):
+            loaded['classes'] = tuple(loaded['classes'])
+        return loaded
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        from mmdensenet.datasets.wrappers import locate
+
+        dataset, index = locate(self, idx)
+        return dataset.get_cat_ids(index)
+
+    ConcatDataset.__init__ = init_or_name
+    ConcatDataset.get_cat_ids = RepeatDataset.get_cat_ids = get_cat_ids
+    BaseDataset._load_metainfo = classmethod(load_as_tuple)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Training
 
 ITERATING = Fault(

@@ -10,6 +10,8 @@ from torch.utils.data import Sampler
 from mmdensenet.errors import UserError
 from mmdensenet.registry import DATA_SAMPLERS
 
+from .wrappers import sample_labels
+
 
 @DATA_SAMPLERS.register_module()
 class BalancedSampler(Sampler):
@@ -19,7 +21,7 @@ class BalancedSampler(Sampler):
     class. All ranks draw the same list, of which each takes every world_size-th.
 
     Args:
-        dataset: with ``get_cat_ids``, as mmpretrain's are.
+        dataset: one whose samples have labels, wrapped or not.
         num_samples: how many an epoch has over all ranks; by default as many as the data set.
         seed: the same on all ranks; by default one is drawn and shared.
     """
@@ -28,9 +30,11 @@ class BalancedSampler(Sampler):
         self.rank, self.world_size = get_dist_info()
         self.seed = sync_random_seed() if seed is None else seed
         self.epoch = 0
-        labels = [dataset.get_cat_ids(i) for i in range(len(dataset))]
+        labels = [sample_labels(dataset, i) for i in range(len(dataset))]
         if not labels:
             raise UserError('BalancedSampler: the data set is empty.')
+        if None in labels:
+            raise UserError(f'BalancedSampler: sample {labels.index(None)} of the data set has no labels.')
         frequency = np.bincount([label for positive in labels for label in positive], minlength=1)
         # -1 stands for samples without a positive label
         kind = np.array([min(positive, key=lambda label: frequency[label]) if positive else -1 for positive in labels])

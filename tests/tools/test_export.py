@@ -49,13 +49,14 @@ pipeline = [
     dict(type='CenterCrop', crop_size=32),
     dict(type='PackInputs'),
 ]
-data = dict(_delete_=True, type='CustomDataset', data_root={str(images)!r}, pipeline=pipeline)
+names = dict(classes=('cat', 'dög "1"', 'emu'))
+data = dict(_delete_=True, type='CustomDataset', data_root={str(images)!r}, metainfo=names, pipeline=pipeline)
 train_dataloader = dict(batch_size=4, num_workers=0, dataset=data)
 val_dataloader = dict(batch_size=4, num_workers=0, dataset=data)
 test_dataloader = val_dataloader
 val_evaluator = dict(topk=(1,))
 test_evaluator = val_evaluator
-del data, pipeline
+del data, names, pipeline
 """)
     return file
 
@@ -161,7 +162,10 @@ def test_int8_of_several_labels(run_tool, config, checkpoint, images, tmp_path):
         "label_columns=['red', 'green', 'unknown'], uncertain='ignore', missing='ignore', test_mode=True",
     )
     head = "head=dict(_delete_=True, type='MultiLabelLinearClsHead', in_channels=16, num_classes=3)"
-    config.write_text(text.replace('head=dict(in_channels=16, num_classes=3, topk=(1,))', head))
+    text = text.replace('head=dict(in_channels=16, num_classes=3, topk=(1,))', head)
+    config.write_text(text.replace('metainfo=names, ', ''))
+    saved = torch.load(checkpoint)
+    torch.save({**saved, 'meta': dict(dataset_meta=dict(classes=('red', 'green', 'unknown')))}, checkpoint)
     done = run_tool('export.py', config, checkpoint, '--int8', '--out', tmp_path / 'm.onnx')
     assert done.status == 0, done.err
     ours, theirs = re.search(r'Mean area under the ROC curve: (\S+) %, PyTorch (\S+) %', done.out).groups()

@@ -44,13 +44,14 @@ model = dict(
     head=dict(in_channels=16, num_classes=3, topk=(1,)),
 )
 data_preprocessor = dict(num_classes=3)
-data = dict(_delete_=True, type='CustomDataset', data_root={str(images)!r})
+names = dict(classes=('cat', 'dog', 'emu'))
+data = dict(_delete_=True, type='CustomDataset', data_root={str(images)!r}, metainfo=names)
 train_dataloader = dict(batch_size=4, num_workers=0, dataset=dict(data, pipeline=_base_.train_pipeline))
 val_dataloader = dict(batch_size=4, num_workers=0, dataset=dict(data, pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(topk=(1,))
 test_evaluator = val_evaluator
-del data
+del data, names
 """)
     return file
 

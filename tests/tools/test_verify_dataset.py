@@ -123,7 +123,9 @@ def test_wrapped_data_sets_are_read_once(verify, folders, wrapped):
 
 
 def test_a_file_that_is_listed_twice(verify, folders):
-    (folders / 'a.csv').write_text('image,label\nclass_0/0.jpg,0\nclass_1/0.jpg,1\nclass_2/0.jpg,2\nclass_0/0.jpg,1\n')
+    (folders / 'a.csv').write_text(
+        'image,label\n' + ''.join(f'class_{i}/0.jpg,class_{k}\n' for i, k in ((0, 0), (1, 1), (2, 2), (0, 1)))
+    )
     listed = f"type='mmdensenet.CSVDataset', ann_file='a.csv', data_root={str(folders)!r}, label_column='label'"
     extra = f"train_dataloader['dataset'] = dict({listed}, data_prefix='train', pipeline=[], _delete_=True)"
     done = verify('--workers', '0', extra=extra)

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 
 from mmdensenet.checkpoints.checkpoint_file import sha256
+from mmdensenet.datasets.wrappers import leaf_configs
 from mmdensenet.results.scores import Scores
 from mmdensenet.version import __version__
 
@@ -61,8 +62,7 @@ def data_card(cfg: Config, scores: Scores, images: int) -> Card:
         rows.append(('classes with images', f'{there:,} of {len(scores.classes):,}'))
     if scores.groups is not None:
         rows.append(('groups', f'{len(set(scores.groups.tolist())):,}, such as patients'))
-    pipeline = [_settings(step) for step in _pipeline(loader) if _settings(step)]
-    rows.append(('preparation', '; '.join(pipeline)))
+    rows.append(('preparation', ', or '.join(_preparations(loader))))
     return [row for row in rows if row[1]]
 
 
@@ -101,23 +101,19 @@ def _writer(meta: dict) -> str:
     return f'mmengine {version}' if version else ''
 
 
-def _innermost(dataset: dict) -> dict:
-    while isinstance(dataset.get('dataset'), dict):
-        dataset = dataset['dataset']
-    return dataset
-
-
 def _source(loader: dict | None) -> str:
-    dataset = _innermost((loader or {}).get('dataset') or {})
-    if not dataset:
-        return ''
-    keys = ('data_root', 'data_prefix', 'ann_file', 'split')
-    places = [f'{key} {dataset[key]}' for key in keys if dataset.get(key)]
-    return ', '.join([str(dataset.get('type')), *places])
+    found = []
+    for _, dataset in leaf_configs((loader or {}).get('dataset')):
+        keys = ('data_root', 'data_prefix', 'ann_file', 'split')
+        places = [f'{key} {dataset[key]}' for key in keys if dataset.get(key)]
+        found.append(', '.join([str(dataset.get('type')), *places]))
+    return '; '.join(dict.fromkeys(found))
 
 
-def _pipeline(loader: dict) -> list:
-    return list(_innermost(loader.get('dataset') or {}).get('pipeline') or ())
+def _preparations(loader: dict) -> list[str]:
+    """The steps of each pipeline of the data sets."""
+    pipelines = [leaf.get('pipeline') or () for _, leaf in leaf_configs(loader.get('dataset'))]
+    return list(dict.fromkeys('; '.join(filter(None, map(_settings, steps))) for steps in pipelines))
 
 
 def _settings(entry: dict | None) -> str:

@@ -1,35 +1,66 @@
-"""Labels are checked before the first step, not by an index error on a GPU."""
+"""Labels are checked before the first step, not by an index error on a GPU or by an accuracy that is wrong."""
+
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmpretrain.models.classifiers import BaseClassifier
 
+from mmdensenet.datasets.class_lists import (
+    ClassList,
+    class_lists,
+    class_lists_in_config,
+    names_in,
+    require_same_classes,
+)
 from mmdensenet.datasets.labels import source_of, unlabelled_parts
-from mmdensenet.datasets.wrappers import leaves
+from mmdensenet.datasets.wrappers import leaf_configs, leaves, sample_info, sample_labels
 from mmdensenet.errors import UserError
 from mmdensenet.registry import HOOKS
 
 
 @HOOKS.register_module()
 class CheckLabelsHook(Hook):
-    """Compare every label of the data set with the number of classes of the head, before training and testing.
+    """Before training and testing, compare the classes of all parts, and every label with the head's classes.
+
+    A label means the same class in the training, the validation and the test part and in a checkpoint that is tested or
+    resumed only if all have the same names in the same order.
 
     Training a classifier needs labels in all parts, and so does its validation.
 
+    Args:
+        source: what to call the checkpoint in messages.
+
     Raises:
-        UserError: for a part without labels, naming it; and for the first label outside 0 .. num_classes - 1, naming
-            the file and the key to change.
+        UserError: for a part without labels, naming it; naming the parts and the classes that differ; for the first
+            label outside 0 .. num_classes - 1, naming the file and the key to change.
     """
+
+    def __init__(self, source: str = 'the checkpoint'):
+        self.source = source
+        self.trained: tuple[str, ...] | None = None
+
+    def after_load_checkpoint(self, runner, checkpoint: Any) -> None:
+        meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+        self.trained = names_in(meta.get('dataset_meta')) if isinstance(meta, dict) else None
 
     def before_train(self, runner) -> None:
         self._require_labels(runner)
-        self._check(runner, runner.train_dataloader.dataset, 'train_dataloader')
+        lists = self._of_checkpoint() if runner._resume else []
+        built = [('train_dataloader', runner.train_dataloader.dataset)]
         if runner.val_loop is not None:
-            self._check(runner, runner.val_dataloader.dataset, 'val_dataloader')
+            built.append(('val_dataloader', runner.val_dataloader.dataset))
+        self._check(runner, lists, built, ('test_dataloader',))
 
     def before_test(self, runner) -> None:
-        self._check(runner, runner.test_dataloader.dataset, 'test_dataloader')
+        built = [('test_dataloader', runner.test_dataloader.dataset)]
+        lists = self._of_checkpoint()
+        # which classes a checkpoint without names is for, only the data that trained it can tell
+        self._check(runner, lists, built, () if lists else ('train_dataloader', 'val_dataloader'))
+
+    def _of_checkpoint(self) -> list[ClassList]:
+        return [ClassList(self.source, self.trained, is_checkpoint=True)] if self.trained else []
 
     def _require_labels(self, runner) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -44,26 +75,51 @@ class CheckLabelsHook(Hook):
                     + ('.' if key == 'train' else ', or train without validation with validate=False.')
                 )
 
-    def _check(self, runner, dataset, key: str) -> None:
+    def _check(self, runner, lists: list[ClassList], built: list[tuple[str, Any]], others: tuple[str, ...]) -> None:
+        known = set()
+        of_parts: dict[str, list[ClassList]] = {}
+        for key, dataset in built:
+            of_parts[key] = class_lists(dataset, f'{key}.dataset')
+            known.update(repr(leaf) for _, leaf in leaf_configs((runner.cfg.get(key) or {}).get('dataset')))
+        for key in others:
+            of_parts[key] = class_lists_in_config(runner.cfg, key, known)
+        for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):  # the training part is the measure
+            lists = [*lists, *of_parts.get(key, ())]
+        require_same_classes(lists)
         model = runner.model
         while is_model_wrapper(model) or (not hasattr(model, 'head') and hasattr(model, 'module')):
             model = model.module
         num_classes = getattr(getattr(model, 'head', None), 'num_classes', None)
         if num_classes is None or not is_main_process():
             return
-        for leaf in leaves(dataset):
-            self._check_leaf(leaf, key, num_classes)
+        for key, dataset in built:
+            for leaf in leaves(dataset):
+                _check_leaf(leaf, key, num_classes)
 
-    def _check_leaf(self, dataset, key: str, num_classes: int) -> None:
-        for index in range(len(dataset) if hasattr(dataset, 'get_cat_ids') else 0):
-            try:
-                labels = dataset.get_cat_ids(index)
-            except (KeyError, TypeError, NotImplementedError):  # a data set without labels
-                return
-            wrong = [label for label in labels if not 0 <= label < num_classes]
-            if wrong:
-                info = dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
-                raise UserError(
-                    f'{info.get("img_path", f"sample {index}")} ({key}) has label {wrong[0]}, but the head has '
-                    f'{num_classes} classes, 0 to {num_classes - 1}. Correct the label, or set model.head.num_classes.'
-                )
+
+def _check_leaf(dataset, key: str, num_classes: int) -> None:
+    for index in range(len(dataset)):
+        labels = sample_labels(dataset, index)
+        if labels is None:  # a data set without labels
+            return
+        wrong = [label for label in labels if not 0 <= label < num_classes]
+        if wrong:
+            place = sample_info(dataset, index).get('img_path', f'sample {index}')
+            raise UserError(
+                f'{place} ({key}) has label {wrong[0]}, but the head has {num_classes} classes, 0 to '
+                f'{num_classes - 1}. {_what_to_do(dataset)}'
+            )
+
+
+def _what_to_do(dataset) -> str:
+    """A folder that is no class is to be removed, not to be given to the head."""
+    folders = getattr(dataset, 'folder_to_idx', None)
+    if not folders:
+        return 'Correct the label, or set model.head.num_classes.'
+    with_images = {label for index in range(len(dataset)) for label in sample_labels(dataset, index) or ()}
+    empty = [name for name, label in folders.items() if label not in with_images]
+    if empty:
+        return f'The folder {empty[0]!r} has no image and counts as a class: remove it.'
+    names = sorted(folders)
+    shown = ', '.join(map(repr, names[:20])) + (f' and {len(names) - 20} more' if len(names) > 20 else '')
+    return f'The classes are its folders {shown}: remove what is no class. If all are, set model.head.num_classes.'

@@ -1,0 +1,240 @@
+"""Whether the parts of the data, and the checkpoint, number the same classes in the same order."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmdensenet.errors import UserError
+
+from .labels import unlabelled_parts
+from .wrappers import leaf_configs, named_leaves, sample_labels
+
+#: what systems and tools leave in folders
+LEFT_BEHIND = ('__MACOSX', '__pycache__', '@eaDir', '$RECYCLE.BIN', 'lost+found', 'System Volume Information')
+#: names that a message lists
+SHOWN = 20
+
+
+class ClassListError(UserError):
+    """Two lists of classes that cannot be of the same labels."""
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """The classes of one data set, or of a checkpoint.
+
+    Attributes:
+        owner: the key of the data set in the config, or the name of the checkpoint.
+        names: in the order of their numbers; None where there are numbers only.
+        folder: whose folders are the classes, or ''.
+        file: that lists the labels, or ''.
+        largest: the largest label, where there are no names.
+        setting: the argument that gives the data set a list.
+        is_checkpoint: and not a data set.
+    """
+
+    owner: str
+    names: tuple[str, ...] | None
+    folder: str = ''
+    file: str = ''
+    largest: int = -1
+    setting: str = 'metainfo=dict(classes={})'
+    is_checkpoint: bool = False
+
+    def place(self, name: str) -> str:
+        """Where to look for a class."""
+        return f' ({Path(self.folder, name)})' if self.folder else f' (in {self.file})' if self.file else ''
+
+
+def class_lists(dataset, key: str) -> list[ClassList]:
+    """The lists of the data sets inside a built one, however wrapped; none of those that have no labels.
+
+    Args:
+        key: where the config has it, such as 'val_dataloader.dataset'.
+
+    Raises:
+        UserError: for a hidden folder among the classes.
+    """
+    lists = []
+    for owner, leaf in named_leaves(dataset, key):
+        if unlabelled_parts(leaf) or not len(leaf):
+            continue
+        names = names_in(getattr(leaf, 'metainfo', None))
+        folders = getattr(leaf, 'folder_to_idx', None) or {}
+        folder = str(leaf.img_prefix) if folders else ''
+        require_no_hidden(folders, folder)
+        largest = -1
+        if names is None:
+            labels = [sample_labels(leaf, index) for index in range(len(leaf))]
+            largest = max((max(found) for found in labels if found), default=-1)
+            if largest < 0:
+                continue
+        file = '' if folder else str(getattr(leaf, 'ann_file', '') or '')
+        setting = 'label_columns={}' if getattr(leaf, 'label_columns', None) else ClassList.setting
+        lists.append(ClassList(owner, names, folder, file, largest, setting))
+    return lists
+
+
+def class_lists_in_config(cfg: Config, loader: str, known: Iterable[str] = ()) -> list[ClassList]:
+    """:func:`class_lists` of a part that is not built: of what is there. A part whose data are elsewhere has none.
+
+    Args:
+        known: texts of data sets that are compared already.
+
+    Raises:
+        UserError: if the part's own list cannot be of its labels.
+    """
+    from mmpretrain.registry import DATASETS
+
+    lists = []
+    for owner, leaf in leaf_configs((cfg.get(loader) or {}).get('dataset'), f'{loader}.dataset'):
+        if repr(leaf) in known:
+            continue
+        try:
+            kind = leaf['type'] if isinstance(leaf['type'], type) else DATASETS.get(leaf['type'])
+            names = names_in(getattr(kind, 'METAINFO', None))
+            if names and not leaf.get('metainfo') and not leaf.get('classes'):  # CIFAR's are known without the data
+                lists.append(ClassList(owner, names))
+            else:
+                lists += class_lists(DATASETS.build(leaf), owner)
+        except ClassListError:
+            raise
+        except Exception:  # nothing reads this part now, so that what it lacks is no fault
+            continue
+    return lists
+
+
+def names_in(metainfo) -> tuple[str, ...] | None:
+    """The names in a data set's ``metainfo`` or a checkpoint's ``dataset_meta``."""
+    classes = metainfo.get('classes') if isinstance(metainfo, dict) else None
+    return tuple(map(str, classes)) if isinstance(classes, (list, tuple)) and classes else None
+
+
+def require_no_hidden(folders: Iterable[str], folder: str) -> None:
+    """Raises a UserError for a folder that is there for a system or a tool, and would count as a class."""
+    hidden = [name for name in folders if name.startswith('.') or name in LEFT_BEHIND]
+    if hidden:
+        raise ClassListError(
+            f'{Path(folder, hidden[0])} is a hidden folder or one that a system leaves behind, and would count as a '
+            'class, which shifts the labels of the others: remove it.'
+        )
+
+
+def require_same_classes(lists: Sequence[ClassList]) -> None:
+    """Compare all lists with the first that has names.
+
+    Raises:
+        UserError: naming the two, the classes that differ, and what to do.
+    """
+    first = next((each for each in lists if each.names is not None), None)
+    for each in lists if first else ():
+        if each.names is None:
+            if each.largest >= len(first.names):
+                raise ClassListError(
+                    f'{each.owner}{f" ({each.file})" if each.file else ""} has label {each.largest}, but {first.owner} '
+                    f'has {len(first.names)} classes, 0 to {len(first.names) - 1}: one of the two has wrong labels.'
+                )
+        elif each.names != first.names:
+            raise ClassListError(_describe(first, each))
+
+
+def require_concatenable(concat, error: Exception) -> None:
+    """Say what differs between the data sets of a ConcatDataset that raised ``error`` while it was built."""
+    parts = getattr(concat, 'datasets', None) or []
+    lists = []
+    for number, part in enumerate(parts):
+        lists += class_lists(part, f'ConcatDataset.datasets.{number}')
+    require_same_classes(lists)
+    if 'meta information' in str(error) or 'should be the same' in str(error):
+        raise UserError(f'ConcatDataset: {error}: give its data sets the same metainfo, or ignore_keys.') from error
+
+
+def number_folders(folders: Sequence[str], classes: Sequence[str], root: str) -> dict[str, int]:
+    """Each folder's label, where the names of the classes are given.
+
+    By name where the folders have names of classes, whatever the order, and although some may be missing. Folders with
+    other names than the classes (ImageNet's) are numbered in alphabetical order, as they always were.
+
+    Raises:
+        UserError: if some folders are classes and others are not, or their number is another.
+    """
+    require_no_hidden(folders, root)
+    classes = [str(name) for name in classes]
+    strange = [name for name in folders if name not in classes]
+    if not strange:
+        return {name: classes.index(name) for name in folders}
+    if len(strange) < len(folders) or len(folders) != len(classes):
+        lacking = [name for name in classes if name not in folders]
+        similar = _similar(strange[0], lacking)
+        guess = f'It is likely {similar!r}, spelt otherwise: rename it.' if similar else 'Remove it, or add its class.'
+        raise ClassListError(
+            f'{Path(root, strange[0])} is no class of metainfo.classes ({_listed(classes)}), which has {len(classes)} '
+            f'names for {len(folders)} folders. {guess}'
+        )
+    return {name: number for number, name in enumerate(sorted(folders))}
+
+
+def _describe(first: ClassList, other: ClassList) -> str:
+    lacking = [name for name in first.names if name not in other.names]
+    added = [name for name in other.names if name not in first.names]
+    if not lacking and not added:
+        pairs = enumerate(zip(first.names, other.names))
+        at, (here, there) = next(((i, pair) for i, pair in pairs if pair[0] != pair[1]), (0, ('', '')))
+        if not here:
+            return f'{other.owner} or {first.owner} has a class twice: {_listed(other.names)}; {_listed(first.names)}.'
+        return (
+            f'{other.owner} has the classes of {first.owner} in another order: label {at} is {there!r} there and '
+            f'{here!r} here.\nGive it the same order: add {_whole_list(first, other)}.'
+        )
+    differ = []
+    if lacking:
+        differ.append(f'{other.owner} lacks {_listed(lacking)}{first.place(lacking[0]) if added else ""}')
+    if added:
+        differ.append(f'{"" if lacking else f"{other.owner} "}has {_listed(added)}{other.place(added[0])}')
+    return (
+        f'{first.owner} and {other.owner} have different classes, so that a label means another class in each: '
+        f'{", ".join(differ)}.\n{_advice(first, other, lacking, added)}'
+    )
+
+
+def _advice(first: ClassList, other: ClassList, lacking: list[str], added: list[str]) -> str:
+    for name in added:
+        similar = _similar(name, lacking)
+        if similar:
+            return f'{name!r} and {similar!r} are likely one class, spelt differently: give it one name.'
+    if not added:
+        return f'If it has no image of {"them" if len(lacking) > 1 else "it"}, add {_whole_list(first, other)}.'
+    if not lacking:
+        return f'Remove {"them" if len(added) > 1 else "it"} if that is no class. If it is one, ' + (
+            'it is a checkpoint of other data.' if first.is_checkpoint else f'add {_whole_list(other, first)}.'
+        )
+    if len(lacking) == len(added) == len(first.names):
+        return f'If they are the same under other names, in this order, add {_whole_list(first, other)}.'
+    if len(lacking) < len(first.names):
+        return f'Rename or remove what is no class, and if {lacking[0]!r} has no image add {_whole_list(first, other)}.'
+    return f'It is likely another data set than that of {first.owner}.'
+
+
+def _whole_list(whole: ClassList, of: ClassList) -> str:
+    """The line that gives ``of`` the whole list."""
+    if len(whole.names) > SHOWN and 'metainfo' in of.setting:
+        return f"classes='FILE' to {of.owner}, a file with the {len(whole.names)} names, one a line"
+    return f'{of.setting.format(list(whole.names))} to {of.owner}'
+
+
+def _similar(name: str, choices: Sequence[str]) -> str | None:
+    """The one of the choices that ``name`` may be a misspelling of."""
+
+    def plain(text: str) -> str:
+        return ''.join(char for char in text.casefold() if char.isalnum()) or text
+
+    alike = [choice for choice in choices if plain(choice) == plain(name)]
+    return alike[0] if alike else next(iter(difflib.get_close_matches(name, choices, n=1)), None)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''
+    return ', '.join(map(repr, names[:SHOWN])) + more
