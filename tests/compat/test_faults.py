@@ -1,6 +1,7 @@
 """mmdensenet.compat.faults: when a repair is made and when it is left out."""
 
 import logging
+import sys
 
 import pytest
 
@@ -51,6 +52,26 @@ def test_a_repair_that_does_not_fit_is_left_out(caplog):
         find('os:no_such_name')
 
     assert entry.state == 'skipped' and 'mend_it (AttributeError: ' in caplog.text
+
+
+def test_a_repair_of_a_package_that_is_not_imported_yet(tmp_path, monkeypatch):
+    (tmp_path / 'slow_package_1.py').write_text('value = 1\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = fault('slow_package_1:value', owner='slow_package_1')
+
+    @entry.repaired_by
+    def mend_it():
+        import slow_package_1
+
+        slow_package_1.value += 1
+
+    assert entry.state == 'waiting' and 'slow_package_1' not in sys.modules
+    import slow_package_1
+
+    assert slow_package_1.value == 2 and entry.state == 'applied'
+    again = fault('slow_package_1:value', owner='slow_package_1')
+    again.repaired_by(mend_it)
+    assert slow_package_1.value == 3 and again.state == 'applied', 'it is imported already'
 
 
 def test_what_a_function_uses():
