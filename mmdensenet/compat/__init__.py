@@ -41,6 +41,16 @@ _require_torch()
 _require_mmcv()
 
 from . import torchvision  # noqa: E402, I001  before anything imports torchvision
-from . import mmengine, mmpretrain, torch  # noqa: E402
+from . import mmcv, mmengine, mmpretrain, torch  # noqa: E402
 
-__all__ = ['FAULTS', 'MINIMUM_TORCH', 'Fault', 'mmengine', 'mmpretrain', 'replace_everywhere', 'torch', 'torchvision']
+__all__ = [
+    'FAULTS',
+    'MINIMUM_TORCH',
+    'Fault',
+    'mmcv',
+    'mmengine',
+    'mmpretrain',
+    'replace_everywhere',
+    'torch',
+    'torchvision',
+]

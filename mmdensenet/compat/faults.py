@@ -82,10 +82,10 @@ def uses(function: Callable, name: str) -> bool:
     return code is None or name in code.co_names or name in code.co_consts
 
 
-def replace_everywhere(old: Callable, new: Callable) -> None:
-    """Rebind ``old`` in every module of mmengine and mmpretrain that has taken it by name."""
+def replace_everywhere(old: Callable, new: Callable, *packages: str) -> None:
+    """Rebind ``old`` in every module of mmengine, mmpretrain and ``packages`` that has taken it by name."""
     for name, module in list(sys.modules.items()):
-        if name.split('.')[0] in ('mmengine', 'mmpretrain') and module is not None:
+        if name.split('.')[0] in ('mmengine', 'mmpretrain', *packages) and module is not None:
             for attribute, value in list(vars(module).items()):
                 if value is old:
                     setattr(module, attribute, new)

@@ -1,6 +1,10 @@
 """Faults of mmpretrain's data sets and transforms, repaired when somebody imports them."""
 
+import copy
 import functools
+from types import ModuleType
+
+import numpy as np
 
 from .faults import Fault
 
@@ -40,3 +44,127 @@ def number_folders_by_name() -> None:
         return [(path, self.folder_to_idx[folders[label]]) for path, label in samples]
 
     CustomDataset._find_samples = find_by_name
+
+
+HYPERPARAMETERS = Fault(
+    what='AutoAugment leaves its hparams, such as pad_val and interpolation, out',
+    versions='mmpretrain 1.2.0',
+    until='AutoAugment builds its policies with hparams',
+    targets=('mmpretrain.datasets.transforms.auto_augment:AutoAugment.__init__',),
+    owner='mmpretrain.datasets.transforms.auto_augment',
+)
+SOLARIZING = Fault(
+    what='SolarizeAdd with a whole number wraps around: values beyond 255 become dark',
+    versions='mmpretrain 1.2.0',
+    until='SolarizeAdd adds in more than 8 bits',
+    targets=('mmpretrain.datasets.transforms.auto_augment:SolarizeAdd.__init__',),
+    owner='mmpretrain.datasets.transforms.auto_augment',
+)
+PADDING_MODE = Fault(
+    what='RandomCrop with padding pads with a constant whatever padding_mode says',
+    versions='mmpretrain 1.2.0',
+    until='RandomCrop passes padding_mode on',
+    targets=('mmpretrain.datasets.transforms.processing:RandomCrop.transform',),
+    owner='mmpretrain.datasets.transforms.processing',
+)
+GREY = Fault(
+    what='RandomErasing raises for grey images, and GaussianBlur for those of shape (H, W, 1)',
+    versions='mmpretrain 1.2.0',
+    until='mmpretrain takes images of one channel',
+    targets=(
+        'mmpretrain.datasets.transforms.processing:RandomErasing._fill_pixels',
+        'mmpretrain.datasets.transforms.auto_augment:GaussianBlur.transform',
+    ),
+    owner='mmpretrain.datasets.transforms.processing',
+)
+IN1D = Fault(
+    what='RetrievalRecall and RetrievalAveragePrecision call np.in1d, which is gone',
+    versions='mmpretrain 1.2.0 with numpy >= 2.4',
+    until='mmpretrain calls np.isin',
+    targets=('mmpretrain.evaluation.metrics.retrieval:np',),
+    is_repaired=lambda: hasattr(np, 'in1d'),
+    owner='mmpretrain.evaluation.metrics.retrieval',
+)
+
+
+@HYPERPARAMETERS.repaired_by
+def build_with_hyperparameters() -> None:
+    from mmpretrain.datasets.transforms.auto_augment import TRANSFORMS, AutoAugment, RandomChoice
+
+    init = AutoAugment.__init__
+
+    @functools.wraps(init)
+    def init_with_hparams(self, *args, **kwargs) -> None:
+        init(self, *args, **kwargs)
+        RandomChoice.__init__(self, [[TRANSFORMS.build(step) for step in policy] for policy in self.policies])
+
+    AutoAugment.__init__ = init_with_hparams
+
+
+@SOLARIZING.repaired_by
+def add_in_floats() -> None:
+    from mmpretrain.datasets.transforms.auto_augment import SolarizeAdd
+
+    init = SolarizeAdd.__init__
+
+    @functools.wraps(init)
+    def init_with_float(self, *args, **kwargs) -> None:
+        init(self, *args, **kwargs)
+        self.magnitude = None if self.magnitude is None else float(self.magnitude)
+
+    SolarizeAdd.__init__ = init_with_float
+
+
+@PADDING_MODE.repaired_by
+def pad_as_said() -> None:
+    import mmcv
+    from mmpretrain.datasets.transforms.processing import RandomCrop
+
+    old = RandomCrop.transform
+
+    @functools.wraps(old)
+    def transform(self, results: dict) -> dict:
+        if self.padding is None or self.padding_mode == 'constant':
+            return old(self, results)
+        results['img'] = mmcv.impad(
+            results['img'], padding=self.padding, pad_val=self.pad_val, padding_mode=self.padding_mode
+        )
+        padded = copy.copy(self)
+        padded.padding = None
+        return old(padded, results)
+
+    RandomCrop.transform = transform
+
+
+@GREY.repaired_by
+def take_grey_images() -> None:
+    from mmpretrain.datasets.transforms.auto_augment import GaussianBlur
+    from mmpretrain.datasets.transforms.processing import RandomErasing
+
+    from .mmcv import through_colour
+
+    fill, blur = RandomErasing._fill_pixels, GaussianBlur.transform
+
+    @functools.wraps(fill)
+    def fill_pixels(self, img: np.ndarray, *place) -> np.ndarray:
+        return through_colour(functools.partial(fill, self))(img, *place)
+
+    @functools.wraps(blur)
+    def transform(self, results: dict) -> dict:
+        img = results['img']
+        if img.ndim == 3 and img.shape[2] == 1:
+            results['img'] = img[..., 0]
+            return {**blur(self, results), 'img': results['img'][..., None]}
+        return blur(self, results)
+
+    RandomErasing._fill_pixels = fill_pixels
+    GaussianBlur.transform = transform
+
+
+@IN1D.repaired_by
+def name_isin_in1d() -> None:
+    from mmpretrain.evaluation.metrics import retrieval
+
+    today = ModuleType('numpy')
+    today.__dict__.update(vars(np), in1d=np.isin)
+    retrieval.np = today

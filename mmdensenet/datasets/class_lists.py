@@ -48,6 +48,15 @@ class ClassList:
         """Where to look for a class."""
         return f' ({Path(self.folder, name)})' if self.folder else f' (in {self.file})' if self.file else ''
 
+    def fits(self, num_classes: int | None) -> bool:
+        """Whether a head of so many classes may be for this list, or for one that lacks or adds a class."""
+        return num_classes is None or self.names is None or abs(len(self.names) - num_classes) <= 1
+
+    def shares_names(self, others: Iterable['ClassList']) -> bool:
+        """Whether a name is in another list too, but for its spelling."""
+        names = {_plain(name) for other in others for name in other.names or ()}
+        return any(_plain(name) in names for name in self.names or ())
+
 
 def class_lists(dataset, key: str) -> list[ClassList]:
     """The lists of the data sets inside a built one, however wrapped; none of those that have no labels.
@@ -227,12 +236,12 @@ def _whole_list(whole: ClassList, of: ClassList) -> str:
 
 def _similar(name: str, choices: Sequence[str]) -> str | None:
     """The one of the choices that ``name`` may be a misspelling of."""
-
-    def plain(text: str) -> str:
-        return ''.join(char for char in text.casefold() if char.isalnum()) or text
-
-    alike = [choice for choice in choices if plain(choice) == plain(name)]
+    alike = [choice for choice in choices if _plain(choice) == _plain(name)]
     return alike[0] if alike else next(iter(difflib.get_close_matches(name, choices, n=1)), None)
+
+
+def _plain(text: str) -> str:
+    return ''.join(char for char in text.casefold() if char.isalnum()) or text
 
 
 def _listed(names: Sequence[str]) -> str:

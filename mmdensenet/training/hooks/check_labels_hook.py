@@ -81,20 +81,25 @@ class CheckLabelsHook(Hook):
         for key, dataset in built:
             of_parts[key] = class_lists(dataset, f'{key}.dataset')
             known.update(repr(leaf) for _, leaf in leaf_configs((runner.cfg.get(key) or {}).get('dataset')))
-        for key in others:
-            of_parts[key] = class_lists_in_config(runner.cfg, key, known)
+        num_classes = _num_classes(runner.model)
+        there = [each for part in of_parts.values() for each in part]
+        for key in others:  # a config that inherits may have one of other data, which nobody uses
+            found = class_lists_in_config(runner.cfg, key, known)
+            of_parts[key] = [each for each in found if each.fits(num_classes) and each.shares_names(there)]
         for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):  # the training part is the measure
             lists = [*lists, *of_parts.get(key, ())]
         require_same_classes(lists)
-        model = runner.model
-        while is_model_wrapper(model) or (not hasattr(model, 'head') and hasattr(model, 'module')):
-            model = model.module
-        num_classes = getattr(getattr(model, 'head', None), 'num_classes', None)
         if num_classes is None or not is_main_process():
             return
         for key, dataset in built:
             for leaf in leaves(dataset):
                 _check_leaf(leaf, key, num_classes)
+
+
+def _num_classes(model) -> int | None:
+    while is_model_wrapper(model) or (not hasattr(model, 'head') and hasattr(model, 'module')):
+        model = model.module
+    return getattr(getattr(model, 'head', None), 'num_classes', None)
 
 
 def _check_leaf(dataset, key: str, num_classes: int) -> None:

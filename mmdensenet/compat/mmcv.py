@@ -1,0 +1,153 @@
+"""Faults of mmcv's image operations, which the transforms of every OpenMMLab package call."""
+
+import functools
+from collections.abc import Callable
+
+import cv2
+import mmcv.image
+import numpy as np
+from PIL import Image
+
+from .faults import Fault, replace_everywhere
+
+HUE = Fault(
+    what="ColorJitter's hue raises OverflowError in half of the images: adjust_hue makes a uint8 of a negative number",
+    versions='mmcv 2.2.0 with numpy >= 2',
+    until='mmcv takes the shift modulo 256',
+    targets=('mmcv.image.photometric:adjust_hue',),
+)
+CHANNELS = Fault(
+    what='a padding value that is one number fills the first channel of a colour image only (Rotate, RandomCrop), and '
+    'one that is a list raises',
+    versions='mmcv 2.2.0',
+    until='mmcv gives OpenCV a value for each channel',
+    targets=('mmcv.image.geometric:impad', 'mmcv.image.geometric:imrotate'),
+)
+LIGHTING = Fault(
+    what="Lighting's noise wraps around: dark pixels become white, white ones black",
+    versions='mmcv 2.2.0 with mmpretrain 1.2.0',
+    until='adjust_lighting keeps 8-bit images within 0 to 255',
+    targets=('mmcv.image.photometric:adjust_lighting',),
+)
+GREY = Fault(
+    what='changes of brightness, contrast, colour and hue, AutoContrast and Equalize raise for grey images, and so '
+    "does Pillow's resizing of (H, W, 1)",
+    versions='mmcv 2.2.0',
+    until='mmcv takes images of one channel',
+    targets=tuple(
+        f'mmcv.image.photometric:{name}'
+        for name in (
+            *('adjust_brightness', 'adjust_contrast', 'adjust_color', 'adjust_hue', 'adjust_sharpness'),
+            *('auto_contrast', 'imequalize'),
+        )
+    )
+    + ('mmcv.image.geometric:imresize',),
+)
+ROUNDING = Fault(
+    what='RandomGrayscale makes some greys, such as 7 and 254, one darker',
+    versions='mmcv 2.2.0',
+    until='mmcv rounds',
+    targets=('mmcv.transforms.processing:RandomGrayscale.transform',),
+)
+
+
+def _replace(old: Callable, new: Callable) -> None:
+    replace_everywhere(old, functools.wraps(old)(new), 'mmcv')
+
+
+def through_colour(operation: Callable) -> Callable:
+    """The operation for grey images too, (H, W) or (H, W, 1): on three equal channels, of which one is given back."""
+
+    def apply(img: np.ndarray, *args, **kwargs) -> np.ndarray:
+        if img.ndim == 3 and img.shape[2] != 1:
+            return operation(img, *args, **kwargs)
+        grey = img if img.ndim == 2 else img[..., 0]
+        result = operation(np.stack([grey] * 3, -1), *args, **kwargs)[..., 0]
+        return np.ascontiguousarray(result.reshape(img.shape))
+
+    return apply
+
+
+@HUE.repaired_by
+def shift_hue_modulo() -> None:
+    old = mmcv.image.photometric.adjust_hue
+
+    def adjust_hue(img: np.ndarray, hue_factor: float, backend: str | None = None) -> np.ndarray:
+        if not isinstance(img, np.ndarray) or img.ndim not in (2, 3) or not -0.5 <= hue_factor < 0:
+            return old(img, hue_factor, backend)  # which checks its arguments
+        shift = np.uint8(int(hue_factor * 255) % 256)
+        if (backend or mmcv.image.io.imread_backend) == 'pillow':
+            hue, *rest = Image.fromarray(np.ascontiguousarray(img[..., ::-1])).convert('HSV').split()
+            hue = Image.fromarray(np.asarray(hue) + shift)
+            return np.asarray(Image.merge('HSV', (hue, *rest)).convert('RGB'))[..., ::-1].astype(img.dtype)
+        hsv = cv2.cvtColor(img.astype(np.uint8), cv2.COLOR_BGR2HSV_FULL)
+        hsv[..., 0] += shift
+        return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR_FULL).astype(img.dtype)
+
+    _replace(old, adjust_hue)
+
+
+@CHANNELS.repaired_by
+def pad_every_channel() -> None:
+    pad, rotate = mmcv.image.geometric.impad, mmcv.image.geometric.imrotate
+
+    def for_each_channel(value, img: np.ndarray):
+        if isinstance(value, list):
+            value = tuple(value)
+        one = isinstance(value, (int, float, np.number))
+        return (value,) * img.shape[2] if one and img.ndim == 3 and img.shape[2] <= 4 else value
+
+    def impad(img: np.ndarray, *, shape=None, padding=None, pad_val=0, padding_mode='constant') -> np.ndarray:
+        padding = tuple(padding) if isinstance(padding, list) else padding
+        value = for_each_channel(pad_val, img)
+        return pad(img, shape=shape, padding=padding, pad_val=value, padding_mode=padding_mode)
+
+    def imrotate(img: np.ndarray, angle: float, center=None, scale=1.0, border_value=0, *args, **kwargs) -> np.ndarray:
+        return rotate(img, angle, center, scale, for_each_channel(border_value, img), *args, **kwargs)
+
+    _replace(pad, impad)
+    _replace(rotate, imrotate)
+
+
+@LIGHTING.repaired_by
+def clip_lighting() -> None:
+    old = mmcv.image.photometric.adjust_lighting
+
+    def adjust_lighting(img: np.ndarray, *args, **kwargs) -> np.ndarray:
+        adjusted = old(img, *args, **kwargs)
+        return adjusted.clip(0, 255) if img.dtype == np.uint8 else adjusted
+
+    _replace(old, adjust_lighting)
+
+
+@GREY.repaired_by
+def take_grey_images() -> None:
+    photometric = mmcv.image.photometric
+    for target in GREY.targets[:-1]:
+        old = getattr(photometric, target.partition(':')[2])
+        _replace(old, through_colour(old))
+
+    resize = mmcv.image.geometric.imresize
+
+    def imresize(img: np.ndarray, *args, **kwargs):
+        if img.ndim == 3 and img.shape[2] == 1:
+            result = resize(img[..., 0], *args, **kwargs)
+            return (result[0][..., None], *result[1:]) if isinstance(result, tuple) else result[..., None]
+        return resize(img, *args, **kwargs)
+
+    _replace(resize, imresize)
+
+
+@ROUNDING.repaired_by
+def round_grey() -> None:
+    from mmcv.transforms.processing import RandomGrayscale
+
+    old = RandomGrayscale.transform
+
+    @functools.wraps(old)
+    def transform(self, results: dict) -> dict:
+        if results['img'].dtype == np.uint8 and self.color_format != 'hsv':
+            results['img'] = results['img'] + 0.5  # it cuts what is after the point
+        return old(self, results)
+
+    RandomGrayscale.transform = transform
