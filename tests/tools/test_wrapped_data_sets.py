@@ -1,0 +1,90 @@
+"""Wrapped data sets as training, validation and test set: every tool does with them what it does with plain ones."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import mmdensenet
+
+WRAPPED = """
+part = dict(type='mmdensenet.Digits', split='test', pipeline=[dict(type='PackInputs')], indices=16)
+fold = dict(type='KFoldDataset', dataset=part, fold=1, num_splits=4, test_mode=True)
+wrapped = dict(type='ConcatDataset', datasets=[dict(type='RepeatDataset', times=2, dataset=part), fold], _delete_=True)
+train_dataloader = dict(dataset=dict(type='ClassBalancedDataset', oversample_thr=0.5, dataset=part, _delete_=True))
+val_dataloader = dict(dataset=wrapped)
+test_dataloader = dict(dataset=wrapped)
+"""
+
+
+@pytest.fixture
+def trained(short_config, tmp_path):
+    """Two configs, plain and wrapped, of one model."""
+    model = mmdensenet.get_model(str(short_config()))
+    torch.manual_seed(0)
+    model.head.fc.weight.data.normal_()
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'w.pth')
+    return short_config(), short_config(WRAPPED, name='wrapped.py'), tmp_path / 'w.pth'
+
+
+def test_training(run_tool, trained, tmp_path):
+    done = run_tool('train.py', trained[1], '--work-dir', tmp_path / 'w', '--cfg-options', 'train_cfg.max_epochs=1')
+    assert done.status == 0, done.err
+
+
+@pytest.mark.parametrize('tta', [[], ['--tta']])
+def test_testing(run_tool, trained, tmp_path, tta):
+    """Twice the sixteen images and the fold's four: their scores are those of the plain data set."""
+    plain, wrapped, checkpoint = trained
+    scores = {}
+    for name, config, options in (('plain', plain, ['test_dataloader.dataset.indices=16']), ('wrapped', wrapped, [])):
+        options = ['--cfg-options', *options] if options else []
+        out = tmp_path / f'{name}.npz'
+        done = run_tool('test.py', config, checkpoint, '--work-dir', tmp_path / name, '--out', out, *tta, *options)
+        assert done.status == 0, done.err
+        scores[name] = np.load(out)['pred_score']
+    expected = scores['plain'][[*range(16), *range(16), *range(4, 8)]]
+    assert np.allclose(scores['wrapped'], expected, atol=1e-6)
+
+
+def test_predict_and_pictures(run_tool, trained, tmp_path):
+    plain, wrapped, checkpoint = trained
+    image = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    np.save(tmp_path / 'i.npy', image)
+    given = []
+    for config in (plain, wrapped):
+        done = run_tool('predict.py', tmp_path / 'i.npy', '--model', config, '--checkpoint', checkpoint, '--json')
+        assert done.status == 0, done.err
+        given.append(json.loads(done.out)[0]['predictions'])
+    assert given[0] == given[1] and 'class' in given[0][0]
+    for split in ('train', 'test'):
+        out = tmp_path / f'{split}.png'
+        done = run_tool('visualize.py', 'embedding', wrapped, checkpoint, '--split', split, '--out', out)
+        assert done.status == 0 and out.is_file(), done.err
+    for command, *rest in (('cam', checkpoint, tmp_path / 'i.npy'), ('data',)):
+        out = tmp_path / f'{command}.png'
+        done = run_tool('visualize.py', command, wrapped, *rest, '--out', out)
+        assert done.status == 0 and out.is_file(), done.err
+
+
+def test_export_and_report(run_tool, trained, tmp_path):
+    pytest.importorskip('onnxscript', reason='the extra export is not installed')
+    _, wrapped, checkpoint = trained
+    done = run_tool('export.py', wrapped, checkpoint, '--out', tmp_path / 'e.onnx')
+    assert done.status == 0 and (tmp_path / 'e.onnx').is_file(), done.err
+    done = run_tool(
+        'report.py',
+        wrapped,
+        checkpoint,
+        '--out',
+        tmp_path / 'r.html',
+        '--bootstrap',
+        '0',
+        '--no-measure',
+        '--gallery',
+        '2',
+    )
+    assert done.status == 0, done.err
+    page = (tmp_path / 'r.html').read_text()
+    assert ', 36 test images' in page
