@@ -4,6 +4,7 @@ import difflib
 import functools
 import inspect
 import os
+from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
