@@ -16,7 +16,7 @@ export MKL_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-all kill-test fuzz lint format bench bench-gpu gpu-session bench-depth docs linkcheck model-zoo wheel-check clean
+.PHONY: help demo install test test-all kill-test fuzz sanitize lint format bench bench-gpu gpu-session bench-depth docs linkcheck model-zoo wheel-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -44,6 +44,9 @@ kill-test: $(STAMPS)/tests  ## kill a training run 200 times, resume it, compare
 
 fuzz: $(STAMPS)/tests  ## read 100,000 mutated checkpoints: each is data or refused, and nothing runs
 	$(BIN)/python tests/scripts/fuzz_checkpoint.py --inputs 100000
+
+sanitize: $(STAMPS)/tests  ## run every C++ kernel under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(BIN)/python tests/scripts/sanitize_kernels.py
 
 lint: $(STAMPS)/tests  ## check the style with ruff
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ def build_kernels(args: argparse.Namespace) -> None:
     from mmdensenet.ops.native import build
 
     try:
-        print(f'built {build.build(args.compiler)}')
+        print(f'built {build.build_native(args.compiler)}')
     except RuntimeError as error:
         raise UserError(str(error)) from None
 

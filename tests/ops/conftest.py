@@ -1,23 +1,43 @@
 """The C++ kernels for the tests of this folder."""
 
+from pathlib import Path
+
 import pytest
 
 from mmdensenet.ops import native, steps
-from mmdensenet.ops.native import build
+from mmdensenet.ops.native import build, library
 
 
 @pytest.fixture(scope='session')
-def native_kernels(tmp_path_factory):
-    """The C++ kernels, compiled into a folder of the test run unless they are in the user's cache already."""
+def package_library(tmp_path_factory) -> Path:
+    """The library with all variants of the C++ kernels, from the cache or compiled into it."""
+    try:
+        return build.build_for_package(tmp_path_factory.mktemp('kernels'))
+    except RuntimeError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope='session')
+def native_kernels(package_library):
+    """The C++ kernels that this machine has, or the best variant of those in a folder of the test run."""
     if native.why_not() is not None:
-        patch = pytest.MonkeyPatch()
-        patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
-        build.library_path.cache_clear()
-        try:
-            build.build()
-        except RuntimeError as error:
-            pytest.skip(str(error))
-        finally:
-            patch.undo()  # the path is kept; processes that other tests start are not to find it
+        with pytest.MonkeyPatch.context() as patch:
+            # load() keeps it; processes that other tests start are not to find it
+            patch.setattr(build, 'library_name', lambda: str(package_library))
+            library.load()
         steps._choose.cache_clear()
     return native
+
+
+@pytest.fixture(params=build.variants())
+def every_variant(request, native_kernels, package_library, monkeypatch) -> str:
+    """The test runs once with each variant of the C++ kernels that this processor can run."""
+    try:
+        opened = library.open_library(package_library, build.variants(), request.param)
+    except RuntimeError as error:
+        if 'choose one of' not in str(error):
+            raise
+        pytest.skip(str(error))
+    for name, function in vars(opened.functions).items():
+        monkeypatch.setattr(library.load().functions, name, function)
+    return request.param

@@ -2,27 +2,11 @@
 // which processors have instructions: activations before them, and all that follows their gradients in one pass.
 #include "tile.h"
 
-extern "C" {
+namespace {
 
-// out (count, columns) = relu(rows * scale + shift); scale may be null for ones
-void activate_bfloat16(const bfloat16* rows, index_t stride, index_t count, index_t columns, const float* scale,
-                       const float* shift, bfloat16* out, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (index_t start = 0; start < count; start += 16)
-        for (index_t c = 0; c < columns; c += LANES) {
-            const index_t left = columns - c;
-            const vec a = scale ? load_part(scale + c, left) : vec{} + 1.0f, b = load_part(shift + c, left);
-            for (index_t r = start; r < std::min(count, start + 16); ++r)
-                store_part(out + r * columns + c, relu(load_part(rows + r * stride + c, left) * a + b), left);
-        }
-}
-
-// What follows from the gradient (count, columns) of relu's result z (count, columns): dz is it where z is positive, else 0.
-// out = coefficient * dz, added to what is there unless overwrite; the coefficient may be null, to set out to dz. The sums over rows
-// of dz and of dz * (rows - mean) are added to total and centred.
-void consume_bfloat16(const bfloat16* grad, const bfloat16* z, const bfloat16* rows, index_t stride, index_t count,
-                      index_t columns, const float* mean, const float* coefficient, bfloat16* out, index_t out_stride,
-                      int overwrite, float* total, float* centred, int threads) {
+void consume(const bfloat16* grad, const bfloat16* z, const bfloat16* rows, index_t stride, index_t count, index_t columns,
+             const float* mean, const float* coefficient, bfloat16* out, index_t out_stride, bool overwrite, float* total,
+             float* centred, int threads) {
     const index_t task_rows = rows_per_task(count, 64, 1, threads), tasks = (count + task_rows - 1) / task_rows;
     Memory partial = allocate(2 * tasks * columns);
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -46,4 +30,27 @@ void consume_bfloat16(const bfloat16* grad, const bfloat16* z, const bfloat16* r
     }
     add_partial_sums(partial.get(), tasks, columns, total, centred);
 }
+
+}  // namespace
+
+KERNEL(activate_bfloat16)(const bfloat16* rows, index_t stride, index_t count, index_t columns, const float* scale,
+                          const float* shift, bfloat16* out, int threads) noexcept {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (index_t start = 0; start < count; start += 16)
+        for (index_t c = 0; c < columns; c += LANES) {
+            const index_t left = columns - c;
+            const vec a = scale ? load_part(scale + c, left) : vec{} + 1.0f, b = load_part(shift + c, left);
+            for (index_t r = start; r < std::min(count, start + 16); ++r)
+                store_part(out + r * columns + c, relu(load_part(rows + r * stride + c, left) * a + b), left);
+        }
+    return 0;
+}
+
+KERNEL(consume_bfloat16)(const bfloat16* grad, const bfloat16* z, const bfloat16* rows, index_t stride, index_t count,
+                         index_t columns, const float* mean, const float* coefficient, bfloat16* out,
+                         index_t out_stride, int overwrite, float* total, float* centred, int threads) noexcept {
+    return status_of([&] {
+        consume(grad, z, rows, stride, count, columns, mean, coefficient, out, out_stride, overwrite, total, centred,
+                threads);
+    });
 }

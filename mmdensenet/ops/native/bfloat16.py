@@ -13,7 +13,9 @@ from torch import Tensor
 from .. import plain
 from ..norms import extend_norm, new_norm
 from ..passes import Passes, Sums
-from . import _at, _library, _rows, _vector, batch_norm_backward, batch_norm_backward_sums, statistics
+from . import batch_norm_backward, batch_norm_backward_sums, statistics
+from .library import load
+from .pointers import data_ptr, plain_rows, plain_values, rows_ptr, values_ptr
 
 __all__ = [
     'batch_norm_backward',
@@ -34,12 +36,16 @@ __all__ = [
 
 
 def _activate(rows: Tensor, scale: Tensor | None, shift: Tensor) -> Tensor:
-    rows, shift = _rows(rows), _vector(shift)
-    scale = None if scale is None else _vector(scale)
+    rows, shift = plain_rows(rows), plain_values(shift)
+    scale = None if scale is None else plain_values(scale)
+    count, c = rows.shape
     out = torch.empty_like(rows, memory_format=torch.contiguous_format)
-    _library().activate_bfloat16(
-        _at(rows), rows.stride(0), *rows.shape, _at(scale), _at(shift), _at(out), torch.get_num_threads()
-    )
+    load().functions.activate_bfloat16(
+        *rows_ptr(rows, 'rows', count, c, torch.bfloat16), count, c,
+        None if scale is None else values_ptr(scale, 'scale', c), values_ptr(shift, 'shift', c),
+        data_ptr(out, 'out', (count, c), torch.bfloat16),
+        torch.get_num_threads(),
+    )  # fmt: skip
     return out
 
 
@@ -53,22 +59,27 @@ def _consume(
     overwrite: bool,
     sums: Sums,
 ) -> None:
-    grad, rows, mean = grad.contiguous(), _rows(rows), _vector(mean)
-    coefficient = None if coefficient is None else _vector(coefficient)
-    _library().consume_bfloat16(
-        _at(grad), _at(z), _at(rows), rows.stride(0), *rows.shape, _at(mean), _at(coefficient), _at(out), out.stride(0),
-        overwrite, _at(sums.dz), _at(sums.centred), torch.get_num_threads(),
+    grad, rows, mean = grad.contiguous(), plain_rows(rows), plain_values(mean)
+    coefficient = None if coefficient is None else plain_values(coefficient)
+    count, c = rows.shape
+    load().functions.consume_bfloat16(
+        data_ptr(grad, 'grad', (count, c), torch.bfloat16), data_ptr(z, 'z', (count, c), torch.bfloat16),
+        *rows_ptr(rows, 'rows', count, c, torch.bfloat16), count, c,
+        values_ptr(mean, 'mean', c), None if coefficient is None else values_ptr(coefficient, 'coefficient', c),
+        *rows_ptr(out, 'out', count, c, torch.bfloat16, written=True), overwrite,
+        values_ptr(sums.dz, 'sums', c), values_ptr(sums.centred, 'sums', c),
+        torch.get_num_threads(),
     )  # fmt: skip
 
 
-_PASSES = Passes(_activate, _consume, statistics)
+PASSES = Passes(_activate, _consume, statistics)
 
-norm_relu_matmul = partial(plain.norm_relu_matmul, passes=_PASSES)
-norm_relu_matmul_backward = partial(plain.norm_relu_matmul_backward, passes=_PASSES)
-norm_relu_conv3x3 = partial(plain.norm_relu_conv3x3, passes=_PASSES)
-norm_relu_conv3x3_backward = partial(plain.norm_relu_conv3x3_backward, passes=_PASSES)
-norm_relu_conv3x3_backward_into = partial(plain.norm_relu_conv3x3_backward_into, passes=_PASSES)
-norm_relu_pool_matmul = partial(plain.norm_relu_pool_matmul, passes=_PASSES)
-norm_relu_pool_matmul_backward = partial(plain.norm_relu_pool_matmul_backward, passes=_PASSES)
-norm_relu_max_pool = partial(plain.norm_relu_max_pool, passes=_PASSES)
-norm_relu_max_pool_backward = partial(plain.norm_relu_max_pool_backward, passes=_PASSES)
+norm_relu_matmul = partial(plain.norm_relu_matmul, passes=PASSES)
+norm_relu_matmul_backward = partial(plain.norm_relu_matmul_backward, passes=PASSES)
+norm_relu_conv3x3 = partial(plain.norm_relu_conv3x3, passes=PASSES)
+norm_relu_conv3x3_backward = partial(plain.norm_relu_conv3x3_backward, passes=PASSES)
+norm_relu_conv3x3_backward_into = partial(plain.norm_relu_conv3x3_backward_into, passes=PASSES)
+norm_relu_pool_matmul = partial(plain.norm_relu_pool_matmul, passes=PASSES)
+norm_relu_pool_matmul_backward = partial(plain.norm_relu_pool_matmul_backward, passes=PASSES)
+norm_relu_max_pool = partial(plain.norm_relu_max_pool, passes=PASSES)
+norm_relu_max_pool_backward = partial(plain.norm_relu_max_pool_backward, passes=PASSES)

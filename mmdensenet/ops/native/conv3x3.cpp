@@ -4,6 +4,9 @@
 
 namespace {
 
+// Images without pixels are none.
+Image images_of(index_t n, index_t h, index_t w) { return {h * w ? n : 0, h, w}; }
+
 // Lines [first, last) of image n; its buffer has lines first - 1 to last and columns -1 to w.
 struct Band {
     index_t n, first, last, w;
@@ -21,8 +24,8 @@ struct Bands {
         const index_t in_cache = std::max<index_t>(1, (256 << 10) / (4 * channels * (image.w + 2)) - 2);
         // every thread gets several bands, of at least two lines, which share a tile where lines are short
         const index_t fair = std::max<index_t>(2, image.n * image.h / (4 * threads));
-        lines = std::min({in_cache, fair, image.h});
-        per_image = (image.h + lines - 1) / lines;
+        lines = std::max<index_t>(1, std::min(std::min(in_cache, fair), image.h));
+        per_image = std::max<index_t>(1, (image.h + lines - 1) / lines);
         lines = (image.h + per_image - 1) / per_image;
         count = image.n * per_image;
     }
@@ -146,21 +149,22 @@ void pack(index_t outputs, index_t inner, float* panels, int threads, Weight wei
 
 // For images so small that Winograd's tiles would be mostly border.
 void convolve_directly(const float* rows, index_t stride, const Image& image, index_t channels, const float* scale,
-                       const float* shift, const float* weight, index_t inner, index_t taps, index_t width, float* out,
-                       index_t out_stride, int threads) {
+                       const float* shift, const float* weight, index_t channel_stride, index_t tap_stride, index_t width,
+                       float* out, index_t out_stride, int threads) {
     const index_t blocks = (channels + BLOCK - 1) / BLOCK, padded = blocks * BLOCK;
     Memory panels = allocate(padded * 9 * round_up(width, LANES));
     pack(width, channels, panels.get(), threads,
-         [&](index_t o, index_t i, index_t tap) { return weight[o * channels * 9 + i * inner + tap * taps]; });
+         [&](index_t o, index_t i, index_t tap) { return weight[o * channels * 9 + i * channel_stride + tap * tap_stride]; });
     const Bands bands(image, padded, threads);
+    const PerThread<> buffers(threads, (bands.lines + 2) * (image.w + 2) * padded);
 #pragma omp parallel num_threads(threads)
     {
-        Memory buffer = allocate((bands.lines + 2) * (image.w + 2) * padded);
+        float* buffer = buffers.mine();
 #pragma omp for schedule(static)
         for (index_t t = 0; t < bands.count; ++t) {
             const Band band = bands(t, image);
             if (band.first == band.last) continue;
-            fill(buffer.get(), band, image, padded, [&](index_t row, index_t c) {
+            fill(buffer, band, image, padded, [&](index_t row, index_t c) {
                 const index_t left = channels - c;
                 if (left <= 0) return vec{};
                 const vec value = load_part(rows + row * stride + c, left);
@@ -168,33 +172,27 @@ void convolve_directly(const float* rows, index_t stride, const Image& image, in
                 const vec b = load_part(shift + c, left);
                 return relu(scale ? value * load_part(scale + c, left) + b : value + b);
             });
-            convolve(buffer.get(), band, image, panels.get(), blocks, width, [&](index_t row, index_t o, auto& acc) {
+            convolve(buffer, band, image, panels.get(), blocks, width, [&](index_t row, index_t o, auto& acc) {
                 put_columns(out + row * out_stride + o, acc, width - o);
             });
         }
     }
 }
 
-}  // namespace
-
-extern "C" {
-
-// rows (n*h*w, channels), weight (width, channels, 3, 3), contiguous or channels last as the distances of its input
-// channels and of its taps say, out (n*h*w, width) with its stride; scale (channels) or null for ones, shift (channels) or
-// null where the rows are what is to be convolved; mask (n*h*w, width) or null; mean and var (width) or null.
-void norm_relu_conv3x3(const float* rows, index_t stride, index_t n, index_t h, index_t w, index_t channels,
-                       const float* scale, const float* shift, const float* weight, index_t inner, index_t taps,
-                       index_t width, float* out, index_t out_stride, const float* mask, float* mean, float* var, int threads) {
-    const Image image{n, h, w};
+void convolve_and_measure(const float* rows, index_t stride, const Image& image, index_t channels, const float* scale,
+                          const float* shift, const float* weight, index_t channel_stride, index_t tap_stride,
+                          index_t width, float* out, index_t out_stride, const float* mask, float* mean, float* var,
+                          int threads) {
     if (image.worth_winograd()) {
         Memory weights = allocate(winograd_size(channels, width));
-        winograd_weights(weight, channels, inner, taps, width, weights.get(), threads);
+        winograd_weights(weight, channels, channel_stride, tap_stride, width, weights.get(), threads);
         winograd(rows, stride, image, channels, scale, shift, weights.get(), width, out, out_stride, threads);
     } else {
-        convolve_directly(rows, stride, image, channels, scale, shift, weight, inner, taps, width, out, out_stride, threads);
+        convolve_directly(rows, stride, image, channels, scale, shift, weight, channel_stride, tap_stride, width, out,
+                          out_stride, threads);
     }
     if (!mask && !mean) return;
-    const index_t count = n * h * w, task_rows = rows_per_task(count, 256, TILE, threads);
+    const index_t count = image.n * image.h * image.w, task_rows = rows_per_task(count, 256, TILE, threads);
     const index_t tasks = (count + task_rows - 1) / task_rows;
     Memory partial = allocate(mean ? 2 * tasks * width : 1);
     auto rows_of = [&](index_t t) { return std::min(task_rows, count - t * task_rows); };
@@ -211,37 +209,36 @@ void norm_relu_conv3x3(const float* rows, index_t stride, index_t n, index_t h, 
     if (mean) combine_statistics(partial.get(), tasks, width, [&](index_t t) { return double(rows_of(t)); }, mean, var);
 }
 
-// grad (n*h*w, width) with its stride; grad_z (n*h*w, channels), grad_weight in the weight's layout, sums (channels).
-void norm_relu_conv3x3_backward(const float* rows, index_t stride, index_t n, index_t h, index_t w, index_t channels,
-                                const float* scale, const float* shift, const float* mean, const float* weight,
-                                index_t inner, index_t taps, index_t width, const float* grad, index_t grad_stride, float* grad_z,
-                                float* grad_weight, double* sum_dz, double* sum_centred, int threads) {
-    const Image image{n, h, w};
+void convolve_backward(const float* rows, index_t stride, const Image& image, index_t channels, const float* scale,
+                       const float* shift, const float* mean, const float* weight, index_t channel_stride,
+                       index_t tap_stride, index_t width, const float* grad, index_t grad_stride, float* grad_z,
+                       float* grad_weight, double* sum_dz, double* sum_centred, int threads) {
+    const index_t h = image.h, w = image.w;
     const index_t blocks = (width + BLOCK - 1) / BLOCK, padded = blocks * BLOCK;
     const index_t outer = round_up(channels, std::max(OUTER, LANES));
     Memory panels = allocate(blocks * BLOCK * 9 * round_up(channels, LANES));
     // the gradient is the convolution with the taps turned round
     pack(channels, width, panels.get(), threads,
-         [&](index_t o, index_t i, index_t tap) { return weight[i * channels * 9 + o * inner + (8 - tap) * taps]; });
+         [&](index_t o, index_t i, index_t tap) { return weight[i * channels * 9 + o * channel_stride + (8 - tap) * tap_stride]; });
     const Bands bands(image, std::max(channels, padded), threads);
-    const index_t part_size = 9 * outer * padded;
-    Memory parts = allocate_zeros(threads * part_size);
-    std::unique_ptr<double[]> sums_of_threads(new double[threads * 2 * channels]());
+    const PerThread<> parts(threads, 9 * outer * padded), buffers(threads, (bands.lines + 2) * (w + 2) * padded);
+    const PerThread<> us(threads, bands.lines * w * outer);
+    const PerThread<double> all_sums(threads, 2 * channels);
+    int team = 1;
 #pragma omp parallel num_threads(threads)
     {
-        const int me = omp_get_thread_num();
-        Memory buffer = allocate((bands.lines + 2) * (w + 2) * padded);
-        Memory u = allocate_zeros(bands.lines * w * outer), sums = allocate(2 * outer);
-        float* part = parts.get() + me * part_size;
-        double* my_sums = sums_of_threads.get() + me * 2 * channels;
+#pragma omp master
+        team = omp_get_num_threads();
+        float *part = parts.mine_zeroed(), *buffer = buffers.mine(), *u = us.mine_zeroed();
+        double* my_sums = all_sums.mine_zeroed();
 #pragma omp for schedule(static)
         for (index_t t = 0; t < bands.count; ++t) {
             const Band band = bands(t, image);
             if (band.first == band.last) continue;
-            fill(buffer.get(), band, image, padded, [&](index_t row, index_t c) {
+            fill(buffer, band, image, padded, [&](index_t row, index_t c) {
                 return width - c <= 0 ? vec{} : load_part(grad + row * grad_stride + c, width - c);
             });
-            convolve(buffer.get(), band, image, panels.get(), blocks, channels,
+            convolve(buffer, band, image, panels.get(), blocks, channels,
                      [&](index_t row, index_t o, auto& acc) {
                          put_columns(grad_z + row * channels + o, acc, channels - o);
                      });
@@ -255,7 +252,7 @@ void norm_relu_conv3x3_backward(const float* rows, index_t stride, index_t n, in
                     float* at = grad_z + (start + r) * channels + c;
                     const vec d = where_active(z, load_part(at, left));
                     store_part(at, d, left);
-                    store(u.get() + r * outer + c, relu(z));
+                    store(u + r * outer + c, relu(z));
                     total += d;
                     centred += d * (y - m);
                 }
@@ -272,12 +269,12 @@ void norm_relu_conv3x3_backward(const float* rows, index_t stride, index_t n, in
                 for (index_t c = 0; c < channels; c += OUTER)
                     for (index_t o = 0; o < width; o += WIDTH) {
                         float* out = part + (tap * outer + c) * padded + o;
-                        const float* g = buffer.get() + (o / BLOCK * pixels + offset) * BLOCK;
+                        const float* g = buffer + (o / BLOCK * pixels + offset) * BLOCK + o % BLOCK;
                         if (width - o > LANES)
-                            add_outer<2>(out, padded, u.get() + c, outer, g, BLOCK,
+                            add_outer<2>(out, padded, u + c, outer, g, BLOCK,
                                          LANES == BLOCK ? pixels * BLOCK : LANES, lines);
                         else
-                            add_outer<1>(out, padded, u.get() + c, outer, g, BLOCK, 0, lines);
+                            add_outer<1>(out, padded, u + c, outer, g, BLOCK, 0, lines);
                     }
             }
         }
@@ -287,15 +284,37 @@ void norm_relu_conv3x3_backward(const float* rows, index_t stride, index_t n, in
         for (index_t c = 0; c < channels; ++c)
             for (int tap = 0; tap < 9; ++tap) {
                 float total = 0;
-                for (int t = 0; t < threads; ++t) total += parts[t * part_size + (tap * outer + c) * padded + o];
-                grad_weight[o * channels * 9 + c * inner + tap * taps] = total;
+                for (int t = 0; t < team; ++t) total += parts.of(t)[(tap * outer + c) * padded + o];
+                grad_weight[o * channels * 9 + c * channel_stride + tap * tap_stride] = total;
             }
     for (index_t c = 0; c < channels; ++c) {
         sum_dz[c] = sum_centred[c] = 0;
-        for (int t = 0; t < threads; ++t) {
-            sum_dz[c] += sums_of_threads[t * 2 * channels + c];
-            sum_centred[c] += sums_of_threads[(t * 2 + 1) * channels + c];
+        for (int t = 0; t < team; ++t) {
+            sum_dz[c] += all_sums.of(t)[c];
+            sum_centred[c] += all_sums.of(t)[channels + c];
         }
     }
 }
+
+}  // namespace
+
+KERNEL(norm_relu_conv3x3)(const float* rows, index_t stride, index_t n, index_t h, index_t w, index_t channels,
+                          const float* scale, const float* shift, const float* weight, index_t channel_stride,
+                          index_t tap_stride, index_t width, float* out, index_t out_stride, const float* mask,
+                          float* mean, float* var, int threads) noexcept {
+    return status_of([&] {
+        convolve_and_measure(rows, stride, images_of(n, h, w), channels, scale, shift, weight, channel_stride, tap_stride,
+                             width, out, out_stride, mask, mean, var, threads);
+    });
+}
+
+KERNEL(norm_relu_conv3x3_backward)(const float* rows, index_t stride, index_t n, index_t h, index_t w, index_t channels,
+                                   const float* scale, const float* shift, const float* mean, const float* weight,
+                                   index_t channel_stride, index_t tap_stride, index_t width, const float* grad,
+                                   index_t grad_stride, float* grad_z, float* grad_weight, double* sum_dz,
+                                   double* sum_centred, int threads) noexcept {
+    return status_of([&] {
+        convolve_backward(rows, stride, images_of(n, h, w), channels, scale, shift, mean, weight, channel_stride, tap_stride,
+                          width, grad, grad_stride, grad_z, grad_weight, sum_dz, sum_centred, threads);
+    });
 }

@@ -18,9 +18,11 @@ struct Rows {
     }
 };
 
-// relu(features * scale + shift), averaged over the P sources, for one row.
+// relu(features * scale + shift), averaged over the P sources, for one row; put(first channel, vector). With `to` further
+// than the columns, zeros follow up to there.
 template <int P, class Put>
-INLINE void activate_row(const Rows& rows, index_t row, const float* scale, const float* shift, index_t columns, Put put) {
+INLINE void activate_row(const Rows& rows, index_t row, const float* scale, const float* shift, index_t columns, index_t to,
+                         Put put) {
     const float* source[P];
     for (int p = 0; p < P; ++p) source[p] = rows.features + rows.template source<P>(row, p) * rows.stride;
     index_t c = 0;
@@ -36,7 +38,9 @@ INLINE void activate_row(const Rows& rows, index_t row, const float* scale, cons
         vec z = relu(load_part(source[0] + c, left) * a + b);
         for (int p = 1; p < P; ++p) z += relu(load_part(source[p] + c, left) * a + b);
         put(c, P == 1 ? z : z * 0.25f);
+        c += LANES;
     }
+    for (; c < to; c += LANES) put(c, vec{});
 }
 
 template <int R, int NV>
@@ -81,18 +85,21 @@ void forward(const Rows& rows, index_t count, index_t channels, const float* sca
     const index_t task_rows = rows_per_task(count, 8 * TILE, TILE, threads);
     const index_t tasks = (count + task_rows - 1) / task_rows;
     Memory partial = allocate(mean ? 2 * tasks * width : 1);
+    const PerThread<> of_threads(threads, TILE * padded);
 #pragma omp parallel num_threads(threads)
     {
-        Memory left = allocate_zeros(TILE * padded);
+        float* left = of_threads.mine_zeroed();
 #pragma omp for schedule(static)
         for (index_t t = 0; t < tasks; ++t) {
             const index_t start = t * task_rows, stop = std::min(count, start + task_rows);
             for (index_t first = start; first < stop; first += TILE) {
                 const index_t valid = std::min<index_t>(TILE, stop - first);
                 const int height = valid > HALF ? TILE : HALF;
+                // to the end of the block: the zeros there would be elsewhere when the height changes, and what another
+                // row left in their place may be NaN, which zero weights do not undo
                 for (index_t r = 0; r < valid; ++r)
-                    activate_row<P>(rows, first + r, scale, shift, channels, [&](index_t c, vec z) {
-                        store(left.get() + (c / BLOCK * height + r) * BLOCK + c % BLOCK, z);
+                    activate_row<P>(rows, first + r, scale, shift, channels, padded, [&](index_t c, vec z) {
+                        store(left + (c / BLOCK * height + r) * BLOCK + c % BLOCK, z);
                     });
                 // rows are short and far apart: the processor does not see the next ones coming
                 for (index_t r = first + TILE; r < std::min(first + 2 * TILE, stop); ++r)
@@ -101,9 +108,9 @@ void forward(const Rows& rows, index_t count, index_t channels, const float* sca
                         for (index_t c = 0; c < channels; c += 16) __builtin_prefetch(next + c, 0, 2);
                     }
                 if (height == TILE)
-                    forward_tile<TILE>(left.get(), panels, blocks, width, out_shift, out + first * width, valid);
+                    forward_tile<TILE>(left, panels, blocks, width, out_shift, out + first * width, valid);
                 else
-                    forward_tile<HALF>(left.get(), panels, blocks, width, out_shift, out + first * width, valid);
+                    forward_tile<HALF>(left, panels, blocks, width, out_shift, out + first * width, valid);
             }
             if (mean)
                 measure_rows(out + start * width, width, stop - start, width, partial.get() + 2 * t * width,
@@ -196,37 +203,40 @@ void backward(const Backward& b, index_t count, const float* weight, const float
     const index_t task_rows = rows_per_task(count, b.channels > 512 ? 4 * TILE : 8 * TILE, TILE, threads);
     const index_t tasks = (count + task_rows - 1) / task_rows;
     const index_t sums_size = 2 * (b.channels + WIDTH);
-    Memory parts = allocate(threads * outer * padded);
-    std::unique_ptr<double[]> sums_of_threads(new double[threads * 2 * b.channels]());
-    const int workers = threads;
+    const PerThread<> parts(threads, outer * padded), lefts(threads, TILE * padded_width), zs(threads, task_rows * padded);
+    const PerThread<> all_grads(threads, task_rows * outer), task_sums(threads, sums_size);
+    const PerThread<double> all_sums(threads, 2 * b.channels);
+    int team = 1;
 #pragma omp parallel num_threads(threads)
     {
-        const int me = omp_get_thread_num();
-        Memory left = allocate_zeros(TILE * padded_width), z = allocate_zeros(task_rows * padded);
-        Memory grads = allocate_zeros(task_rows * outer), sums = allocate(sums_size);
-        float* part = parts.get() + me * outer * padded;
-        std::memset(part, 0, outer * padded * 4);
-        double* my_sums = sums_of_threads.get() + me * 2 * b.channels;
+#pragma omp master
+        team = omp_get_num_threads();
+        float *part = parts.mine_zeroed(), *left = lefts.mine_zeroed(), *z = zs.mine_zeroed();
+        float *grads = all_grads.mine_zeroed(), *sums = task_sums.mine();
+        double* my_sums = all_sums.mine_zeroed();
 #pragma omp for schedule(static)
         for (index_t t = 0; t < tasks; ++t) {
             const index_t start = t * task_rows, stop = std::min(count, start + task_rows);
             for (index_t r = start; r < stop; ++r) {
-                float* row = z.get() + (r - start) * padded;
-                activate_row<P>(b.rows, r, b.scale, b.shift, b.channels, [&](index_t c, vec v) { store(row + c, v); });
-                std::memcpy(grads.get() + (r - start) * outer, grad + r * b.width, b.width * 4);
+                float* row = z + (r - start) * padded;
+                activate_row<P>(b.rows, r, b.scale, b.shift, b.channels, 0, [&](index_t c, vec v) { store(row + c, v); });
+                std::memcpy(grads + (r - start) * outer, grad + r * b.width, b.width * 4);
             }
-            std::memset(sums.get(), 0, sums_size * 4);
+            std::memset(sums, 0, sums_size * 4);
             for (index_t first = start; first < stop; first += TILE) {
                 const index_t valid = std::min<index_t>(TILE, stop - first);
                 const int height = valid > HALF ? TILE : HALF;
                 for (index_t r = 0; r < valid; ++r)
-                    for (index_t j = 0; j < b.width; j += BLOCK)
-                        std::memcpy(left.get() + (j / BLOCK * height + r) * BLOCK, grad + (first + r) * b.width + j,
-                                    std::min<index_t>(BLOCK, b.width - j) * 4);
+                    for (index_t j = 0; j < b.width; j += BLOCK) {
+                        const index_t values = std::min<index_t>(BLOCK, b.width - j);
+                        float* to = left + (j / BLOCK * height + r) * BLOCK;
+                        std::memcpy(to, grad + (first + r) * b.width + j, values * 4);
+                        std::memset(to + values, 0, (BLOCK - values) * 4);  // as in forward
+                    }
                 if (height == TILE)
-                    input_grad_tile<P, TILE>(b, left.get(), panels.get(), first, valid, sums.get());
+                    input_grad_tile<P, TILE>(b, left, panels.get(), first, valid, sums);
                 else
-                    input_grad_tile<P, HALF>(b, left.get(), panels.get(), first, valid, sums.get());
+                    input_grad_tile<P, HALF>(b, left, panels.get(), first, valid, sums);
             }
             for (index_t c = 0; c < b.channels; ++c) {
                 my_sums[c] += sums[c];
@@ -237,29 +247,27 @@ void backward(const Backward& b, index_t count, const float* weight, const float
                     const Lines lines{1, stop - start, 0, 0};
                     float* out = part + j * padded + c;
                     if (b.channels - c > LANES)
-                        add_outer<2>(out, padded, grads.get() + j, outer, z.get() + c, padded, LANES, lines);
+                        add_outer<2>(out, padded, grads + j, outer, z + c, padded, LANES, lines);
                     else
-                        add_outer<1>(out, padded, grads.get() + j, outer, z.get() + c, padded, LANES, lines);
+                        add_outer<1>(out, padded, grads + j, outer, z + c, padded, LANES, lines);
                 }
         }
     }
-#pragma omp parallel for num_threads(workers) schedule(static)
+#pragma omp parallel for num_threads(threads) schedule(static)
     for (index_t j = 0; j < b.width; ++j)
         for (index_t c = 0; c < b.channels; ++c) {
             float total = 0;
-            for (int t = 0; t < workers; ++t) total += parts[(t * outer + j) * padded + c];
+            for (int t = 0; t < team; ++t) total += parts.of(t)[j * padded + c];
             grad_weight[j * b.channels + c] = total;
         }
     for (index_t c = 0; c < b.channels; ++c) {
         sum_dz[c] = sum_centred[c] = 0;
-        for (int t = 0; t < workers; ++t) {
-            sum_dz[c] += sums_of_threads[t * 2 * b.channels + c];
-            sum_centred[c] += sums_of_threads[(t * 2 + 1) * b.channels + c];
+        for (int t = 0; t < team; ++t) {
+            sum_dz[c] += all_sums.of(t)[c];
+            sum_centred[c] += all_sums.of(t)[b.channels + c];
         }
     }
 }
-
-}  // namespace
 
 void multiply_packed(const float* features, index_t stride, index_t h, index_t w, index_t count, index_t channels,
                      const float* scale, const float* shift, const float* panels, index_t width, const float* out_shift,
@@ -271,34 +279,34 @@ void multiply_packed(const float* features, index_t stride, index_t h, index_t w
         forward<1>(rows, count, channels, scale, shift, panels, width, out_shift, out, nullptr, nullptr, threads);
 }
 
-extern "C" {
+}  // namespace
 
-// features (count rows, or those of images h x w that are pooled when h > 0; channels), weight (width, channels), out
-// (count, width); mean and var (width) or null.
-void norm_relu_matmul(const float* features, index_t stride, index_t h, index_t w, index_t count, index_t channels,
-                      const float* scale, const float* shift, const float* weight, index_t width, float* out,
-                      float* mean, float* var, int threads) {
-    Memory panels = allocate(packed_size(channels, width));
-    pack_transposed(weight, nullptr, width, channels, round_up(channels, BLOCK), panels.get(), threads);
-    const Rows rows{features, stride, h, w};
-    if (h > 0)
-        forward<4>(rows, count, channels, scale, shift, panels.get(), width, nullptr, out, mean, var, threads);
-    else
-        forward<1>(rows, count, channels, scale, shift, panels.get(), width, nullptr, out, mean, var, threads);
+KERNEL(norm_relu_matmul)(const float* features, index_t stride, index_t h, index_t w, index_t count, index_t channels,
+                         const float* scale, const float* shift, const float* weight, index_t width, float* out,
+                         float* mean, float* var, int threads) noexcept {
+    return status_of([&] {
+        Memory panels = allocate(packed_size(channels, width));
+        pack_transposed(weight, nullptr, width, channels, round_up(channels, BLOCK), panels.get(), threads);
+        const Rows rows{features, stride, h, w};
+        if (h > 0)
+            forward<4>(rows, count, channels, scale, shift, panels.get(), width, nullptr, out, mean, var, threads);
+        else
+            forward<1>(rows, count, channels, scale, shift, panels.get(), width, nullptr, out, mean, var, threads);
+    });
 }
 
-// grad (count, width); accumulator like features; grad_weight (width, channels), sum_dz and sum_centred (channels).
-void norm_relu_matmul_backward(const float* features, index_t stride, index_t h, index_t w, index_t count,
-                               index_t channels, const float* scale, const float* shift, const float* mean,
-                               const float* weight, index_t width, const float* grad, const float* coefficient,
-                               float* accumulator, index_t accumulator_stride, int overwrite, float* grad_weight,
-                               double* sum_dz, double* sum_centred, int threads) {
-    const Backward b{{features, stride, h, w}, channels,    width,       scale,
-                     shift,                    mean,        coefficient, accumulator,
-                     accumulator_stride,       overwrite != 0};
-    if (h > 0)
-        backward<4>(b, count, weight, grad, grad_weight, sum_dz, sum_centred, threads);
-    else
-        backward<1>(b, count, weight, grad, grad_weight, sum_dz, sum_centred, threads);
-}
+KERNEL(norm_relu_matmul_backward)(const float* features, index_t stride, index_t h, index_t w, index_t count,
+                                  index_t channels, const float* scale, const float* shift, const float* mean,
+                                  const float* weight, index_t width, const float* grad, const float* coefficient,
+                                  float* accumulator, index_t accumulator_stride, int overwrite, float* grad_weight,
+                                  double* sum_dz, double* sum_centred, int threads) noexcept {
+    return status_of([&] {
+        const Backward b{{features, stride, h, w}, channels,    width,       scale,
+                         shift,                    mean,        coefficient, accumulator,
+                         accumulator_stride,       overwrite != 0};
+        if (h > 0)
+            backward<4>(b, count, weight, grad, grad_weight, sum_dz, sum_centred, threads);
+        else
+            backward<1>(b, count, weight, grad, grad_weight, sum_dz, sum_centred, threads);
+    });
 }

@@ -3,8 +3,10 @@
 
 #include "tile.h"
 
+namespace {
+
 // Floats that a weight (width, channels) takes when pack_transposed, with channels rounded up to BLOCK, has packed it.
-inline index_t packed_size(index_t channels, index_t width) {
+INLINE index_t packed_size(index_t channels, index_t width) {
     return round_up(channels, BLOCK) * round_up(width, LANES);
 }
 
@@ -13,3 +15,5 @@ inline index_t packed_size(index_t channels, index_t width) {
 void multiply_packed(const float* features, index_t stride, index_t h, index_t w, index_t count, index_t channels,
                      const float* scale, const float* shift, const float* panels, index_t width, const float* out_shift,
                      float* out, int threads);
+
+}  // namespace

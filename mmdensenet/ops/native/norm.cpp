@@ -44,7 +44,7 @@ void backward_sums(const T* grad, index_t grad_stride, const T* rows, index_t st
 }
 
 template <class T>
-void backward(const T* grad, index_t grad_stride, const T* rows, index_t stride, index_t count, index_t columns,
+void backward_of(const T* grad, index_t grad_stride, const T* rows, index_t stride, index_t count, index_t columns,
               const float* mean, const float* coefficient, const float* offset, const float* slope, const T* add,
               index_t add_stride, T* out, index_t out_stride, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -64,33 +64,33 @@ void backward(const T* grad, index_t grad_stride, const T* rows, index_t stride,
 
 }  // namespace
 
-extern "C" {
-
-// mean and biased var (columns) of rows (count, columns) with their stride
-#define STATISTICS(name, T)                                                                                          \
-    void name(const T* rows, index_t stride, index_t count, index_t columns, float* mean, float* var, int threads) { \
-        statistics_of(rows, stride, count, columns, mean, var, threads);                                             \
+#define STATISTICS(name, T)                                                                          \
+    KERNEL(name)(const T* rows, index_t stride, index_t count, index_t columns, float* mean, float* var, \
+                 int threads) noexcept {                                                             \
+        return status_of([&] { statistics_of(rows, stride, count, columns, mean, var, threads); });  \
     }
 STATISTICS(statistics, float)
 STATISTICS(statistics_bfloat16, bfloat16)
 
-// sums over rows of grad and of grad * (rows - mean)
-#define BACKWARD_SUMS(name, T)                                                                                        \
-    void name(const T* grad, index_t grad_stride, const T* rows, index_t stride, index_t count, index_t columns,      \
-              const float* mean, double* total, double* centred, int threads) {                                       \
-        backward_sums(grad, grad_stride, rows, stride, count, columns, mean, total, centred, threads);                \
+#define BACKWARD_SUMS(name, T)                                                                                \
+    KERNEL(name)(const T* grad, index_t grad_stride, const T* rows, index_t stride, index_t count,            \
+                 index_t columns, const float* mean, double* total, double* centred, int threads) noexcept {  \
+        return status_of([&] {                                                                                \
+            backward_sums(grad, grad_stride, rows, stride, count, columns, mean, total, centred, threads);    \
+        });                                                                                                   \
     }
 BACKWARD_SUMS(batch_norm_backward_sums, float)
 BACKWARD_SUMS(batch_norm_backward_sums_bfloat16, bfloat16)
 
-// out = coefficient * grad + offset + (rows - mean) * slope (+ add)
-#define BACKWARD(name, T)                                                                                             \
-    void name(const T* grad, index_t grad_stride, const T* rows, index_t stride, index_t count, index_t columns,      \
-              const float* mean, const float* coefficient, const float* offset, const float* slope, const T* add,     \
-              index_t add_stride, T* out, index_t out_stride, int threads) {                                          \
-        backward(grad, grad_stride, rows, stride, count, columns, mean, coefficient, offset, slope, add, add_stride,  \
-                 out, out_stride, threads);                                                                           \
+#define BACKWARD(name, T)                                                                                         \
+    KERNEL(name)(const T* grad, index_t grad_stride, const T* rows, index_t stride, index_t count,                \
+                 index_t columns, const float* mean, const float* coefficient, const float* offset,               \
+                 const float* slope, const T* add, index_t add_stride, T* out, index_t out_stride, int threads)   \
+        noexcept {                                                                                                \
+        return status_of([&] {                                                                                    \
+            backward_of(grad, grad_stride, rows, stride, count, columns, mean, coefficient, offset, slope, add,   \
+                        add_stride, out, out_stride, threads);                                                    \
+        });                                                                                                       \
     }
 BACKWARD(batch_norm_backward, float)
 BACKWARD(batch_norm_backward_bfloat16, bfloat16)
-}

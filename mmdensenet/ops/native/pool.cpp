@@ -14,14 +14,9 @@ INLINE void window(index_t n, index_t y, index_t x, index_t h, index_t w, Visit 
     }
 }
 
-}  // namespace
-
-extern "C" {
-
-// rows (n*h*w, columns) with their stride; out (n * half_h * half_w, columns), half = (size - 1) / 2 + 1
-void norm_relu_max_pool(const float* rows, index_t stride, index_t n, index_t h, index_t w, index_t columns,
-                        const float* scale, const float* shift, float* out, int threads) {
-    const index_t half_h = (h - 1) / 2 + 1, half_w = (w - 1) / 2 + 1;
+void max_pool(const float* rows, index_t stride, index_t n, index_t h, index_t w, index_t columns, const float* scale,
+              const float* shift, float* out, int threads) {
+    const index_t half_h = (h + 1) / 2, half_w = (w + 1) / 2;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (index_t line = 0; line < n * half_h; ++line)
         for (index_t x = 0; x < half_w; ++x)
@@ -31,18 +26,17 @@ void norm_relu_max_pool(const float* rows, index_t stride, index_t n, index_t h,
                 vec most = vec{} - std::numeric_limits<float>::infinity();
                 window(line / half_h, line % half_h, x, h, w, [&](int, index_t, index_t row) {
                     const vec z = relu(load_part(rows + row * stride + c, left) * a + b);
-                    most = z <= most ? most : z;  // NaN goes through
+                    most = largest(most, z);
                 });
                 store_part(out + (line * half_w + x) * columns + c, most, left);
             }
 }
 
-// grad like forward's out; grad_z (n*h*w, columns) and sums (columns)
-void norm_relu_max_pool_backward(const float* rows, index_t stride, index_t n, index_t h, index_t w, index_t columns,
-                                 const float* scale, const float* shift, const float* mean, const float* grad,
-                                 float* grad_z, double* sum_dz, double* sum_centred, int threads) {
-    const index_t half_h = (h - 1) / 2 + 1, half_w = (w - 1) / 2 + 1;
-    const index_t lines = 8, per_image = (h + lines - 1) / lines, tasks = n * per_image;
+void max_pool_backward(const float* rows, index_t stride, index_t n, index_t h, index_t w, index_t columns,
+                       const float* scale, const float* shift, const float* mean, const float* grad,
+                       float* grad_z, double* sum_dz, double* sum_centred, int threads) {
+    const index_t half_h = (h + 1) / 2, half_w = (w + 1) / 2;
+    const index_t lines = 8, per_image = (h + lines - 1) / lines, tasks = w ? n * per_image : 0;
     Memory partial = allocate(2 * tasks * columns);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (index_t t = 0; t < tasks; ++t) {
@@ -88,4 +82,19 @@ void norm_relu_max_pool_backward(const float* rows, index_t stride, index_t n, i
     std::fill(sum_centred, sum_centred + columns, 0);
     add_partial_sums(partial.get(), tasks, columns, sum_dz, sum_centred);
 }
+
+}  // namespace
+
+KERNEL(norm_relu_max_pool)(const float* rows, index_t stride, index_t n, index_t h, index_t w, index_t columns,
+                           const float* scale, const float* shift, float* out, int threads) noexcept {
+    max_pool(rows, stride, n, h, w, columns, scale, shift, out, threads);
+    return 0;
+}
+
+KERNEL(norm_relu_max_pool_backward)(const float* rows, index_t stride, index_t n, index_t h, index_t w, index_t columns,
+                                    const float* scale, const float* shift, const float* mean, const float* grad,
+                                    float* grad_z, double* sum_dz, double* sum_centred, int threads) noexcept {
+    return status_of([&] {
+        max_pool_backward(rows, stride, n, h, w, columns, scale, shift, mean, grad, grad_z, sum_dz, sum_centred, threads);
+    });
 }

@@ -11,7 +11,7 @@ constexpr int TAPS = 7, HELD = 8;  // lines of the image that are kept, more tha
 struct Images {
     const float* values;
     index_t n, channels, h, w;
-    index_t of_image, of_channel, of_line, of_column;  // distances
+    index_t image_stride, channel_stride, line_stride, column_stride;
 
     index_t lines() const { return (h + 1) / 2; }  // of the convolution's result
     index_t columns() const { return (w + 1) / 2; }
@@ -40,15 +40,22 @@ INLINE void convolve_pixels(const float* const (&lines)[TAPS], index_t apart, in
 struct HeldLines {
     const Images& images;
     index_t width, padded, room, line_size;
-    Memory given, convolved;
+    float *given, *convolved;
 
-    HeldLines(const Images& images, index_t width)
-        : images(images), width(width), padded(round_up(width, LANES)), room(round_up(images.columns(), TILE)),
-          line_size((2 * room + TAPS) * images.channels), given(allocate_zeros(HELD * line_size)),
-          convolved(allocate(3 * room * padded)) {}
+    static index_t room_of(const Images& images) { return round_up(images.columns(), TILE); }
+    static index_t line_size_of(const Images& images) { return (2 * room_of(images) + TAPS) * images.channels; }
+    static index_t given_size(const Images& images) { return HELD * line_size_of(images); }
+    static index_t convolved_size(const Images& images, index_t width) {
+        return 3 * room_of(images) * round_up(width, LANES);
+    }
 
-    float* given_line(index_t y) { return given.get() + ((y + HELD) % HELD) * line_size; }
-    float* line(index_t y) { return convolved.get() + ((y + 3) % 3) * room * padded; }
+    // given: zeros
+    HeldLines(const Images& images, index_t width, float* given, float* convolved)
+        : images(images), width(width), padded(round_up(width, LANES)), room(room_of(images)),
+          line_size(line_size_of(images)), given(given), convolved(convolved) {}
+
+    float* given_line(index_t y) { return given + ((y + HELD) % HELD) * line_size; }
+    float* line(index_t y) { return convolved + ((y + 3) % 3) * room * padded; }
 
     void take(index_t n, index_t y) {
         float* to = given_line(y) + 3 * images.channels;
@@ -56,10 +63,10 @@ struct HeldLines {
             std::memset(to, 0, images.w * images.channels * 4);
             return;
         }
-        const float* from = images.values + n * images.of_image + y * images.of_line;
+        const float* from = images.values + n * images.image_stride + y * images.line_stride;
         for (index_t x = 0; x < images.w; ++x)
             for (index_t c = 0; c < images.channels; ++c)
-                to[x * images.channels + c] = from[x * images.of_column + c * images.of_channel];
+                to[x * images.channels + c] = from[x * images.column_stride + c * images.channel_stride];
     }
 
     void convolve(index_t y, const float* panels, const float* scale, const float* shift) {
@@ -93,24 +100,16 @@ struct HeldLines {
                 for (index_t iy = std::max<index_t>(0, 2 * y - 1); iy <= last; ++iy)
                     for (index_t ix = std::max<index_t>(0, 2 * x - 1); ix <= std::min(2 * x + 1, columns - 1); ++ix) {
                         const vec z = load(line(iy) + ix * padded + c);
-                        most = z <= most ? most : z;  // NaN goes through
+                        most = largest(most, z);
                     }
                 store_part(out + x * width + c, most, width - c);
             }
     }
 };
 
-}  // namespace
-
-extern "C" {
-
-// images (n, channels, h, w) with their distances, weight (width, channels, 7, 7) contiguous, scale and shift (width), out
-// (n * pooled h * pooled w, width).
-void evaluate_stem(const float* values, index_t n, index_t channels, index_t h, index_t w, index_t of_image,
-                   index_t of_channel, index_t of_line, index_t of_column, const float* weight, index_t width,
-                   const float* scale, const float* shift, float* out, int threads) {
-    const Images images{values, n, channels, h, w, of_image, of_channel, of_line, of_column};
-    const index_t inner = TAPS * channels;
+void evaluate(const Images& images, const float* weight, index_t width, const float* scale, const float* shift, float* out,
+              int threads) {
+    const index_t n = images.n, channels = images.channels, inner = TAPS * channels;
     // panels [line of taps][tap of the line][channel][32 or 16 columns]
     Memory panels = allocate(TAPS * inner * round_up(width, LANES));
     for (index_t o = 0; o < round_up(width, LANES); ++o) {
@@ -122,9 +121,11 @@ void evaluate_stem(const float* values, index_t n, index_t channels, index_t h, 
     }
     const index_t lines = (images.lines() + 1) / 2, columns = (images.columns() + 1) / 2;
     const index_t task_lines = rows_per_task(n * lines, 32, 1, threads), tasks = (n * lines + task_lines - 1) / task_lines;
+    const PerThread<> given(threads, HeldLines::given_size(images));
+    const PerThread<> convolved_lines(threads, HeldLines::convolved_size(images, width));
 #pragma omp parallel num_threads(threads)
     {
-        HeldLines held(images, width);
+        HeldLines held(images, width, given.mine_zeroed(), convolved_lines.mine());
 #pragma omp for schedule(static)
         for (index_t t = 0; t < tasks; ++t) {
             index_t taken = 0, convolved = 0;  // the lines before are there, of the image and of the convolution
@@ -143,4 +144,14 @@ void evaluate_stem(const float* values, index_t n, index_t channels, index_t h, 
         }
     }
 }
+
+}  // namespace
+
+KERNEL(evaluate_stem)(const float* images, index_t n, index_t channels, index_t h, index_t w, index_t image_stride,
+                      index_t channel_stride, index_t line_stride, index_t column_stride, const float* weight,
+                      index_t width, const float* scale, const float* shift, float* out, int threads) noexcept {
+    return status_of([&] {
+        evaluate(Images{images, n, channels, h, w, image_stride, channel_stride, line_stride, column_stride}, weight,
+                 width, scale, shift, out, threads);
+    });
 }

@@ -6,18 +6,20 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <omp.h>
 #include <utility>
+
+#include "kernels.h"
 
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
-using index_t = std::ptrdiff_t;
+namespace {
 
 #if defined(__AVX512F__)
 constexpr int LANES = 16, HALF = 7, OUTER = 8;  // 14 x 2 accumulators of 32 registers
@@ -38,11 +40,7 @@ typedef float unaligned_vec __attribute__((vector_size(LANES * 4), aligned(4), m
 INLINE vec load(const float* p) { return *reinterpret_cast<const unaligned_vec*>(p); }
 INLINE void store(float* p, vec v) { *reinterpret_cast<unaligned_vec*>(p) = v; }
 
-// The upper half of a float's bits: read as that float, written rounded to the nearest, to the even one of two.
-struct bfloat16 {
-    unsigned short bits;
-};
-
+// bfloat16 is read as the float that it begins, and written rounded to the nearest, to the even one of two.
 typedef unsigned wide_bits __attribute__((vector_size(LANES * 4)));
 typedef unsigned short half_bits __attribute__((vector_size(LANES * 2)));
 typedef unsigned short unaligned_half_bits __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
@@ -110,21 +108,59 @@ INLINE vec load_part(const bfloat16* p, index_t count) {
 // As torch's: NaN stays NaN, so that a diverging run is seen.
 INLINE vec relu(vec v) { return v < 0.0f ? vec{} : v; }
 INLINE vec where_active(vec z, vec d) { return z <= 0.0f ? vec{} : d; }
+INLINE vec largest(vec a, vec b) { return a != a ? a : a >= b ? a : b; }
 
 INLINE index_t round_up(index_t n, index_t step) { return (n + step - 1) / step * step; }
 
 struct Free {
-    void operator()(float* p) const { std::free(p); }
+    template <class T>
+    void operator()(T* p) const {
+        std::free(p);
+    }
 };
-using Memory = std::unique_ptr<float[], Free>;
+template <class T>
+using MemoryOf = std::unique_ptr<T[], Free>;
+using Memory = MemoryOf<float>;
 
-inline Memory allocate(index_t count) {
-    return Memory(static_cast<float*>(std::aligned_alloc(64, round_up(std::max<index_t>(count, 1) * 4, 64))));
+// Throws std::bad_alloc, so never inside a parallel region.
+template <class T = float>
+MemoryOf<T> allocate(index_t count) {
+    index_t bytes = 0;
+    if (__builtin_mul_overflow(std::max<index_t>(count, 1), index_t(sizeof(T)), &bytes) || bytes > PTRDIFF_MAX - 64)
+        throw std::bad_alloc();
+    T* memory = static_cast<T*>(std::aligned_alloc(64, round_up(bytes, 64)));
+    if (!memory) throw std::bad_alloc();
+    return MemoryOf<T>(memory);
 }
-inline Memory allocate_zeros(index_t count) {
-    Memory memory = allocate(count);
-    std::memset(memory.get(), 0, count * 4);
-    return memory;
+
+// Memory of each thread, allocated before they start. OpenMP may grant fewer threads than were asked for: a result of all
+// of them is taken from those that ran, whose number a thread of
+// the region asks for.
+template <class T = float>
+class PerThread {
+    index_t size;
+    MemoryOf<T> memory;
+
+public:
+    PerThread(int threads, index_t count) : size(round_up(count, 64 / sizeof(T))), memory(allocate<T>(threads * size)) {}
+
+    T* of(int thread) const { return memory.get() + thread * size; }
+    T* mine() const { return of(omp_get_thread_num()); }
+    T* mine_zeroed() const {
+        std::memset(mine(), 0, size * sizeof(T));
+        return mine();
+    }
+};
+
+// The body of a kernel, which may run out of memory.
+template <class Body>
+int status_of(Body body) noexcept {
+    try {
+        body();
+        return 0;
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
 }
 
 // acc[r][v] += sum over the 16 inner values of left[r][i] * right[i][v]. Rows 0..S-1 follow a0, the others a1.
@@ -258,7 +294,7 @@ INLINE void transpose(vec (&m)[LANES]) {
 }
 
 // weight (J, C), its lines times row_scale unless that is null, to panels [C rounded up][columns j], the rest zeros.
-inline void pack_transposed(const float* weight, const float* row_scale, index_t j_count, index_t c_count, index_t c_padded,
+void pack_transposed(const float* weight, const float* row_scale, index_t j_count, index_t c_count, index_t c_padded,
                             float* panels, int threads) {
     constexpr index_t LINE = 8 * BLOCK;  // long enough for the processor to see where a thread is going
 #pragma omp parallel for collapse(2) num_threads(threads) schedule(static)
@@ -283,8 +319,10 @@ inline void pack_transposed(const float* weight, const float* row_scale, index_t
 }
 
 // Rows of a task: at most so many, a multiple of this, and every thread has as many of them as the others.
-inline index_t rows_per_task(index_t rows, index_t most, index_t multiple, int threads) {
+INLINE index_t rows_per_task(index_t rows, index_t most, index_t multiple, int threads) {
     const index_t units = (rows + multiple - 1) / multiple, fair = (units + threads - 1) / threads;
     const index_t in_task = std::max<index_t>(1, most / multiple), tasks = (fair + in_task - 1) / in_task;
     return std::max<index_t>(1, (fair + tasks - 1) / std::max<index_t>(1, tasks)) * multiple;
 }
+
+}  // namespace

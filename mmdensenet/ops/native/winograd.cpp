@@ -126,14 +126,12 @@ void transform_back(const float* products, index_t plane, index_t padded_width, 
     }
 }
 
-}  // namespace
-
 index_t winograd_size(index_t channels, index_t width) {
     return PARTS * padded_channels(channels) * round_up(width, LANES);
 }
 
-void winograd_weights(const float* weight, index_t channels, index_t inner, index_t taps, index_t width, float* out,
-                      int threads) {
+void winograd_weights(const float* weight, index_t channels, index_t channel_stride, index_t tap_stride, index_t width,
+                      float* out, int threads) {
     const index_t flat = 9 * channels, flat_padded = round_up(flat, BLOCK), padded = padded_channels(channels);
     const index_t part = padded * round_up(width, LANES);
     Memory turned = allocate(flat_padded * round_up(width, LANES));
@@ -150,7 +148,7 @@ void winograd_weights(const float* weight, index_t channels, index_t inner, inde
                 for (int x = 0; x < 3; ++x) {
                     vec g[3] = {};
                     for (int y = 0; y < 3; ++y)
-                        if (i < channels) g[y] = load(from + (i * inner + (3 * y + x) * taps) * columns + v);
+                        if (i < channels) g[y] = load(from + (i * channel_stride + (3 * y + x) * tap_stride) * columns + v);
                     const vec ends = g[0] + g[2];
                     lines[0][x] = g[0];
                     lines[1][x] = 0.5f * (ends + g[1]);
@@ -178,24 +176,25 @@ void winograd(const float* rows, index_t stride, const Image& image, index_t cha
     // some floats apart, so that the same place of all parts is not in the same set of the cache
     const index_t plane = room * padded + BLOCK, part = padded * padded_width, products_plane = room * padded_width + BLOCK;
     const Source source{rows, stride, image, channels, scale, shift};
+    const PerThread<> inputs(threads, PARTS * plane), outputs(threads, PARTS * products_plane);
 #pragma omp parallel num_threads(threads)
     {
-        Memory transformed = allocate_zeros(PARTS * plane), products = allocate(PARTS * products_plane);
+        float *transformed = inputs.mine_zeroed(), *products = outputs.mine();
 #pragma omp for schedule(static)
         for (index_t task = 0; task < tasks; ++task) {
             const index_t first = task * room, count = std::min(room, tiles - first);
             if (scale)
-                transform_tiles<true, true>(source, first, count, room, plane, transformed.get());
+                transform_tiles<true, true>(source, first, count, room, plane, transformed);
             else if (shift)
-                transform_tiles<false, true>(source, first, count, room, plane, transformed.get());
+                transform_tiles<false, true>(source, first, count, room, plane, transformed);
             else
-                transform_tiles<false, false>(source, first, count, room, plane, transformed.get());
+                transform_tiles<false, false>(source, first, count, room, plane, transformed);
             for (int p = 0; p < PARTS; ++p)
                 for (index_t n = 0; n < width; n += WIDTH) {
                     const float* panel = weights + p * part + n * padded;
                     for (index_t t = 0; t < count; t += TILE) {
-                        const float* left = transformed.get() + p * plane + t * BLOCK;
-                        float* to = products.get() + p * products_plane + t * padded_width + n;
+                        const float* left = transformed + p * plane + t * BLOCK;
+                        float* to = products + p * products_plane + t * padded_width + n;
                         const bool half = count - t <= HALF, narrow = width - n <= LANES;
                         if (half && narrow) multiply_part<HALF, 1>(left, room, panel, blocks, to, padded_width);
                         else if (half) multiply_part<HALF, 2>(left, room, panel, blocks, to, padded_width);
@@ -203,7 +202,9 @@ void winograd(const float* rows, index_t stride, const Image& image, index_t cha
                         else multiply_part<TILE, 2>(left, room, panel, blocks, to, padded_width);
                     }
                 }
-            transform_back(products.get(), products_plane, padded_width, image, first, count, width, out, out_stride);
+            transform_back(products, products_plane, padded_width, image, first, count, width, out, out_stride);
         }
     }
 }
+
+}  // namespace

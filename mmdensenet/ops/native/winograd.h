@@ -3,6 +3,8 @@
 
 #include "tile.h"
 
+namespace {
+
 // An image's 2x2 outputs, "tiles", in the order of a scan; the last ones of a line or column may reach beyond the image.
 struct Image {
     index_t n, h, w;
@@ -17,11 +19,13 @@ struct Image {
 // Floats that the transformed weights take.
 index_t winograd_size(index_t channels, index_t width);
 
-// weight (width, channels, 3, 3), whose input channels are `inner` apart and whose taps `taps`, transformed.
-void winograd_weights(const float* weight, index_t channels, index_t inner, index_t taps, index_t width, float* out,
-                      int threads);
+// weight (width, channels, 3, 3) with its input-channel and tap strides, transformed.
+void winograd_weights(const float* weight, index_t channels, index_t channel_stride, index_t tap_stride, index_t width,
+                      float* out, int threads);
 
 // out (n*h*w, width) = the convolution of relu(rows * scale + shift); of relu(rows + shift) where scale is null and of the
 // rows themselves where shift is null. NaN and infinities make the whole tiles NaN that they belong to.
 void winograd(const float* rows, index_t stride, const Image& image, index_t channels, const float* scale,
               const float* shift, const float* weights, index_t width, float* out, index_t out_stride, int threads);
+
+}  // namespace

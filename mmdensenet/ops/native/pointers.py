@@ -1,0 +1,155 @@
+"""Tensors as the pointers that the kernels take: the last line of defence, which lets nothing through but what they can
+read and write."""
+
+from collections.abc import Container, Sequence
+from operator import attrgetter
+
+import torch
+from torch import Tensor, nn
+
+_PLAIN = {Tensor, nn.Parameter}
+_IS_CPU, _DTYPE, _SHAPE = map(attrgetter, ('is_cpu', 'dtype', 'shape'))
+
+
+def plain_rows(tensor: Tensor) -> Tensor:
+    """Rows whose channels are contiguous, as the kernels need them."""
+    return tensor if tensor.stride(1) == 1 or tensor.shape[1] == 1 else tensor.contiguous()
+
+
+def plain_values(tensor: Tensor) -> Tensor:
+    """Contiguous float32 values."""
+    # asking takes a fraction of the time of converting nothing to nothing
+    if tensor.dtype is torch.float32 and tensor.is_contiguous():
+        return tensor
+    return tensor.to(torch.float32).contiguous()
+
+
+def weight_strides(weight: Tensor) -> tuple[int, int]:
+    """The input-channel and tap strides of a weight (k, C, 3, 3) as kernels take it: channels last where it is so."""
+    if (
+        weight.dtype is torch.float32
+        and not weight.is_contiguous()
+        and weight.is_contiguous(memory_format=torch.channels_last)
+    ):
+        return 1, weight.shape[1]
+    return 9, 1
+
+
+def plain_weight(weight: Tensor) -> Tensor:
+    """A weight (k, C, 3, 3) with the strides of :func:`weight_strides`."""
+    return weight if weight_strides(weight)[0] == 1 else plain_values(weight)
+
+
+def check_shapes(tensors: Sequence[Tensor], name: str, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Raises ValueError, whose message begins with the name, when a tensor has another shape."""
+    if list(map(_SHAPE, tensors)) != shapes:
+        wrong, shape = next((tensor, shape) for tensor, shape in zip(tensors, shapes) if tensor.shape != shape)
+        raise ValueError(f'{name}: {_layout(wrong)}, where the kernel takes {shape}')
+
+
+def data_ptr(
+    tensor: Tensor,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: torch.dtype = torch.float32,
+    channels_last: bool = False,
+) -> int:
+    """The address of a tensor of this shape and type, contiguous or, if asked for, channels last.
+
+    Raises:
+        ValueError: when it is anything else; the message begins with the name.
+    """
+    [pointer] = _data_ptrs([tensor], [name], dtype)
+    order = torch.channels_last if channels_last else torch.contiguous_format
+    if tensor.shape != shape or not tensor.is_contiguous(memory_format=order):
+        raise ValueError(f'{name}: {_layout(tensor)}, where the kernel takes {tuple(shape)} in {order}')
+    return pointer
+
+
+def weight_ptr(weight: Tensor, name: str, width: int, channels: int) -> tuple[int, int, int]:
+    """The address, input-channel stride and tap stride of a weight (width, channels, 3, 3).
+
+    Raises:
+        ValueError: as :func:`data_ptr`.
+    """
+    strides = weight_strides(weight)
+    return data_ptr(weight, name, (width, channels, 3, 3), channels_last=strides[0] == 1), *strides
+
+
+def values_ptr(tensor: Tensor, name: str, count: int) -> int:
+    """The same for a contiguous float32 tensor of so many values, whatever its shape."""
+    [pointer] = _data_ptrs([tensor], [name], torch.float32)
+    if tensor.numel() != count or not tensor.is_contiguous():
+        raise ValueError(f'{name}: {_layout(tensor)}, where the kernel takes {count} contiguous values')
+    return pointer
+
+
+def rows_ptr(
+    rows: Tensor, name: str, count: int, channels: int, dtype: torch.dtype = torch.float32, written: bool = False
+) -> tuple[int, int]:
+    """The address and the stride of rows (count, channels) whose channels are contiguous.
+
+    Args:
+        written: rows that share memory are refused too.
+
+    Raises:
+        ValueError: as :func:`data_ptr`.
+    """
+    [pointer] = _data_ptrs([rows], [name], dtype)
+    if rows.shape != (count, channels) or not channels or (channels > 1 and rows.stride(1) != 1):
+        raise ValueError(f'{name}: {_layout(rows)}, where the kernel takes {(count, channels)} with contiguous channels')
+    stride = rows.stride(0)
+    if written and count > 1 and stride < channels:
+        raise ValueError(f'{name}: {_layout(rows)}: its rows overlap, and the kernel writes them')
+    return pointer, stride
+
+
+def images_ptr(images: Tensor, name: str) -> tuple[int, ...]:
+    """The address of float32 images, their sizes and their strides."""
+    return *_data_ptrs([images], [name], torch.float32), *images.shape, *images.stride()
+
+
+def values_ptrs(
+    tensors: Sequence[Tensor], names: Sequence[str], counts: Sequence[int], channels_last: Container[int] = ()
+) -> list[int]:
+    """:func:`values_ptr` of many tensors, in a fraction of the time.
+
+    Args:
+        channels_last: the indices of those that may be in channels-last order instead.
+    """
+    pointers = _data_ptrs(tensors, names, torch.float32)
+    if list(map(Tensor.numel, tensors)) != counts or not all(map(Tensor.is_contiguous, tensors)):
+        for i, (tensor, name, count) in enumerate(zip(tensors, names, counts, strict=True)):
+            if tensor.numel() != count or not (
+                tensor.is_contiguous()
+                or (i in channels_last and tensor.is_contiguous(memory_format=torch.channels_last))
+            ):
+                raise ValueError(f'{name}: {_layout(tensor)}, where the kernel takes {count} contiguous values')
+    return pointers
+
+
+def _data_ptrs(tensors: Sequence[Tensor], names: Sequence[str], dtype: torch.dtype) -> list[int]:
+    """The one place that takes addresses: of plain tensors of this type whose values are in memory, on the CPU."""
+    # passes over all tensors, in C: a model has hundreds, and evaluates one image in a millisecond
+    if set(map(type, tensors)) <= _PLAIN and not (len(tensors) == 1 and tensors[0].is_nested):
+        try:
+            if all(map(_IS_CPU, tensors)) and set(map(_DTYPE, tensors)) <= {dtype} and not any(map(Tensor.is_neg, tensors)):
+                pointers = list(map(Tensor.data_ptr, tensors))
+                if all(pointers) or all(pointer or not tensor.numel() for pointer, tensor in zip(pointers, tensors)):
+                    return pointers
+        except (RuntimeError, NotImplementedError):
+            pass  # sparse, functional, batched: they have no storage
+    if len(tensors) > 1:
+        return [_data_ptrs([tensor], [name], dtype)[0] for tensor, name in zip(tensors, names)]
+    kind = type(tensors[0])
+    found = f'a {kind.__name__}' if kind not in _PLAIN else _storage(tensors[0])
+    raise ValueError(f'{names[0]}: {found}, where the kernel takes a plain tensor of {dtype} in memory, on the CPU')
+
+
+def _layout(tensor: Tensor) -> str:
+    return f'a tensor {tuple(tensor.shape)} with strides {tensor.stride()}'
+
+
+def _storage(tensor: Tensor) -> str:
+    marks = [str(tensor.dtype), f'on {tensor.device}', str(tensor.layout), *(['nested'] if tensor.is_nested else [])]
+    return ' '.join([*marks, *(['negative bit'] if tensor.layout is torch.strided and tensor.is_neg() else [])])

@@ -1,0 +1,78 @@
+"""The interface is what kernels.h declares; what fails is said."""
+
+import re
+import resource
+from ctypes import ArgumentError, c_double, c_int, c_ssize_t, c_void_p
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmdensenet.ops import native
+from mmdensenet.ops.native import build, library
+
+
+def test_declarations_are_read_whole():
+    header = (build.FOLDER / 'kernels.h').read_text()
+    found = library.declarations()
+    assert set(found) == set(re.findall(r'^KERNEL\((\w+)\)', header, re.MULTILINE))
+    assert found['batch_norm_backward_sums_bfloat16'][:3] == [
+        ('bfloat16*', 'grad'), ('index_t', 'grad_stride'), ('bfloat16*', 'rows')
+    ]  # fmt: skip
+    kinds = {kind for arguments in found.values() for kind, _ in arguments}
+    assert kinds == {'float*', 'bfloat16*', 'double*', 'float**', 'index_t', 'int', 'double'}
+
+
+def test_functions_are_what_is_declared(native_kernels):
+    types = {'index_t': c_ssize_t, 'int': c_int, 'double': c_double}
+    functions = vars(library.load().functions)
+    assert set(functions) == set(library.declarations())
+    for name, arguments in library.declarations().items():
+        assert functions[name].argtypes == [types.get(kind, c_void_p) for kind, _ in arguments]
+    with pytest.raises(ArgumentError):  # a changed argument
+        functions['statistics'](None, 1.5, 0, 1, None, None, 1)
+    with pytest.raises(TypeError):
+        functions['statistics'](None, 1, 0, 1, None, None)
+
+
+def test_memory_that_cannot_be_allocated(native_kernels):
+    """The process goes on; tests/scripts/sanitize_kernels.py lets each allocation of each kernel fail."""
+    width = 5000
+    weight, x = torch.randn(width, width), torch.randn(2, width)
+    ones = torch.ones(width)
+    expected = native.norm_relu_matmul(x, ones, ones, weight, measure=False)[0]
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path('/proc/self/statm').read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**25, hard))
+    try:
+        with pytest.raises(MemoryError, match='the C\\+\\+ kernels could not allocate memory'):
+            native.norm_relu_matmul(x, ones, ones, weight, measure=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert torch.equal(native.norm_relu_matmul(x, ones, ones, weight, measure=False)[0], expected)
+
+
+def test_a_library_that_cannot_be_loaded(tmp_path, native_kernels):
+    file = tmp_path / 'kernels.so'
+    file.write_text('no library')
+    with pytest.raises(library.KernelsUnavailable, match='the C\\+\\+ kernels cannot be loaded'):
+        library.open_library(file, build.NATIVE)
+
+
+def test_variants(package_library, monkeypatch):
+    opened = library.open_library(package_library, build.variants())
+    assert opened.variant in build.variants()
+    with pytest.raises(RuntimeError, match='MMDENSENET_KERNELS_VARIANT=sse9: choose one of .*avx2|neon'):
+        library.open_library(package_library, build.variants(), 'sse9')
+
+
+def test_outdated_and_missing_libraries_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, 'native_path', lambda: tmp_path / 'none.so')
+    monkeypatch.setattr(build, 'library_name', lambda: 'kernels-new.so')
+    monkeypatch.setattr(build, 'FOLDER', tmp_path)
+    load = library.load.__wrapped__
+    with pytest.raises(library.KernelsUnavailable, match='have not been built; `python tools/build_kernels.py` does'):
+        load()
+    (tmp_path / 'kernels-old.so').touch()
+    with pytest.raises(library.KernelsUnavailable, match='kernels-old.so is outdated'):
+        load()
