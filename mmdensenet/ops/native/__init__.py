@@ -17,7 +17,7 @@ from torch import Tensor
 from .. import plain
 from ..rows import Shape
 from .evaluation import evaluate_stage, evaluate_stem
-from .library import KernelsUnavailable, load
+from .library import NoKernelsError, load
 from .pointers import data_ptr, plain_rows, plain_values, plain_weight, rows_ptr, values_ptr, weight_ptr
 
 __all__ = [*plain.__all__, 'evaluate_stage', 'evaluate_stem', 'steps_of', 'why_not']
@@ -29,7 +29,7 @@ def why_not(dtype: torch.dtype = torch.float32) -> str | None:
         return 'the C++ kernels are for float32 and bfloat16'
     try:
         load()
-    except KernelsUnavailable as reason:
+    except NoKernelsError as reason:
         return str(reason)
     return None
 

@@ -19,7 +19,7 @@ _ARGUMENT = re.compile(r'(.*?)(\w+)')
 _TYPES = {'index_t': ctypes.c_ssize_t, 'int': ctypes.c_int, 'double': ctypes.c_double}
 
 
-class KernelsUnavailable(RuntimeError):
+class NoKernelsError(RuntimeError):
     """There are no kernels here; the message says why."""
 
 
@@ -46,20 +46,20 @@ def load() -> Library:
     """The library of the first of these that there is: the one for exactly this processor, the package's.
 
     Raises:
-        KernelsUnavailable: where there is none, or it cannot be loaded.
+        NoKernelsError: where there is none, or it cannot be loaded.
         RuntimeError: when MMDENSENET_KERNELS_VARIANT names a variant that the library has not or the processor cannot
             run.
     """
     wanted = os.environ.get(VARIABLE)
     if not build.variants():
-        raise KernelsUnavailable('there are no C++ kernels for this platform')
+        raise NoKernelsError('there are no C++ kernels for this platform')
     packaged = build.FOLDER / build.library_name()
     if build.native_path().exists() and wanted in (None, '', 'native'):
         return open_library(build.native_path(), build.NATIVE)
     if packaged.exists():
         return open_library(packaged, build.variants(), wanted)
     outdated = next(build.FOLDER.glob('kernels-*.so'), None)
-    raise KernelsUnavailable(
+    raise NoKernelsError(
         'the C++ kernels have not been built; `python tools/build_kernels.py` does'
         if outdated is None
         else f'{outdated} is outdated, its source has changed; `python tools/build_kernels.py` builds the kernels anew'
@@ -70,18 +70,18 @@ def open_library(path: Path, variants: dict[str, tuple[str, ...]], wanted: str |
     """A library that has these variants.
 
     Raises:
-        KernelsUnavailable, RuntimeError: as :func:`load`.
+        NoKernelsError, RuntimeError: as :func:`load`.
     """
     _share_openmp()
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
-        raise KernelsUnavailable(f'the C++ kernels cannot be loaded: {error}') from None
+        raise NoKernelsError(f'the C++ kernels cannot be loaded: {error}') from None
     runnable = [variant for variant in variants if library.runs(variant.encode())]
     if wanted and wanted not in runnable:
         raise RuntimeError(f'{VARIABLE}={wanted}: choose one of {", ".join(runnable)}')
     if not runnable:
-        raise KernelsUnavailable(f'the C++ kernels need a processor with one of {", ".join(variants)}')
+        raise NoKernelsError(f'the C++ kernels need a processor with one of {", ".join(variants)}')
     variant = wanted or runnable[0]
     functions = SimpleNamespace()
     for name, arguments in declarations().items():

@@ -97,7 +97,9 @@ def rows_ptr(
     """
     [pointer] = _data_ptrs([rows], [name], dtype)
     if rows.shape != (count, channels) or not channels or (channels > 1 and rows.stride(1) != 1):
-        raise ValueError(f'{name}: {_layout(rows)}, where the kernel takes {(count, channels)} with contiguous channels')
+        raise ValueError(
+            f'{name}: {_layout(rows)}, where the kernel takes {(count, channels)} with contiguous channels'
+        )
     stride = rows.stride(0)
     if written and count > 1 and stride < channels:
         raise ValueError(f'{name}: {_layout(rows)}: its rows overlap, and the kernel writes them')
@@ -133,7 +135,11 @@ def _data_ptrs(tensors: Sequence[Tensor], names: Sequence[str], dtype: torch.dty
     # passes over all tensors, in C: a model has hundreds, and evaluates one image in a millisecond
     if set(map(type, tensors)) <= _PLAIN and not (len(tensors) == 1 and tensors[0].is_nested):
         try:
-            if all(map(_IS_CPU, tensors)) and set(map(_DTYPE, tensors)) <= {dtype} and not any(map(Tensor.is_neg, tensors)):
+            if (
+                all(map(_IS_CPU, tensors))
+                and set(map(_DTYPE, tensors)) <= {dtype}
+                and not any(map(Tensor.is_neg, tensors))
+            ):
                 pointers = list(map(Tensor.data_ptr, tensors))
                 if all(pointers) or all(pointer or not tensor.numel() for pointer, tensor in zip(pointers, tensors)):
                     return pointers

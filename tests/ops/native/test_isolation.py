@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmdensenet.ops import native, plain
+from mmdensenet.ops.rows import Shape
 
 BAD = (float('nan'), float('inf'), float('-inf'), 1e30)
 
@@ -109,6 +110,11 @@ def stage(c0: int, k: int, depth: int, reduced: int) -> tuple[list, list]:
     return layers, [*norm(channels), torch.randn(reduced, channels, 1, 1)]
 
 
+def stage_results(x: Tensor, shape: Shape, layers: list, transition: list) -> dict:
+    found = zip(('features', 'out'), native.evaluate_stage(x, shape, layers, transition, 1e-5, True))
+    return {name: rows.view(shape[0], -1, rows.shape[1]) for name, rows in found if len(rows)}
+
+
 def test_stage(every_variant):
     for seed, case in enumerate(cases(60)):
         n, (h, w), k, c, bad, image = case
@@ -116,13 +122,9 @@ def test_stage(every_variant):
         layers, transition = stage(c, k, 2, 5)
         x = torch.randn(n * h * w, c)
 
-        def run(x: Tensor) -> dict:
-            found = zip(('features', 'out'), native.evaluate_stage(x, (n, h, w), layers, transition, 1e-5, True))
-            return {name: rows.view(n, -1, rows.shape[1]) for name, rows in found if len(rows)}
-
-        clean = run(x)
+        clean = stage_results(x, (n, h, w), layers, transition)
         x.view(n, h * w, c)[image, seed % (h * w), seed % c] = bad
-        assert_isolated(run(x), clean, image, case)
+        assert_isolated(stage_results(x, (n, h, w), layers, transition), clean, image, case)
 
 
 def test_stem(every_variant):

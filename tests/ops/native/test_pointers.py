@@ -50,13 +50,13 @@ KINDS = {
     ids=['data', 'values', 'rows', 'images'],
 )
 def test_kinds_of_tensors(kind, take):
-    with pytest.raises(ValueError, match='^weight: a? ?.*where the kernel takes '):
+    with pytest.raises(ValueError, match=r'^weight: a? ?.*where the kernel takes '):
         take(KINDS[kind](torch.randn(4, 5)), 'weight')
 
 
 def test_tensors_under_a_transform():
     def inner(x):
-        with pytest.raises(ValueError, match='^x: '):
+        with pytest.raises(ValueError, match=r'^x: '):
             pointers.data_ptr(x, 'x', tuple(x.shape))
         return x.sum()
 
@@ -80,7 +80,7 @@ def test_shapes_and_strides():
         lambda: pointers.rows_ptr(x[:1].expand(4, 6), 'x', 4, 6, written=True),
         lambda: pointers.weight_ptr(torch.randn(4, 6, 3, 2), 'x', 4, 6),
     ):
-        with pytest.raises(ValueError, match='^x: a tensor'):
+        with pytest.raises(ValueError, match=r'^x: a tensor'):
             wrong()
 
 
@@ -133,9 +133,7 @@ def stage_arguments() -> tuple:
     def norm(channels):
         return [torch.rand(channels) + 0.1 for _ in range(4)]
 
-    layers = [
-        [*norm(c), torch.randn(8, c, 1, 1), *norm(8), torch.randn(2, 8, 3, 3)] for c in (3, 5)
-    ]
+    layers = [[*norm(c), torch.randn(8, c, 1, 1), *norm(8), torch.randn(2, 8, 3, 3)] for c in (3, 5)]
     return torch.randn(M, 3), layers, [*norm(7), torch.randn(4, 7, 1, 1)]
 
 
@@ -148,9 +146,9 @@ def test_stage_refuses_each_tensor(place, native_kernels):
         x, layers, transition = stage_arguments()
         tensors = layers[1] if place < 10 else transition
         tensors[place % 10] = change(tensors[place % 10])
-        with pytest.raises(ValueError, match='^(norm1|conv1|norm2|conv2|transition)'):
+        with pytest.raises(ValueError, match=r'^(norm1|conv1|norm2|conv2|transition)'):
             native.evaluate_stage(x, SHAPE, layers, transition, 1e-5, True)
     x, layers, transition = stage_arguments()
     for wrong_x, shape in ((x[1:], SHAPE), (x, (2, 4, 4)), (x.to('meta'), SHAPE)):
-        with pytest.raises(ValueError, match='^x: '):
+        with pytest.raises(ValueError, match=r'^x: '):
             native.evaluate_stage(wrong_x, shape, layers, transition, 1e-5, True)
