@@ -16,6 +16,16 @@ from pathlib import Path
 
 #: streaming multiprocessors of a GPU of this compute capability: A100, A40, RTX 4090, H100 and H200, B200
 MULTIPROCESSORS = {80: 108, 86: 84, 89: 128, 90: 132, 100: 148}
+#: of one multiprocessor: bytes of shared memory, warps and programs that it holds (CUDA C++ programming guide, table
+#: "Technical specifications per compute capability")
+LIMITS = {
+    80: (164 << 10, 64, 32),
+    86: (100 << 10, 48, 16),
+    89: (100 << 10, 48, 24),
+    90: (228 << 10, 64, 32),
+    100: (228 << 10, 64, 32),
+}
+REGISTERS = 65536
 
 
 class Driver:
@@ -44,7 +54,7 @@ def compiling(capability: int, launch: Callable) -> Iterator[None]:
     """
     import triton
 
-    from mmdensenet.ops.triton import common, conv, matmul, matmul_backward, norm, tiles
+    from mmdensenet.ops.triton import common, conv, matmul, matmul_backward, norm, pool, tiles
 
     replaced = dict(
         launch=launch,
@@ -54,7 +64,7 @@ def compiling(capability: int, launch: Callable) -> Iterator[None]:
     )
     triton.runtime.driver.set_active(Driver(capability))
     before = []
-    for module in (common, conv, matmul, matmul_backward, norm, tiles):
+    for module in (common, conv, matmul, matmul_backward, norm, pool, tiles):
         for name, value in replaced.items():
             if hasattr(module, name):
                 before.append((module, name, getattr(module, name)))
@@ -80,7 +90,20 @@ def resources(kernel) -> dict[str, int]:
     return dict(registers=int(usage['REG']), stack=stack, shared=kernel.metadata.shared)
 
 
-def pool(processes: int) -> ProcessPoolExecutor:
+def programs_at_once(registers: int, shared: int, warps: int, capability: int) -> int:
+    """How many programs a multiprocessor runs at a time, as its registers, shared memory and places allow.
+
+    Args:
+        registers: of a thread. They are given to a warp in units of 256.
+        shared: bytes of a program, beside which the system keeps 1 KiB.
+    """
+    shared_there, warps_there, programs_there = LIMITS[capability]
+    registers_of_warp = -(-registers * 32 // 256) * 256
+    by_registers = REGISTERS // (registers_of_warp * warps)
+    return min(by_registers, shared_there // (shared + 1024), warps_there // warps, programs_there)
+
+
+def workers(processes: int) -> ProcessPoolExecutor:
     """Processes without Triton's interpreter, which is switched before Triton is imported."""
     return ProcessPoolExecutor(processes, get_context('spawn'), _switch_interpreter_off)
 

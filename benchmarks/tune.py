@@ -23,7 +23,7 @@ from itertools import groupby
 from pathlib import Path
 
 from .machine import default_threads
-from .offline import compiling, pool, resources
+from .offline import compiling, resources, workers
 from .report import append_rows, device_name
 from .tune_cases import KERNELS, REDUCTIONS, Case, cases, launcher, tiles
 
@@ -52,8 +52,8 @@ def main() -> None:
     capability = compute_capability(args.dry)
     done = measured_launches(args.out)
     todo = {name: [case for case in cases(name, args.dry) if str(case) not in done] for name in args.kernels}
-    with pool(args.processes) as workers:
-        compiled = {name: submit(workers, todo[name], args.dry, capability) for name in args.kernels}
+    with workers(args.processes) as pool:
+        compiled = {name: submit(pool, todo[name], args.dry, capability) for name in args.kernels}
         for name in args.kernels:
             try:
                 tune(todo[name], compiled[name], args, deadline)
@@ -62,7 +62,7 @@ def main() -> None:
                 break
             except Exception:
                 print(f'{name}: {traceback.format_exc()}', flush=True)
-        workers.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def parse() -> argparse.Namespace:
@@ -94,14 +94,14 @@ def measured_launches(file: Path) -> set[str]:
         return {row['launch'] for row in csv.DictReader(lines)}
 
 
-def submit(workers, todo: list[Case], dry: bool, capability: int) -> dict[tuple, list[tuple[dict, Future]]]:
+def submit(pool, todo: list[Case], dry: bool, capability: int) -> dict[tuple, list[tuple[dict, Future]]]:
     """For each group of launches its tiles, with what their compilation will tell."""
     groups = {}
     for case in todo:
         if case.group not in groups:
             found = tiles(case, dry)
             chunks = [found[i : i + 4] for i in range(0, len(found), 4)]
-            futures = [workers.submit(compile_tiles, case, chunk, capability) for chunk in chunks]
+            futures = [pool.submit(compile_tiles, case, chunk, capability) for chunk in chunks]
             groups[case.group] = [
                 (tile, future, i) for chunk, future in zip(chunks, futures) for i, tile in enumerate(chunk)
             ]

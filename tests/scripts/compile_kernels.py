@@ -4,28 +4,28 @@
 
 The launchers run on meta tensors of a network's training step, so block sizes, strides and specialisations are the
 real ones; a launch compiles instead of running. Prints one row for each compiled kernel as JSON: registers a thread,
-bytes of shared memory, and bytes of stack, which is where registers spill to. A module of its own, for tests run it in
-a process without Triton's interpreter.
+bytes of shared memory, bytes of stack, which is where registers spill to, how many programs run at a time on a
+multiprocessor, and which share of its warps they are. A module of its own, for tests run it in a process without
+Triton's interpreter.
 """
 
 import argparse
 import itertools
 import json
 import os
-import re
-import subprocess
-import tempfile
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.pop('TRITON_INTERPRET', None)
 
 import torch
-import triton
-from triton.backends.compiler import GPUTarget
 
 from mmdensenet.ops import triton as kernels
-from mmdensenet.ops.triton import common, conv, matmul, matmul_backward, norm, pool, tiles
+from mmdensenet.ops.triton import conv
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from benchmarks.offline import LIMITS, compiling, programs_at_once, resources
 
 #: name: batch, pixels of the first block's side, input channels, growth rate, bottleneck's width / growth rate, depths
 NETWORKS = {
@@ -37,23 +37,6 @@ NETWORKS = {
     'densenet-bc-190-40': (64, 32, 80, 40, 4, (31, 31, 31)),
     'densenet-40-12': (64, 32, 16, 12, 0, (12, 12, 12)),
 }
-MULTIPROCESSORS = {80: 108, 86: 82, 89: 128, 90: 132}
-
-
-class Driver:
-    """What compiling asks a driver for."""
-
-    def __init__(self, capability: int):
-        self.target = GPUTarget('cuda', capability, 32)
-
-    def get_current_target(self) -> GPUTarget:
-        return self.target
-
-    def get_current_device(self) -> int:
-        return self.target.arch
-
-    def get_current_stream(self, device: int) -> int:
-        return 0
 
 
 def layers(name: str) -> Iterator[tuple]:
@@ -117,24 +100,10 @@ def step(shape, c, j, k, width, is_transition, dtype) -> None:
     kernels.extend_norm(meta(k), meta(k), meta(width), meta(width), meta(width), c, 1e-5, vector, vector)
 
 
-def resources(kernel: triton.compiler.CompiledKernel) -> dict[str, int]:
-    """Registers a thread and bytes of stack a thread, as the assembler reports them."""
-    cuobjdump = triton.knobs.nvidia.cuobjdump.path
-    with tempfile.TemporaryDirectory() as folder:
-        cubin = Path(folder) / 'kernel.cubin'
-        cubin.write_bytes(kernel.asm['cubin'])
-        text = subprocess.run([cuobjdump, '-res-usage', cubin], capture_output=True, text=True, check=True).stdout
-    usage = dict(re.findall(r'(REG|STACK|LOCAL):(\d+)', text))
-    return dict(registers=int(usage['REG']), stack=int(usage['STACK']) + int(usage['LOCAL']))
-
-
 def compile_all(networks: list[str], dtypes: list[str], targets: list[int], only: str = '') -> Iterator[dict]:
     """One row for each different kernel of these networks."""
-    modules = (common, conv, matmul, matmul_backward, norm, pool)
     seen = set()
     for target, dtype, network in itertools.product(targets, dtypes, networks):
-        triton.runtime.driver.set_active(Driver(target))
-        tiles.chip = lambda device, answer=f'{target // 10}.{target % 10}': answer
         rows = []
 
         def launch(kernel, grid, *args, dtype=dtype, target=target, network=network, rows=rows, **meta):
@@ -146,28 +115,29 @@ def compile_all(networks: list[str], dtypes: list[str], targets: list[int], only
                 return
             seen.add(key)
             assert all(size < limit for size, limit in zip(grid[1:], (65536, 65536))), grid
+            used = resources(compiled)
+            warps = compiled.metadata.num_warps
+            programs = programs_at_once(used['registers'], used['shared'], warps, target)
             rows.append(
                 dict(
                     target=target,
                     dtype=dtype,
                     network=network,
                     kernel=kernel.__name__.removesuffix('_kernel'),
-                    shared=compiled.metadata.shared,
-                    **resources(compiled),
+                    **used,
+                    programs=programs,
+                    occupancy=programs * warps / LIMITS[target][1],
                     meta=meta,
                     grid=grid,
                 )
             )
 
-        for module in modules:
-            module.launch = launch
-            module.processors = lambda device, count=MULTIPROCESSORS[target]: count
-            module.has_wgmma = lambda device, answer=target in (90, 100): answer
-        stem(network, getattr(torch, dtype))
-        for layer in layers(network):
-            step(*layer, getattr(torch, dtype))
-            yield from rows
-            rows.clear()
+        with compiling(target, launch):
+            stem(network, getattr(torch, dtype))
+            for layer in layers(network):
+                step(*layer, getattr(torch, dtype))
+                yield from rows
+                rows.clear()
 
 
 def main() -> None:

@@ -114,10 +114,15 @@ def matmul_blocks(
     # enough programs for every processor, if there are enough rows
     while block_m > (64 if first == 256 else 32) and cdiv(rows, block_m) * blocks < sms:
         block_m //= 2
+    # two programs at a time on each processor
+    limited = dtype != torch.float32 and (first, second) == (128, 0) and aligned >= 8
+    if limited and chip.startswith('10.'):
+        # for compute capability 10.0 a thread of any other tile spills 40 bytes and more
+        block_m = min(block_m, 64)
+        limited = block_m == 64
     wide = block_m * first >= 8192 or second > 0
     block = dict(FIRST=first, SECOND=second, BLOCK_M=block_m, BLOCK_C=block_c, num_stages=stages)
-    if dtype != torch.float32 and (first, second) == (128, 0) and aligned >= 8:
-        # two programs at a time on each processor
+    if limited:
         block['maxnreg'] = 128
     rule = dict(block, num_warps=8 if wide else 4)
     kernel = 'norm_relu_pool_matmul' if pool else 'norm_relu_matmul'
