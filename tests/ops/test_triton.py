@@ -397,8 +397,8 @@ def compiled(*args, timeout):
 
 def assert_fits(compiled_rows):
     for row in compiled_rows:
-        # consumer GPUs of these generations lend a program 99 KiB
-        assert row['shared'] <= 99 * 1024, row
+        # consumer GPUs of the generation of 8.0 lend a program 99 KiB
+        assert row['shared'] <= (99 if row['target'] == 80 else 227) * 1024, row
         # the assembler itself spills up to a few registers to run more programs at a time; more is a tile too large
         assert row['stack'] <= 16, row
         # fewer warps than an eighth of what a multiprocessor holds do not hide the memory's latency
