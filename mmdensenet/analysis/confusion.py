@@ -9,6 +9,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from mmdensenet.errors import UserError
+from mmdensenet.results.class_metrics import count_confusions, count_labels
 from mmdensenet.results.figures import SEQUENTIAL, contrasting, label_ticks, new_figure, shorten
 from mmdensenet.results.predictions import read_columns
 
@@ -51,17 +52,13 @@ def read_predictions(file: str | Path) -> Predictions:
 
 
 def confusion_matrix(predictions: Predictions) -> np.ndarray:
-    """(C, C) numbers of images, true classes in rows, predicted ones in columns; by mmpretrain's ConfusionMatrix."""
-    from mmpretrain.evaluation import ConfusionMatrix
-
-    return ConfusionMatrix.calculate(predictions.predicted, predictions.truth, predictions.classes).numpy()
+    """(C, C) numbers of images, true classes in rows, predicted ones in columns."""
+    return count_confusions(predictions.truth, predictions.predicted, predictions.classes)
 
 
 def label_counts(predictions: Predictions) -> np.ndarray:
     """(L, 4) for each label: true positives, false negatives, false positives, true negatives; unknown ones nowhere."""
-    truth, said = predictions.truth, predictions.predicted == 1
-    counts = [(truth == value) & (said == answer) for value in (1, 0) for answer in (True, False)]
-    return np.stack([count.sum(0) for count in counts], 1)
+    return count_labels(predictions.truth, predictions.predicted).reshape(-1, 4)
 
 
 def most_confused(matrix: np.ndarray, count: int = 5) -> list[tuple[int, int, int]]:

@@ -29,7 +29,7 @@ from mmdensenet.errors import UserError
 from mmdensenet.output import output_file
 from mmdensenet.results.bootstrap import Resampling
 from mmdensenet.results.calibration import calibrate
-from mmdensenet.results.class_metrics import ClassMetrics, compute_metrics, confusion_matrix
+from mmdensenet.results.class_metrics import ClassMetrics, compute_metrics, count_confusions
 from mmdensenet.results.score_curves import compute_curves
 from mmdensenet.results.scores import Scores, read_scores
 from mmdensenet.results.training_curves import read_scalars
@@ -231,7 +231,7 @@ def _results(scores: Scores, resampling: Resampling, seed: int) -> dict:
         together=1,
     )
     if not scores.multi_label:
-        matrix = confusion_matrix(scores)
+        matrix = count_confusions(scores.truth, scores.predicted, len(scores.classes))
         content['confusion'], content['together'] = plots.confusion_chart(matrix, scores.classes)
         content['confused'] = _most_confused(matrix, classes)
     return content

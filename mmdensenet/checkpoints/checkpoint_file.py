@@ -221,10 +221,10 @@ def changed_since_written(path: str | os.PathLike) -> str | None:
     return None
 
 
-def sha256(path: str | os.PathLike) -> str:
-    """Of a whole file, in hexadecimal."""
+def sha256(path: str | os.PathLike, size: int | None = None) -> str:
+    """Of a whole file, or of its first ``size`` bytes, in hexadecimal."""
     with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
+        return _sha256(file, os.fstat(file.fileno()).st_size if size is None else size)
 
 
 def _sha256(file, size: int) -> str:

@@ -5,8 +5,9 @@ hash is one more entry of ``metadata_props`` behind everything that it is of, an
 that.
 """
 
-import hashlib
 from pathlib import Path
+
+from mmdensenet.checkpoints.checkpoint_file import sha256
 
 _KEY = b'mmdensenet_sha256'
 _DIGITS = 64
@@ -16,19 +17,17 @@ _HEAD = b'\x72' + bytes([len(_ENTRY) + _DIGITS]) + _ENTRY  # metadata_props, fie
 
 def append_hash(file: Path) -> None:
     """Append the SHA-256 of the file so far."""
-    digest = _sha256(file.read_bytes())
+    digest = sha256(file)
     with file.open('ab') as stream:
-        stream.write(_HEAD + digest)
+        stream.write(_HEAD + digest.encode())
 
 
 def is_as_written(file: Path) -> bool:
     """False for a file whose content is another than that of its hash; True for one without a hash at its end."""
-    content = file.read_bytes()
-    end = len(content) - len(_HEAD) - _DIGITS
-    if end < 0 or content[end:-_DIGITS] != _HEAD:
+    end = file.stat().st_size - len(_HEAD) - _DIGITS
+    if end < 0:
         return True
-    return _sha256(memoryview(content)[:end]) == content[-_DIGITS:]
-
-
-def _sha256(content) -> bytes:
-    return hashlib.sha256(content).hexdigest().encode()
+    with file.open('rb') as stream:
+        stream.seek(end)
+        head, digest = stream.read(len(_HEAD)), stream.read()
+    return head != _HEAD or sha256(file, end).encode() == digest

@@ -61,12 +61,12 @@ def nan_mean(values: np.ndarray, axis: int) -> np.ndarray:
     return divide(np.where(defined, values, 0).sum(axis), defined.sum(axis))
 
 
-def estimate(value: float, resampled: np.ndarray | None) -> Estimate:
+def estimate(value: float, resampled: np.ndarray | None, confidence: float = CONFIDENCE) -> Estimate:
     """A value with the interval that its resampled values (B,) give; without them none."""
     if resampled is None:
         return Estimate(float(value))
     resampled = resampled[~np.isnan(resampled)]
     if not len(resampled) or np.isnan(value):
         return Estimate(float(value))
-    low, high = np.percentile(resampled, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
+    low, high = np.percentile(resampled, [50 * (1 - confidence), 50 * (1 + confidence)])
     return Estimate(float(value), float(low), float(high))

@@ -71,10 +71,16 @@ def compute_metrics(scores: Scores, resampling: Resampling) -> tuple[list[Metric
     return overall, classes
 
 
-def confusion_matrix(scores: Scores) -> np.ndarray:
-    """(C, C) numbers of images: true classes in rows, predicted ones in columns."""
-    count = len(scores.classes)
-    return np.bincount(scores.truth * count + scores.predicted, minlength=count * count).reshape(count, count)
+def count_confusions(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """(C, C) numbers of images: true classes (N,) in rows, predicted ones in columns."""
+    return np.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def count_labels(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """(L, 2, 2) numbers of images of each label of ``truth`` (N, L): present and absent ones in rows, and in columns
+    those it is predicted for and those it is not. Unknown ones, neither 1 nor 0, are counted nowhere."""
+    counts = [(truth == value) & (predicted == answer) for value in (1, 0) for answer in (True, False)]
+    return np.stack([count.sum(0) for count in counts], 1).reshape(-1, 2, 2)
 
 
 def _indicator(scores: Scores) -> np.ndarray:
@@ -137,8 +143,7 @@ def _per_label(scores: Scores, resampling: Resampling) -> tuple[Counted, list]:
 
     values = sums(lambda part: part.sum(0).astype(float))
     drawn = sums(lambda part: (resampling.weights @ part.astype(np.float32)).astype(float))
-    cells = [present & said, present & ~said, absent & said, absent & ~said]
-    tables = np.stack([cell.sum(0) for cell in cells], 1).reshape(-1, 2, 2)
+    tables = count_labels(scores.truth, said)
     return {name: (values[name], drawn[name]) for name in values}, [
         tuple(map(tuple, table.tolist())) for table in tables
     ]

@@ -9,6 +9,8 @@ from mmengine.evaluator import BaseMetric
 from mmdensenet.errors import UserError
 from mmdensenet.registry import METRICS
 
+from .bootstrap import Resampling, estimate, nan_mean
+
 
 @METRICS.register_module()
 class RankingMetric(BaseMetric):
@@ -70,37 +72,20 @@ class RankingMetric(BaseMetric):
         names = list((self.dataset_meta or {}).get('classes') or range(scores.shape[1]))
         weights = np.ones((1, len(scores)))
         if self.bootstrap:
-            weights = np.concatenate([weights, self._resample([group for _, _, group in results])])
+            groups = None if self.group is None else np.array([group for _, _, group in results])
+            weights = np.concatenate([weights, Resampling(len(scores), groups, self.bootstrap, self.seed).weights])
         metrics: dict[str, float] = {}
         for item in self.items:
             values = np.stack(
                 [_FUNCTIONS[item](scores[:, j], targets[:, j], weights) for j in range(scores.shape[1])], 1
             )
             # a label without a value counts in no mean; one that a resampling lacks, not in that one's
-            defined = ~np.isnan(values)
-            macro = np.where(defined, values, 0).sum(1) / np.maximum(defined.sum(1), 1)
-            macro[~defined.any(1)] = np.nan
-            for name, column in zip(['macro', *names], [macro, *values.T]):
-                metrics[f'{item}/{name}'] = float(column[0])
+            for name, column in zip(['macro', *names], [nan_mean(values, 1), *values.T]):
+                found = estimate(column[0], column[1:], self.confidence)
+                metrics[f'{item}/{name}'] = found.value
                 if self.bootstrap:
-                    low, high = self._interval(column[1:])
-                    metrics[f'{item}/{name}_low'], metrics[f'{item}/{name}_high'] = low, high
+                    metrics[f'{item}/{name}_low'], metrics[f'{item}/{name}_high'] = found.low, found.high
         return metrics
-
-    def _resample(self, groups: list) -> np.ndarray:
-        """(bootstrap, N): how often each sample is drawn, those of a group as often as the group."""
-        members = np.arange(len(groups)) if self.group is None else np.unique(groups, return_inverse=True)[1].ravel()
-        count = members.max() + 1
-        rng = np.random.default_rng(self.seed)
-        return rng.multinomial(count, np.full(count, 1 / count), size=self.bootstrap)[:, members]
-
-    def _interval(self, values: np.ndarray) -> tuple[float, float]:
-        values = values[~np.isnan(values)]
-        if not len(values):
-            return float('nan'), float('nan')
-        tail = 50 * (1 - self.confidence)
-        low, high = np.percentile(values, [tail, 100 - tail])
-        return float(low), float(high)
 
 
 def _sorted_weights(score: np.ndarray, target: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

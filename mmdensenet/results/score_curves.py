@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import auc, precision_recall_curve, roc_curve
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from .class_metrics import ClassMetrics
+from .ranking import auroc, average_precision
 from .scores import Scores
 
 #: classes that are drawn one by one; of more those with the lowest average precision
@@ -53,9 +54,9 @@ def _curve(name: str, truth: np.ndarray, score: np.ndarray) -> ScoreCurve | None
         return None
     false, true, _ = roc_curve(truth, score)
     precision, recall, _ = precision_recall_curve(truth, score)
+    under = [100 * float(area(score, truth, np.ones((1, len(score))))[0]) for area in (auroc, average_precision)]
     # the last point, of recall 0, is a convention of the library and no measurement
-    steps = -100 * float(np.diff(recall) @ precision[:-1])
-    return ScoreCurve(name, _thin(false, true), _thin(recall[-2::-1], precision[-2::-1]), 100 * auc(false, true), steps)
+    return ScoreCurve(name, _thin(false, true), _thin(recall[-2::-1], precision[-2::-1]), *under)
 
 
 def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -74,7 +74,7 @@ def test_a_training_by_epochs_stays_as_it_is():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'train_cfg.val_interval': 0}, r'^train_cfg\.val_interval=0: give a whole number of 1 or more; --no-validate'),
+        ({'train_cfg.val_interval': 0}, r'^train_cfg\.val_interval=0: give a whole number of 1 or more; validate='),
         ({'train_cfg.val_interval': 0.5}, r'^train_cfg\.val_interval=0\.5: '),
         ({'train_cfg.val_interval': -1}, r'^train_cfg\.val_interval=-1: '),
         ({'train_cfg.dynamic_intervals': [(1, 0)]}, r'^train_cfg\.dynamic_intervals=0: '),

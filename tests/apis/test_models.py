@@ -1,4 +1,3 @@
-import hashlib
 import logging
 
 import pytest
@@ -10,6 +9,7 @@ from mmengine.logging import MMLogger
 
 import mmdensenet
 from mmdensenet.apis import models
+from mmdensenet.checkpoints.checkpoint_file import sha256
 from mmdensenet.errors import UserError
 
 SMALL = 'densenet-bc-l40-k12'
@@ -102,7 +102,7 @@ def test_mistakes(tmp_path):
 def published(tmp_path, monkeypatch):
     """The weights of a model of the zoo, behind a network that serves them, or fails."""
     torch.save(dict(state_dict=randomise(mmdensenet.get_model(SMALL)).state_dict()), tmp_path / 'w.pth')
-    digest = hashlib.sha256((tmp_path / 'w.pth').read_bytes()).hexdigest()[:8]
+    digest = sha256(tmp_path / 'w.pth')[:8]
     row = dict(Name=f'{SMALL}_1xb64_cifar10', Weights=f'https://example.invalid/densenet_20220426-{digest}.pth')
     monkeypatch.setattr(models, '_zoo', lambda: [row])
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))

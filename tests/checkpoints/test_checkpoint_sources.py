@@ -1,6 +1,5 @@
 """Checkpoints from anywhere go through our reader: URLs, files and every scheme of mmengine's."""
 
-import hashlib
 import os
 import shutil
 import sys
@@ -15,6 +14,7 @@ from hostile import CODE, Calls
 from mmengine.runner import checkpoint as theirs
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from mmdensenet.checkpoints.checkpoint_file import sha256
 from mmdensenet.checkpoints.checkpoint_sources import load_from_url, local_copy
 from mmdensenet.errors import UserError
 
@@ -52,7 +52,7 @@ def value_of(loaded):
 
 def test_download_is_checked_cached_and_read_as_data(web, tmp_path):
     source = save(web.folder / 'source.pth')
-    name = f'model_20220426-{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}.pth'
+    name = f'model_20220426-{sha256(source)[:8]}.pth'
     good = source.rename(web.folder / name)
     assert value_of(load_from_url(f'{web.url}/{name}', progress=False)) == 1
     good.unlink()

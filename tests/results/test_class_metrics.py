@@ -13,7 +13,7 @@ from mmdensenet.errors import UserError
 from mmdensenet.results import class_metrics as report_metrics
 from mmdensenet.results.bootstrap import Resampling, estimate
 from mmdensenet.results.calibration import calibrate, fit_temperature
-from mmdensenet.results.class_metrics import compute_metrics, confusion_matrix
+from mmdensenet.results.class_metrics import compute_metrics, count_confusions
 from mmdensenet.results.score_curves import MOST_CLASSES, POINTS, SHOWN_OF_MANY, compute_curves
 from mmdensenet.results.scores import Scores, read_scores
 
@@ -171,7 +171,7 @@ def test_ranking_without_time_for_intervals(monkeypatch):
 def test_confusion():
     scores = single(classes=5)
     expected = sklearn.confusion_matrix(scores.truth, scores.predicted, labels=range(5))
-    assert (confusion_matrix(scores) == expected).all()
+    assert (count_confusions(scores.truth, scores.predicted, 5) == expected).all()
 
 
 def test_without_resamplings():
