@@ -148,7 +148,7 @@ def _use_tta(cfg: Config) -> None:
     for key, leaf in leaf_configs(cfg.test_dataloader.dataset, 'test_dataloader.dataset'):
         steps = list(leaf.get('pipeline') or ())
         if given is None and (not steps or str(steps[-1].get('type')).rpartition('.')[2] != 'PackInputs'):
-            raise UserError(f'--tta: {key}.pipeline does not end in PackInputs: set tta_pipeline in the config.')
+            raise UserError(f'`tta`: {key}.pipeline does not end in PackInputs: set tta_pipeline in the config.')
         leaf['pipeline'] = deepcopy(given) if given is not None else _flipped(steps)
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 
