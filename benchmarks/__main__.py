@@ -67,6 +67,7 @@ def parse() -> argparse.Namespace:
     add('--compile-mode', default='default', help="torch.compile's mode; reduce-overhead replays CUDA graphs (default)")
     add('--rounds', type=int, help='turns of each candidate (5 on a CPU, 10 on a GPU)')
     add('--turn-seconds', type=float, default=0.3, help='a turn has as many steps as fit, at least one (0.3)')
+    add('--one-process', action='store_true', help='do not start a process for each candidate, where time is short')
     add('--threads', type=int, default=machine.default_threads(), help='of each candidate (all processors)')
     add('--csv', type=Path, help='default: benchmarks/results/DEVICE.csv')
     add('--list', action='store_true', help='print cases and candidates, and stop')
@@ -115,7 +116,7 @@ def measure(
         return {f'{name}{ending}': job(name, case, device, compiled=mode) for name in chosen if name}
 
     print(f'\n{case}', flush=True)
-    measured = take_turns(jobs, rounds, args.threads, args.turn_seconds, compile_too)
+    measured = take_turns(jobs, rounds, args.threads, args.turn_seconds, compile_too, one_process=args.one_process)
     product, copy = (measured.pop(name, None) for name in (machine.MATRIX_PRODUCT, machine.COPY))
     if product is None or copy is None:
         sys.exit('the machine itself could not be measured')

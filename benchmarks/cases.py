@@ -126,4 +126,9 @@ def captured(step: Callable[[], None], between: Callable[[], None], facts: dict)
     with torch.cuda.graph(graph):
         step()
     facts['peak_mib'] = (torch.cuda.max_memory_allocated() - before) / MIB
-    return Workload(graph.replay, device='cuda', facts=facts)
+
+    def replay() -> None:
+        graph.replay()
+
+    replay.step = step  # the graph reads and writes memory that the step's model, images and optimiser own
+    return Workload(replay, device='cuda', facts=facts)

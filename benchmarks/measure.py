@@ -81,6 +81,7 @@ def take_turns(
     turn_seconds: float,
     more: Callable[[dict[str, Measurement]], dict[str, Job]] = lambda warm: {},
     tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+    one_process: bool = False,
 ) -> dict[str, Measurement]:
     """Run the jobs side by side.
 
@@ -90,8 +91,9 @@ def take_turns(
         turn_seconds: in each turn a job makes as many steps as fit, but one at least.
         more: gets the measurements after the warm-up and gives jobs to add.
         tell: gets a line about each job that failed; it is left out of the result.
+        one_process: all in this process, one after another, instead of each in one of its own.
     """
-    processes: dict[str, _Process] = {}
+    processes: dict[str, _Process | _Here] = {}
     results: dict[str, Measurement] = {}
 
     def drop(name: str, reason: str) -> None:
@@ -103,7 +105,7 @@ def take_turns(
         """All at once, for importing takes most of it; when all are ready, each warms up alone."""
         facts = {}
         for name, job in new.items():
-            processes[name] = _Process(job, threads)
+            processes[name] = (_Here if one_process else _Process)(job, threads)
         for name in new:
             try:
                 facts[name] = processes[name].receive()
@@ -187,47 +189,88 @@ def _work(connection: Connection, job: Job, threads: int) -> None:
 
 
 def _serve(connection: Connection, job: Job, threads: int) -> None:
-    import torch
+    worker = _Worker(job, threads)
+    connection.send((False, worker.facts))
+    while True:
+        connection.send((False, worker.answer(connection.recv())))
 
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    workload = job.prepare()
-    on_gpu = workload.device == 'cuda'
-    synchronize = torch.cuda.synchronize if on_gpu else lambda: None
-    memory = _GPUMemory() if on_gpu else _CPUMemory()
-    if not job.compiled:  # it would be compiled for the small input, too
-        workload.rehearse()
-        workload.between()
-    memory.start()
-    connection.send((False, workload.facts))
 
-    def step() -> float:
-        workload.between()
-        synchronize()
+class _Worker:
+    """Makes a job's workload and answers requests: 'warm up', or a number of steps."""
+
+    def __init__(self, job: Job, threads: int):
+        import torch
+
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        self.job, self.workload = job, job.prepare()
+        self.facts = self.workload.facts
+        self.on_gpu = self.workload.device == 'cuda'
+        self.synchronize = torch.cuda.synchronize if self.on_gpu else lambda: None
+        self.memory = _GPUMemory() if self.on_gpu else _CPUMemory()
+        if not job.compiled:  # it would be compiled for the small input, too
+            self.workload.rehearse()
+            self.workload.between()
+        self.memory.start()
+
+    def answer(self, request: str | int) -> tuple:
+        if request == 'warm up':
+            first = last = self._step()
+            if first < 1 or self.job.compiled or self.on_gpu:
+                self._step()
+                last = self._step()
+            if self.job.compiled and not self.on_gpu:
+                self.workload.between()
+                self.memory.start()
+            answer = first, last, self.memory.baseline
+        else:
+            self.workload.between()
+            self.memory.begin()
+            if request > 1 or self.on_gpu:  # what other jobs did to caches and allocators in the meantime
+                self._step()
+            answer = [self._step() for _ in range(request)], self.memory.peak()
+        self.workload.between()
+        if self.on_gpu:
+            self.memory.release()
+        return answer
+
+    def _step(self) -> float:
+        self.workload.between()
+        self.synchronize()
         start = time.perf_counter()
-        workload.step()
-        synchronize()
+        self.workload.step()
+        self.synchronize()
         return time.perf_counter() - start
 
-    while True:
-        request = connection.recv()
-        if request == 'warm up':
-            first = last = step()
-            if first < 1 or job.compiled or on_gpu:
-                step()
-                last = step()
-            if job.compiled and not on_gpu:
-                workload.between()
-                memory.start()
-            answer = first, last, memory.baseline
-        else:
-            if request > 1 or on_gpu:  # what other jobs did to caches and allocators in the meantime
-                step()
-            answer = [step() for _ in range(request)], memory.peak()
-        workload.between()
-        if on_gpu:
-            memory.release()
-        connection.send((False, answer))
+
+class _Here:
+    """What :class:`_Process` is, in this process: importing once saves minutes where a GPU's time is short.
+
+    Jobs then share an allocator and its fragments; their variables of the environment must be the same.
+    """
+
+    def __init__(self, job: Job, threads: int):
+        self.job, self.threads = job, threads
+
+    def receive(self) -> object:
+        return self._try(self._start)
+
+    def ask(self, request: str | int) -> object:
+        return self._try(lambda: self.worker.answer(request))
+
+    def stop(self) -> None:
+        self.worker = None
+
+    def _start(self) -> dict:
+        self.worker = _Worker(self.job, self.threads)
+        return self.worker.facts
+
+    def _try(self, work: Callable[[], object]) -> object:
+        try:
+            return work()
+        except Exception as error:
+            lines = str(error).strip().splitlines() or ['']
+            raise _FailedError(f'{type(error).__name__}: {lines[0]}') from error
 
 
 class _CPUMemory:
@@ -242,6 +285,9 @@ class _CPUMemory:
             Path('/proc/self/clear_refs').write_text('5')  # the highest so far becomes what is in use now
         except OSError:
             self.baseline = None
+
+    def begin(self) -> None:
+        pass
 
     def peak(self) -> float | None:
         return None if self.baseline is None else self._read('VmHWM') - self.baseline
@@ -262,8 +308,13 @@ class _GPUMemory:
         gc.collect()
         self.baseline = self.cuda.memory_allocated() / MIB
 
+    def begin(self) -> None:
+        """Other jobs of this process may have allocated since the start."""
+        self.cuda.reset_peak_memory_stats()
+        self.before = self.cuda.memory_allocated() / MIB
+
     def peak(self) -> float:
-        return self.cuda.max_memory_allocated() / MIB - self.baseline
+        return self.cuda.max_memory_allocated() / MIB - self.before
 
     def release(self) -> None:
         """Leave the memory to the others; and forget the peak of the warm-up, which tries algorithms out."""
