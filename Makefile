@@ -16,7 +16,7 @@ export MKL_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-all kill-test fuzz sanitize lint format bench bench-gpu gpu-session bench-depth docs linkcheck model-zoo wheel-check clean
+.PHONY: help demo install test test-all kill-test fuzz mutants sanitize lint format bench bench-gpu gpu-session bench-depth docs linkcheck model-zoo wheel-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -34,10 +34,10 @@ demo: $(STAMPS)/base  ## train a small DenseNet on handwritten digits, test it, 
 install: $(STAMPS)/tests  ## make .venv with mmdensenet and what the tests need
 
 test: $(STAMPS)/tests  ## run the test suite
-	$(PYTEST) -n 2 -m "not slow" --cov --cov-report=term
+	$(PYTEST) -n 2 -m "not slow" --cov --cov-report=term --durations=20
 
 test-all: $(STAMPS)/peers $(STAMPS)/downstream  ## run the test suite and the long tests
-	$(PYTEST) -n 2 --cov --cov-report=term
+	$(PYTEST) -n 2 --cov --cov-report=term --durations=20
 
 kill-test: $(STAMPS)/tests  ## kill a training run 200 times, resume it, compare what it ends with
 	$(BIN)/python tests/scripts/kill_loop.py --kills 200
@@ -47,6 +47,11 @@ fuzz: $(STAMPS)/tests  ## read 100,000 mutated checkpoints: each is data or refu
 
 sanitize: $(STAMPS)/tests  ## run every C++ kernel under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(BIN)/python tests/scripts/sanitize_kernels.py
+
+MINUTES ?= 30
+
+mutants: $(STAMPS)/mutants  ## change the code in one place at a time and see whether its tests notice (MINUTES=30)
+	$(BIN)/python -W ignore tests/scripts/mutants.py --minutes $(MINUTES)
 
 lint: $(STAMPS)/tests  ## check the style with ruff
 	$(BIN)/ruff check .
@@ -101,6 +106,10 @@ $(STAMPS)/base: $(STAMPS)/venv $(REQUIREMENTS)
 
 $(STAMPS)/tests: $(STAMPS)/base requirements/tests.txt
 	$(PIP) -e .[lite,tests]
+	@touch $@
+
+$(STAMPS)/mutants: $(STAMPS)/tests requirements/mutants.txt
+	$(PIP) -r requirements/mutants.txt
 	@touch $@
 
 $(STAMPS)/bench: $(STAMPS)/base requirements/bench.txt

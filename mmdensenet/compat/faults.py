@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .when_imported import when_imported
+import wrapt
 
 WAITING, APPLIED, SKIPPED = 'waiting', 'applied', 'skipped'
 
@@ -44,7 +44,7 @@ class Fault:
         if self.owner is None:
             self._make(repair)
         else:
-            when_imported(self.owner, lambda: self._make(repair))
+            wrapt.register_post_import_hook(lambda module: self._make(repair), self.owner)
         return repair
 
     def _make(self, repair: Callable[[], None]) -> None:

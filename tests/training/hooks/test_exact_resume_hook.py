@@ -1,22 +1,17 @@
 """A resumed run ends with the weights of the uninterrupted one. The kills are in tests/tools/test_kills.py."""
 
 import os
-import random
 import signal
 
-import numpy as np
 import pytest
 import torch
 from conftest import DIGITS, SHORT
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from torch.utils.data import DataLoader, Dataset
 
 from mmdensenet.apis import train_model
 from mmdensenet.errors import UserError
-from mmdensenet.training.draws import NumberedSampler, number_draws
-from mmdensenet.training.random_state import get_random_state, seed_everything, set_random_state, unchanged_random_state
 
 RUN = """
 model['backbone']['drop_rate'] = 0.3
@@ -352,53 +347,3 @@ def test_a_strange_state_is_refused(run_tool, short_config, tmp_path, straight, 
     torch.save(saved, tmp_path / 'strange.pth')
     done = run_tool('train.py', config, '--work-dir', work_dir, '--resume', tmp_path / 'strange.pth')
     assert done.status == 2 and "is not one of mmdensenet's" in done.err, done.err
-
-
-def draw_all():
-    return random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(), torch.rand(1).item()
-
-
-def test_random_state_is_restored():
-    random.gauss(0, 1)  # the other of a pair is kept
-    np.random.randn()
-    state = get_random_state()
-    expected = draw_all()
-    set_random_state(state)
-    assert draw_all() == expected
-    with unchanged_random_state():
-        seed_everything(1, 2, 3)
-        inner = draw_all()
-    after = draw_all()
-    set_random_state(state)
-    draw_all()
-    assert draw_all() == after
-    seed_everything(1, 2, 3)
-    assert draw_all() == inner
-    seed_everything(1, 2, 4)
-    assert draw_all() != inner
-
-
-class Noise(Dataset):
-    def __len__(self):
-        return 10
-
-    def __getitem__(self, index):
-        assert type(index) is int
-        return index, draw_all()
-
-
-@pytest.mark.parametrize('workers', [0, 1, 3])
-def test_an_epoch_can_begin_anywhere(workers):
-    def epoch(number, start=0):
-        loader = DataLoader(Noise(), batch_size=3, shuffle=False, num_workers=workers)
-        sampler = number_draws(loader, seed=5, rank=0)
-        assert number_draws(loader, seed=5, rank=0) is sampler and isinstance(sampler, NumberedSampler)
-        sampler.epoch, sampler.start = number, start * 3
-        return [[part.tolist() if hasattr(part, 'tolist') else part for part in batch] for batch in loader]
-
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    first = epoch(0)
-    assert torch.equal(torch.get_rng_state(), before), "the model's generator is left alone"
-    assert str(epoch(0, 2)) == str(first[2:]) and epoch(0, 4) == []
-    assert str(epoch(1)) != str(first) and str(epoch(0)) == str(first)

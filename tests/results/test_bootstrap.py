@@ -1,0 +1,27 @@
+"""mmdensenet.results.bootstrap: intervals from resampled images and groups."""
+
+import numpy as np
+from made_scores import by_name, make, single
+
+from mmdensenet.results.bootstrap import Resampling, estimate
+from mmdensenet.results.class_metrics import compute_metrics
+
+
+def test_groups_are_drawn_together():
+    groups = np.repeat(np.arange(10), 12)
+    weights = Resampling(120, groups, count=20).weights
+    assert (weights.reshape(20, 10, 12) == weights[:, ::12, None]).all()
+    assert (weights.sum(1) == 120).all()
+    scores = single(images=120)
+    # all images of a group are alike: there are ten, not 120
+    alike = make(scores.scores[::12].repeat(12, 0), scores.truth[::12].repeat(12), groups=groups)
+    wide = by_name(compute_metrics(alike, Resampling(120, groups))[0])['top-1 accuracy']
+    narrow = by_name(compute_metrics(alike, Resampling(120))[0])['top-1 accuracy']
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+
+
+def test_estimate():
+    found = estimate(3.0, np.array([1.0, 2.0, np.nan, 4.0]))
+    low, high = np.percentile([1, 2, 4], [2.5, 97.5])
+    assert (found.low, found.high) == (low, high)
+    assert np.isnan(estimate(3.0, np.array([np.nan])).low)
