@@ -92,7 +92,9 @@ wheel-check: $(STAMPS)/tests  ## build the wheel and use it in an environment an
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .ruff_cache .coverage mmdensenet/.mim
 
-REQUIREMENTS := setup.py pyproject.toml requirements/runtime.txt requirements/lite.txt requirements/constraints.txt
+# the installation compiles the kernels when their source has changed
+KERNELS := $(wildcard mmdensenet/ops/native/*.cpp mmdensenet/ops/native/*.h mmdensenet/ops/native/build.py)
+REQUIREMENTS := $(KERNELS) setup.py pyproject.toml requirements/runtime.txt requirements/lite.txt requirements/constraints.txt
 
 $(STAMPS)/venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,13 +1,22 @@
-"""Metadata, dependencies and the ``.mim`` folder that OpenMMLab's launchers look for."""
+"""Metadata, dependencies, the ``.mim`` folder that OpenMMLab's launchers look for, and the C++ kernels."""
 
+import importlib.util
 import os
 import shutil
+import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # setuptools before 70.1
+    from wheel.bdist_wheel import bdist_wheel
+
 ROOT = Path(__file__).resolve().parent
+KERNELS = Path('mmdensenet', 'ops', 'native')
 MIM_CONTENT = ('configs', 'tools', 'model-index.yml')
 
 
@@ -22,20 +31,48 @@ def requirements(name: str) -> list[str]:
     return [line for line in map(str.strip, lines) if line and not line.startswith('#')]
 
 
-class BuildWithMim(build_py):
-    """Put configs, tools and model-index.yml under ``mmdensenet/.mim``.
+class BuildPackage(build_py):
+    """Put configs, tools and model-index.yml under ``mmdensenet/.mim``, and the compiled kernels beside their source.
 
     ``build_py`` is the one command that wheels, ``setup.py develop`` and PEP 660 editable installs all run (the
     ``develop`` command, which other OpenMMLab packages hook into, is not run by current pips). A wheel gets copies; an
-    editable install gets links, so that an edited config is the one that is used.
+    editable install gets links, so that an edited config is the one that is used, and the kernels in the source tree.
     """
 
     def run(self):
         super().run()
         if self.editable_mode:
             link_mim(ROOT / 'mmdensenet' / '.mim')
+            build_kernels(ROOT / KERNELS)
         else:
             copy_mim(Path(self.build_lib) / 'mmdensenet' / '.mim')
+            for left in (Path(self.build_lib) / KERNELS).glob('kernels-*.so'):
+                left.unlink()
+            build_kernels(Path(self.build_lib) / KERNELS)
+
+
+class PlatformWheel(bdist_wheel):
+    """A wheel that carries kernels is for this platform, and for any Python and torch: they have a C interface."""
+
+    def get_tag(self):
+        if not any((Path(self.bdist_dir or '') / KERNELS).glob('kernels-*.so')):
+            return super().get_tag()
+        return 'py3', 'none', sysconfig.get_platform().replace('-', '_').replace('.', '_')
+
+
+def build_kernels(folder: Path):
+    """Without a compiler, or with one that fails, there are no kernels and the package works without."""
+    reason = 'MMDENSENET_BUILD_KERNELS=0'
+    if os.environ.get('MMDENSENET_BUILD_KERNELS') != '0':
+        try:
+            spec = importlib.util.spec_from_file_location('build_kernels', ROOT / KERNELS / 'build.py')
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            module.build_for_package(folder)
+            return
+        except Exception as error:
+            reason = ' '.join(str(error).split())
+    print(f'mmdensenet without C++ kernels, plain torch is used: {reason}', file=sys.stderr)
 
 
 def copy_mim(target: Path):
@@ -97,6 +134,6 @@ setup(
         'docs': requirements('docs'),
         'bench': requirements('bench'),
     },
-    cmdclass={'build_py': BuildWithMim},
+    cmdclass={'build_py': BuildPackage, 'bdist_wheel': PlatformWheel},
     zip_safe=False,
 )

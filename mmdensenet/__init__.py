@@ -8,6 +8,7 @@ from . import compat  # first: it declares what torchvision lacks before anythin
 
 # isort: split
 from . import models, registry
+from .ops.show_engine import show_engine
 from .version import __version__
 
 # isort: split
@@ -19,7 +20,7 @@ from .training import amp  # noqa: F401
 #: of mmdensenet.apis, which imports mmpretrain and so takes seconds: imported when it is asked for
 _APIS = ('get_model', 'inference', 'list_models')
 
-__all__ = ['__version__', 'compat', 'models', 'registry', *_APIS]
+__all__ = ['__version__', 'compat', 'models', 'registry', 'show_engine', *_APIS]
 
 
 def __getattr__(name: str):

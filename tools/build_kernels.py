@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Compile the C++ kernels of the dense block for this machine's CPU: once, in some ten seconds, into the user's cache.
+"""Compile the C++ kernels of the dense block for exactly this CPU: once, in some ten seconds, into the user's cache.
 
-They are then used by themselves in every run on this machine (float32 and bfloat16). MMDENSENET_KERNELS=plain goes back
-to plain torch. GPUs need nothing of this.
+They are then preferred to those that the installation compiled for all CPUs of this kind (float32 and bfloat16).
+MMDENSENET_KERNELS=plain goes back to plain torch. GPUs need nothing of this.
 """
 
 import argparse

@@ -28,6 +28,9 @@ CASES = [
     ((1, 14, 13), 70, 128, 33),
 ]
 
+#: (N, H, W), channels, width
+STEMS = [((2, 9, 33), 3, 24), ((1, 1, 1), 1, 5), ((3, 16, 7), 2, 40)]
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -85,7 +88,7 @@ def run(path: str, variant: str) -> None:
         check_steps(case, seed)
         check_bfloat16(case, seed)
         check_stage(case, seed)
-    for seed, (size, channels, width) in enumerate([((2, 9, 33), 3, 24), ((1, 1, 1), 1, 5), ((3, 16, 7), 2, 40)]):
+    for seed, (size, channels, width) in enumerate(STEMS):
         check_stem(size, channels, width, seed)
     check_no_pixels()
     missing = set(library.declarations()) - set(failures)

@@ -35,6 +35,7 @@ def main() -> None:
         # --wheel alone builds from the tree; without it the wheel is made from the source archive, so both are tested
         run(sys.executable, '-m', 'build', '--outdir', folder / 'dist', ROOT, cwd=ROOT)
         wheel = next((folder / 'dist').glob('*.whl'))
+        assert wheel.name.split('-', 2)[2].startswith('py3-none-linux_'), 'the wheel carries the kernels'
         print(f'built {wheel.name} from {next((folder / "dist").glob("*.tar.gz")).name}', flush=True)
         venv.create(folder / 'env', with_pip=True)
         python = folder / 'env' / 'bin' / 'python'
@@ -81,6 +82,8 @@ def main() -> None:
 
 CHECK = '''
 import mmdensenet
+from mmdensenet.ops.show_engine import engine
+assert engine().startswith('C++ kernels'), engine()
 import copy
 import numpy as np, torch
 from pathlib import Path

@@ -1,12 +1,14 @@
 """The steps of :mod:`mmdensenet.ops.plain` in C++ for CPUs: float32, each pass fused into one, products in registers.
 
-They need a compiler once: ``python tools/build_kernels.py`` (:mod:`.build`) puts a library into the user's cache, and
-from then on it is used by itself. Nothing is compiled without being asked for, and without the library plain torch does
-the same. The functions here are called through ctypes (:mod:`.library`); arguments and results are those of
-:mod:`mmdensenet.ops.plain`, and what the kernels could not read safely raises ValueError (:mod:`.pointers`).
+Installing the package compiles them where there is a compiler, and ``python tools/build_kernels.py`` for exactly this
+processor (:mod:`.build`); without them plain torch does the same. The functions here are called through ctypes
+(:mod:`.library`); arguments and results are those of :mod:`mmdensenet.ops.plain`, and what the kernels could not read
+safely raises ValueError (:mod:`.pointers`).
 :mod:`.bfloat16` has the steps for that type, :mod:`.evaluation` those for a whole stage and the stem.
 """
 
+import functools
+import logging
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -17,7 +19,7 @@ from torch import Tensor
 from .. import plain
 from ..rows import Shape
 from .evaluation import evaluate_stage, evaluate_stem
-from .library import NoKernelsError, load
+from .library import NoKernelsError, UnusableKernelsError, load
 from .pointers import data_ptr, plain_rows, plain_values, plain_weight, rows_ptr, values_ptr, weight_ptr
 
 __all__ = [*plain.__all__, 'evaluate_stage', 'evaluate_stem', 'steps_of', 'why_not']
@@ -30,8 +32,15 @@ def why_not(dtype: torch.dtype = torch.float32) -> str | None:
     try:
         load()
     except NoKernelsError as reason:
+        if isinstance(reason, UnusableKernelsError):
+            _say_once(str(reason))
         return str(reason)
     return None
+
+
+@functools.cache
+def _say_once(reason: str) -> None:
+    logging.getLogger(__name__).warning('Plain torch is used: %s', reason)
 
 
 def steps_of(dtype: torch.dtype) -> ModuleType:

@@ -23,6 +23,10 @@ class NoKernelsError(RuntimeError):
     """There are no kernels here; the message says why."""
 
 
+class UnusableKernelsError(NoKernelsError):
+    """There is a library, which cannot be used: worth saying where plain torch takes its place."""
+
+
 @dataclass(frozen=True)
 class Library:
     path: Path
@@ -52,17 +56,17 @@ def load() -> Library:
     """
     wanted = os.environ.get(VARIABLE)
     if not build.variants():
-        raise NoKernelsError('there are no C++ kernels for this platform')
+        raise NoKernelsError('no kernels for this platform')
     packaged = build.FOLDER / build.library_name()
     if build.native_path().exists() and wanted in (None, '', 'native'):
         return open_library(build.native_path(), build.NATIVE)
     if packaged.exists():
         return open_library(packaged, build.variants(), wanted)
     outdated = next(build.FOLDER.glob('kernels-*.so'), None)
-    raise NoKernelsError(
-        'the C++ kernels have not been built; `python tools/build_kernels.py` does'
-        if outdated is None
-        else f'{outdated} is outdated, its source has changed; `python tools/build_kernels.py` builds the kernels anew'
+    if outdated is None:
+        raise NoKernelsError('the C++ kernels have not been built; `python tools/build_kernels.py` does')
+    raise UnusableKernelsError(
+        f'{outdated} is outdated, its source has changed; `python tools/build_kernels.py` builds the kernels anew'
     )
 
 
@@ -76,12 +80,12 @@ def open_library(path: Path, variants: dict[str, tuple[str, ...]], wanted: str |
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
-        raise NoKernelsError(f'the C++ kernels cannot be loaded: {error}') from None
+        raise UnusableKernelsError(f'the C++ kernels cannot be loaded: {error}') from None
     runnable = [variant for variant in variants if library.runs(variant.encode())]
     if wanted and wanted not in runnable:
         raise RuntimeError(f'{VARIABLE}={wanted}: choose one of {", ".join(runnable)}')
     if not runnable:
-        raise NoKernelsError(f'the C++ kernels need a processor with one of {", ".join(variants)}')
+        raise UnusableKernelsError(f'the C++ kernels need a processor with one of {", ".join(variants)}')
     variant = wanted or runnable[0]
     functions = SimpleNamespace()
     for name, arguments in declarations().items():

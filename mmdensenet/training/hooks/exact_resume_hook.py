@@ -20,6 +20,9 @@ from mmdensenet.checkpoints.keep_checkpoints import remove_outdated
 from mmdensenet.checkpoints.work_dir import Run, begin_run, checkpoints, newest_that_verifies
 from mmdensenet.checkpoints.writing import RUN_KEY, to_plain
 from mmdensenet.errors import UserError
+from mmdensenet.ops.native.library import VARIABLE as VARIANT_VARIABLE
+from mmdensenet.ops.show_engine import kernel_variant
+from mmdensenet.ops.steps import VARIABLE as KERNELS_VARIABLE
 from mmdensenet.registry import HOOKS
 from mmdensenet.training.adopt_schedule import adopt_schedule
 from mmdensenet.training.draws import NumberedSampler, number_draws
@@ -27,6 +30,8 @@ from mmdensenet.training.random_state import get_random_state, set_random_state
 
 #: what this hook adds to a checkpoint
 KEY = 'exact_resume'
+#: in a checkpoint's meta: the variant of the C++ kernels that trained it
+VARIANT_KEY = 'kernel_variant'
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -87,6 +92,7 @@ class ExactResumeHook(Hook):
         if not runner._resume or self._sampler is None:
             return
         self._missed = adopt_schedule(runner, checkpoint)
+        _compare_variants(runner, checkpoint)
         loaded = checkpoint.get(KEY)
         if loaded is None:
             runner.logger.warning('The checkpoint has no random state: the run goes on, but not as if uninterrupted.')
@@ -220,6 +226,7 @@ class ExactResumeHook(Hook):
         states, self._states = self._states, None
         if self._run is not None:
             checkpoint['meta'][RUN_KEY] = self._run.id
+        checkpoint['meta'][VARIANT_KEY] = _variant(runner)
         if 'optimizer' not in checkpoint or self._sampler is None:
             return
         if states is None:  # by somebody else's hook
@@ -326,6 +333,22 @@ def _own_files(runner, run: Run) -> list[Path]:
     files = [] if '://' in folder else Path(folder).glob('resume_iter_*.pth')
     # a file without its end is of no use to any run
     return [path for path in files if run.owns(written := inspect_file(path)) or written.sha256 is None]
+
+
+def _variant(runner) -> str | None:
+    """The variant of the C++ kernels, ``'plain'`` for plain torch, or None on other devices."""
+    on_cpu = next(runner.model.parameters()).is_cpu
+    return (kernel_variant() or 'plain') if on_cpu else None
+
+
+def _compare_variants(runner, checkpoint: dict) -> None:
+    """Sums are in another order with other instructions; checkpoints of earlier versions do not say theirs."""
+    before, now = checkpoint.get('meta', {}).get(VARIANT_KEY), _variant(runner)
+    if before != now and before and now:
+        runner.logger.warning(
+            f'The checkpoint was trained with the kernels {before}, and this run uses {now}: it goes on exactly to '
+            f'rounding only. {KERNELS_VARIABLE} and {VARIANT_VARIABLE} choose them.'
+        )
 
 
 def _checked(loaded: dict) -> dict:

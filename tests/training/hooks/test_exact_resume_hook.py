@@ -12,6 +12,8 @@ from mmengine.registry import HOOKS
 
 from mmdensenet.apis import train_model
 from mmdensenet.errors import UserError
+from mmdensenet.ops.show_engine import kernel_variant
+from mmdensenet.training import hooks
 
 RUN = """
 model['backbone']['drop_rate'] = 0.3
@@ -156,6 +158,17 @@ def test_a_seed_that_nobody_set_is_kept(short_config, tmp_path):
     train_model(str(config), work_dir=str(tmp_path / 'a'))
     train_model(str(config), work_dir=str(tmp_path / 'b'), resume=str(tmp_path / 'a/epoch_1.pth'))
     assert_equal(parts(tmp_path / 'b/epoch_2.pth')[0], parts(tmp_path / 'a/epoch_2.pth')[0])
+
+
+def test_another_variant_of_the_kernels_is_told(short_config, tmp_path, straight, monkeypatch):
+    before = torch.load(straight[0], weights_only=False)['meta']['kernel_variant']
+    assert before == (kernel_variant() or 'plain')
+    monkeypatch.setattr(hooks.exact_resume_hook, 'kernel_variant', lambda: 'sse9')
+    train_model(str(short_config(RUN.format(workers=0))), work_dir=str(tmp_path / 'w'), resume=str(straight[0]))
+    [log] = (tmp_path / 'w').rglob('*.log')
+    assert (
+        f'trained with the kernels {before}, and this run uses sse9: it goes on exactly to rounding' in log.read_text()
+    )
 
 
 @pytest.mark.parametrize('sampler', ['InfiniteSampler', 'DefaultSampler'])
