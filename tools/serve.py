@@ -11,6 +11,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 lets other machines in')
     parser.add_argument('--port', type=int, default=8000, help='0 takes a free one')
     parser.add_argument('--allow-host', action='append', default=[], metavar='NAME', help='another name of this server')
+    parser.add_argument(
+        '--trusted-host', action='append', default=[], metavar='ADDRESS', help='of a proxy whose X-Forwarded-* is true'
+    )
+    parser.add_argument('--root-path', default='', metavar='PATH', help='below which a proxy shows this server')
     parser.add_argument('--topk', type=int, default=5, metavar='K', help='classes of an answer')
     parser.add_argument('--batch-size', type=int, default=16, metavar='N', help='images of one forward pass at most')
     parser.add_argument('--max-wait', type=float, default=5, metavar='MS', help='that a batch waits to fill')
@@ -27,6 +31,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def serve_model(args: argparse.Namespace) -> None:
+    import ipaddress
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
@@ -40,6 +45,14 @@ def serve_model(args: argparse.Namespace) -> None:
             raise UserError(f'--{name.replace("_", "-")} {getattr(args, name)}: give more than 0.')
     if args.max_wait < 0:
         raise UserError(f'--max-wait {args.max_wait}: give 0 or more.')
+    root_path = args.root_path.rstrip('/')
+    if root_path and not root_path.startswith('/'):
+        raise UserError(f'--root-path {args.root_path}: begin with /, as in /densenet.')
+    for address in args.trusted_host:
+        try:
+            ipaddress.ip_network(address)
+        except ValueError as error:
+            raise UserError(f'--trusted-host {address}: give an IP address or a network, as 10.0.0.0/8.') from error
 
     def opened() -> Predictor:
         inferencer = open_inferencer(args.model, args.checkpoint, args.device)
@@ -62,6 +75,8 @@ def serve_model(args: argparse.Namespace) -> None:
             threads=args.threads,
             allowed_hosts=(*names_of(listening), *args.allow_host),
             any_address=not is_local(listening),
+            root_path=root_path,
+            proxies=tuple(args.trusted_host),
         )
         print(f'Serving {settings.name} at {url_of(listening)} (Ctrl-C ends it)', flush=True)
         serve(create_app(predictor, settings, model_thread), listening)

@@ -17,7 +17,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmengine.utils import get_installed_path
 
-from mmdensenet.checkpoints.checkpoint_content import require_weights
+from mmdensenet.checkpoints.checkpoint_content import not_finite, require_weights
 from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.convert.on_load import fit_checkpoint
 from mmdensenet.datasets.class_lists import ClassList, names_in, require_same_classes
@@ -140,6 +140,8 @@ def load_weights(model: BaseModel, source: str, head_may_differ: bool, fit_chann
     hook.after_load_checkpoint(SimpleNamespace(model=model), checkpoint)
     given = checkpoint.get('state_dict', checkpoint)
     given = {key.removeprefix('module.'): value for key, value in given.items() if isinstance(value, torch.Tensor)}
+    if problem := not_finite(given):
+        logging.getLogger('mmdensenet').warning('%s: %s.', source, problem)
     own = model.state_dict()
     model.load_state_dict(
         {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}, False

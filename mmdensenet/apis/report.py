@@ -20,6 +20,7 @@ from mmdensenet.analysis.report import plots
 from mmdensenet.analysis.report.cards import data_card, model_card
 from mmdensenet.analysis.report.gallery import make_gallery
 from mmdensenet.analysis.report.page import number, render
+from mmdensenet.analysis.report.paths import short_path, without_folders
 from mmdensenet.analysis.report.speed import describe_device, measure_speed
 from mmdensenet.analysis.stage_costs import ENGINES, count_stages, measure_memory, predict_memory
 from mmdensenet.datasets.class_lists import class_lists
@@ -148,20 +149,21 @@ def make_report(
         content |= _cost(cfg, model, _shape(cfg, dataset), measure)
     with timer.of('page'):
         name = Path(cfg.filename).stem if cfg.filename else 'model'
+        sent = without_folders(cfg)
         page = render(
             title=name,
-            subtitle=f'Report on {checkpoint}, {len(scores):,} test images',
+            subtitle=f'Report on {short_path(str(checkpoint))}, {len(scores):,} test images',
             took=str(timer),
             sections=[(key, 'Labels' if key == 'classes' and scores.multi_label else name) for key, name in SECTIONS],
             multi_label=scores.multi_label,
             grouped=scores.groups is not None,
             resamplings=bootstrap,
-            model_card=model_card(cfg, model, checkpoint, model._checkpoint_meta),
-            data_card=data_card(cfg, scores, len(dataset)),
+            model_card=model_card(sent, model, checkpoint, model._checkpoint_meta),
+            data_card=data_card(sent, scores, len(dataset)),
             evaluator=[(key, number(value, 4)) for key, value in evaluator.items() if isinstance(value, (int, float))],
             threshold=f'{scores.threshold:g}',
-            config_name=str(cfg.filename or 'config'),
-            config_text=_text(cfg),
+            config_name=str(sent.filename or 'config'),
+            config_text=_text(sent),
             **content,
             **_training(work_dir, checkpoint),
         )
@@ -297,10 +299,11 @@ def _training(work_dir: str | None, checkpoint: str) -> dict:
     folder = Path(work_dir or Path(checkpoint).parent)
     curves, unit = read_scalars(folder) if '://' not in str(checkpoint) or work_dir else ({}, '')
     charts = plots.training_charts(curves, unit)
+    source = short_path(str(folder))
     return dict(
         training=charts,
-        training_source=str(folder),
-        no_training=f'There is no log of a training in {folder} (vis_data/scalars.json).',
+        training_source=source,
+        no_training=f'There is no log of a training in {source} (vis_data/scalars.json).',
     )
 
 

@@ -1,7 +1,9 @@
 """Whether the parts of a checkpoint are what mmengine takes them for. It looks when it is too late, or not at all."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from mmengine.hooks import Hook
 
 from mmdensenet.errors import UserError, option_text
@@ -28,6 +30,8 @@ class CheckpointContentHook(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint: Any) -> None:
         require_weights(checkpoint, self.source)
+        if problem := not_finite(checkpoint.get('state_dict', checkpoint)):
+            runner.logger.warning(f'{self.source}: {problem}.')
         if runner._resume and runner._train_loop is not None:
             _require_resumable(runner, checkpoint, self.source)
 
@@ -44,6 +48,16 @@ def require_weights(checkpoint: Any, source: str) -> None:
             value = checkpoint[part]
             named = isinstance(value, dict) and all(isinstance(key, str) for key in value)
             _require(named, source, part, 'tensors by name', value)
+
+
+def not_finite(state_dict: Mapping) -> str | None:
+    """How many tensors have values that are NaN or infinite, in words; None where all are finite."""
+    tensors = {key: value for key, value in state_dict.items() if torch.is_tensor(value) and value.is_floating_point()}
+    found = [key for key, value in tensors.items() if not torch.isfinite(value).all()]
+    if not found:
+        return None
+    have = 'tensor has' if len(found) == 1 else 'tensors have'
+    return f'{len(found)} {have} values that are not finite (NaN or infinity), the first {found[0]}'
 
 
 def _require_resumable(runner, checkpoint: dict, source: str) -> None:

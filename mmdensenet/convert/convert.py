@@ -7,6 +7,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from mmdensenet.checkpoints.checkpoint_content import not_finite
 from mmdensenet.errors import UserError
 
 from .architecture import Architecture, infer
@@ -119,6 +120,8 @@ def convert_state_dict(
         )
     if architecture.num_classes is None:
         report.notes.append('there is no head: it starts anew')
+    if problem := not_finite(converted):
+        report.notes.append(problem)
     counters = [key for key in wanted if key.endswith('.num_batches_tracked') and key not in converted]
     report.missing = [key for key in wanted if key not in converted and key not in counters]
     report.used = [found.names[key] for key in converted]

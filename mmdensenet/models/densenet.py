@@ -159,7 +159,8 @@ class DenseNet(BaseModule):
         norm_cfg, act_cfg: norm and activation, built by mmcv.
         out_indices: the stages whose features are returned, negative ones counted from the end.
         frozen_stages: the first ``frozen_stages`` stages, with their transitions, and the stem are neither trained nor
-            do their running statistics change. 0 freezes nothing.
+            do their running statistics change. 0 and -1 freeze nothing, as in mmpretrain; mmdet's ResNets freeze their
+            stem at 0, which is ``freeze_stem`` here.
         init_cfg: None gives He et al.'s initialisation, as the paper's code has it (normal, fan-out).
         bottleneck: False gives the plain layer, BN-ReLU-Conv(3x3).
         stem: 'imagenet' (7x7 stride 2, norm, activation, 3x3 max pooling stride 2), 'deep' (three 3x3 in place of the
@@ -178,6 +179,7 @@ class DenseNet(BaseModule):
             and gives the same results to rounding; 'auto' is fused where it applies and says once in the log why where
             it does not (see :func:`mmdensenet.ops.why_not_fused`). Export and tracing take the reference with any
             engine. Checkpoints do not depend on it.
+        freeze_stem: freeze the stem alone, or with the first ``frozen_stages``.
 
     Raises:
         ValueError: for an unknown ``arch``, ``stem`` or ``drop_after``, a blur without pooling, stages that do not
@@ -214,6 +216,7 @@ class DenseNet(BaseModule):
         engine: str = 'auto',
         drop_after: str = 'layer',
         stem_blur: bool = False,
+        freeze_stem: bool = False,
     ):
         if init_cfg is None:
             init_cfg = [
@@ -227,14 +230,18 @@ class DenseNet(BaseModule):
         self.init_channels = arch['init_channels']
         self.num_stages = len(self.depths)
         self.out_indices = self._resolve_out_indices(out_indices)
-        if not frozen_stages <= self.num_stages:
-            raise ValueError(f'frozen_stages={frozen_stages}: there are only {self.num_stages} stages')
+        if not -1 <= frozen_stages <= self.num_stages:
+            raise ValueError(
+                f'frozen_stages={frozen_stages}: there are only {self.num_stages} stages; 0 and -1 freeze nothing, and '
+                'freeze_stem=True the stem alone'
+            )
         if not 0 <= drop_rate < 1:
             raise ValueError(f'drop_rate={drop_rate}: give a probability from 0 to below 1')
         if drop_after not in DROP_AFTER:
             raise ValueError(f"drop_after={drop_after!r}: choose 'layer' or 'convolution'")
         inner_drop_rate = drop_rate if drop_after == 'convolution' else 0.0
         self.frozen_stages = frozen_stages
+        self.freeze_stem = freeze_stem
         self.norm_eval = norm_eval
         self.engine = engine
         self.out_before_transition = out_before_transition
@@ -353,10 +360,23 @@ class DenseNet(BaseModule):
                     module.eval()
         return self
 
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """The depth of a parameter, and how many depths there are, for layer-wise decay of the learning rate.
+
+        0 is the stem, i + 1 stage i with the transition behind it, and the last what is not the backbone's, the head. A
+        stage is one step: at the usual 0.75 per step the 58 layers of DenseNet-121 would leave the stem nothing.
+
+        Args:
+            prefix: of the backbone's parameters in the model.
+        """
+        last = self.num_stages + 1
+        if not param_name.startswith(prefix):
+            return last, last + 1
+        part, number, *_ = [*param_name.removeprefix(prefix).split('.'), '']
+        return (int(number) + 1 if part in ('stages', 'transitions') else 0), last + 1
+
     def _freeze_stages(self) -> None:
-        if self.frozen_stages <= 0:
-            return
-        frozen: list[nn.Module] = [self.stem]
+        frozen: list[nn.Module] = [self.stem] if self.freeze_stem or self.frozen_stages > 0 else []
         for i in range(self.frozen_stages):
             frozen += [self.stages[i], self.transitions[i]]
         for module in frozen:

@@ -154,7 +154,7 @@ class RDNet(BaseModule):
         out_indices: the levels whose features are returned, negative ones counted from the end. A level's features are
             those of its last stage: for 'tiny' 256, 440, 744 and 1040 channels. No norm follows them; that of the
             classifier is in :class:`NormedAveragePooling`.
-        frozen_stages: the stem and the first ``frozen_stages`` levels are not trained. 0 freezes nothing.
+        frozen_stages: the stem and the first ``frozen_stages`` levels are not trained. 0 and -1 freeze nothing.
         norm_eval: has no effect, for layer norm has no running statistics; configs of detectors may set it.
         memory_efficient: compute the hidden tensors, four times as wide as what a block reads, again in backward in the
             place of keeping them.
@@ -165,6 +165,7 @@ class RDNet(BaseModule):
         channels_last: keep weights and activations in NHWC order in memory; from the stem's norm on, activations are
             either way.
         init_cfg: None gives the authors' initialisation: He et al.'s (normal, fan-in) for convolutions.
+        freeze_stem: freeze the stem alone, or with the first levels.
 
     Raises:
         ValueError: for an unknown ``arch`` or ``engine``, an arch that does not fit together, levels that do not exist,
@@ -193,6 +194,8 @@ class RDNet(BaseModule):
         engine: str = 'auto',
         channels_last: bool = False,
         init_cfg: dict | list[dict] | None = None,
+        *,
+        freeze_stem: bool = False,
     ):
         super().__init__(init_cfg=init_cfg)
         arch = self._resolve_arch(arch)
@@ -207,9 +210,13 @@ class RDNet(BaseModule):
         self.level_bounds = (*starts, self.num_stages)
         self.num_levels = len(starts)
         self.out_indices = self._resolve_out_indices(out_indices)
-        if not frozen_stages <= self.num_levels:
-            raise ValueError(f'frozen_stages={frozen_stages}: there are only {self.num_levels} levels')
+        if not -1 <= frozen_stages <= self.num_levels:
+            raise ValueError(
+                f'frozen_stages={frozen_stages}: there are only {self.num_levels} levels; 0 and -1 freeze nothing, and '
+                'freeze_stem=True the stem alone'
+            )
         self.frozen_stages = frozen_stages
+        self.freeze_stem = freeze_stem
         self.norm_eval = norm_eval
 
         channels = arch['init_channels']
@@ -286,10 +293,19 @@ class RDNet(BaseModule):
         self._freeze_stages()
         return self
 
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """As :meth:`DenseNet.get_layer_depth`, with the four levels in the place of the stages."""
+        last = self.num_levels + 1
+        if not param_name.startswith(prefix):
+            return last, last + 1
+        part, number, *_ = [*param_name.removeprefix(prefix).split('.'), '']
+        if part != 'stages':
+            return 0, last + 1
+        return sum(start <= int(number) for start in self.level_bounds[:-1]), last + 1
+
     def _freeze_stages(self) -> None:
-        if self.frozen_stages <= 0:
-            return
-        for module in (self.stem, *self.stages[: self.level_bounds[self.frozen_stages]]):
+        stem = [self.stem] if self.freeze_stem or self.frozen_stages > 0 else []
+        for module in (*stem, *self.stages[: self.level_bounds[max(0, self.frozen_stages)]]):
             module.eval()
             module.requires_grad_(False)
 

@@ -1,5 +1,6 @@
 """The web application: a page, and what it asks for as JSON."""
 
+import html
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -25,6 +26,8 @@ from .service import Service, Settings
 logger = logging.getLogger(__name__)
 
 STATIC = {'page.html': 'text/html', 'page.css': 'text/css', 'page.js': 'text/javascript'}
+#: HEAD is what checks of links and proxies ask with
+READ = ('GET', 'HEAD')
 #: of a request whose client has gone; nobody reads it
 CLIENT_LEFT = 499
 
@@ -44,27 +47,34 @@ def create_app(predictor: Predictor, settings: Settings | None = None, model_thr
         yield
         await service.stop()
 
+    root = settings.root_path
     # the interactive documentation of FastAPI loads scripts from elsewhere
-    app = FastAPI(title='mmdensenet', version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title='mmdensenet', version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, root_path=root
+    )
     app.state.service = service
-    app.add_middleware(Guard, names=settings.allowed_hosts, any_address=settings.any_address)
+    app.add_middleware(Guard, names=settings.allowed_hosts, any_address=settings.any_address, proxies=settings.proxies)
     contents = {name: files(__package__).joinpath('static', name).read_bytes() for name in STATIC}
 
-    @app.get('/', include_in_schema=False)
+    contents['page.html'] = contents['page.html'].replace(b'{root}', html.escape(root).encode())
+
+    @app.api_route('/', methods=READ, include_in_schema=False)
     async def page() -> Response:
         return Response(contents['page.html'], media_type='text/html')
 
-    @app.get('/static/{name}', include_in_schema=False)
+    @app.api_route('/static/{name}', methods=READ, include_in_schema=False)
     async def static(name: str) -> Response:
         if name not in contents:
             raise HTTPException(404)
         return Response(contents[name], media_type=STATIC[name])
 
+    @app.head('/health', include_in_schema=False)
     @app.get('/health')
     async def health() -> JSONResponse:
         """Whether the server takes requests (200, else 503), what it has answered, and how fast."""
         return JSONResponse(service.health(), 503 if service.stopping else 200)
 
+    @app.head('/model', include_in_schema=False)
     @app.get('/model')
     async def model() -> JSONResponse:
         """What is served, and within which limits."""

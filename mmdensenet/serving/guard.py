@@ -29,10 +29,13 @@ class Guard:
     Args:
         names: under which this server may be addressed, without port.
         any_address: whether IP addresses other than the loopback ones are fine too; an address cannot be rebound.
+        proxies: addresses or networks of proxies. What they forward as X-Forwarded-Host and X-Forwarded-Proto takes the
+            place of the Host header and of the scheme; of others these headers say nothing.
     """
 
-    def __init__(self, app: ASGIApp, names: Iterable[str] = (), any_address: bool = False):
+    def __init__(self, app: ASGIApp, names: Iterable[str] = (), any_address: bool = False, proxies: Iterable[str] = ()):
         self.app = app
+        self.proxies = [ipaddress.ip_network(proxy) for proxy in proxies]
         self.names = {'localhost', *(name.lower().rstrip('.') for name in names)}
         self.any_address = any_address
 
@@ -43,6 +46,9 @@ class Guard:
         if scope['type'] != 'http':
             await send({'type': 'websocket.close', 'code': 1008})
             return
+
+        if self._is_of_a_proxy(scope):
+            scope = forwarded(scope)
 
         async def send_with_headers(message: Message) -> None:
             if message['type'] == 'http.response.start':
@@ -72,6 +78,13 @@ class Guard:
                 return 'Requests from pages of other origins are not answered.'
         return None
 
+    def _is_of_a_proxy(self, scope: Scope) -> bool:
+        try:
+            address = ipaddress.ip_address((scope.get('client') or ('',))[0])
+        except ValueError:
+            return False
+        return any(address in network for network in self.proxies)
+
     def _is_ours(self, host: str) -> bool:
         try:
             name = (urlsplit(f'//{host}').hostname or '').rstrip('.')
@@ -84,3 +97,18 @@ class Guard:
         except ValueError:
             return False
         return self.any_address or address.is_loopback
+
+
+def forwarded(scope: Scope) -> Scope:
+    """A copy of the scope with the Host header and the scheme that a proxy has got.
+
+    Of several proxies in a row the last one's word counts, which is what the one that we trust has heard.
+    """
+    given = {key: value.rpartition(b',')[2].strip() for key, value in scope['headers']}
+    scope = dict(scope)
+    host, scheme = given.get(b'x-forwarded-host'), given.get(b'x-forwarded-proto')
+    if host:
+        scope['headers'] = [(b'host', host), *(pair for pair in scope['headers'] if pair[0] != b'host')]
+    if scheme in (b'http', b'https'):
+        scope['scheme'] = scheme.decode()
+    return scope

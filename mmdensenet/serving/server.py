@@ -66,6 +66,7 @@ def serve(app: FastAPI, opened: socket.socket, stop_seconds: int = 60) -> None:
         log_level='warning',
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # Guard's business, which knows which proxies
         lifespan='on',
         timeout_graceful_shutdown=stop_seconds,
     )

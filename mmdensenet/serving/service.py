@@ -33,6 +33,8 @@ class Settings:
         upload_seconds: in which a request must have arrived.
         allowed_hosts: names of this server besides localhost.
         any_address: whether it may be addressed by any IP address.
+        root_path: the path below which a proxy shows this server, such as '/densenet'; '' for none.
+        proxies: addresses or networks whose X-Forwarded-Host and X-Forwarded-Proto are believed.
     """
 
     name: str = 'model'
@@ -45,6 +47,8 @@ class Settings:
     upload_seconds: float = 30.0
     allowed_hosts: tuple[str, ...] = ()
     any_address: bool = False
+    root_path: str = ''
+    proxies: tuple[str, ...] = ()
 
 
 class Service:

@@ -85,3 +85,13 @@ def test_weights_of_the_wrong_kind(saved, run_tool, tool):
         torch.save({}, 'image.jpg')
         done = run_tool(tool, 'image.jpg', '--model', config, '--checkpoint', 'list.pth')
     assert done.status == 2 and 'list.pth' in done.err and 'state_dict is a list' in done.err
+
+
+def test_what_is_not_finite_is_counted():
+    from mmdensenet.checkpoints.checkpoint_content import not_finite
+
+    state = dict(a=torch.zeros(3), b=torch.tensor([1.0, float('nan')]), c=torch.tensor(5), d='text')
+    assert not_finite(dict(a=state['a'], c=state['c'], d='text')) is None
+    assert not_finite(state) == '1 tensor has values that are not finite (NaN or infinity), the first b'
+    state['e'] = torch.tensor([float('-inf')], dtype=torch.float16)
+    assert not_finite(state) == '2 tensors have values that are not finite (NaN or infinity), the first b'

@@ -43,7 +43,8 @@ def run(checkout: Path, what: list[str], way: str, seconds: float) -> tuple[dict
         results = Path(folder, 'results')
         env = {**os.environ, 'PEER_SUITES_RESULTS': str(results), 'PEER_SUITES_WITH': str(int(way == 'with'))}
         env['PYTHONPATH'] = os.pathsep.join([str(Path(__file__).parent), str(ROOT)])
-        command = [sys.executable, '-m', 'pytest', '-q', '-p', 'peer_suites', '-p', 'no:cacheprovider', *what]
+        options = ['-q', '--continue-on-collection-errors', '-p', 'peer_suites', '-p', 'no:cacheprovider']
+        command = [sys.executable, '-m', 'pytest', *options, *what]
         try:
             subprocess.run(
                 command, cwd=checkout, env=env, timeout=seconds, capture_output=True, stdin=subprocess.DEVNULL

@@ -277,3 +277,45 @@ def test_a_model_without_maps(open_client, predictor):
     assert client.get('/model').json()['no_cam'] == 'No maps of this one.'
     response = client.post('/predict?cam=top', content=picture())
     assert response.status_code == 422 and response.json()['error'] == 'No maps of this one.'
+
+
+@pytest.mark.parametrize('path', ['/', '/health', '/model', '/static/page.js', '/static/page.css'])
+def test_head_is_get_without_the_body(open_client, path):
+    client = open_client()
+    head, get = client.head(path), client.get(path)
+    assert head.status_code == get.status_code == 200
+    assert head.headers['content-type'] == get.headers['content-type']
+    assert client.head('/predict').status_code == 405
+
+
+@pytest.mark.parametrize('prefix', ['', '/densenet', '/a/b'])
+@pytest.mark.parametrize('strips', [True, False])
+def test_below_a_prefix_of_a_proxy(open_client, prefix, strips):
+    """The page's links stay below it, whether the proxy takes it away or not."""
+    client = open_client(root_path=prefix)
+    at = '' if strips else prefix
+    page = client.get(f'{at}/')
+    assert page.status_code == 200 and '{root}' not in page.text
+    for link in (f'{prefix}/static/page.css', f'{prefix}/static/page.js', f'{prefix}/health'):
+        assert f'"{link}"' in page.text
+        assert client.get(at + link.removeprefix(prefix)).status_code == 200
+    assert client.post(f'{at}/predict', content=picture()).status_code == 200
+    servers = client.get(f'{at}/openapi.json').json().get('servers')
+    assert servers == ([{'url': prefix}] if prefix else None)
+    script = client.get(f'{at}/static/page.js').text
+    assert "fetch('/" not in script and "ask(job, '/" not in script and '`/' not in script
+
+
+def test_what_a_trusted_proxy_forwards(predictor):
+    settings = Settings(allowed_hosts=('models.example.org',), proxies=('10.0.0.0/8',))
+    sent = {'x-forwarded-host': 'models.example.org', 'x-forwarded-proto': 'https'}
+    origin = {'origin': 'https://models.example.org'}
+    with TestClient(create_app(predictor, settings), 'http://127.0.0.1:8000', client=('10.1.2.3', 5)) as client:
+        assert client.post('/predict', content=picture(), headers={**sent, **origin}).status_code == 200
+        assert client.post('/predict', content=picture(), headers=origin).status_code == 403, 'no host is forwarded'
+        other = {**sent, 'x-forwarded-host': 'evil.example.org'}
+        assert client.get('/health', headers=other).status_code == 403, 'not one of the names'
+        chain = {**sent, 'x-forwarded-host': 'evil.example.org, models.example.org'}
+        assert client.get('/health', headers=chain).status_code == 200, 'what the trusted one heard'
+    with TestClient(create_app(predictor, settings), 'http://127.0.0.1:8000', client=('192.168.0.1', 5)) as client:
+        assert client.post('/predict', content=picture(), headers={**sent, **origin}).status_code == 403, 'not trusted'

@@ -59,3 +59,14 @@ def test_pages_of_other_origins_are_refused(origin, status):
 def test_two_hosts_are_refused():
     response = TestClient(LOCAL).get('/', headers=[('host', 'localhost'), ('host', 'evil.example')])
     assert response.status_code == 403
+
+
+def test_the_scheme_and_host_of_a_proxy():
+    from mmdensenet.serving.guard import forwarded
+
+    scope = dict(scheme='http', headers=[(b'host', b'127.0.0.1:8000'), (b'x-forwarded-host', b'a.org'), (b'b', b'c')])
+    changed = forwarded(scope)
+    assert changed['headers'] == [(b'host', b'a.org'), (b'x-forwarded-host', b'a.org'), (b'b', b'c')]
+    assert changed['scheme'] == 'http' and scope['headers'][0] == (b'host', b'127.0.0.1:8000')
+    assert forwarded(dict(scheme='http', headers=[(b'x-forwarded-proto', b'https')]))['scheme'] == 'https'
+    assert forwarded(dict(scheme='http', headers=[(b'x-forwarded-proto', b'gopher')]))['scheme'] == 'http'

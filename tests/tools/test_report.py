@@ -4,12 +4,14 @@ import csv
 import html
 import json
 import re
+import tempfile
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import write_images
+from conftest import ROOT, write_images
 from helpers import randomise
 from PIL import Image
 
@@ -85,6 +87,8 @@ def read(file) -> Page:
     assert "default-src 'none'" in text
     for anchor in ('model', 'metrics', 'classes', 'confusion', 'calibration', 'curves', 'errors', 'training', 'cost'):
         assert anchor in page.ids
+    for folder in (tempfile.gettempdir(), str(Path.home()), str(ROOT)):
+        assert f'{folder}/' not in page.text, 'a page is sent to others, without the folders of this machine'
     assert 'nan' not in re.findall(r'[a-z]+', page.text.split('Config')[0].lower()), 'what is not defined is a dash'
     return page
 

@@ -15,6 +15,8 @@ from mmdensenet.datasets.wrappers import leaf_configs
 from mmdensenet.results.scores import Scores
 from mmdensenet.version import __version__
 
+from .paths import short_path
+
 Card = list[tuple[str, str]]
 
 
@@ -77,8 +79,8 @@ def _normalisation(cfg: Config) -> str:
 def _file(checkpoint: str) -> str:
     path = Path(checkpoint).expanduser()
     if '://' in checkpoint or not path.is_file():
-        return checkpoint
-    return f'{checkpoint}, {path.stat().st_size / 2**20:,.1f} MiB, SHA-256 {sha256(path)}'
+        return short_path(checkpoint)
+    return f'{path.name}, {path.stat().st_size / 2**20:,.1f} MiB, SHA-256 {sha256(path)}'
 
 
 def _trained(meta: dict) -> str:

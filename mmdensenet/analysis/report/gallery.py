@@ -13,6 +13,8 @@ from mmdensenet.analysis.pictures import to_pictures
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.results.scores import Scores
 
+from .paths import short_path
+
 #: pixels of the longer side from which on pictures are made smaller, and up to which they are kept without loss
 LARGEST, LOSSLESS = 256, 64
 
@@ -70,7 +72,7 @@ def make_gallery(
         except UserError as error:
             reason = str(error)
         picture = to_pictures(batch, model.data_preprocessor, bgr)[0]
-        path = scores.paths[place] or f'image {scores.index[place]}'
+        path = short_path(scores.paths[place], 2) or f'image {scores.index[place]}'
         both = None if cam is None else _data_uri(overlay(picture, cam))
         shown.append(Mistake(path, *_words(scores, place, label), _data_uri(picture), both))
     return shown, reason

@@ -3,15 +3,16 @@
 
 const AT_ONCE = 4; // requests of this page at a time
 const TRIES = 8; // of a request that a full server refuses
+const server = new URL('..', document.currentScript.src); // behind a proxy below a prefix
 const byId = (id) => document.getElementById(id);
 const waiting = [];
 let running = 0;
 let about = null;
 
 async function start() {
-  byId('curl').textContent = `curl --data-binary @FILE ${location.origin}/predict`;
+  byId('curl').textContent = `curl --data-binary @FILE ${new URL('predict', server)}`;
   try {
-    about = await (await fetch('/model')).json();
+    about = await (await fetch(new URL('model', server))).json();
   } catch {
     notice('The server does not answer. Is it still running?');
     return;
@@ -122,7 +123,7 @@ async function work(job) {
       throw new Error(`The file has ${bytes(job.file.size)}; the limit is ${bytes(about.max_bytes)}.`);
     }
     const begin = performance.now();
-    const answer = await ask(job, '/predict');
+    const answer = await ask(job, 'predict');
     show(job, answer, performance.now() - begin);
     if (about.cam) await explain(job, answer.predictions[0].label);
   } catch (error) {
@@ -136,7 +137,7 @@ async function ask(job, path) {
   for (let attempt = 1; ; attempt += 1) {
     let response;
     try {
-      response = await fetch(path, { method: 'POST', body: job.file, signal: job.signal });
+      response = await fetch(new URL(path, server), { method: 'POST', body: job.file, signal: job.signal });
     } catch (error) {
       if (job.signal.aborted) throw error;
       throw new Error('The server does not answer. Is it still running?');
@@ -190,7 +191,7 @@ async function explain(job, label) {
   job.shown = label;
   let cam;
   try {
-    ({ cam } = await ask(job, `/predict?cam=${label}`));
+    ({ cam } = await ask(job, `predict?cam=${label}`));
   } catch (error) {
     job.shown = null; // it may be tried again
     throw error;
