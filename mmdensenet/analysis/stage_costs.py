@@ -1,4 +1,4 @@
-"""What a DenseNet costs, stage by stage and for both engines: parameters, multiply-adds, memory of a training step.
+"""What a DenseNet or RDNet costs, by stage and engine: parameters, multiply-adds, memory of a training step.
 
 Counted on torch's 'meta' device, where tensors have shapes and no data: the code that trains and evaluates is run, not
 a second description of it. The measurement beside it runs real steps, each engine in a process of its own.
@@ -21,7 +21,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from mmdensenet.errors import UserError
-from mmdensenet.models import DenseNet
+from mmdensenet.models import DenseNet, RDNet
 from mmdensenet.training import memory
 
 from .meter import Meter
@@ -68,17 +68,18 @@ def build_meta_model(cfg: Config, engine: str) -> BaseModel:
     """The config's classifier with this engine, without memory for its weights.
 
     Raises:
-        UserError: if its backbone is no DenseNet of ours.
+        UserError: if its backbone is not one of ours.
     """
     from mmpretrain.registry import MODELS
 
     init_default_scope(cfg.get('default_scope') or 'mmpretrain')
     settings = Config(deepcopy(cfg.to_dict()))
-    settings.model.pop('pretrained', None)
+    for key in ('pretrained', 'train_cfg'):  # batch augmentation costs nothing that is counted, and logs
+        settings.model.pop(key, None)
     kind = settings.model.get('backbone', {}).get('type')
     backbone = MODELS.get(kind) if isinstance(kind, str) else kind
-    if not (isinstance(backbone, type) and issubclass(backbone, DenseNet)):
-        raise UserError(f'model.backbone.type={kind!r}: only mmdensenet.DenseNet is counted.')
+    if not (isinstance(backbone, type) and issubclass(backbone, DenseNet | RDNet)):
+        raise UserError(f'model.backbone.type={kind!r}: only mmdensenet.DenseNet and mmdensenet.RDNet are counted.')
     settings.model.backbone.engine = engine
     with torch.device('meta'):
         return MODELS.build(settings.model)
@@ -215,7 +216,9 @@ def _parts(model: BaseModel) -> Iterator[tuple[str, list[nn.Module]]]:
     """The stages' names, and their modules."""
     backbone = model.backbone
     yield 'stem', [backbone.stem]
-    for i in range(backbone.num_stages):
+    if isinstance(backbone, RDNet):
+        yield from ((f'stage {i + 1}', [stage]) for i, stage in enumerate(backbone.stages))
+    for i in range(0 if isinstance(backbone, RDNet) else backbone.num_stages):
         yield f'dense block {i + 1}', [backbone.stages[i]]
         last = i == backbone.num_stages - 1
         yield 'final norm' if last else f'transition {i + 1}', [backbone.transitions[i]]
@@ -227,13 +230,29 @@ def _parameters(modules: list[nn.Module]) -> int:
 
 
 def _run(model: BaseModel, x: Tensor, alone: bool) -> Iterator[tuple[str, object]]:
-    """What :meth:`DenseNet.forward` and the head do, one stage after another: names and results.
+    """What the backbone's forward and the head do, one stage after another: names and results.
 
     Args:
         alone: before each block with its transition, which may be one operation, give the block's result too.
     """
     backbone = model.backbone
-    x = backbone._run_stem(x.to(memory_format=backbone.memory_format))
+    x = x.to(memory_format=backbone.memory_format)
+    if isinstance(backbone, RDNet):
+        x = backbone.stem(x)
+        yield 'stem', x
+        for i, stage in enumerate(backbone.stages):
+            x = stage(x)
+            yield f'stage {i + 1}', x
+    else:
+        for name, out in _run_densenet(backbone, x, alone):
+            yield name, out
+        x = out
+    features = (x,) if getattr(model, 'neck', None) is None else model.neck((x,))
+    yield 'head', model.head(features)
+
+
+def _run_densenet(backbone: DenseNet, x: Tensor, alone: bool) -> Iterator[tuple[str, Tensor]]:
+    x = backbone._run_stem(x)
     yield 'stem', x
     for i, (block, transition) in enumerate(zip(backbone.stages, backbone.transitions)):
         last = i == backbone.num_stages - 1
@@ -246,8 +265,6 @@ def _run(model: BaseModel, x: Tensor, alone: bool) -> Iterator[tuple[str, object
         else:
             _, x = block.with_transition(x, transition)
             yield f'transition {i + 1}', x
-    features = (x,) if getattr(model, 'neck', None) is None else model.neck((x,))
-    yield 'head', model.head(features)
 
 
 @torch.no_grad()
@@ -281,7 +298,8 @@ def _kept_bytes(model: BaseModel, shape: tuple[int, int, int], batch: int = 2) -
 def _runner(model: BaseModel, cfg: Config) -> SimpleNamespace:
     """What :mod:`mmdensenet.training.memory` needs of a runner, with the config's optimiser."""
     wrapper = deepcopy(cfg.get('optim_wrapper') or dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9)))
-    wrapper.pop('loss_scale', None)
+    for key in ('loss_scale', 'paramwise_cfg'):  # factors for some parameters need no memory, and mmengine logs each
+        wrapper.pop(key, None)
     wrapper['type'] = 'OptimWrapper'  # in float32, also where training would be mixed
     return SimpleNamespace(model=model, optim_wrapper=build_optim_wrapper(model, wrapper))
 
@@ -289,11 +307,14 @@ def _runner(model: BaseModel, cfg: Config) -> SimpleNamespace:
 def _batch(model: BaseModel, shape: tuple[int, int, int], count: int) -> tuple[Tensor, list]:
     """Images (N, C, H, W) and their labels, on the model's device."""
     from mmpretrain.models.heads import MultiLabelClsHead
+    from mmpretrain.models.losses import LabelSmoothLoss
     from mmpretrain.structures import DataSample
 
     device = next(model.parameters()).device
     images = torch.zeros(count, *shape, device=device).normal_()
-    if isinstance(model.head, MultiLabelClsHead):
+    loss = getattr(model.head, 'loss_module', None)
+    soft = isinstance(loss, LabelSmoothLoss) or getattr(loss, 'use_sigmoid', False) or getattr(loss, 'use_soft', False)
+    if isinstance(model.head, MultiLabelClsHead) or soft:
         return images, [
             DataSample().set_gt_score(torch.zeros(model.head.num_classes, device=device)) for _ in range(count)
         ]

@@ -35,6 +35,7 @@ from mmdensenet.export.metadata import Metadata, plain_steps
 from mmdensenet.export.preprocess import Preprocess
 from mmdensenet.export.resample import NotInGraphError, Resampling, is_at_an_end, resamplings
 from mmdensenet.export.runtime import ExportedModel
+from mmdensenet.models import NormedAveragePooling, RDNet
 from mmdensenet.output import output_file
 from mmdensenet.results import RankingMetric
 from mmdensenet.version import __version__
@@ -258,13 +259,7 @@ def _example(metadata: Metadata, batch: int) -> Tensor:
 def _int8_graph(cfg, model, source, images, calib, format, done: Export, report) -> object:
     from mmdensenet.export.int8 import calibrate
 
-    if done.why_not_folded:
-        raise UserError(f'`int8` needs a DenseNet with batch norm and ReLU: {done.why_not_folded}.')
-    if not isinstance(model.neck, GlobalAveragePooling) or type(model.head) not in (
-        LinearClsHead,
-        MultiLabelLinearClsHead,
-    ):
-        raise UserError('`int8` needs global average pooling and a LinearClsHead or MultiLabelLinearClsHead.')
+    _require_quantisable(model, done.why_not_folded)
     done.calibrated_on = images or 'the training set'
     if not images:
         try:
@@ -274,13 +269,18 @@ def _int8_graph(cfg, model, source, images, calib, format, done: Export, report)
     calib = min(calib, len(source))
     done.metadata.calibration = calib
     report(f'calibrating with {calib} images of {done.calibrated_on}')
-    graph = folded(model)
     normalised = (_normalised(model, pixels) for pixels, _ in source.batches(calib))
+    metadata = done.metadata
     try:
+        if isinstance(model.backbone, RDNet):
+            from mmdensenet.export.int8_rdnet import int8_rdnet
+
+            return int8_rdnet(model, normalised, metadata.batch, tuple(metadata.size), format)
+        graph = folded(model)
         ranges = calibrate(graph.backbone, normalised)
     except ValueError as error:
         raise UserError(f'`int8`: {error}.') from error
-    arguments = (graph, ranges, done.metadata.batch, tuple(done.metadata.size))
+    arguments = (graph, ranges, metadata.batch, tuple(metadata.size))
     if format == 'onnx':
         from mmdensenet.export.int8_onnx import int8_onnx
 
@@ -288,6 +288,17 @@ def _int8_graph(cfg, model, source, images, calib, format, done: Export, report)
     from mmdensenet.export.int8_openvino import int8_openvino
 
     return int8_openvino(*arguments)
+
+
+def _require_quantisable(model: BaseModel, why_not_folded: str | None) -> None:
+    rdnet = isinstance(model.backbone, RDNet)
+    if why_not_folded and not rdnet:
+        raise UserError(f'`int8` needs a DenseNet with batch norm and ReLU: {why_not_folded}.')
+    linear = type(model.head) in (LinearClsHead, MultiLabelLinearClsHead)
+    neck = NormedAveragePooling if rdnet else GlobalAveragePooling
+    if not isinstance(model.neck, neck) or not linear:
+        pooling = 'NormedAveragePooling' if rdnet else 'global average pooling'
+        raise UserError(f'`int8` needs {pooling} and a LinearClsHead or MultiLabelLinearClsHead.')
 
 
 def _normalised(model: BaseModel, pixels: Tensor) -> Tensor:

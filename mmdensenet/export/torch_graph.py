@@ -22,10 +22,20 @@ from .metadata import KEY
 
 #: the operators, as in torch.ops.aten, that a graph may name
 OPERATORS = {
-    *('conv2d.default', 'batch_norm.default', 'group_norm.default', 'linear.default', 'cat.default'),
+    *('conv2d.default', 'batch_norm.default', 'group_norm.default', 'layer_norm.default', 'linear.default'),
+    *('cat.default', 'unsqueeze.default', 'expand.default', 'pad.default', 'hardsigmoid.default'),
     *('relu.default', 'silu.default', 'gelu.default', 'leaky_relu.default', 'softmax.int', 'sigmoid.default'),
     *('avg_pool2d.default', 'max_pool2d.default', 'adaptive_avg_pool2d.default', 'mean.dim', 'dropout.default'),
-    *('add.Tensor', 'sub.Tensor', 'mul.Tensor', 'div.Tensor', 'to.dtype', 'permute.default', 'flip.default'),
+    *(
+        'add.Tensor',
+        'sub.Tensor',
+        'mul.Tensor',
+        'div.Tensor',
+        'to.dtype',
+        'to.dtype_layout',
+        'permute.default',
+        'flip.default',
+    ),
     *('view.default', 'flatten.using_ints', 'contiguous.default', 'sym_size.int'),
     # of resizing and cropping
     *('scalar_tensor.default', 'full_like.default', 'ones_like.default', 'zeros_like.default', 'index_select.default'),
@@ -38,6 +48,12 @@ CHECKS = {'torch.ops.aten._assert_tensor_metadata.default'}
 #: the version of torch.export's schema that is understood
 SCHEMA = 8
 _TYPES = {1: torch.uint8, 5: torch.int64, 7: torch.float32}
+#: what the schema's numbers stand for
+_NAMED = {
+    'as_layout': {7: torch.strided},
+    'as_memory_format': {1: torch.contiguous_format, 2: torch.channels_last, 4: torch.preserve_format},
+    'as_scalar_type': _TYPES,
+}
 _PLAIN = ('as_int', 'as_ints', 'as_float', 'as_floats', 'as_bool', 'as_string')
 _Value = Callable[[dict], Any]
 
@@ -64,11 +80,11 @@ class TorchGraph:
                 extra = names.get(f'extra/{KEY}.json')
                 self.description = archive.read(extra).decode() if extra else None
                 self._program = json.loads(archive.read(names['models/model.json']))
-                config = json.loads(archive.read(names['data/weights/model_weights_config.json']))['config']
-                weights = {
-                    name: _tensor(entry, archive.read(names[f'data/weights/{entry["path_name"]}']))
-                    for name, entry in config.items()
-                }
+                weights = {}
+                for kind in ('weights', 'constants'):  # constants: buffers that are in no state dict
+                    config = json.loads(archive.read(names[f'data/{kind}/model_{kind}_config.json']))['config']
+                    for name, entry in config.items():
+                        weights[name] = _tensor(entry, archive.read(names[f'data/{kind}/{entry["path_name"]}']))
             self._read_program(weights)
         except UnreadableError:
             raise
@@ -137,9 +153,9 @@ def _argument(argument: dict) -> _Value:
             return found if kind == 'as_sym_ints' else found[0]
 
         return sizes
-    if kind == 'as_scalar_type':
-        dtype = _TYPES[value]
-        return lambda values: dtype
+    if kind in _NAMED:
+        named = _NAMED[kind][value]
+        return lambda values: named
     if kind == 'as_device' and value['type'] == 'cpu':
         return lambda values: torch.device('cpu')
     if kind in _PLAIN:

@@ -279,7 +279,9 @@ class RDNet(BaseModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of the levels in ``out_indices``, in ascending order, for images (N, in_channels, H, W)."""
-        x = self.stem(x.to(memory_format=self.memory_format))
+        if self.memory_format != torch.preserve_format:
+            x = x.to(memory_format=self.memory_format)
+        x = self.stem(x)
         outs = []
         for level in range(self.out_indices[-1] + 1):
             for stage in self.stages[self.level_bounds[level] : self.level_bounds[level + 1]]:

@@ -22,8 +22,9 @@ COUNTED = {}
 
 def counted(cfg, shape):
     """Many configs have the same model, but for dropout."""
-    for key in ('drop_rate', 'drop_after'):
+    for key in ('drop_rate', 'drop_after', 'drop_path_rate'):
         cfg.model.backbone.pop(key, None)
+    cfg.model.pop('train_cfg', None)
     key = json.dumps([cfg.model, shape], sort_keys=True, default=list)
     if key not in COUNTED:
         COUNTED[key] = count_stages(cfg, shape, memory=False)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mmdensenet.export.torch_graph import TorchGraph, UnreadableError
+from mmdensenet.models import DenseNet
 
 
 @pytest.fixture
@@ -28,6 +29,22 @@ def test_the_graph_is_walked(file):
     images = torch.randn(5, 2, 6, 6)
     assert graph.description == 'about'
     assert torch.equal(graph(images), model(images).detach())
+
+
+def test_backbones_that_are_not_folded(tmp_path):
+    """A group norm, NHWC order in memory, and BlurPool's kernel, which is in no state dict."""
+    arch = dict(growth_rate=4, depths=(2, 2), init_channels=8)
+    norm = dict(type='GN', num_groups=2)
+    net = DenseNet(arch, stem='deep', stem_blur=True, norm_cfg=norm, channels_last=True, out_indices=-1)
+    model = nn.Sequential(net, Last()).eval()
+    images = torch.randn(2, 3, 32, 48)
+    torch.export.save(torch.export.export(model, (images,)), str(tmp_path / 'a.pt2'))
+    assert torch.equal(TorchGraph(tmp_path / 'a.pt2')(images), model(images).detach())
+
+
+class Last(nn.Module):
+    def forward(self, features):
+        return features[-1]
 
 
 def changed(path, part: str, change) -> None:
