@@ -16,6 +16,9 @@ class Meter(TorchDispatchMode):
     there before is not in them; what a library takes inside an operation is not, either.
     """
 
+    #: what it counts are shapes, which the fused blocks have on 'meta' too
+    counts_fused = True
+
     def __init__(self):
         super().__init__()
         self.multiply_adds = self.live = self.peak = 0

@@ -20,6 +20,7 @@ ENGINES = ('auto', 'fused', 'reference')
 DROP_AFTER = ('layer', 'convolution')
 
 
+@ops.known
 class DenseLayer(BaseModule):
     """One layer H_l: BN-ReLU-Conv(1x1)-BN-ReLU-Conv(3x3), or BN-ReLU-Conv(3x3) with ``bottleneck=False``.
 
@@ -57,6 +58,7 @@ class DenseLayer(BaseModule):
         return ops.dense_layer(features, self)
 
 
+@ops.known
 class DenseBlock(nn.Module):
     """``num_layers`` dense layers: (N, C0, H, W) to (N, C0 + num_layers * growth_rate, H, W).
 
@@ -83,7 +85,11 @@ class DenseBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.fused_dense_block(x, self.block) if self._is_fused(x) else ops.dense_block(x, self.block)
+        if self.engine != 'reference' and not ops.is_exporting():
+            features = self._fused(x)
+            if features is not None:
+                return features
+        return ops.dense_block(x, self.block)
 
     def with_transition(
         self, x: Tensor, transition: nn.Module, keep_features: bool = False
@@ -92,23 +98,40 @@ class DenseBlock(nn.Module):
 
         The same as calling one after the other; the fused block computes them together where it can.
         """
-        if ops.has_hooks(self) or not self._is_fused(x):
+        results = self.fused_with(x, transition, keep_features)
+        if results is None:
             features = self(x)
-        elif ops.transition_is_fusable(x, self.block, transition):
-            return ops.fused_dense_stage(x, self.block, transition, keep_features)
-        else:
-            features = ops.fused_dense_block(x, self.block)
-        return (features if keep_features else None), transition(features)
+            return (features if keep_features else None), transition(features)
+        return results
 
-    def _is_fused(self, x: Tensor) -> bool:
+    def fused_with(
+        self, x: Tensor, transition: nn.Module, keep_features: bool = False, contiguous: bool | None = None
+    ) -> tuple[Tensor | None, Tensor] | None:
+        """The same where it can compute them together, or None: the two have to be called then.
+
+        ``contiguous`` says whether the reference's maps would lie in NCHW order; by default they would if x does.
+        """
         if self.engine == 'reference' or ops.is_exporting():
-            return False
-        reason = ops.why_not_fused(x, self.block)
-        if reason is not None and self.engine == 'fused':
+            return None
+        return self._fused_with(x, transition, keep_features, contiguous)
+
+    @torch.compiler.disable
+    def _fused(self, x: Tensor) -> Tensor | None:
+        plan = ops.plan_block(x, self.block)
+        if plan.reason is None and self._is_full_backward_hook is not False:
+            return ops.compute_block(x, plan)
+        reason = plan.reason or 'a backward hook of the old kind sees the last operation'
+        if self.engine == 'fused':
             raise RuntimeError(f"engine='fused' does not apply: {reason}. Use engine='auto' or 'reference'.")
-        if reason is not None:
-            log_once(reason)
-        return reason is None
+        log_once(reason)
+        return None
+
+    @torch.compiler.disable
+    def _fused_with(
+        self, x: Tensor, transition: nn.Module, keep_features: bool, contiguous: bool | None
+    ) -> tuple[Tensor | None, Tensor] | None:
+        plan = ops.plan_stage(x, self.block, transition, self, contiguous)
+        return ops.compute_stage(x, plan, keep_features) if plan.reason is None else None
 
 
 @functools.cache
@@ -116,6 +139,7 @@ def log_once(reason: str) -> None:
     print_log(f'The dense blocks are computed with concatenation: {reason}.', logger='current')
 
 
+@ops.known
 class DenseTransition(nn.Sequential):
     """BN-ReLU-Conv(1x1)-AvgPool(2x2): (N, C, H, W) to (N, out_channels, H // 2, W // 2).
 
@@ -279,9 +303,14 @@ class DenseNet(BaseModule):
             stage_channels.append(before if out_before_transition else channels)
         #: channels of each returned feature map, for the neck that follows
         self.out_channels = tuple(stage_channels[i] for i in self.out_indices)
-        self.memory_format = torch.channels_last if channels_last else torch.preserve_format
+        self.channels_last = channels_last
         self.to(memory_format=self.memory_format)
         self._freeze_stages()
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """That of the images; torch cannot pickle one as an attribute."""
+        return torch.channels_last if self.channels_last else torch.preserve_format
 
     def _resolve_arch(self, arch: str | dict) -> dict:
         if isinstance(arch, dict):
@@ -327,29 +356,49 @@ class DenseNet(BaseModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of the stages in ``out_indices``, in ascending order, for images (N, in_channels, H, W)."""
-        x = self._run_stem(x.to(memory_format=self.memory_format))
+        # a backward hook of the old kind sees the last operation, which has to be a module's
+        whole = self._is_full_backward_hook is not False
+        x, contiguous = self._stem(x.to(memory_format=self.memory_format))
         outs = []
         last_needed = self.out_indices[-1]
         for i in range(last_needed + 1):
+            stage, transition = self.stages[i], self.transitions[i]
             before = self.out_before_transition and i < self.num_stages - 1
             if before and i == last_needed:
-                outs.append(self.stages[i](x))
+                outs.append(stage(x.contiguous() if contiguous else x))
                 break
-            features, x = self.stages[i].with_transition(x, self.transitions[i], keep_features=before)
+            # another module may stand in a stage's place, such as a wrapper of one
+            results = None
+            if whole and isinstance(stage, DenseBlock):
+                results = stage.fused_with(x, transition, before, contiguous)
+            if results is None:
+                features = stage(x.contiguous() if contiguous else x)
+                results = features, transition(features)
+            features, x = results
             if i in self.out_indices:
                 outs.append(features if before else x)
-        return tuple(outs)
+        return tuple(out.contiguous() for out in outs) if contiguous else tuple(outs)
 
     def _run_stem(self, x: Tensor) -> Tensor:
-        if self.engine == 'reference' or ops.is_exporting() or ops.has_hooks(self.stem):
-            return self.stem(x)
+        return self._stem(x)[0]
+
+    def _stem(self, x: Tensor) -> tuple[Tensor, bool]:
+        """The stem's maps, and whether those of the reference would be contiguous, in NCHW order."""
+        if self.engine == 'reference' or ops.is_exporting() or not ops.is_stem(x, self.stem):
+            x = self.stem(x)
+            return x, not ops.is_exporting() and _is_contiguous(x)
+        convolution, *others = self.stem
         out = ops.evaluate_stem(x, self.stem)
         if out is not None:
-            return out
-        x = self.stem[0](x)
-        if ops.stem_is_fusable(x, self.stem):
-            return ops.fused_stem(x, self.stem[1])
-        return self.stem[1:](x)
+            return out, x.is_contiguous() and convolution.weight.is_contiguous()
+        x = convolution(x)
+        contiguous = _is_contiguous(x)
+        out = ops.fused_stem(x, self.stem)
+        if out is None:
+            out = x
+            for module in others:
+                out = module(out)
+        return out, contiguous
 
     def train(self, mode: bool = True) -> 'DenseNet':
         super().train(mode)
@@ -382,3 +431,7 @@ class DenseNet(BaseModule):
         for module in frozen:
             module.eval()
             module.requires_grad_(False)
+
+
+def _is_contiguous(x: Tensor) -> bool:
+    return type(x) is Tensor and x.layout is torch.strided and x.is_contiguous()

@@ -16,6 +16,7 @@ from .densenet import ENGINES, log_once
 EPS = 1e-6
 
 
+@ops.known
 class LayerNorm2d(nn.LayerNorm):
     """Layer norm over the channels of (N, C, H, W)."""
 
@@ -27,6 +28,7 @@ class LayerNorm2d(nn.LayerNorm):
         return x.permute(0, 3, 1, 2)
 
 
+@ops.known
 class EffectiveSE(nn.Module):
     """Effective squeeze and excitation (arXiv:1911.06667, section 3.3): one 1x1 convolution of the spatial mean."""
 
@@ -40,6 +42,7 @@ class EffectiveSE(nn.Module):
         return x * self.gate(self.fc(self.pool(x)))
 
 
+@ops.known
 class RDNetBlock(nn.Module):
     """Depthwise 7x7 convolution, layer norm, 1x1 to ``hidden`` channels, GELU, 1x1 to ``growth_rate``.
 

@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdensenet.compat.torch import SYNC_BATCH_NORM
-from mmdensenet.ops import sync_batch_norm
+from mmdensenet.ops import known, sync_batch_norm
 
 
+@known
 class SyncBatchNorm(_BatchNorm):
     """Batch norm over the batches of all ranks, for CPU tensors.
 

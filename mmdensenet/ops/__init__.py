@@ -1,30 +1,35 @@
-"""Stateless functions behind the modules of :mod:`mmdensenet.models`.
+"""Functions behind the modules of :mod:`mmdensenet.models`.
 
-Nothing here imports mmengine, mmcv or anything else of mmdensenet: a function gets tensors and the modules whose
-parameters it reads, and returns tensors.
+Nothing here imports mmengine, mmcv or anything else of mmdensenet. A function gets tensors, and the modules whose
+tensors it reads, and returns tensors. Nothing is kept from one call to the next. In training the running statistics of
+the norms are updated in place, as the norms themselves would do.
 """
 
-from .applicability import has_hooks, is_exporting, stem_is_fusable, transition_is_fusable, why_not_fused
-from .fused import fused_dense_block, fused_dense_stage
+from .block.contract import is_exporting, known
+from .block.fused import compute_block, compute_stage, fused_dense_block, fused_dense_stage
+from .block.plan import is_stem, plan_block, plan_stage, why_not_fused
+from .block.reference import dense_block, dense_layer
 from .rdnet import buffered_rdnet_stage, rdnet_stage, why_not_buffered
-from .reference import dense_block, dense_layer
 from .stem import evaluate_stem, fused_stem
 from .sync_batch_norm import sync_batch_norm
 
 __all__ = [
     'buffered_rdnet_stage',
+    'compute_block',
+    'compute_stage',
     'dense_block',
     'dense_layer',
     'evaluate_stem',
     'fused_dense_block',
     'fused_dense_stage',
     'fused_stem',
-    'has_hooks',
     'is_exporting',
+    'is_stem',
+    'known',
+    'plan_block',
+    'plan_stage',
     'rdnet_stage',
-    'stem_is_fusable',
     'sync_batch_norm',
-    'transition_is_fusable',
     'why_not_buffered',
     'why_not_fused',
 ]

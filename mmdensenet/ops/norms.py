@@ -1,14 +1,25 @@
 """Batch norm's arithmetic that the fused ops share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from .sync_batch_norm import combine_statistics
+
+
+class Norm(NamedTuple):
+    """What a batch norm computes with; ``mean``, ``var`` and ``batches``, their counter, are of all earlier steps."""
+
+    weight: Tensor
+    bias: Tensor
+    mean: Tensor
+    var: Tensor
+    batches: Tensor
+    momentum: float
 
 
 @dataclass
@@ -64,22 +75,32 @@ def extend_norm(
     return None if gamma is None else affine(gamma, beta, mean[:stop], rstd[:stop])
 
 
-def update_running_statistics(updates: Sequence[tuple[_BatchNorm, Tensor, Tensor]]) -> None:
+def running(norm: Norm, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Running mean and its reciprocal deviation in this type, as they are now."""
+    return norm.mean.to(dtype, copy=True), torch.rsqrt(norm.var.to(dtype) + eps)
+
+
+def running_affines(norms: Sequence[Norm], eps: float, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+    """Scale and shift (C,) of each norm with its running statistics; a few calls for all of them."""
+    weights, biases, means, variances = (
+        [tensor if tensor.dtype is dtype else tensor.to(dtype) for tensor in tensors]
+        for tensors in list(zip(*norms))[:4]
+    )
+    scales = torch._foreach_mul(weights, torch._foreach_rsqrt(torch._foreach_add(variances, eps)))
+    return zip(scales, torch._foreach_addcmul(biases, means, scales, value=-1))
+
+
+def update_running_statistics(updates: Sequence[tuple[Norm, Tensor, Tensor]]) -> None:
     """What the norms themselves would have done with this batch, given its mean and unbiased variance for each."""
-    if len({id(norm) for norm, *_ in updates}) < len(updates) or len({norm.momentum for norm, *_ in updates}) > 1:
-        for update in updates:
-            _update_running_statistics([update])
-    else:
-        _update_running_statistics(updates)
-
-
-def _update_running_statistics(updates: Sequence[tuple[_BatchNorm, Tensor, Tensor]]) -> None:
-    """For different norms of one momentum: a few calls for all of them."""
     norms, means, variances = zip(*updates)
-    torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
-    for running, batch in (
-        ([norm.running_mean for norm in norms], means),
-        ([norm.running_var for norm in norms], variances),
-    ):
-        batch = [new if new.dtype is old.dtype else new.to(old.dtype) for old, new in zip(running, batch)]
-        torch._foreach_lerp_(running, batch, norms[0].momentum)
+    alike = len({(norm.momentum, norm.mean.dtype) for norm in norms}) == 1
+    if len({id(norm.mean) for norm in norms}) < len(norms) or not alike:
+        for update in updates:
+            update_running_statistics([update])
+        return
+    momentum = norms[0].momentum
+    torch._foreach_add_([norm.batches for norm in norms], 1)
+    for old, new in (([norm.mean for norm in norms], means), ([norm.var for norm in norms], variances)):
+        # no lerp, to which what is infinite becomes NaN; added up in the wider type of the two
+        kept = torch._foreach_mul(new, momentum)
+        torch._foreach_copy_(old, torch._foreach_add(kept, old, alpha=1 - momentum))

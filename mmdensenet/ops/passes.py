@@ -24,7 +24,8 @@ def statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
     Sums of deviations from the first row, chunk by chunk: sums of the raw squares would cancel, and torch.var_mean is
     slow over rows.
     """
-    shift = wide(rows[0]).clone()
+    # where the first row is not finite, differences from it would be NaN
+    shift = torch.nan_to_num(wide(rows[0]), 0, 0, 0)
     total, squares = torch.zeros_like(shift), torch.zeros_like(shift)
     for part in chunks(rows):
         deviation = part - shift

@@ -22,14 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .applicability import (
-    _has_global_hooks,
-    _inside_transform,
-    differentiable,
-    has_hooks,
-    is_exporting,
-    without_autocast,
-)
+from .block.contract import RefusedError, Tensors, check_modes, state_of, without_autocast
 
 
 class RDNetBlockModules(Protocol):
@@ -74,8 +67,8 @@ def buffered_rdnet_stage(
     Args:
         memory_efficient: compute the hidden tensors again in backward, in the place of keeping them.
     """
-    if torch.is_grad_enabled() and differentiable(x, blocks):
-        parameters = [p for block in blocks for p in block.parameters()]
+    parameters = [p for block in blocks for p in block.parameters()]
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *parameters)):
         return _Stage.apply(x, blocks, masks, memory_efficient, *parameters)
     return _run(x, blocks, masks, _block)
 
@@ -83,22 +76,26 @@ def buffered_rdnet_stage(
 @torch.compiler.disable
 def why_not_buffered(x: Tensor, blocks: Sequence[RDNetBlockModules]) -> str | None:
     """The reason for which these blocks cannot be computed by :func:`buffered_rdnet_stage`, or None if they can."""
-    if is_exporting():
-        return 'the model is traced or exported'
-    if _inside_transform():
-        return 'torch.func transforms cannot see into it'
-    if _has_global_hooks():
-        return 'there are hooks on all modules'
-    for block in blocks:
-        for name, module in block.named_modules():
-            if has_hooks(module) or 'forward' in vars(module):
-                return f'there are hooks on {name or "a block"}'
-        if reason := _why_not_block(block):
-            return reason
+    try:
+        tensors = Tensors(x, check_modes(x), cast=True)
+        for block in blocks:
+            _check_block(block)
+            for name, module in block.named_modules():
+                own = state_of(module, type(module), name or 'a block')
+                for tensor in (*own['_parameters'].values(), *own['_buffers'].values()):
+                    if tensor is not None:
+                        tensors.plain(tensor)
+                        if tensor.dtype not in tensors.weight_dtypes:
+                            raise RefusedError('weights and features are of different types')
+        tensors.needs_graph(False)
+    except RefusedError as error:
+        return str(error)
+    except Exception as error:  # only modules and tensors are read above
+        return f'{type(error).__name__}: {error}'
     return None
 
 
-def _why_not_block(block: RDNetBlockModules) -> str | None:
+def _check_block(block: RDNetBlockModules) -> None:
     convolutions = [('dwconv', block.dwconv, 7), ('pwconv1', block.pwconv1, 1), ('pwconv2', block.pwconv2, 1)]
     if block.ese is not None:
         convolutions.append(('ese.fc', block.ese.fc, 1))
@@ -109,14 +106,16 @@ def _why_not_block(block: RDNetBlockModules) -> str | None:
             and conv.padding == (kernel // 2, kernel // 2)
             and conv.padding_mode == 'zeros'
             and conv.groups == (conv.in_channels if kernel == 7 else 1)
+            and conv.weight.shape == (conv.out_channels, conv.in_channels // conv.groups, kernel, kernel)
         )
         if not plain:
-            return f'{name} is no plain {kernel}x{kernel} convolution'
+            raise RefusedError(f'{name} is no plain {kernel}x{kernel} convolution')
+    if block.ese is not None and (block.ese.pool.output_size != 1 or type(block.ese.gate) is not nn.Hardsigmoid):
+        raise RefusedError('ese has another pooling or gate')
     if not isinstance(block.norm, nn.LayerNorm):
-        return f'the norm is {type(block.norm).__name__}, not a layer norm'
+        raise RefusedError(f'the norm is {type(block.norm).__name__}, not a layer norm')
     if type(block.act) is not nn.GELU:
-        return f'the activation is {type(block.act).__name__}, not GELU'
-    return None
+        raise RefusedError(f'the activation is {type(block.act).__name__}, not GELU')
 
 
 def _block(x: Tensor, block: RDNetBlockModules, mask: Tensor | None) -> Tensor:

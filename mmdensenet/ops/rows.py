@@ -26,5 +26,11 @@ def as_images(rows: Tensor, shape: Shape) -> Tensor:
     return rows.view(*shape, rows.shape[1]).permute(0, 3, 1, 2)
 
 
+def own_images(rows: Tensor, shape: Shape) -> Tensor:
+    """:func:`as_images` as a tensor in its own right and no view, which autograd lets nobody change in place."""
+    images = as_images(rows, shape)
+    return rows.new_empty(0).set_(rows.untyped_storage(), rows.storage_offset(), images.shape, images.stride())
+
+
 def as_rows(images: Tensor) -> Tensor:
     return images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])

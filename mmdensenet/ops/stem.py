@@ -4,45 +4,40 @@ The maps behind the stem's convolution are the largest of the network: batch nor
 of that size, and the pooling its indices. All of them follow from the convolution's result.
 """
 
-from types import ModuleType
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from .applicability import compute_dtype, differentiable, stem_is_evaluable, synchronised, without_autocast
-from .norms import Group, affine, update_running_statistics
-from .rows import as_images, as_rows
+from .block.batched import each_gradient
+from .block.contract import without_autocast
+from .block.plan import StemPlan, plan_stem
+from .norms import affine, running, update_running_statistics
+from .rows import as_images, as_rows, own_images
 from .steps import steps_for
 
 
 @torch.compiler.disable
-def fused_stem(x: Tensor, norm: _BatchNorm) -> Tensor:
-    """``max_pool2d(relu(norm(x)), 3, stride=2, padding=1)``, (N, C, H, W) to (N, C, (H + 1) // 2, (W + 1) // 2).
+def fused_stem(x: Tensor, stem: nn.Sequential) -> Tensor | None:
+    """What follows the stem's convolution, whose result is x, (N, C, H, W) to (N, C, (H + 1) // 2, (W + 1) // 2).
 
-    :func:`~mmdensenet.ops.stem_is_fusable` must have said yes. The result is in channels-last order in memory.
+    That is ``max_pool2d(relu(norm(x)), 3, stride=2, padding=1)``, in channels-last order in memory; None where it is
+    not known to be.
 
     Raises:
         RuntimeError: when its gradient is to be differentiated again.
     """
-    dtype = compute_dtype(x)
-    wide = torch.promote_types(dtype, torch.float32)
+    plan = plan_stem(x, stem)
+    if plan.reason is not None:
+        return None
     with without_autocast(x.device):
-        x = x.to(dtype).contiguous(memory_format=torch.channels_last)
-        steps = steps_for(x, dtype)
-        if norm.training:
-            group = Group(norm.process_group) if synchronised(norm) else None
-            out, mean, var, total = _Stem.apply(x, steps, norm.eps, group, norm.weight, norm.bias, None, None)
-            with torch.no_grad():
-                update_running_statistics([(norm, mean, var * (total / (total - 1)))])
-            return out
-        running = norm.running_mean.to(wide), torch.rsqrt(norm.running_var.to(wide) + norm.eps)
-        if torch.is_grad_enabled() and differentiable(x, [norm]):
-            return _Stem.apply(x, steps, norm.eps, None, norm.weight, norm.bias, *running)[0]
-        n, _, h, w = x.shape
-        out = steps.norm_relu_max_pool(as_rows(x), *affine(norm.weight, norm.bias, *running), (n, h, w))
-        return as_images(out, (n, (h + 1) // 2, (w + 1) // 2))
+        if plan.graph:
+            return _Stem.apply(x, plan, plan.norm.weight, plan.norm.bias)
+        with torch.no_grad():
+            return _forward(x.contiguous(memory_format=torch.channels_last), plan)[0]
 
 
 @torch.compiler.disable
@@ -51,59 +46,81 @@ def evaluate_stem(x: Tensor, stem: nn.Sequential) -> Tensor | None:
 
     They are for evaluation without gradients; the maps between its parts then never exist whole.
     """
-    if not stem_is_evaluable(x, stem):
+    if x.dtype is not torch.float32 or (whole := getattr(steps_for(x, x.dtype), 'evaluate_stem', None)) is None:
         return None
-    whole = getattr(steps_for(x, x.dtype), 'evaluate_stem', None)
-    if whole is None:
+    plan = plan_stem(x, stem, images=True)
+    if plan.reason is not None:
         return None
-    conv, norm = stem[0], stem[1]
-    wide = torch.promote_types(x.dtype, torch.float32)
-    rstd = torch.rsqrt(norm.running_var.to(wide) + norm.eps)
-    out = whole(x, conv.weight, *affine(norm.weight, norm.bias, norm.running_mean.to(wide), rstd))
+    out = whole(x, plan.conv, *_affine(plan, torch.float32))
     n, _, h, w = x.shape
-    return as_images(out, (n, (h + 3) // 4, (w + 3) // 4))
+    return own_images(out, (n, (h + 3) // 4, (w + 3) // 4))
+
+
+def _affine(plan: StemPlan, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    return affine(plan.norm.weight, plan.norm.bias, *running(plan.norm, plan.eps, dtype))
+
+
+class _State(NamedTuple):
+    """What is kept for backward: the convolution's result, the norm as an affine map, its weight and statistics."""
+
+    x: Tensor
+    scale: Tensor
+    shift: Tensor
+    weight: Tensor
+    mean: Tensor
+    rstd: Tensor
+
+
+def _forward(x: Tensor, plan: StemPlan) -> tuple[Tensor, _State, Tensor | int]:
+    """The result, what is to be kept, and the number of values of a channel on all ranks."""
+    steps = steps_for(x, x.dtype)
+    n, _, h, w = x.shape
+    rows, norm = as_rows(x), plan.norm
+    total = rows.shape[0]
+    if plan.training:
+        mean, var = steps.statistics(rows)
+        if plan.group is not None:
+            mean, var, total = plan.group.combine(mean, var, total)
+        rstd = torch.rsqrt(var + plan.eps)
+        update_running_statistics([(norm, mean, var * (total / (total - 1)))])
+    else:
+        mean, rstd = running(norm, plan.eps, torch.promote_types(x.dtype, torch.float32))
+    scale, shift = affine(norm.weight, norm.bias, mean, rstd)
+    out = steps.norm_relu_max_pool(rows, scale, shift, (n, h, w))
+    return own_images(out, (n, (h + 1) // 2, (w + 1) // 2)), _State(x, scale, shift, norm.weight, mean, rstd), total
 
 
 class _Stem(torch.autograd.Function):
-    """x, norm's settings and parameters, mean and rstd or None for the batch's -> out, mean, biased variance, count."""
+    """x, plan, the norm's weight and bias -> the pooled maps."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x, steps: ModuleType, eps: float, group: Group | None, gamma, beta, mean, rstd):
-        n, _, h, w = x.shape
-        rows = as_rows(x)
-        total, var, training = rows.shape[0], None, mean is None
-        if training:
-            mean, var = steps.statistics(rows)
-            if group is not None:
-                mean, var, total = group.combine(mean, var, total)
-            rstd = torch.rsqrt(var + eps)
-        out = steps.norm_relu_max_pool(rows, *affine(gamma, beta, mean, rstd), (n, h, w))
-        ctx.steps, ctx.group, ctx.total, ctx.training = steps, group, total, training
-        ctx.save_for_backward(x, gamma, beta, mean, rstd)
-        statistics = (mean, var, torch.as_tensor(total, dtype=mean.dtype)) if training else (None,) * 3
-        ctx.mark_non_differentiable(*(s for s in statistics if s is not None))
-        ctx.set_materialize_grads(False)
-        return as_images(out, (n, (h + 1) // 2, (w + 1) // 2)), *statistics
+    def forward(ctx: FunctionCtx, x: Tensor, plan: StemPlan, gamma: Tensor, beta: Tensor) -> Tensor:
+        out, state, ctx.total = _forward(x.contiguous(memory_format=torch.channels_last), plan)
+        ctx.plan = replace(plan, norm=None, conv=None)
+        ctx.save_for_backward(*state)
+        return out
 
     @staticmethod
-    def backward(ctx, grad: Tensor | None, *_):
+    def backward(ctx, grad: Tensor):
         if torch.is_grad_enabled():
             raise RuntimeError("the fused stem cannot be differentiated twice; use DenseNet(engine='reference')")
-        if grad is None:
-            return (None,) * 8
-        x, gamma, beta, mean, rstd = ctx.saved_tensors
-        n, _, h, w = x.shape
-        with without_autocast(x.device):
-            scale, shift = affine(gamma, beta, mean, rstd)
-            rows = as_rows(x)
-            dz, *sums = ctx.steps.norm_relu_max_pool_backward(
-                rows, scale, shift, mean, (n, h, w), as_rows(grad.to(x.dtype))
-            )
-            grad_gamma, grad_beta = (sums[1] * rstd).to(gamma.dtype), sums[0].to(beta.dtype)
-            if ctx.training:
-                if ctx.group is not None:
-                    sums = ctx.group.sum(*sums)
-                dz = ctx.steps.batch_norm_backward(dz, rows, mean, rstd, scale, *sums, ctx.total, out=dz)
-            else:
-                dz = dz.mul_(scale)
-        return as_images(dz, (n, h, w)), None, None, None, grad_gamma, grad_beta, None, None
+        state = _State(*ctx.saved_tensors)
+        with without_autocast(state.x.device):
+            return each_gradient(partial(_backward, ctx.plan, state, ctx.total), grad)
+
+
+def _backward(plan: StemPlan, state: _State, total: Tensor | int, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, scale, shift, gamma, mean, rstd = state
+    n, _, h, w = x.shape
+    rows = as_rows(x)
+    steps = steps_for(rows, rows.dtype)
+    grad_rows = as_rows(grad.to(x.dtype).resolve_neg())
+    dz, *sums = steps.norm_relu_max_pool_backward(rows, scale, shift, mean, (n, h, w), grad_rows)
+    grad_gamma, grad_beta = (sums[1] * rstd).to(gamma.dtype), sums[0].to(gamma.dtype)
+    if plan.training:
+        if plan.group is not None:
+            sums = plan.group.sum(*sums)
+        dz = steps.batch_norm_backward(dz, rows, mean, rstd, scale, *sums, total, out=dz)
+    else:
+        dz = dz.mul_(scale)
+    return as_images(dz, (n, h, w)), None, grad_gamma, grad_beta

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from helpers import assert_same, assert_same_state, randomise
 
 from mmdensenet.models import DenseBlock
-from mmdensenet.ops.reference import statistics_unchanged
+from mmdensenet.ops.block.reference import statistics_unchanged
 
 
 def block(**kwargs):

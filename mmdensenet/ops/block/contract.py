@@ -1,0 +1,215 @@
+"""What must be known to hold wherever anything but the reference computes. All that is not on this list is refused.
+
+1. Nothing is active that expects to see each operation (:func:`check_modes`).
+2. Every module is of exactly the class that was meant, that class has the methods which it had when this module was
+   imported, and the instance has neither hooks nor attributes in place of the class's methods (:func:`state_of`).
+3. Every tensor has the shape that its place asks for, is a plain strided one with memory of its own, on the input's
+   device, in a type that the steps know (:class:`Tensors`).
+
+The answers are asked for again in each call: an assignment to a module, to a class or to ``tensor.data`` cannot be
+noticed, so none of them could be kept.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn.modules import module as torch_module
+from torch.utils._device import DeviceContext
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+#: types of features that the steps know
+DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
+_HALF = frozenset({torch.bfloat16, torch.float16})
+_PLAIN = frozenset({Tensor, nn.Parameter})
+#: names under which modules have their tensors and parts; in an instance's __dict__ they would come before these
+_CONTENTS = {
+    'weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked',
+    'norm1', 'act', 'conv1', 'norm', 'conv', 'drop', 'pool', 'block',
+}  # fmt: skip
+_METHODS = (
+    '__call__', '_call_impl', '_wrapped_call_impl', '__getattr__', '__getattribute__', '__iter__',
+    'forward', '_conv_forward', '_check_input_dim',
+)  # fmt: skip
+_FUNCTIONS = (
+    'conv2d', 'batch_norm', 'relu', 'avg_pool2d', 'max_pool2d', 'dropout',
+    'layer_norm', 'gelu', 'hardsigmoid', 'adaptive_avg_pool2d',
+)  # fmt: skip
+
+_reserved: dict[type, frozenset[str]] = {}
+_originals: list[tuple[object, str, object]] = []
+
+
+class RefusedError(Exception):
+    """The reason for which the reference is to compute."""
+
+
+def known(cls: type) -> type:
+    """Class decorator: instances of exactly this class, with these methods, may be computed without being called."""
+    _reserved[cls] = frozenset(dir(cls)) | _CONTENTS
+    _originals.extend((cls, name, getattr(cls, name)) for name in _METHODS if hasattr(cls, name))
+    return cls
+
+
+def is_known(cls: type) -> bool:
+    return cls in _reserved
+
+
+def _record_torchs_own() -> None:
+    for cls in (nn.Conv2d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.ReLU, nn.AvgPool2d, nn.MaxPool2d, nn.Dropout):
+        known(cls)
+    for cls in (nn.Sequential, nn.ModuleList, nn.LayerNorm, nn.GELU, nn.AdaptiveAvgPool2d, nn.Hardsigmoid):
+        known(cls)
+    _originals.extend((F, name, getattr(F, name)) for name in _FUNCTIONS)
+    _originals.append((torch, 'cat', torch.cat))
+    for i, (owner, name, value) in enumerate(_originals):
+        # what was replaced before this module was imported is not the original either
+        home = getattr(value, '__globals__', {}).get('__name__', 'torch')
+        if home.partition('.')[0] != 'torch':
+            _originals[i] = owner, name, None
+
+
+_record_torchs_own()
+
+
+def is_exporting() -> bool:
+    """Whether the model is being traced or exported, which only the reference's modules can be."""
+    return torch.jit.is_tracing() or torch.jit.is_scripting() or torch.compiler.is_exporting()
+
+
+def check_modes(x: Tensor) -> bool:
+    """Refuse where something is active that expects to see each operation or each module, or x is such a thing.
+
+    Returns:
+        Whether x may be without memory, because all that is there to see are shapes: inside modes on torch's 'meta'
+        device that say ``counts_fused = True``.
+    """
+    if type(x) not in _PLAIN:
+        raise RefusedError(f'the input is {type(x).__name__}, not a plain tensor')
+    counting = False
+    if is_exporting():
+        raise RefusedError('the model is traced or exported')
+    if torch._C._are_functorch_transforms_active():
+        raise RefusedError('torch.func transforms cannot see into it')
+    if forward_ad._current_level >= 0:
+        raise RefusedError('forward-mode differentiation is active')
+    if torch._C._len_torch_dispatch_stack() or torch._ops._len_torch_dispatch_stack_pre_dispatch():
+        modes = _get_current_dispatch_mode_stack()
+        counting = bool(modes) and all(getattr(mode, 'counts_fused', False) for mode in modes)
+        if not counting:
+            raise RefusedError('a dispatch mode expects to see each operation')
+    for i in range(torch._C._len_torch_function_stack()):
+        mode = torch._C._get_function_stack_at(i)
+        # the default device, set by hand, is a mode too
+        if type(mode) is not DeviceContext or mode.device.type != x.device.type:
+            raise RefusedError('a __torch_function__ mode expects to see each operation')
+    if torch_module._has_any_global_hook():
+        raise RefusedError('there are hooks on all modules')
+    for owner, name, original in _originals:
+        if getattr(owner, name) is not original:
+            raise RefusedError(f'{owner.__name__}.{name} has been replaced')
+    return counting
+
+
+def state_of(module: nn.Module, cls: type, what: str) -> dict:
+    """The module's ``__dict__``, for a module that does what its class says."""
+    if type(module) is not cls or cls not in _reserved:
+        raise RefusedError(f'{what} is {type(module).__name__}, not a plain {cls.__name__}')
+    own = module.__dict__
+    if not own.keys().isdisjoint(_reserved[cls]):
+        names = ', '.join(sorted(own.keys() & _reserved[cls]))
+        raise RefusedError(f'{what} has {names} of its own')
+    if own['_forward_hooks'] or own['_forward_pre_hooks'] or own['_backward_hooks'] or own['_backward_pre_hooks']:
+        raise RefusedError(f'there are hooks on {what}')
+    return own
+
+
+class Tensors:
+    """The tensors of one block or stem: what they have to be, and whether one of them needs a gradient.
+
+    Args:
+        x: the input, (N, C, H, W).
+        counting: x may be on 'meta', without memory.
+        cast: autocast casts x too, so it may be of another type than autocast's.
+    """
+
+    def __init__(self, x: Tensor, counting: bool, cast: bool = False):
+        if x.layout is not torch.strided or x.dim() != 4:
+            raise RefusedError('the input is no strided tensor of four dimensions')
+        self.device, self.counting, self.requires_grad = x.get_device(), counting and x.is_meta, False
+        self.dtype, self.used = x.dtype, []
+        if self.dtype not in DTYPES:
+            raise RefusedError(f'the features are {str(self.dtype).removeprefix("torch.")}')
+        if x.numel() == 0:
+            raise RefusedError('there are no values')
+        self.norm_dtype: torch.dtype | None = None
+        self.weight_dtypes: tuple[torch.dtype, ...] = (self.dtype,)
+        if self.dtype is not torch.float64 and autocast_enabled(x.device.type):
+            if not cast and self.dtype is not torch.get_autocast_dtype(x.device.type):
+                raise RefusedError('the features are not of the type that autocast computes in')
+            self.weight_dtypes = torch.float32, torch.bfloat16, torch.float16
+        self.plain(x)
+
+    def plain(self, tensor: Tensor) -> None:
+        """Any tensor that is used."""
+        if type(tensor) not in _PLAIN or tensor.get_device() != self.device:
+            raise RefusedError('a tensor is no plain one on the device of the features')
+        # data_ptr is 0, or raises, where there is no memory: meta, sparse, opaque and wrapped tensors, freed storage
+        if not (self.counting and tensor.is_meta) and (not tensor.data_ptr() or tensor.is_neg()):
+            raise RefusedError('a tensor has no memory of its own')
+        if tensor.requires_grad:
+            self.requires_grad = True
+        self.used.append(tensor)
+
+    def weight(self, weight: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """A convolution's weight."""
+        self.plain(weight)
+        if weight.shape != shape:
+            raise RefusedError(f'a weight of shape {tuple(weight.shape)} stands where {shape} belongs')
+        if weight.dtype not in self.weight_dtypes:
+            raise RefusedError('weights and features are of different types')
+        return weight
+
+    def norm(self, tensors: tuple[Tensor, ...], channels: int) -> None:
+        """A norm's weight, bias, running mean and running variance."""
+        shape = (channels,)
+        for tensor in tensors:
+            self.plain(tensor)
+            if tensor.shape != shape:
+                raise RefusedError(f'a norm is for {tuple(tensor.shape)} channels where there are {channels}')
+            if tensor.dtype is not self.norm_dtype:
+                self._set_norm_dtype(tensor.dtype)
+        if tensors[2].requires_grad or tensors[3].requires_grad:
+            raise RefusedError('running statistics carry gradients')
+
+    def _set_norm_dtype(self, dtype: torch.dtype) -> None:
+        fits = dtype is self.dtype or (self.dtype in _HALF and dtype is torch.float32)
+        if self.norm_dtype is not None or not fits:
+            raise RefusedError('norms and features are of different types')
+        self.norm_dtype = dtype
+
+    def written(self, *buffers: Tensor) -> None:
+        """Running statistics and counter of a norm that is in training."""
+        for buffer in buffers:
+            if type(buffer) not in _PLAIN or not buffer.is_contiguous():
+                raise RefusedError('running statistics are no plain tensors')
+            self.used.append(buffer)
+
+    def needs_graph(self, training: bool) -> bool:
+        """Whether what is computed from these tensors is to have a gradient."""
+        graph = self.requires_grad and torch.is_grad_enabled()
+        kept = (graph or training) and not torch.is_inference_mode_enabled()
+        if kept and any(tensor.is_inference() for tensor in self.used):
+            raise RefusedError('a tensor was made in inference mode')
+        return graph
+
+
+def autocast_enabled(device: str) -> bool:
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager:
+    """Autocast off for this kind of device; nothing where it is off."""
+    return torch.autocast(device.type, enabled=False) if autocast_enabled(device.type) else nullcontext()
