@@ -10,6 +10,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmdensenet.errors import UserError
+from mmdensenet.ops.show_engine import engine
 
 from .config import complete_dataloaders, load_to_build, merge_options, name_bad_images, named, require_data
 from .follow_loop import require_backends
@@ -99,6 +100,8 @@ def build_runner(cfg: Config) -> Runner:
             )
         )
     )
+    device = next((parameter.device for parameter in runner.model.parameters()), 'cpu')
+    runner.logger.info(f'Dense blocks are computed by {engine(device)}.')
     return runner
 
 

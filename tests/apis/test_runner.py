@@ -6,8 +6,9 @@ import pytest
 from conftest import DIGITS
 from mmengine.config import Config
 
-from mmdensenet.apis.runner import open_config, prepare_data, require_checkpoint, set_work_dir
+from mmdensenet.apis.runner import build_runner, open_config, prepare_data, require_checkpoint, set_work_dir
 from mmdensenet.errors import UserError
+from mmdensenet.ops.show_engine import engine
 
 
 def test_a_loaded_config_is_copied_and_gets_the_options():
@@ -35,6 +36,13 @@ def test_work_dir():
     set_work_dir(cfg, 'mine')
     set_work_dir(cfg, None)
     assert cfg.work_dir == 'mine'
+
+
+def test_the_log_says_what_computes(tmp_path):
+    cfg = Config(dict(model=Config.fromfile(DIGITS).model, work_dir=str(tmp_path), experiment_name='log'))
+    build_runner(open_config(cfg))
+    [log] = tmp_path.rglob('*.log')
+    assert f'Dense blocks are computed by {engine()}.' in log.read_text()
 
 
 def test_checkpoints_that_are_not_there(tmp_path):
