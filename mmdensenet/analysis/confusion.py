@@ -150,20 +150,20 @@ def _predictions(columns: dict, file: str | Path) -> Predictions:
         raise UserError(f'{file} has no predictions: tools/test.py --out writes them.')
     count = np.size(columns['pred_score'][0])
     images = len(columns['pred_score'])
-    labels, said = columns.get('gt_label'), columns['pred_label']
+    labels, predicted = columns.get('gt_label'), columns['pred_label']
     several = 'gt_score' in columns and labels is None
-    several |= any(isinstance(value, list) for part in (labels, said) if part is not None for value in part)
+    several |= any(isinstance(value, list) for part in (labels, predicted) if part is not None for value in part)
     if not several:
         if labels is None:
             raise UserError(f'{file} has no true labels.')
-        return Predictions(np.asarray(labels, dtype=np.int64), np.asarray(said, dtype=np.int64), count)
+        return Predictions(np.asarray(labels, dtype=np.int64), np.asarray(predicted, dtype=np.int64), count)
     if 'gt_score' in columns:
         truth = np.asarray(columns['gt_score'], dtype=float).reshape(images, count)
     elif labels is not None:
         truth = _one_hot(labels, count)
     else:
         raise UserError(f'{file} has no true labels.')
-    return Predictions(truth, _one_hot(said, count), count)
+    return Predictions(truth, _one_hot(predicted, count), count)
 
 
 def _one_hot(labels: Sequence, count: int) -> np.ndarray:

@@ -15,7 +15,7 @@ def read_runs(work_dirs: Sequence[str | Path], names: Sequence[str] | None = Non
     """The curves of each work directory (:func:`mmdensenet.results.training_curves.read_scalars`).
 
     Args:
-        names: of the runs; by default the folders' names, with as much of their paths as tells them apart.
+        names: of the runs; by default the folders' names, with as much of their paths as makes them differ.
 
     Returns:
         Run name to curve name to (x, values), and what x is, 'epoch' or 'iteration'.

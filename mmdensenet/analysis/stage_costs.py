@@ -167,7 +167,7 @@ def measure_memory(
 def _measure(connection, job: dict) -> None:
     try:
         if job['device'] == 'cpu' and sys.platform != 'linux':
-            raise RuntimeError('only Linux tells the peak of the resident memory')
+            raise RuntimeError('only Linux reports the peak of the resident memory')
         cfg = Config(job['cfg'])
         model = build_meta_model(cfg, job['engine']).to_empty(device=job['device']).train()
         with torch.no_grad():
@@ -283,7 +283,7 @@ def _multiply_adds(model: BaseModel, shape: tuple[int, int, int]) -> dict[str, i
 def _kept_bytes(model: BaseModel, shape: tuple[int, int, int], batch: int = 2) -> dict[str, float]:
     """Bytes for one image that are still there after each stage of a forward pass, but for the result itself.
 
-    A result that the next stage keeps is counted there. Blocks have their transition's with theirs.
+    A result that the next stage keeps is counted there. A block includes its transition.
     """
     kept, before = {}, 0
     images = torch.empty(batch, *shape, device='meta')

@@ -30,7 +30,7 @@ def complexity(
 
     Args:
         size: height and width of the images, or one number; by default what the config says.
-        batch: images of the training step whose memory is told; by default the config's.
+        batch: images of the training step whose memory is reported; by default the config's.
         available: bytes, for which the largest batch is looked for.
         measure: also run training steps, each engine in a process of its own.
         device: on which to measure; by default the GPU if there is one.

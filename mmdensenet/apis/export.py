@@ -33,7 +33,7 @@ from mmdensenet.export.fold import ScoresOf, folded, why_not_foldable
 from mmdensenet.export.graph import inference_graph
 from mmdensenet.export.metadata import Metadata, plain_steps
 from mmdensenet.export.preprocess import Preprocess
-from mmdensenet.export.resample import NotInGraphError, Resampling, is_at_an_end, resamplings
+from mmdensenet.export.resample import NotInGraphError, ResizeAndCrop, is_at_an_end, resizes_and_crops
 from mmdensenet.export.runtime import ExportedModel
 from mmdensenet.models import NormedAveragePooling, RDNet
 from mmdensenet.output import output_file
@@ -164,9 +164,9 @@ def export_model(
     return done
 
 
-def _steps_in_graph(pipeline: list[dict]) -> list[Resampling]:
+def _steps_in_graph(pipeline: list[dict]) -> list[ResizeAndCrop]:
     try:
-        return resamplings(pipeline)
+        return resizes_and_crops(pipeline)
     except NotInGraphError as error:
         raise UserError(f'`with_preprocess` cannot put this into the graph: {error}.') from error
 
@@ -329,9 +329,9 @@ def _compare(model: BaseModel, source: ExportImages, whole: ExportImages | None,
                 rows = zip(torch.from_numpy(scores), targets)
                 metric.process(None, [dict(target, pred_score=row) for row, target in rows if target])
             continue
-        ours, theirs = given.argmax(1), expected.argmax(1)
-        agree += (ours == theirs).tolist()
-        for a, b, target in zip(ours, theirs, targets):
+        exported_labels, torch_labels = given.argmax(1), expected.argmax(1)
+        agree += (exported_labels == torch_labels).tolist()
+        for a, b, target in zip(exported_labels, torch_labels, targets):
             label = target.get('gt_label')
             if label is not None and label.numel() == 1:
                 right.append(int(a) == int(label))

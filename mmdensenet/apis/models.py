@@ -180,7 +180,7 @@ def names_of(model: BaseModel, source: str) -> list[str] | None:
 
 
 def class_names(cfg: Config) -> list[str] | None:
-    """The names of a config's classes, where its data set tells them without data: ImageNet, CIFAR, SVHN and so on."""
+    """The names of a config's classes, where its data set knows them without data: ImageNet, CIFAR, SVHN and so on."""
     from mmpretrain.registry import DATASETS
 
     _, dataset = next(leaf_configs((cfg.get('test_dataloader') or {}).get('dataset')), ('', {}))

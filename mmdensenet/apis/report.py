@@ -29,7 +29,7 @@ from mmdensenet.datasets.wrappers import dataset_classes, first_pipeline, sample
 from mmdensenet.errors import UserError
 from mmdensenet.output import output_file
 from mmdensenet.results.bootstrap import Resampling
-from mmdensenet.results.calibration import calibrate
+from mmdensenet.results.calibration import compute_calibration
 from mmdensenet.results.class_metrics import ClassMetrics, compute_metrics, count_confusions
 from mmdensenet.results.score_curves import compute_curves
 from mmdensenet.results.scores import Scores, read_scores
@@ -198,7 +198,7 @@ def _scores(cfg, checkpoint, model: BaseModel, dataset, predictions: str | None,
 
 def _results(scores: Scores, resampling: Resampling, seed: int) -> dict:
     overall, classes = compute_metrics(scores, resampling)
-    calibration = calibrate(scores, resampling, seed)
+    calibration = compute_calibration(scores, resampling, seed)
     curves = compute_curves(scores, classes, seed)
     there = [each for each in classes if scores.multi_label or each.images]
     there.sort(key=lambda each: (np.isnan(each.metrics['F1'].value), each.metrics['F1'].value))
@@ -244,8 +244,8 @@ def _most_confused(matrix: np.ndarray, classes: list[ClassMetrics]) -> list[tupl
     if len(pairs) > SHOWN_CONFUSIONS:  # which of those with one image are shown would be chance
         pairs = [pair for pair in pairs[:SHOWN_CONFUSIONS] if pair[2] > 1]
     return [
-        (classes[true].name, classes[said].name, images, 100 * images / classes[true].images)
-        for true, said, images in pairs
+        (classes[true].name, classes[predicted].name, images, 100 * images / classes[true].images)
+        for true, predicted, images in pairs
     ]
 
 

@@ -121,7 +121,7 @@ def _set_resume(cfg: Config, resume: str) -> list[tuple[Path, str]]:
     The latest is the newest that is whole, of the run that began last in that folder; the newer ones that are not are
     returned, with the reasons.
     Without a checkpoint there ('auto'), training starts as if it were not resumed, with the config's ``load_from``. A
-    job that torchrun has restarted goes on where it was killed, not where it once was told to start.
+    job that torchrun has restarted goes on where it was killed, not at the checkpoint that its command names.
     """
     if resume != 'auto':
         started = os.environ.get(LAUNCH_TIME)

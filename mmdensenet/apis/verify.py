@@ -238,15 +238,15 @@ def progress_bar() -> Iterator[Callable[[int, int], None]]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        told = 0
+        shown = 0
 
-        def tell(done: int, total: int) -> None:
-            nonlocal told
-            if done * 10 // total > told:
-                told = done * 10 // total
+        def show(done: int, total: int) -> None:
+            nonlocal shown
+            if done * 10 // total > shown:
+                shown = done * 10 // total
                 print(f'{done} of {total} images', file=sys.stderr, flush=True)
 
-        yield tell
+        yield show
         return
     columns = (TextColumn('images'), BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:

@@ -170,8 +170,8 @@ def draw_confusion(
     accuracy = 100 * matrix.trace() / matrix.sum()
     title = f'{_name(cfg)}: {len(found.truth)} images, {accuracy:.2f}% right'
     pairs = [
-        (names[true] if names else str(true), names[said] if names else str(said), number)
-        for true, said, number in most_confused(matrix)
+        (names[true] if names else str(true), names[predicted] if names else str(predicted), number)
+        for true, predicted, number in most_confused(matrix)
     ]
     return save_figure(confusion_figure(matrix, names, normalise, title), out), pairs
 

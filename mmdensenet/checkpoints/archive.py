@@ -82,7 +82,7 @@ def _check_pickle(file: BinaryIO, size: int) -> None:
     """Refuse a pickle that unfolds to more than ten times its opcodes.
 
     A list of ten times a list of ten times a list ... takes a few bytes for each level, and comparing, hashing or
-    printing it takes for ever; so does torch's message that it is not allowed.
+    printing it never ends; so does torch's message that it is not allowed.
     """
     allowed = 10 * size + 1000
     try:

@@ -131,7 +131,7 @@ def read_as_data() -> None:
 
 
 def _safe(load: Callable) -> Callable:
-    """A scheme's loader, whose result is plain data without config text that would run, and whose errors are told."""
+    """A scheme's loader that returns plain data, without config text that would run, and raises UserError."""
 
     @functools.wraps(load)
     def load_data(filename: str, *args, **kwargs) -> Any:

@@ -31,7 +31,7 @@ class Run:
         id: what its checkpoints carry.
         line: runs that it goes on from, each with the time (of :attr:`Written.time_ns`) up to which their checkpoints
             are this run's past. None is the run of checkpoints without an id, which others have written.
-        source: path or URL of the checkpoint that it was told to go on from.
+        source: path or URL of the checkpoint that its command names to resume from.
     """
 
     id: str
@@ -84,7 +84,7 @@ def begin_run(work_dir: str | os.PathLike, source: str | None = None) -> Run:
     if source is not None:
         try:
             current, newest = read_run(work_dir), newest_that_verifies(work_dir)[0]
-        except UserError:  # told to go on from a checkpoint, although the note is damaged
+        except UserError:  # the command names a checkpoint to resume from, although the note is damaged
             current = newest = None
         run = _continued(run.id, source, current, newest)
         if run == current:
@@ -137,8 +137,8 @@ def checkpoint_to_resume(work_dir: str | os.PathLike) -> tuple[Written | None, l
     """What resuming without a file goes on from: see :func:`newest_that_verifies`.
 
     Raises:
-        UserError: if the last run was told to go on from a checkpoint, has none of its own yet, and that one is not to
-            be had: to start from the beginning would be another run.
+        UserError: if the last run resumed from a checkpoint elsewhere and has written none of its own: starting from
+            the beginning would be another run.
     """
     found, passed_over = newest_that_verifies(work_dir)
     run = read_run(work_dir) if found is None else None

@@ -54,7 +54,7 @@ def read_directory(file: BinaryIO) -> Directory:
 
 
 def is_intact(file: BinaryIO, part: Part) -> bool:
-    """Whether a part has its checksum. torch writes 0 where it was told to compute none."""
+    """Whether a part has its checksum. torch writes 0 where checksums are switched off."""
     if part.crc == 0:
         return True
     file.seek(part.start)
@@ -71,13 +71,31 @@ def _read(file: BinaryIO) -> Directory:
     directory = file.read(size)
     parts, names, taken, at = [], set(), [], 0
     while at < len(directory):
-        signature, _, _, flags, method, _, _, crc, packed, unpacked, named, extra, said, disk, _, _, header = (
-            _ENTRY.unpack_from(directory, at)
-        )
+        (
+            signature,
+            _,
+            _,
+            flags,
+            method,
+            _,
+            _,
+            crc,
+            packed,
+            unpacked,
+            name_length,
+            extra_length,
+            comment_length,
+            disk,
+            _,
+            _,
+            header,
+        ) = _ENTRY.unpack_from(directory, at)
         at += _ENTRY.size
-        name = directory[at : at + named]
-        unpacked, packed, header = _sizes(directory[at + named : at + named + extra], unpacked, packed, header)
-        at += named + extra + said
+        name = directory[at : at + name_length]
+        unpacked, packed, header = _sizes(
+            directory[at + name_length : at + name_length + extra_length], unpacked, packed, header
+        )
+        at += name_length + extra_length + comment_length
         _require(signature == b'PK\1\2' and disk == 0 and at <= len(directory), 'its table of contents is damaged')
         shown = name[:80].decode('utf-8', 'replace')
         _require(
@@ -105,9 +123,9 @@ def _find(file: BinaryIO) -> tuple[int, int, int, bytes]:
     tail = file.read()
     at = tail.rfind(b'PK\5\6')  # the last one is what readers take
     _require(at >= 0, 'it is cut short or not a checkpoint')
-    _, disk, first, here, count, size, start, said = _END.unpack_from(tail, at)
+    _, disk, first, here, count, size, start, comment_length = _END.unpack_from(tail, at)
     comment = tail[at + _END.size :]
-    _require(disk == first == 0 and here == count and said == len(comment), 'its end record is damaged')
+    _require(disk == first == 0 and here == count and comment_length == len(comment), 'its end record is damaged')
     ends = tail_at + at
     file.seek(max(0, ends - _LOCATOR.size))
     locator = file.read(_LOCATOR.size)

@@ -253,7 +253,7 @@ OTHER_LAYOUTS = Fault(
 LATEST = Fault(
     what='auto-resume takes the file that last_checkpoint names, whole or not, of the run that began last or not',
     versions='mmengine 0.10.7',
-    until='mmengine verifies checkpoints and tells runs apart',
+    until='mmengine verifies checkpoints and distinguishes runs',
     targets=('mmengine.runner.checkpoint:find_latest_checkpoint',),
 )
 DELETING = Fault(

@@ -24,7 +24,7 @@ class Architecture(ClassifierArchitecture):
     bottleneck: bool
     compression_factor: float
     stem: str
-    #: no tensor tells it: of the models with a deep stem timm's densenetblur121d has it
+    #: no tensor shows it: of the models with a deep stem timm's densenetblur121d has it
     stem_blur: bool
     num_classes: int | None
     features: int = field(default=0)

@@ -27,7 +27,7 @@ class Report:
     layout: Layout
     prefix: str
     architecture: Architecture | RDNetArchitecture
-    #: the library, where the file tells
+    #: the library, where the file shows it
     library: str | None
     source: str = 'the state dict'
     sha256: str | None = None
@@ -185,7 +185,7 @@ def _find(tensors: dict[str, Tensor], prefix: str | None) -> Found:
 
 
 def _library(checkpoint: Mapping, tensors: dict[str, Tensor], layout: Layout) -> str | None:
-    """The library that wrote the file, where something in it tells."""
+    """The library that wrote the file, where something in it shows it."""
     meta = checkpoint.get('meta')
     meta = meta if isinstance(meta, Mapping) else {}
     if 'mmdensenet_version' in meta:

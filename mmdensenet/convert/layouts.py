@@ -16,7 +16,7 @@ from .rdnet import is_rdnet, translate_rdnet
 
 @dataclass(frozen=True)
 class Layout:
-    """Names of tensors: who writes them, and the two keys by which they are told apart."""
+    """Names of tensors: who writes them, and the two keys by which they are recognised."""
 
     name: str
     writers: str

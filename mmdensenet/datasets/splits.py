@@ -23,7 +23,7 @@ def assign_parts(
         fractions: the parts' shares; they are scaled to a sum of 1.
         labels: (N, L) of 0 and 1, to be stratified; None balances only the number of samples.
         groups: N names; a group, such as a patient, is never divided. None lets every sample be its own.
-        count: N, where neither labels nor groups tell.
+        count: N, where there are neither labels nor groups.
         seed: which of the equally good divisions.
 
     Returns:

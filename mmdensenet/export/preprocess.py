@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .metadata import Metadata
-from .resample import Resample, Resampling
+from .resample import Resample, ResizeAndCrop
 
 
 class Preprocess(nn.Module):
@@ -16,7 +16,7 @@ class Preprocess(nn.Module):
     stays outside: the formats have no operator for it.
     """
 
-    def __init__(self, metadata: Metadata, steps: Sequence[Resampling] = ()):
+    def __init__(self, metadata: Metadata, steps: Sequence[ResizeAndCrop] = ()):
         super().__init__()
         self.resample = nn.Sequential(*map(Resample, steps))
         self.flip = metadata.order == 'BGR'

@@ -24,7 +24,7 @@ class NotInGraphError(ValueError):
 
 
 @dataclass
-class Resampling:
+class ResizeAndCrop:
     """A resize, of which a crop of ``size`` (height, width) around the centre is left.
 
     Attributes:
@@ -39,13 +39,13 @@ class Resampling:
     size: tuple[int, int] | None = None
 
 
-def resamplings(pipeline: Sequence[Mapping[str, Any]]) -> list[Resampling]:
+def resizes_and_crops(pipeline: Sequence[Mapping[str, Any]]) -> list[ResizeAndCrop]:
     """What a test pipeline does between loading and packing.
 
     Raises:
         NotInGraphError: naming the step that cannot be in a graph.
     """
-    found: list[Resampling] = []
+    found: list[ResizeAndCrop] = []
     for index, step in enumerate(pipeline):
         kind = step['type']
         where = f'{kind} (step {index + 1} of the test pipeline)'
@@ -59,7 +59,7 @@ def resamplings(pipeline: Sequence[Mapping[str, Any]]) -> list[Resampling]:
             width, height = _pair(step['crop_size'])
             size = (height, width)
             if found[-1].size is not None:
-                found.append(Resampling())
+                found.append(ResizeAndCrop())
             before = found[-1].scale if len(found) == 1 or found[-1].scale else found[-2].size
             if any(crop > edge for crop, edge in zip(size, (before, before) if isinstance(before, int) else before)):
                 raise NotInGraphError(f'{where}: it is larger than what the resize before it gives')
@@ -79,18 +79,18 @@ def is_at_an_end(step: Mapping[str, Any]) -> bool:
     return step['type'] == 'PackInputs' or step['type'] in _LOADING
 
 
-def _resize(step: Mapping[str, Any], where: str) -> Resampling:
+def _resize(step: Mapping[str, Any], where: str) -> ResizeAndCrop:
     interpolation, backend = step.get('interpolation', 'bilinear'), step.get('backend', 'cv2')
     if interpolation not in INTERPOLATIONS or backend not in CUBIC:
         raise NotInGraphError(f'{where}: {interpolation!r} with {backend!r}')
     if step['type'] == 'ResizeEdge':
         if step.get('edge', 'short') != 'short':
             raise NotInGraphError(f'{where}: edge={step["edge"]!r}, of which the crop may find too little')
-        return Resampling(step['scale'], interpolation, backend)
+        return ResizeAndCrop(step['scale'], interpolation, backend)
     if step.get('keep_ratio') or step.get('scale') is None:
         raise NotInGraphError(f'{where}: keep_ratio' if step.get('keep_ratio') else f'{where}: scale_factor')
     width, height = _pair(step['scale'])
-    return Resampling((height, width), interpolation, backend, (height, width))
+    return ResizeAndCrop((height, width), interpolation, backend, (height, width))
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -105,7 +105,7 @@ class Resample(nn.Module):
     off.
     """
 
-    def __init__(self, step: Resampling):
+    def __init__(self, step: ResizeAndCrop):
         super().__init__()
         self.step = step
         for name, length in zip(('rows', 'columns'), step.size):

@@ -50,7 +50,7 @@ class Calibration:
         return any(abs(math.log(t)) > 0.99 * BOUNDS[1] for t in self.temperatures or ())
 
 
-def calibrate(scores: Scores, resampling: Resampling, seed: int = 0) -> Calibration:
+def compute_calibration(scores: Scores, resampling: Resampling, seed: int = 0) -> Calibration:
     """Calibration of the best class's score, or with several labels of all scores of known labels.
 
     The temperature (arXiv:1706.04599) divides the logits. It is fitted twice, on one random half of the images by log

@@ -12,7 +12,7 @@ from .scores import Scores
 
 #: resamplings times images times classes that the intervals of AUROC and average precision may take: some 20 seconds
 RANKING_BUDGET = 1_000_000_000
-#: of fewer resamplings no interval is told
+#: fewer resamplings give no interval
 FEWEST_RESAMPLINGS = 100
 #: classes with fewer images get no interval: the resamplings are nearly all alike
 FEWEST_IMAGES = 5
@@ -94,22 +94,22 @@ Counted = dict[str, tuple[np.ndarray, np.ndarray | None]]
 
 
 def _quotients(
-    hit: np.ndarray, present: np.ndarray, said: np.ndarray, rejected: np.ndarray, absent: np.ndarray
+    hit: np.ndarray, present: np.ndarray, predicted: np.ndarray, rejected: np.ndarray, absent: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Percent, of true positives, images with it, predictions, true negatives and images without it, (..., C) each."""
     return {
-        'precision': 100 * divide(hit, said),
+        'precision': 100 * divide(hit, predicted),
         'recall': 100 * divide(hit, present),
         'specificity': 100 * divide(rejected, absent),
-        'F1': np.where(present > 0, 200 * divide(hit, present + said), np.nan),
+        'F1': np.where(present > 0, 200 * divide(hit, present + predicted), np.nan),
     }
 
 
-def _kappa(hit: np.ndarray, present: np.ndarray, said: np.ndarray) -> np.ndarray:
+def _kappa(hit: np.ndarray, present: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Cohen's kappa (doi:10.1177/001316446002000104) of (..., C): the agreement beyond that of the same numbers drawn
     by chance."""
     images = present.sum(-1)
-    chance = divide((present * said).sum(-1), images**2)
+    chance = divide((present * predicted).sum(-1), images**2)
     return divide(divide(hit.sum(-1), images) - chance, 1 - chance)
 
 
@@ -118,16 +118,22 @@ def _per_class(scores: Scores, resampling: Resampling) -> tuple[Counted, Estimat
     count = len(scores.classes)
     cells, place = np.unique(scores.truth * count + scores.predicted, return_inverse=True)
     number = np.arange(len(cells))
-    true, said = np.divmod(cells, count)
+    true, predicted = np.divmod(cells, count)
 
     def sums(counts: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        of_true, of_said, of_hit = (
+        of_true, of_predicted, of_hit = (
             csr_array((keep.astype(float), (which, number)), shape=(count, len(cells)))
-            for which, keep in ((true, np.ones(len(cells))), (said, np.ones(len(cells))), (true, true == said))
+            for which, keep in (
+                (true, np.ones(len(cells))),
+                (predicted, np.ones(len(cells))),
+                (true, true == predicted),
+            )
         )
-        hit, present, told = ((part @ counts.T).T for part in (of_hit, of_true, of_said))
+        hit, present, predictions = ((part @ counts.T).T for part in (of_hit, of_true, of_predicted))
         absent = counts.sum(1, keepdims=True) - present
-        return _quotients(hit, present, told, absent - told + hit, absent), _kappa(hit, present, told)
+        return _quotients(hit, present, predictions, absent - predictions + hit, absent), _kappa(
+            hit, present, predictions
+        )
 
     values, kappa = sums(np.bincount(place, minlength=len(cells))[None].astype(float))
     drawn, kappas = sums(resampling.counts(place, len(cells)))
@@ -135,15 +141,15 @@ def _per_class(scores: Scores, resampling: Resampling) -> tuple[Counted, Estimat
 
 
 def _per_label(scores: Scores, resampling: Resampling) -> tuple[Counted, list]:
-    present, absent, said = scores.truth == 1, scores.truth == 0, scores.predicted
-    parts = [present & said, present, (present | absent) & said, absent & ~said, absent]
+    present, absent, predicted = scores.truth == 1, scores.truth == 0, scores.predicted
+    parts = [present & predicted, present, (present | absent) & predicted, absent & ~predicted, absent]
 
     def sums(add) -> dict[str, np.ndarray]:
         return _quotients(*map(add, parts))
 
     values = sums(lambda part: part.sum(0).astype(float))
     drawn = sums(lambda part: (resampling.weights @ part.astype(np.float32)).astype(float))
-    tables = count_labels(scores.truth, said)
+    tables = count_labels(scores.truth, predicted)
     return {name: (values[name], drawn[name]) for name in values}, [
         tuple(map(tuple, table.tolist())) for table in tables
     ]

@@ -18,7 +18,7 @@ COLOURS = (
     *('#3f90da', '#ffa90e', '#bd1f01', '#94a4a2', '#832db6'),
     *('#a96b59', '#e76300', '#b9ac70', '#717581', '#92dadd'),
 )
-#: their number and that of the colours have no common factor, so that both together tell 70 classes apart
+#: their number and that of the colours have no common factor, so that both together distinguish 70 classes
 MARKERS = ('o', '^', 's', 'D', 'v', 'P', 'X')
 STYLES = ('-', '--', '-.', ':')
 #: for quantities from none to much

@@ -21,7 +21,7 @@ def inline_svg(figure: Figure, label: str, titles: Mapping[str, str | Iterable[s
 
     Args:
         label: what the figure shows, for those who cannot see it; of each figure of a page another, as ids begin so.
-        titles: what an artist tells when it is pointed at, by its ``gid``; of a mesh one text for each cell.
+        titles: the tooltip of an artist, by its ``gid``; of a mesh one text for each cell.
     """
     file = StringIO()
     with rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'mmdensenet'}):
@@ -33,7 +33,7 @@ def inline_svg(figure: Figure, label: str, titles: Mapping[str, str | Iterable[s
         for child in [c for c in parent if c.tag == f'{_SVG}style' or not c.tag.startswith(_SVG)]:
             parent.remove(child)  # the style is for all of the page; metadata
     for gid, title in (titles or {}).items():
-        _tell(root, gid, title)
+        _add_titles(root, gid, title)
     _own_ids(root, re.sub(r'\W+', '-', label) + '-')
     for element in root.iter():
         element.tag = element.tag.removeprefix(_SVG)
@@ -52,7 +52,7 @@ def inline_svg(figure: Figure, label: str, titles: Mapping[str, str | Iterable[s
     return ElementTree.tostring(root, encoding='unicode', short_empty_elements=False)
 
 
-def _tell(root: ElementTree.Element, gid: str, title: str | Iterable[str]) -> None:
+def _add_titles(root: ElementTree.Element, gid: str, title: str | Iterable[str]) -> None:
     group = root.find(f'.//*[@id="{gid}"]')
     if group is None:  # nothing of it is inside the axes
         return

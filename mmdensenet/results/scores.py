@@ -12,7 +12,7 @@ from mmdensenet.results.predictions import read_columns
 
 @dataclass
 class Scores:
-    """What a model said of each image, and what is true.
+    """What a model predicted for each image, and what is true.
 
     Attributes:
         scores: (N, C) probabilities; of several labels each on its own.

@@ -35,7 +35,7 @@ CLIENT_LEFT = 499
 def create_app(predictor: Predictor, settings: Settings | None = None, model_thread: Executor | None = None) -> FastAPI:
     """The application, for any ASGI server; :func:`mmdensenet.serving.serve` runs it with uvicorn.
 
-    ``GET /`` is the page, ``POST /predict`` takes the content of an image file, ``GET /health`` tells how it is going.
+    ``GET /`` is the page, ``POST /predict`` takes the content of an image file, ``GET /health`` reports its state.
     ``model_thread`` is the :class:`Service`'s.
     """
     settings = settings or Settings()

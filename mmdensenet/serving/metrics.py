@@ -1,4 +1,4 @@
-"""What a running server can tell about itself."""
+"""Counters and latencies of a running server."""
 
 import time
 from collections import Counter, deque

@@ -1,6 +1,6 @@
 """Resuming with a config whose schedule is not the checkpoint's.
 
-mmengine puts the checkpoint's schedule in the place of the config's without a word: with another max_epochs the old end
+mmengine puts the checkpoint's schedule in the place of the config's silently: with another max_epochs the old end
 stays. A schedule whose values do not depend on its end goes on to the new one; any other difference is refused.
 """
 

@@ -36,7 +36,7 @@ def main(args: list[str] | None = None) -> int:
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         status = failure.exitcode
-        if status != 2:  # with 2 the worker has said what is wrong
+        if status != 2:  # with 2 the worker has printed what is wrong
             what = f'was killed by signal {-status}' if status < 0 else f'ended with status {status}'
             print(f'rank {rank} {what}', file=sys.stderr)
         return status if status > 0 else 128 - status

@@ -1,4 +1,4 @@
-"""Workers of data loaders that let the training process finish its step when the whole process group is told to end.
+"""Workers of data loaders that let the training process finish its step when the whole process group gets the signal.
 
 Terminals, slurm, systemd and container runtimes send Ctrl-C and SIGTERM to all processes of a job. torch's workers die
 of SIGTERM at once, and the training process, which could have saved where it is, fails for want of their batches.

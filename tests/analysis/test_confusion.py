@@ -51,11 +51,11 @@ def single(request, tmp_path):
 
 
 def test_the_matrix_is_scikit_learns(single):
-    file, truth, said = single
+    file, truth, predicted = single
     predictions = read_predictions(file)
     assert not predictions.multi_label
     matrix = confusion_matrix(predictions)
-    assert (matrix == sklearn.metrics.confusion_matrix(truth, said)).all()
+    assert (matrix == sklearn.metrics.confusion_matrix(truth, predicted)).all()
 
 
 @pytest.fixture(params=['npz', 'json', 'parquet'])

@@ -6,7 +6,7 @@ import torch
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import TRANSFORMS
 
-from mmdensenet.export.resample import NotInGraphError, Resample, resamplings
+from mmdensenet.export.resample import NotInGraphError, Resample, resizes_and_crops
 
 CROP = dict(type='CenterCrop', crop_size=24)
 PIPELINES = {
@@ -27,7 +27,7 @@ def pixels_of(pipeline: list, size: tuple[int, int]) -> tuple[np.ndarray, np.nda
     image = 127 + 90 * np.sin(x / 9 + y / 5)[..., None] + rng.normal(0, 25, (*size, 3))
     image = np.clip(image + 200 * (x > y)[..., None], 0, 255).astype(np.uint8)
     given = torch.from_numpy(image)[None]
-    for step in resamplings(pipeline):
+    for step in resizes_and_crops(pipeline):
         given = Resample(step)(given)
     results = dict(img=image, img_shape=size)
     for step in pipeline:
@@ -69,4 +69,4 @@ def test_others_to_one_grey_level(how):
 )
 def test_what_cannot_be_in_a_graph_is_named(pipeline, message):
     with pytest.raises(NotInGraphError, match=message):
-        resamplings(pipeline)
+        resizes_and_crops(pipeline)

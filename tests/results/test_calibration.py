@@ -6,14 +6,14 @@ from made_scores import close, make, several, single
 from sklearn import metrics as sklearn
 
 from mmdensenet.results.bootstrap import Resampling
-from mmdensenet.results.calibration import calibrate, fit_temperature
+from mmdensenet.results.calibration import compute_calibration, fit_temperature
 
 
 def test_calibration_error_by_hand():
     """Scores 0.9 (three of four right) and 0.6 (one of two): (4 * 0.15 + 2 * 0.1) / 6."""
     first = np.array([0.9, 0.9, 0.9, 0.9, 0.6, 0.6])
     scores = make(np.stack([first, 1 - first], 1), np.array([0, 0, 0, 1, 0, 1]))
-    found = calibrate(scores, Resampling(6, count=100))
+    found = compute_calibration(scores, Resampling(6, count=100))
     assert close(found.error.value, 100 * (4 * 0.15 + 2 * 0.1) / 6)
     assert close(found.loss.value, sklearn.log_loss(scores.truth, scores.scores))
     assert found.temperatures is None, 'six images are too few'
@@ -24,12 +24,12 @@ def test_calibration_error_by_hand():
 def test_temperature(data):
     """Logits that are 2.5 times too large need a temperature of 2.5."""
     scores = data(images=4000, factor=2.5)
-    found = calibrate(scores, Resampling(4000, count=50))
+    found = compute_calibration(scores, Resampling(4000, count=50))
     assert found.temperatures == pytest.approx((2.5, 2.5), rel=0.1)
     assert found.error.value > 3 > 1.6 > found.error_after.value
     assert found.loss_after.value < found.loss.value
     assert found.error.low < found.error.value < found.error.high
-    plain = calibrate(data(images=4000), Resampling(4000, count=2))
+    plain = compute_calibration(data(images=4000), Resampling(4000, count=2))
     assert plain.temperatures == pytest.approx((1, 1), rel=0.1)
     assert not found.at_bound and not plain.at_bound
 
@@ -39,7 +39,7 @@ def test_no_score_is_judged_with_a_temperature_it_was_fitted_on():
     sure = np.full((40, 2), [0.8, 0.2])
     groups = np.repeat([0, 1], 20)
     scores = make(sure, np.repeat([0, 1], 20), groups=groups)
-    found = calibrate(scores, Resampling(40, groups, count=2))
+    found = compute_calibration(scores, Resampling(40, groups, count=2))
     assert min(found.temperatures) < 0.1 and max(found.temperatures) > 10
     assert found.at_bound
     assert found.loss_after.value > found.loss.value
@@ -49,5 +49,5 @@ def test_temperature_of_extreme_scores():
     truth = np.array([0, 1] * 10)
     assert 0 < fit_temperature(np.log(np.full((20, 2), 0.5)), truth) < 100
     wrong = make(np.eye(2)[1 - truth], truth)  # scores of exactly 0 and 1
-    found = calibrate(wrong, Resampling(20, count=5))
+    found = compute_calibration(wrong, Resampling(20, count=5))
     assert np.isfinite([found.loss.value, found.loss_after.value, found.error_after.value]).all()

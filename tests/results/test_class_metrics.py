@@ -24,12 +24,12 @@ def test_an_interval_needs_images_of_both_kinds(positive, negative):
 def test_overall_is_scikit_learns():
     scores = single(classes=7)
     found = by_name(compute_metrics(scores, Resampling(len(scores), count=5))[0])
-    truth, said, onehot = scores.truth, scores.predicted, scores.targets
-    assert close(found['top-1 accuracy'].value, 100 * sklearn.accuracy_score(truth, said))
+    truth, predicted, onehot = scores.truth, scores.predicted, scores.targets
+    assert close(found['top-1 accuracy'].value, 100 * sklearn.accuracy_score(truth, predicted))
     assert close(found['top-5 accuracy'].value, 100 * sklearn.top_k_accuracy_score(truth, scores.scores, k=5))
-    assert close(found['balanced accuracy'].value, 100 * sklearn.balanced_accuracy_score(truth, said))
-    assert close(found["Cohen's kappa"].value, sklearn.cohen_kappa_score(truth, said))
-    assert close(found['macro F1'].value, 100 * sklearn.f1_score(truth, said, average='macro'))
+    assert close(found['balanced accuracy'].value, 100 * sklearn.balanced_accuracy_score(truth, predicted))
+    assert close(found["Cohen's kappa"].value, sklearn.cohen_kappa_score(truth, predicted))
+    assert close(found['macro F1'].value, 100 * sklearn.f1_score(truth, predicted, average='macro'))
     assert close(found['macro AUROC'].value, 100 * sklearn.roc_auc_score(onehot, scores.scores))
     expected = sklearn.average_precision_score(onehot, scores.scores, average='macro')
     assert close(found['macro average precision'].value, 100 * expected)
@@ -44,14 +44,14 @@ def test_intervals_are_those_of_resampled_images():
     for row in resampling.weights:
         some = np.repeat(np.arange(120), row.astype(int))
         assert len(some) == 120
-        truth, said = scores.truth[some], scores.predicted[some]
-        drawn['top-1 accuracy'].append(sklearn.accuracy_score(truth, said))
-        drawn['macro F1'].append(sklearn.f1_score(truth, said, average='macro'))
-        drawn['balanced accuracy'].append(sklearn.balanced_accuracy_score(truth, said))
-        drawn["Cohen's kappa"].append(sklearn.cohen_kappa_score(truth, said) / 100)  # no percent
-        drawn['recall'].append(sklearn.recall_score(truth == 1, said == 1))
-        drawn['specificity'].append(sklearn.recall_score(truth == 1, said == 1, pos_label=0))
-        drawn['precision'].append(sklearn.precision_score(truth == 1, said == 1))
+        truth, predicted = scores.truth[some], scores.predicted[some]
+        drawn['top-1 accuracy'].append(sklearn.accuracy_score(truth, predicted))
+        drawn['macro F1'].append(sklearn.f1_score(truth, predicted, average='macro'))
+        drawn['balanced accuracy'].append(sklearn.balanced_accuracy_score(truth, predicted))
+        drawn["Cohen's kappa"].append(sklearn.cohen_kappa_score(truth, predicted) / 100)  # no percent
+        drawn['recall'].append(sklearn.recall_score(truth == 1, predicted == 1))
+        drawn['specificity'].append(sklearn.recall_score(truth == 1, predicted == 1, pos_label=0))
+        drawn['precision'].append(sklearn.precision_score(truth == 1, predicted == 1))
         drawn['AUROC'].append(sklearn.roc_auc_score(truth == 1, scores.scores[some, 1]))
     for name, values in drawn.items():
         found = by_name(overall).get(name) or classes[1].metrics[name]
@@ -66,15 +66,15 @@ def test_labels_with_unknown_ones():
     for i, label in enumerate(labels):
         known = scores.truth[:, i] >= 0
         truth, score = scores.truth[known, i], scores.scores[known, i]
-        said = score >= 0.5
-        assert (label.images, label.others, label.predicted) == (truth.sum(), (1 - truth).sum(), said.sum())
-        matrix = sklearn.confusion_matrix(truth, said)
+        predicted = score >= 0.5
+        assert (label.images, label.others, label.predicted) == (truth.sum(), (1 - truth).sum(), predicted.sum())
+        matrix = sklearn.confusion_matrix(truth, predicted)
         assert label.table == ((matrix[1, 1], matrix[1, 0]), (matrix[0, 1], matrix[0, 0]))
         expected = {
-            'precision': sklearn.precision_score(truth, said),
-            'recall': sklearn.recall_score(truth, said),
-            'specificity': sklearn.recall_score(truth, said, pos_label=0),
-            'F1': sklearn.f1_score(truth, said),
+            'precision': sklearn.precision_score(truth, predicted),
+            'recall': sklearn.recall_score(truth, predicted),
+            'specificity': sklearn.recall_score(truth, predicted, pos_label=0),
+            'F1': sklearn.f1_score(truth, predicted),
             'AUROC': sklearn.roc_auc_score(truth, score),
             'average precision': sklearn.average_precision_score(truth, score),
         }

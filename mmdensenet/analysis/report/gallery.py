@@ -21,11 +21,11 @@ LARGEST, LOSSLESS = 256, 64
 
 @dataclass(frozen=True)
 class Mistake:
-    """One error. ``true`` and ``said`` are in words; ``picture`` and ``map`` (or None) are data URIs."""
+    """One error. ``true`` and ``predicted`` are in words; ``picture`` and ``map`` (or None) are data URIs."""
 
     path: str
     true: str
-    said: str
+    predicted: str
     picture: str
     map: str | None
 

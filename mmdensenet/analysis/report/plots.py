@@ -50,11 +50,11 @@ def reliability_chart(before: Bins, after: Bins | None, multi_label: bool) -> Ma
         f'{count} decisions with scores of {mean:.3f} on average, {right:.1%} of them true'
         for count, mean, right in zip(before.count, before.confidence, before.accuracy)
     ]
-    told = _bars(axes, np.linspace(0, 1, len(titles) + 1), before.accuracy, titles)
+    titles_by_id = _bars(axes, np.linspace(0, 1, len(titles) + 1), before.accuracy, titles)
     axes.plot(*_there(before), '.-', color=COLOURS[0], label='as it is')
     if after is not None:
         axes.plot(*_there(after), '.-', color=COLOURS[1], label='with the temperature, cross-fitted')
-    return _render(figure, 'reliability diagram', told)
+    return _render(figure, 'reliability diagram', titles_by_id)
 
 
 def _there(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
@@ -66,8 +66,8 @@ def count_chart(bins: Bins) -> Markup:
     figure = new_figure(WIDTH, 2.4)
     axes = figure.add_subplot(xlabel='score', ylabel='decisions', xlim=(0, 1))
     edges = np.linspace(0, 1, len(bins.count) + 1)
-    told = _bars(axes, edges, bins.count, [f'{count} decisions' for count in bins.count])
-    return _render(figure, 'how many decisions have which score', told)
+    titles_by_id = _bars(axes, edges, bins.count, [f'{count} decisions' for count in bins.count])
+    return _render(figure, 'how many decisions have which score', titles_by_id)
 
 
 def roc_chart(curves: Sequence[ScoreCurve]) -> Markup:
@@ -136,13 +136,13 @@ def _line(axes: Axes, points: Curve, number: int, name: str) -> None:
 
 def _bars(axes: Axes, edges: np.ndarray, tops: np.ndarray, titles: Sequence[str]) -> dict[str, str]:
     """Draw bars between neighbouring edges. Returns the titles of those that are drawn, by ``gid``."""
-    told = {}
+    titles_by_id = {}
     for i, top in enumerate(tops):
         if np.isfinite(top):
             width = edges[i + 1] - edges[i]
             axes.bar(edges[i], top, width, align='edge', color=COLOURS[0], alpha=0.45, gid=f'bar{i}')
-            told[f'bar{i}'] = titles[i]
-    return told
+            titles_by_id[f'bar{i}'] = titles[i]
+    return titles_by_id
 
 
 def _render(figure: Figure, label: str, titles: dict[str, str] | None = None) -> Markup:

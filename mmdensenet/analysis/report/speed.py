@@ -60,7 +60,7 @@ def _peak(step, device: torch.device) -> float | None:
         before = memory.peak(device)
         step()
         return memory.peak(device) - before
-    except OSError:  # other systems do not tell
+    except OSError:  # only Linux reports it
         return None
 
 

@@ -57,7 +57,7 @@ class CheckLabelsHook(Hook):
     def before_test(self, runner) -> None:
         built = [('test_dataloader', runner.test_dataloader.dataset)]
         lists = self._of_checkpoint()
-        # which classes a checkpoint without names is for, only the data that trained it can tell
+        # only the training data say which classes a checkpoint without names is for
         self._check(runner, lists, built, () if lists else ('train_dataloader', 'val_dataloader'))
 
     def _of_checkpoint(self) -> list[ClassList]:
