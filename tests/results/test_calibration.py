@@ -51,3 +51,13 @@ def test_temperature_of_extreme_scores():
     wrong = make(np.eye(2)[1 - truth], truth)  # scores of exactly 0 and 1
     found = compute_calibration(wrong, Resampling(20, count=5))
     assert np.isfinite([found.loss.value, found.loss_after.value, found.error_after.value]).all()
+
+
+def test_labels_with_scores_of_exactly_0_and_1():
+    """Their logits are infinite; the loss of a sure mistake is that of float32's nearest numbers inside 0 to 1."""
+    truth = np.array([[0.0, 1.0], [1.0, 0.0]] * 15)
+    right, wrong = (compute_calibration(make(scores, truth), Resampling(30, count=3)) for scores in (truth, 1 - truth))
+    assert right.loss.value == pytest.approx(0, abs=1e-6)
+    nearest = np.array([np.finfo(np.float32).tiny, 2.0**-24])
+    assert wrong.loss.value == pytest.approx(-np.log(nearest).mean())
+    assert np.isfinite([wrong.loss_after.value, wrong.error_after.value]).all()
