@@ -21,6 +21,7 @@ def parse_args() -> argparse.Namespace:
         help='the graph takes uint8 images, resizes, crops and normalises them',
     )
     parser.add_argument('--int8', action='store_true', help='compute in 8-bit integers (onnx, openvino)')
+    parser.add_argument('--symmetric', action='store_true', help='with --int8: the integers that TensorRT takes (onnx)')
     parser.add_argument('--calib', type=int, default=256, metavar='N', help='images that calibrate int8 (256)')
     parser.add_argument('--images', metavar='DIR', help='compare on these images instead of the test set')
     parser.add_argument(
@@ -45,6 +46,7 @@ def export(args: argparse.Namespace) -> None:
             args.out,
             args.format,
             int8=args.int8,
+            symmetric=args.symmetric,
             calib=args.calib,
             batch=args.batch,
             dynamic=args.dynamic,

@@ -81,6 +81,7 @@ def export_model(
     format: str = 'onnx',
     *,
     int8: bool = False,
+    symmetric: bool = False,
     calib: int = 256,
     batch: int = 1,
     dynamic: bool = False,
@@ -99,6 +100,8 @@ def export_model(
         format: 'onnx', 'openvino' or 'torch-export'.
         int8: compute in 8-bit integers, with ranges of ``calib`` images of the training set (of the test set where
             there is none, of ``images`` where they are given).
+        symmetric: the integers that TensorRT takes, signed and with zero points of 0; see
+            :mod:`mmdensenet.export.int8_symmetric`. For the format onnx.
         batch: images at once; ``dynamic`` takes any number.
         input_size: (height, width) if it is not what the test pipeline gives; images are resized to it after the
             pipeline's other steps.
@@ -120,6 +123,8 @@ def export_model(
         raise UserError(
             '`int8` is for the formats onnx and openvino; torch.export has no integer convolutions on CPUs.'
         )
+    if symmetric and (not int8 or format != 'onnx'):
+        raise UserError('`symmetric` says which integers, so it needs `int8`, and the format onnx.')
     require_packages(*NEEDS[format])
     cfg = open_config(config, cfg_options)
     require_checkpoint(checkpoint)
@@ -145,7 +150,9 @@ def export_model(
     done = Export(file, metadata, reason)
     example = _example(metadata, 2 if dynamic else batch)
     if int8:
-        graph: object = _int8_graph(cfg, model, source, images, calib, format, done, report)
+        graph: object = _int8_graph(
+            cfg, model, source, images, calib, 'symmetric' if symmetric else format, done, report
+        )
     else:
         graph = ScoresOf(model).eval() if reason else inference_graph(model, format)
     if with_preprocess:
@@ -281,6 +288,10 @@ def _int8_graph(cfg, model, source, images, calib, format, done: Export, report)
     except ValueError as error:
         raise UserError(f'`int8`: {error}.') from error
     arguments = (graph, ranges, metadata.batch, tuple(metadata.size))
+    if format == 'symmetric':
+        from mmdensenet.export.int8_symmetric import int8_symmetric
+
+        return int8_symmetric(*arguments)
     if format == 'onnx':
         from mmdensenet.export.int8_onnx import int8_onnx
 

@@ -1,0 +1,116 @@
+"""A folded DenseNet as ONNX with symmetric integers, as TensorRT takes them.
+
+TensorRT reads QuantizeLinear and DequantizeLinear as pairs around what a convolution reads, and computes in signed
+bytes with zero points of 0: one scale per tensor for activations, one per output channel for weights. So each
+convolution here reads such a pair, and all between two convolutions is ordinary float operators, which TensorRT fuses
+as it likes. :mod:`.int8` has a scale and an offset for each stored channel and is what runs fast on processors.
+
+One scale per tensor would leave channels with small values few levels. What gives a tensor, a norm or a convolution,
+therefore divides each channel by its largest value, which ReLU and pooling let through, and the weights that read it
+have the factor. Weights use 7 bits as there, so that ONNX Runtime gives the same on processors that overflow with 8.
+"""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from torch import nn
+
+from .fold import FoldedLayer, NormReLU, ScoresOf
+from .int8 import SMALLEST, WEIGHT_LEVELS, Range
+from .int8_onnx import IR_VERSION, OPSET, OnnxWriter
+
+#: of a signed byte; -128 is not used, so that the range is symmetric
+LEVELS = 127
+
+
+def int8_symmetric(model: ScoresOf, ranges: dict, batch: int | None, size: tuple[int, int]) -> onnx.ModelProto:
+    """A folded classifier with global average pooling and one linear layer; arguments as of :func:`.int8_onnx`."""
+    writer = _Writer(ranges)
+    net, fc = model.backbone, model.head.fc
+    x = writer.node('GlobalAveragePool', writer.features(net))
+    weight, bias = (writer.constant(t.detach().float().numpy()) for t in (fc.weight, fc.bias))
+    x = writer.node('Gemm', writer.node('Flatten', x), weight, bias, transB=1)
+    kind = ('Sigmoid', {}) if model.multi_label else ('Softmax', dict(axis=1))
+    writer.nodes.append(helper.make_node(kind[0], [x], ['scores'], **kind[1]))
+    batch = 'batch' if batch is None else batch
+    given = helper.make_tensor_value_info('images', TensorProto.FLOAT, [batch, net.in_channels, *size])
+    made = helper.make_tensor_value_info('scores', TensorProto.FLOAT, [batch, fc.out_features])
+    graph = helper.make_graph(writer.nodes, 'mmdensenet', [given], [made], writer.constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid('', OPSET)], ir_version=IR_VERSION)
+
+
+class _Writer(OnnxWriter):
+    def __init__(self, ranges: dict[nn.Module | str, Range]):
+        super().__init__()
+        self.constants.clear()  # OnnxWriter's, of another scheme
+        self.ranges = ranges
+
+    def features(self, net: nn.Module) -> str:
+        """The features after the last norm and ReLU, for normalised images."""
+        x, read = 'images', self.ranges['input']
+        largest = max(np.abs(read.low).max(), np.abs(read.high).max(), SMALLEST)
+        factors = np.full(net.in_channels, largest)
+        x = self.node('Div', x, self.constant(np.float32(largest)))
+        for conv in net.deep:
+            x = self.node('Relu', self.rounded_convolution(x, conv, factors, self.largest(conv)))
+            factors = self.largest(conv)
+        x = self.rounded_convolution(x, net.stem, factors)
+        if net.pool is not None:
+            x = self.max_pool(self.node('Relu', x), net.pool.stride)
+        if net.blur is not None:
+            x = self.blurred(x, net.blur.kernel.numpy(), net.stem.out_channels)
+        for i, block in enumerate(net.blocks):
+            for layer in block:
+                x = self.concat(x, self.layer(x, layer))
+            if i < len(net.transitions):
+                norm, conv = net.transitions[i].norm, net.transitions[i].conv
+                x = self.node('AveragePool', self.norm_relu(x, norm), kernel_shape=[2, 2], strides=[2, 2])
+                x = self.rounded_convolution(x, conv, self.largest(norm))
+        return self.norm_relu(x, net.norm, divide=False)
+
+    def layer(self, x: str, layer: FoldedLayer) -> str:
+        y, factors = self.norm_relu(x, layer.norm), self.largest(layer.norm)
+        if layer.conv2 is None:
+            return self.rounded_convolution(y, layer.conv1, factors)
+        inner = self.largest(layer.conv1)
+        return self.rounded_convolution(
+            self.node('Relu', self.rounded_convolution(y, layer.conv1, factors, inner)), layer.conv2, inner
+        )
+
+    def largest(self, module: nn.Module) -> np.ndarray:
+        """The largest value of each channel behind a ReLU."""
+        return np.maximum(self.ranges[module].high, SMALLEST)
+
+    def norm_relu(self, x: str, norm: NormReLU, divide: bool = True) -> str:
+        by = self.largest(norm) if divide else 1.0
+        values = (norm.scale.double().numpy() / by, norm.shift.double().numpy() / by)
+        scale, shift = (self.constant(v.astype(np.float32).reshape(1, -1, 1, 1)) for v in values)
+        return self.node('Relu', self.node('Add', self.node('Mul', x, scale), shift))
+
+    def rounded_convolution(
+        self, x: str, conv: nn.Conv2d, factors: np.ndarray, divisors: np.ndarray | float = 1.0
+    ) -> str:
+        """The convolution of ``x`` times ``factors``, per channel of at most 1, by ``divisors``; ``x`` and weights are
+        rounded.
+        """
+        scale, zero = self.constant(np.float32(1 / LEVELS)), self.constant(np.int8(0))
+        x = self.node('DequantizeLinear', self.node('QuantizeLinear', x, scale, zero), scale, zero)
+        weight = conv.weight.detach().double().numpy() * factors[:, None, None]
+        weight = weight / np.reshape(divisors, (-1, 1, 1, 1))
+        bias = np.zeros(len(weight)) if conv.bias is None else conv.bias.detach().double().numpy()
+        scales = np.maximum(np.abs(weight).reshape(len(weight), -1).max(1), 1e-30) / WEIGHT_LEVELS
+        levels = np.rint(weight / scales[:, None, None, None]).astype(np.int8)
+        zeros = self.constant(np.zeros(len(scales), np.int8))
+        rounded = self.node(
+            'DequantizeLinear', self.constant(levels), self.constant(scales.astype(np.float32)), zeros, axis=0
+        )
+        # what the rounding of the weights changes on average
+        change = weight - levels * scales[:, None, None, None]
+        bias = bias / divisors + change.sum((2, 3)) @ (self.ranges[conv].mean / factors)
+        settings = dict(kernel_shape=list(conv.kernel_size), strides=list(conv.stride), pads=list(conv.padding) * 2)
+        return self.node('Conv', x, rounded, self.constant(bias.astype(np.float32)), **settings)
+
+    def blurred(self, x: str, kernel: np.ndarray, channels: int) -> str:
+        padded = self.node('Pad', x, self.constant(np.array([0, 0, 1, 1, 0, 0, 1, 1])), mode='reflect')
+        weight = self.constant(np.broadcast_to(kernel, (channels, 1, 3, 3)).astype(np.float32))
+        return self.node('Conv', padded, weight, kernel_shape=[3, 3], strides=[2, 2], group=channels)
