@@ -61,3 +61,9 @@ def test_labels_with_scores_of_exactly_0_and_1():
     nearest = np.array([np.finfo(np.float32).tiny, 2.0**-24])
     assert wrong.loss.value == pytest.approx(-np.log(nearest).mean())
     assert np.isfinite([wrong.loss_after.value, wrong.error_after.value]).all()
+
+
+def test_the_last_bin_has_a_score_of_1():
+    first = np.array([1.0, 0.94, 0.93])  # the last of 15 begins at 14/15, 0.9333
+    scores = make(np.stack([first, 1 - first], 1), np.zeros(3, int))
+    assert compute_calibration(scores, Resampling(3, count=2)).before.count.tolist() == [0] * 13 + [1, 2]
