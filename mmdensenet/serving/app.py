@@ -18,7 +18,7 @@ from mmdensenet.version import __version__
 
 from .batcher import ClosedError
 from .guard import Guard
-from .images import RefusedError
+from .images import RefusedRequestError
 from .predictor import Predictor
 from .requests import discard_body, read_body, while_connected
 from .service import Service, Settings
@@ -120,15 +120,15 @@ async def _guarded(service: Service, request: Request, topk: int, cam: str | Non
             content = await read_body(request, service.settings)
             answer = await while_connected(request, service.answer(content, topk, wanted))
             return JSONResponse(answer)
-    except RefusedError as error:
+    except RefusedRequestError as error:
         refused = error
     except ClosedError:
-        refused = RefusedError(503, 'The server is stopping.', {'Retry-After': '30'})
+        refused = RefusedRequestError(503, 'The server is stopping.', {'Retry-After': '30'})
     except ClientDisconnect:
         return Response(status_code=CLIENT_LEFT)
     except Exception:
         logger.exception('a request failed')
-        refused = RefusedError(500, 'The server failed; its log has the reason.')
+        refused = RefusedRequestError(500, 'The server failed; its log has the reason.')
     await discard_body(request, service.settings)
     return JSONResponse({'error': refused.message}, refused.status, refused.headers)
 
@@ -137,9 +137,9 @@ def _class_of(service: Service, cam: str | None) -> int | str | None:
     if cam is None:
         return None
     if service.predictor.no_cam is not None:
-        raise RefusedError(422, service.predictor.no_cam)
+        raise RefusedRequestError(422, service.predictor.no_cam)
     if cam == 'top':
         return cam
     if not cam.isdecimal() or len(cam) > 9:
-        raise RefusedError(422, f"cam={cam[:20]}: give 'top' or the number of a class.")
+        raise RefusedRequestError(422, f"cam={cam[:20]}: give 'top' or the number of a class.")
     return int(cam)

@@ -14,7 +14,7 @@ FORMATS = {
 MAX_SCANS = 100
 
 
-class RefusedError(Exception):
+class RefusedRequestError(Exception):
     """A request that is not answered as asked: an HTTP status, a message for whoever asked, and headers."""
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None):
@@ -31,23 +31,23 @@ def check_image(content: bytes, max_pixels: int, dicom: bool = False) -> tuple[i
         dicom: whether DICOM is an image too.
 
     Raises:
-        RefusedError: with 400, 413, 415 or 422.
+        RefusedRequestError: with 400, 413, 415 or 422.
     """
     if not content:
-        raise RefusedError(400, 'The request is empty: send the image file as its body.')
+        raise RefusedRequestError(400, 'The request is empty: send the image file as its body.')
     kind = image_format(content)
     if kind is None or (kind == 'DICOM' and not dicom):
         formats = ', '.join([*FORMATS, 'WebP', *(['DICOM'] if dicom else [])])
-        raise RefusedError(415, f'This is no image in a format that is read here: {formats}.')
+        raise RefusedRequestError(415, f'This is no image in a format that is read here: {formats}.')
     width, height = _dicom_size(content) if kind == 'DICOM' else image_size(content)
     if kind == 'TIFF':
         width, height = _with_tiles(content, width, height)
     if width * height > max_pixels:
-        raise RefusedError(413, f'The image has {width} x {height} pixels; the limit is {max_pixels:,} in all.')
+        raise RefusedRequestError(413, f'The image has {width} x {height} pixels; the limit is {max_pixels:,} in all.')
     if width < 1 or height < 1 or is_cut(content):
-        raise RefusedError(422, f'The {kind} file is cut short or damaged, or of a kind that is not read here.')
+        raise RefusedRequestError(422, f'The {kind} file is cut short or damaged, or of a kind that is not read here.')
     if (scans := jpeg_scans(content)) > MAX_SCANS:
-        raise RefusedError(413, f'The JPEG file has {scans:,} scans; the limit is {MAX_SCANS}.')
+        raise RefusedRequestError(413, f'The JPEG file has {scans:,} scans; the limit is {MAX_SCANS}.')
     return width, height
 
 
@@ -70,7 +70,9 @@ def _dicom_size(content: bytes) -> tuple[int, int]:
         file = pydicom.dcmread(BytesIO(content), stop_before_pixels=True, force=True)
         return int(file.Columns) * int(file.get('NumberOfFrames') or 1), int(file.Rows)
     except ImportError:
-        raise RefusedError(415, 'DICOM files need pydicom on the server: pip install "mmdensenet[dicom]".') from None
+        raise RefusedRequestError(
+            415, 'DICOM files need pydicom on the server: pip install "mmdensenet[dicom]".'
+        ) from None
     except Exception:  # pydicom raises whatever the bytes lead to
         return 0, 0
 

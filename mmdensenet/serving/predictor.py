@@ -13,7 +13,7 @@ from mmengine.model import BaseModel
 from mmdensenet.apis.inference import Inferencer, best_classes
 from mmdensenet.errors import UserError
 
-from .images import RefusedError, check_image
+from .images import RefusedRequestError, check_image
 
 #: of an image for an exported file that resizes by itself: images wait for it whole, 48 MiB of this many pixels
 MAX_WHOLE = 1 << 24
@@ -48,18 +48,18 @@ class Predictor:
         """(width, height) of the image, turned as its EXIF data say, and what the test pipeline makes of it.
 
         Raises:
-            RefusedError: if it is no image, too large or damaged.
+            RefusedRequestError: if it is no image, too large or damaged.
         """
         size = check_image(content, self.max_pixels, self.dicom)
         try:
             prepared = self.inferencer.prepare(content)
         except UserError as error:
-            raise RefusedError(422, _sentence(error)) from error
+            raise RefusedRequestError(422, _sentence(error)) from error
         if turned := getattr(prepared.get('data_samples'), 'ori_shape', None):
             size = turned[1], turned[0]
         height, width = prepared['inputs'].shape[1:]
         if self.size not in (None, (height, width)):
-            raise RefusedError(
+            raise RefusedRequestError(
                 422,
                 f'The image has {width} x {height} pixels after the test pipeline; this exported model takes '
                 f'{self.size[1]} x {self.size[0]} only.',

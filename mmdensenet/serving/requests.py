@@ -7,15 +7,15 @@ from contextlib import suppress
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from .images import RefusedError
+from .images import RefusedRequestError
 from .service import Settings
 
 
 async def read_body(request: Request, settings: Settings) -> bytes:
     """The request's content, read no further than the limit."""
     if request.headers.get('content-type', '').startswith('multipart/'):
-        raise RefusedError(415, 'Send the image file itself as the body: curl --data-binary @FILE')
-    too_large = RefusedError(413, f'The file is larger than {settings.max_bytes:,} bytes.')
+        raise RefusedRequestError(415, 'Send the image file itself as the body: curl --data-binary @FILE')
+    too_large = RefusedRequestError(413, f'The file is larger than {settings.max_bytes:,} bytes.')
     length = request.headers.get('content-length', '')
     if length.isdecimal() and int(length) > settings.max_bytes:
         raise too_large
@@ -29,7 +29,7 @@ async def read_body(request: Request, settings: Settings) -> bytes:
                     raise too_large
     except TimeoutError:
         request.state.ended = True  # nothing more is waited for
-        raise RefusedError(408, f'The image did not arrive within {settings.upload_seconds:g} s.') from None
+        raise RefusedRequestError(408, f'The image did not arrive within {settings.upload_seconds:g} s.') from None
     return bytes(content)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from mmdensenet.version import __version__
 
 from .batcher import Batcher
-from .images import FORMATS, RefusedError
+from .images import FORMATS, RefusedRequestError
 from .metrics import Metrics
 from .predictor import Predictor
 
@@ -101,13 +101,13 @@ class Service:
         """A place in the queue.
 
         Raises:
-            RefusedError: 503 if there is none, with the seconds after which to try again.
+            RefusedRequestError: 503 if there is none, with the seconds after which to try again.
         """
         if self.stopping:
-            raise RefusedError(503, 'The server is stopping.', {'Retry-After': '30'})
+            raise RefusedRequestError(503, 'The server is stopping.', {'Retry-After': '30'})
         if self.in_work >= self.settings.max_queue:
             seconds = self.metrics.seconds_until(self.in_work)
-            raise RefusedError(
+            raise RefusedRequestError(
                 503, f'{self.in_work} requests wait already: try again in {seconds} s.', {'Retry-After': str(seconds)}
             )
         self.in_work += 1
@@ -122,13 +122,13 @@ class Service:
         (width, height), prepared = await loop.run_in_executor(self.readers, self.predictor.prepare, content)
         scores = await self.predictions.submit(prepared)
         if not np.isfinite(scores).all():
-            raise RefusedError(500, "The model's scores are not finite numbers: its weights are damaged.")
+            raise RefusedRequestError(500, "The model's scores are not finite numbers: its weights are damaged.")
         answer = dict(width=width, height=height, predictions=self.predictor.best(scores, topk))
         if cam is None:
             return answer
         label = int(scores.argmax()) if cam == 'top' else cam
         if not 0 <= label < len(scores):
-            raise RefusedError(422, f'cam={label}: the classes are 0 to {len(scores) - 1}.')
+            raise RefusedRequestError(422, f'cam={label}: the classes are 0 to {len(scores) - 1}.')
         activation = await self.activations.submit((prepared, label))
         pictures = await loop.run_in_executor(self.readers, self.predictor.pictures, prepared, activation)
         classes = self.predictor.inferencer.classes

@@ -3,7 +3,7 @@
 import numpy as np
 from made_scores import by_name, make, single
 
-from mmdensenet.results.bootstrap import Resampling, estimate
+from mmdensenet.results.bootstrap import Resampling, divide, estimate, nan_mean
 from mmdensenet.results.class_metrics import compute_metrics
 
 
@@ -25,3 +25,10 @@ def test_estimate():
     low, high = np.percentile([1, 2, 4], [2.5, 97.5])
     assert (found.low, found.high) == (low, high)
     assert np.isnan(estimate(3.0, np.array([np.nan])).low)
+
+
+def test_what_is_not_defined_counts_in_no_mean():
+    values = np.array([[1.0, np.nan, 4.0], [np.nan] * 3, [2.0, 2.0, 5.0]])
+    np.testing.assert_array_equal(nan_mean(values, 1), [2.5, np.nan, 3.0])
+    np.testing.assert_array_equal(nan_mean(values, 0), [1.5, 2.0, 4.5])
+    np.testing.assert_array_equal(divide(np.array([1.0, 0.0]), np.array([2.0, 0.0])), [0.5, np.nan])

@@ -15,7 +15,7 @@ from serving_helpers import picture
 
 from mmdensenet.apis import Inferencer
 from mmdensenet.serving import Predictor, Settings, create_app
-from mmdensenet.serving.images import RefusedError
+from mmdensenet.serving.images import RefusedRequestError
 
 
 @pytest.fixture
@@ -228,7 +228,7 @@ def test_images_that_keep_their_size(inferencer, monkeypatch):
     config.test_dataloader.dataset.pipeline = [steps[0], steps[-1]]
     monkeypatch.setattr(inferencer.model, '_config', config)
     predictor = Predictor(Inferencer(inferencer.model), max_input=7000)
-    with pytest.raises(RefusedError, match='100 x 80 pixels; the limit is 7,000'):
+    with pytest.raises(RefusedRequestError, match='100 x 80 pixels; the limit is 7,000'):
         predictor.prepare(picture(size=(100, 80)))
     passes = []
     forward = predictor.inferencer.predict

@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 from serving_helpers import picture
 
-from mmdensenet.serving.images import RefusedError, check_image
+from mmdensenet.serving.images import RefusedRequestError, check_image
 
 
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF'])
 def test_formats_that_are_read(kind, predictor):
     content = picture(size=(70, 50), kind=kind)
     assert check_image(content, 3500) == (70, 50)
-    with pytest.raises(RefusedError, match='70 x 50 pixels; the limit is 3,499'):
+    with pytest.raises(RefusedRequestError, match='70 x 50 pixels; the limit is 3,499'):
         check_image(content, 3499)
     assert predictor.prepare(content)[1]['inputs'].shape == (3, 64, 64)
 
@@ -53,7 +53,7 @@ def png_of(width: int, height: int) -> bytes:
     ],
 )
 def test_what_is_no_image_or_too_large(content, status):
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedRequestError) as caught:
         check_image(content, 1_000_000)
     assert caught.value.status == status
     assert caught.value.message.endswith('.')
@@ -69,7 +69,7 @@ def test_the_scans_of_a_jpeg_count():
     assert check_image(content + content * 9, 5000) == (64, 64)  # cameras append previews
     comment = b'\xff\xfe\x00\x04\xff\xd9'  # with an end marker that is none
     for between in (b'', comment):
-        with pytest.raises(RefusedError, match=r'2\d\d scans; the limit is 100') as caught:
+        with pytest.raises(RefusedRequestError, match=r'2\d\d scans; the limit is 100') as caught:
             check_image(content[:-2] + between + last * 200 + content[-2:], 5000)
         assert caught.value.status == 413
 
@@ -79,7 +79,7 @@ def test_the_tiles_of_a_tiff_count():
     values = {256: 16, 257: 16, 258: 8, 259: 1, 262: 1, 277: 1, 322: 40_000, 323: 30_000, 324: 8, 325: 100}
     entries = b''.join(struct.pack('<HHII', tag, 4, 1, value) for tag, value in values.items())
     content = b'II*\0' + struct.pack('<I', 108) + bytes(100) + struct.pack('<H', len(values)) + entries + bytes(4)
-    with pytest.raises(RefusedError, match='40000 x 30000'):
+    with pytest.raises(RefusedRequestError, match='40000 x 30000'):
         check_image(content, 1_000_000)
 
 
@@ -94,9 +94,9 @@ def test_dicom_where_the_model_reads_it():
     pydicom.dcmwrite(target, file, enforce_file_format=True)
     content = target.getvalue()
     assert check_image(content, 600_000, dicom=True) == (2000, 300)
-    with pytest.raises(RefusedError, match='the limit is 599,999'):
+    with pytest.raises(RefusedRequestError, match='the limit is 599,999'):
         check_image(content, 599_999, dicom=True)
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedRequestError) as caught:
         check_image(content[:140], 600_000, dicom=True)
     assert caught.value.status == 422
 
@@ -116,7 +116,7 @@ def test_the_chunks_of_a_png_are_looked_at():
     too_wide = chunk(b'fcTL', struct.pack('>IIIIIHHBB', 0, 60_000, 80, 0, 0, 1, 1, 0, 0))
     promises = chunk(b'tEXt', b'a\0b', length=0x7FFF_FFF0)
     for damaged in (header + too_wide + rest, header + promises + rest, whole[:-1], header + header[8:] + rest):
-        with pytest.raises(RefusedError) as caught:
+        with pytest.raises(RefusedRequestError) as caught:
             check_image(damaged, 10_000)
         assert caught.value.status == 422
 
@@ -133,6 +133,6 @@ def test_mutated_files_are_read_or_refused(predictor):
         try:
             predictor.prepare(bytes(content[: rng.integers(len(content))] if i % 3 == 0 else content))
             statuses.add(200)
-        except RefusedError as error:
+        except RefusedRequestError as error:
             statuses.add(error.status)
     assert statuses <= {200, 400, 413, 415, 422} and {200, 422} <= statuses
