@@ -11,6 +11,8 @@ HEADLINES = {
     'head': 'heads do not fit their data set',
     'empty': 'classes have no image',
     'duplicate across splits': 'images are in several splits',
+    'group across splits': 'groups, such as patients, are in several splits',
+    'depth': 'parts use few of their 16 bits',
     'duplicate': 'images are there more than once',
 }
 

@@ -1,14 +1,15 @@
 """What somebody calls images on a command line: files, folders, URLs, and tables or lists of them."""
 
-import csv
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from mmdensenet.datasets.table import portable_path, read_table
 from mmdensenet.errors import UserError
 
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.dcm', '.dicom', '.npy'}
-LIST_SUFFIXES = {'.csv', '.txt'}
+TABLE_SUFFIXES = {'.csv', '.tsv', '.parquet'}
+LIST_SUFFIXES = {*TABLE_SUFFIXES, '.txt'}
 #: columns of a table that have the paths; the first that is there
 PATH_COLUMNS = ('image', 'img_path', 'image_path', 'path', 'file', 'filename', 'file_name')
 
@@ -51,27 +52,30 @@ def without_file_scheme(path: str) -> str:
 
 
 def _listed(file: Path) -> list[str]:
-    try:
-        with file.open(newline='', encoding='utf-8-sig') as opened:
-            rows = _table(file, opened) if file.suffix.lower() == '.csv' else list(enumerate(opened, 1))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f'{file} is no list of images in UTF-8: {error}.') from error
+    if file.suffix.lower() in TABLE_SUFFIXES:
+        rows = _table(file)
+    else:
+        try:
+            rows = list(enumerate(file.read_text(encoding='utf-8-sig').splitlines(), 1))
+        except UnicodeDecodeError as error:
+            raise UserError(f'{file} is no list of images in UTF-8: {error}.') from error
     named = [(row, text.strip()) for row, text in rows if text.strip()]
     if not named:
         raise UserError(f'{file} lists no images.')
     return [_find(file, row, text) for row, text in named]
 
 
-def _table(file: Path, opened) -> list[tuple[int, str]]:
-    reader = csv.DictReader(opened)
-    header = reader.fieldnames or []
+def _table(file: Path) -> list[tuple[int, str]]:
+    table = read_table(file)
+    header = table.header
     column = next((name for name in PATH_COLUMNS if name in header), None)
     if column is None:
         raise UserError(
             f'{file} has the columns {", ".join(map(repr, header))}; the one with the paths must be called '
             f'{", ".join(PATH_COLUMNS[:-1])} or {PATH_COLUMNS[-1]}.'
         )
-    return [(reader.line_num, row[column] or '') for row in reader]
+    table.require(column)
+    return [(line, portable_path(row[column])) for line, row in zip(table.lines, table.rows)]
 
 
 def _find(file: Path, row: int, text: str) -> str:

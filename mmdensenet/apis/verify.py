@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import sys
 from collections import Counter, defaultdict
@@ -20,7 +21,7 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from mmdensenet.datasets import LoadImage
 from mmdensenet.datasets.class_lists import class_lists, require_same_classes
-from mmdensenet.datasets.load_image import read_bytes
+from mmdensenet.datasets.load_image import has_16_bits, read_bytes
 from mmdensenet.datasets.wrappers import leaves, sample_info, sample_labels
 from mmdensenet.errors import BadImageError, UserError
 
@@ -30,6 +31,8 @@ SPLITS = ('train', 'val', 'test')
 
 #: split, number of the data set in it, index there
 Sample = tuple[str, int, int]
+#: where an image is, a hash of it, why it cannot be read, and the brightest pixel of a 16-bit file
+Reading = tuple[str, bytes, str | None, float | None]
 
 
 @dataclass
@@ -90,9 +93,12 @@ def verify_dataset(
             report.images[name] += 1
             samples.append(sample)
     seen: dict[bytes, list[tuple[str, str]]] = defaultdict(list)
-    for done, ((name, _, _), (place, digest, reason)) in enumerate(
+    deep: dict[str, list[float]] = defaultdict(list)
+    for done, ((name, _, _), (place, digest, reason, brightest)) in enumerate(
         zip(samples, _read_all(parts, samples, _workers(workers, len(samples)))), 1
     ):
+        if brightest is not None:
+            deep[name].append(brightest)
         if reason is not None:
             report.add('unreadable', f'{name}: {place} ({reason})')
         else:
@@ -100,6 +106,8 @@ def verify_dataset(
         if progress is not None:
             progress(done, len(samples))
     _report_duplicates(report, seen)
+    _report_groups(report, parts)
+    _report_depth(report, deep)
     return report
 
 
@@ -148,7 +156,7 @@ def _samples(report: Report, name: str, parts: list) -> Iterator[Sample]:
                 report.add('duplicate', f'{name}: {path} is listed {times} times')
 
 
-def _read_all(parts: dict[str, list], samples: list[Sample], workers: int) -> Iterator[tuple[str, bytes, str | None]]:
+def _read_all(parts: dict[str, list], samples: list[Sample], workers: int) -> Iterator[Reading]:
     if workers == 0:
         yield from (_read(parts, sample) for sample in samples)
         return
@@ -165,28 +173,31 @@ def _read_all(parts: dict[str, list], samples: list[Sample], workers: int) -> It
             ) from error
 
 
-def _read(parts: dict[str, list], sample: Sample) -> tuple[str, bytes, str | None]:
-    """Where an image is, a hash of it, and why it cannot be read."""
+def _read(parts: dict[str, list], sample: Sample) -> Reading:
     name, number, index = sample
     dataset = parts[name][number]
     info = sample_info(dataset, index)
-    path = info.get('img_path')
+    path, brightest = info.get('img_path'), None
     try:
         if path is not None:
-            content = _load(dataset, info)
+            content, brightest = _load(dataset, info)
         else:
             image = info['img'] if 'img' in info else dataset[index]['inputs']
             image = np.ascontiguousarray(image)
             content = f'{image.shape}{image.dtype}'.encode() + image.tobytes()
     except BadImageError as error:
-        return error.path or str(path), b'', error.reason or str(error)
+        return error.path or str(path), b'', error.reason or str(error), None
     except Exception as error:  # a data set's own
-        return str(path or f'sample {index}'), b'', f'{type(error).__name__}: {error}'
-    return str(path or f'sample {index}'), hashlib.blake2b(content, digest_size=16).digest(), None
+        return str(path or f'sample {index}'), b'', f'{type(error).__name__}: {error}', None
+    return str(path or f'sample {index}'), hashlib.blake2b(content, digest_size=16).digest(), None, brightest
 
 
-def _load(dataset, info: dict) -> bytes:
-    """Load an image as its data set does, with the steps of its pipeline up to the one that loads; the file's bytes."""
+def _load(dataset, info: dict) -> tuple[bytes, float | None]:
+    """Load an image as its data set does, with the steps of its pipeline up to the one that loads.
+
+    Returns:
+        The file's bytes, and the brightest pixel of 65535 where a file of 16 bits is loaded with its full range.
+    """
     path, step = info['img_path'], None
     for step in getattr(getattr(dataset, 'pipeline', None), 'transforms', None) or [LoadImage()]:
         info = step(info)
@@ -194,7 +205,11 @@ def _load(dataset, info: dict) -> bytes:
             raise BadImageError.of(path, f'the step {type(step).__name__} of its pipeline returns nothing')
         if 'img' in info:
             break
-    return read_bytes(path, getattr(step, 'file_client_args', None), getattr(step, 'backend_args', None))
+    content = read_bytes(path, getattr(step, 'file_client_args', None), getattr(step, 'backend_args', None))
+    if not has_16_bits(content) or getattr(step, 'window', 'full') != 'full':
+        return content, None
+    brightest = float(np.max(info['img']))
+    return content, (brightest + 1) * 256 - 1 if info['img'].dtype == np.uint8 else brightest * 257
 
 
 def _check_labels(report: Report, name: str, dataset, parts: list, classes: int | None) -> None:
@@ -203,21 +218,50 @@ def _check_labels(report: Report, name: str, dataset, parts: list, classes: int 
         report.add('head', f'{name}: the data set has {len(own)} classes, and model.head.num_classes is {classes}')
     total = classes if classes is not None else len(own or ())
     count: Counter[int] = Counter()
+    labelled = False
     for leaf in parts:
         for index in range(len(leaf)):
             labels = sample_labels(leaf, index)
             if labels is None:  # a data set without labels
                 return
             count.update(labels)
+            labelled = True
             for label in labels:
                 if total and not 0 <= label < total:
                     place = sample_info(leaf, index).get('img_path', f'sample {index}')
                     report.add('label', f'{name}: {place} has label {label}, outside 0 to {total - 1}')
-    if count:
+    if labelled:
         for label in range(total):
             if not count[label]:
                 class_name = f' ({own[label]})' if own and label < len(own) else ''
                 report.add('empty', f'{name}: class {label}{class_name} has no image')
+
+
+def _report_depth(report: Report, deep: dict[str, list[float]]) -> None:
+    """Parts whose 16-bit files have the few bits of a detector, and so are much too dark."""
+    for name, brightest in deep.items():
+        bits = math.ceil(math.log2(max(brightest) + 1))
+        if bits <= 12:
+            report.add(
+                'depth',
+                f'{name}: no pixel of its {len(brightest)} 16-bit images is above {2**bits - 1}, so that they are '
+                f'loaded {2 ** (16 - bits)} times too dark: give mmdensenet.LoadGreyImage window=(0, {2**bits - 1})',
+            )
+
+
+def _report_groups(report: Report, parts: dict[str, list]) -> None:
+    """Patients, or what else the data sets group their samples by, that are in several splits."""
+    seen: dict[str, dict[str, str]] = defaultdict(dict)
+    for name, leaves_of_split in parts.items():
+        for leaf in leaves_of_split:
+            for index in range(len(leaf)):
+                info = sample_info(leaf, index)
+                if info.get('group') not in (None, ''):
+                    seen[str(info['group'])].setdefault(name, str(info.get('img_path', f'sample {index}')))
+    for group, places in seen.items():
+        if len(places) > 1:
+            listed = ', '.join(f'{name}: {place}' for name, place in places.items())
+            report.add('group across splits', f'{group}, such as {listed}')
 
 
 def _report_duplicates(report: Report, seen: dict[bytes, list[tuple[str, str]]]) -> None:

@@ -319,6 +319,36 @@ def name_different_classes() -> None:
     BaseDataset._load_metainfo = classmethod(load_as_tuple)
 
 
+ANNOTATIONS = Fault(
+    what='an annotation file that is malformed raises, such as "not enough values to unpack", without the file and '
+    'line',
+    versions='mmengine 0.10.7 with mmpretrain 1.2.0',
+    until='the data sets name them',
+    targets=('mmengine.dataset.base_dataset:BaseDataset.full_init',),
+)
+
+
+@ANNOTATIONS.repaired_by
+def name_annotation_files() -> None:
+    from mmengine.dataset.base_dataset import BaseDataset
+
+    full_init = BaseDataset.full_init
+
+    @functools.wraps(full_init)
+    def init_or_explain(self) -> None:
+        try:
+            full_init(self)
+        except (AssertionError, KeyError, IndexError, OSError, TypeError, ValueError) as error:
+            from mmdensenet.datasets.annotations import explain
+
+            explained = explain(self, error)
+            if explained is not None:
+                raise explained from error
+            raise
+
+    BaseDataset.full_init = init_or_explain
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Training
 

@@ -1,8 +1,7 @@
 """Images and labels listed in a CSV file."""
 
-import csv
+import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from mmpretrain.datasets import BaseDataset
@@ -11,6 +10,7 @@ from mmdensenet.errors import UserError
 from mmdensenet.registry import DATASETS
 
 from .splits import assign_parts
+from .table import ImageFinder, Table, is_missing, portable_path, read_table
 
 #: what a multi-label target is for a label that is not known; losses and metrics of ours leave it out
 UNKNOWN = -1.0
@@ -21,14 +21,18 @@ POLICIES = {'positive': 1.0, 'negative': 0.0, 'ignore': UNKNOWN}
 class CSVDataset(BaseDataset):
     """One row per image: its path, and one column with its class or one column per label.
 
-    In columns per label, 1 is positive, 0 negative, -1 uncertain, and an empty field missing. What uncertain and
-    missing labels count as is to be said, as it changes results: 'positive', 'negative', or 'ignore'.
+    In columns per label, 1 is positive, 0 negative, -1 uncertain, and an empty field (or NaN, NA, null, None) missing.
+    What uncertain and missing labels count as is to be said, as it changes results: 'positive', 'negative', or
+    'ignore'. In one column of classes a row whose class is missing can only be left out ('ignore').
 
     Args:
-        ann_file: the CSV file, with a header, below ``data_root``.
-        image_column: the column of paths, below ``data_prefix``.
-        label_column: single-label: the column of classes, names or numbers.
+        ann_file: the table, with a header, below ``data_root``: CSV with any usual delimiter and encoding, TSV or
+            Parquet, see :func:`mmdensenet.datasets.table.read_table`.
+        image_column: the column of paths, below ``data_prefix``. Names without an ending are looked for there.
+        label_column: single-label: the column of classes, names or numbers (1.0 is 1).
         label_columns: multi-label: the columns of labels; give either this or ``label_column``.
+        separator: multi-label in one column: what stands between the labels of ``label_column``, such as '|'.
+        no_label: with ``separator``, what stands in the column for none of the labels, such as 'No Finding'.
         classes: single-label: the names, in the order of the labels; by default all that occur, sorted (numbers by
             value). Multi-label it is ``label_columns``.
         uncertain, missing: what -1 and empty fields count as. Without one a file that has them is refused.
@@ -53,6 +57,8 @@ class CSVDataset(BaseDataset):
         image_column: str = 'image',
         label_column: str | None = None,
         label_columns: Sequence[str] | None = None,
+        separator: str | None = None,
+        no_label: str | None = None,
         uncertain: str | None = None,
         missing: str | None = None,
         split_column: str | None = None,
@@ -76,32 +82,116 @@ class CSVDataset(BaseDataset):
         self.image_column = image_column
         self.label_column = label_column
         self.label_columns = None if label_columns is None else list(label_columns)
+        if separator is not None and label_column is None:
+            raise UserError(f'dataset.separator={separator!r} divides the labels of label_column: give that.')
+        self.separator, self.no_label = separator, no_label
         self.policies = dict(uncertain=uncertain, missing=missing)
         self.split_column, self.split, self.split_by = split_column, split, split_by
         self.group_column = group_column or (split_by or {}).get('group')
         if self.label_columns is not None:
+            stated = classes or (kwargs.get('metainfo') or {}).get('classes')
+            if stated is not None and list(stated) != self.label_columns:
+                raise UserError(
+                    f'CSVDataset: label_columns are {self.label_columns}, and classes {stated}: leave classes out.'
+                )
             classes = self.label_columns
         super().__init__(ann_file=ann_file, classes=classes, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        rows = self._read()
-        if self.label_columns is None:
-            names = [row[self.label_column].strip() for row in rows]
-            self._check_names(names)
-            targets = [dict(gt_label=self._metainfo['classes'].index(name)) for name in names]
-            onehot = np.eye(len(self._metainfo['classes']))[[target['gt_label'] for target in targets]]
+        table = read_table(self.ann_file)
+        group = (self.split_by or {}).get('group')
+        labels = [self.label_column, *(self.label_columns or ())]
+        table.require(self.image_column, *labels, self.split_column, group, self.group_column)
+        for index, row in enumerate(table.rows):
+            if not row[self.image_column]:
+                raise UserError(f'{table.where(index)}: no path in {self.image_column!r}.')
+        if self.separator is None and self.label_columns is None:
+            targets, onehot = self._single(table)
         else:
-            scores = self._scores(rows)
-            targets = [dict(gt_score=score) for score in scores]
-            onehot = (scores == 1).astype(float)
+            scores = self._scores(table) if self.separator is None else self._listed(table)
+            targets, onehot = [dict(gt_score=score) for score in scores], (scores == 1).astype(float)
+        self._find = ImageFinder(self.img_prefix or '')
         samples = []
-        for i in self._chosen(rows, onehot):
-            path = rows[i][self.image_column].strip()
-            group = {} if self.group_column is None else dict(group=rows[i][self.group_column].strip())
-            samples.append(dict(img_path=str(Path(self.img_prefix or '', path)), **targets[i], **group))
+        for i in self._chosen(table.rows, onehot):
+            if targets[i] is None:
+                continue
+            row = table.rows[i]
+            try:
+                path = portable_path(row[self.image_column])
+            except UserError as error:
+                raise UserError(f'{table.where(i)}: {error}') from error
+            group = {} if self.group_column is None else dict(group=row[self.group_column])
+            samples.append(dict(img_path=self._find(path), **targets[i], **group))
+        del self._find
         if not samples:
             raise UserError(f'{self.ann_file}: no rows for split={self.split!r}.')
         return samples
+
+    def _single(self, table: Table) -> tuple[list[dict | None], np.ndarray]:
+        """Each row's label, None for one without, and (N, classes) of 0 and 1."""
+        names = [_canonical(row[self.label_column]) for row in table.rows]
+        stated = self._metainfo.get('classes')
+        known = [self._has_class(table, i, name, stated) for i, name in enumerate(names)]
+        found = sorted({name for name, there in zip(names, known) if there}, key=_by_value)
+        if stated is None:
+            self._refuse_lists(table, names, found)
+        classes = self._metainfo.setdefault('classes', tuple(found))
+        numbers = {_canonical(str(name)): number for number, name in enumerate(classes)}
+        unknown = next((i for i, name in enumerate(names) if known[i] and name not in numbers), None)
+        if unknown is not None:
+            raise UserError(
+                f'{table.where(unknown)}: {self.label_column} is {names[unknown]!r}, which is none of the classes '
+                f'{", ".join(map(repr, classes))}.'
+            )
+        targets = [dict(gt_label=numbers[name]) if there else None for name, there in zip(names, known)]
+        onehot = np.zeros((len(names), len(classes)))
+        for i, target in enumerate(targets):
+            if target is not None:
+                onehot[i, target['gt_label']] = 1
+        return targets, onehot
+
+    def _has_class(self, table: Table, index: int, name: str, stated: Sequence[str] | None) -> bool:
+        """Whether a row has a class; a missing one, and -1 where it is no class that is stated, has none."""
+        if stated is not None and name in map(str, stated):
+            return True
+        key = 'missing' if is_missing(name) else 'uncertain' if name == '-1' else None
+        if key is None:
+            return True
+        if self.policies[key] != 'ignore':
+            hint = f' If {name} is a class, say so: dataset.classes.' if name else ''
+            raise UserError(
+                f'{table.where(index)}: the {self.label_column} {name!r} is {key}: leave such rows out with '
+                f"dataset.{key}='ignore'.{hint}"
+            )
+        return False
+
+    def _refuse_lists(self, table: Table, names: list[str], found: list[str]) -> None:
+        """'a|b' beside 'a' or 'b' is a list of labels, not a class of its own."""
+        listed = next((name for name in found if '|' in name), None)
+        if listed is not None:
+            raise UserError(
+                f'{table.where(names.index(listed))}: {self.label_column} {listed!r} lists several labels: give '
+                "dataset.separator='|' and dataset.classes, and no_label for what means none."
+            )
+
+    def _listed(self, table: Table) -> np.ndarray:
+        """(N, L) float32 of 1 and 0, of a column that lists the labels that are there; UNKNOWN where it is empty."""
+        cells = [[part.strip() for part in row[self.label_column].split(self.separator)] for row in table.rows]
+        found = {name for parts in cells for name in parts if not is_missing(name) and name != self.no_label}
+        classes = self._metainfo.setdefault('classes', tuple(sorted(found)))
+        scores = np.zeros((len(cells), len(classes)), np.float32)
+        for i, parts in enumerate(cells):
+            for name in parts:
+                if is_missing(name):
+                    scores[i] = self._policy('missing', f'{table.where(i)}, column {self.label_column!r}')
+                elif name in classes:
+                    scores[i, classes.index(name)] = 1
+                elif name != self.no_label:
+                    raise UserError(
+                        f'{table.where(i)}: {self.label_column} has {name!r}, which is neither no_label nor one of the '
+                        f'classes {", ".join(map(repr, classes))}.'
+                    )
+        return scores
 
     def get_cat_ids(self, idx: int) -> list[int]:
         """The class, or the positive labels."""
@@ -111,7 +201,7 @@ class CSVDataset(BaseDataset):
     def counts(self) -> np.ndarray:
         """(L, 2): how many samples of each class or label are positive, and how many negative; unknown is neither."""
         infos = [self.get_data_info(i) for i in range(len(self))]
-        if self.label_columns is None:
+        if 'gt_label' in infos[0]:
             positive = np.bincount([info['gt_label'] for info in infos], minlength=len(self.CLASSES))
             return np.stack([positive, len(infos) - positive], 1)
         scores = np.stack([info['gt_score'] for info in infos])
@@ -127,57 +217,28 @@ class CSVDataset(BaseDataset):
         there = int((positive > 0).sum())
         return [float(positive.sum() / (there * n)) if n else 0.0 for n in positive]
 
-    def _read(self) -> list[dict]:
-        try:
-            with open(self.ann_file, newline='', encoding='utf-8-sig') as file:
-                reader = csv.DictReader(file)
-                header = reader.fieldnames or []
-                rows = list(reader)
-        except FileNotFoundError as error:
-            raise UserError(f'{self.ann_file} does not exist: set dataset.ann_file.') from error
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f'{self.ann_file} is not a CSV file in UTF-8: {error}.') from error
-        group = (self.split_by or {}).get('group')
-        labels = [self.label_column, *(self.label_columns or ())]
-        wanted = [self.image_column, *labels, self.split_column, group, self.group_column]
-        lacking = [column for column in wanted if column is not None and column not in header]
-        if lacking:
-            raise UserError(f'{self.ann_file} has no column {lacking[0]!r}. It has {", ".join(map(repr, header))}.')
-        for number, row in enumerate(rows, 2):
-            if any(row[column] is None for column in header) or not row[self.image_column].strip():
-                raise UserError(f'{self.ann_file}, row {number}: too few fields, or no path in {self.image_column!r}.')
-        return rows
-
-    def _check_names(self, names: list[str]) -> None:
-        found = sorted(set(names), key=lambda name: (0, float(name), '') if _is_number(name) else (1, 0.0, name))
-        classes = self._metainfo.setdefault('classes', tuple(found))
-        unknown = [name for name in found if name not in classes]
-        if unknown:
-            row = names.index(unknown[0]) + 2
-            raise UserError(
-                f'{self.ann_file}, row {row}: {self.label_column} is {unknown[0]!r}, which is none of the classes '
-                f'{", ".join(map(repr, classes))}.'
-            )
-
-    def _scores(self, rows: list[dict]) -> np.ndarray:
+    def _scores(self, table: Table) -> np.ndarray:
         """(N, L) float32 of 1, 0 and UNKNOWN."""
-        scores = np.empty((len(rows), len(self.label_columns)), np.float32)
-        for i, row in enumerate(rows):
+        scores = np.empty((len(table.rows), len(self.label_columns)), np.float32)
+        for i, row in enumerate(table.rows):
             for j, column in enumerate(self.label_columns):
-                scores[i, j] = self._score(row[column].strip(), column, i + 2)
+                scores[i, j] = self._score(row[column], f'{table.where(i)}, column {column!r}')
         return scores
 
-    def _score(self, text: str, column: str, row: int) -> float:
+    def _score(self, text: str, where: str) -> float:
+        if is_missing(text):
+            return self._policy('missing', where)
         try:
-            value = float(text) if text else None
+            value = float(text)
         except ValueError:
             value = text
         if value in (0, 1):
             return value
-        key = 'missing' if value is None else 'uncertain' if value == -1 else None
-        where = f'{self.ann_file}, row {row}, column {column!r}'
-        if key is None:
+        if value != -1:
             raise UserError(f'{where}: {text!r} is none of 1, 0, -1 (uncertain) and empty (missing).')
+        return self._policy('uncertain', where)
+
+    def _policy(self, key: str, where: str) -> float:
         if self.policies[key] is None:
             raise UserError(
                 f"{where} is {key}: say what that counts as, dataset.{key}='positive', 'negative' or 'ignore'."
@@ -186,7 +247,7 @@ class CSVDataset(BaseDataset):
 
     def _chosen(self, rows: list[dict], onehot: np.ndarray) -> list[int]:
         if self.split_column is not None:
-            return [i for i, row in enumerate(rows) if row[self.split_column].strip() == self.split]
+            return [i for i, row in enumerate(rows) if row[self.split_column] == self.split]
         if self.split_by is None:
             return list(range(len(rows)))
         rule = dict(self.split_by)
@@ -204,7 +265,7 @@ class CSVDataset(BaseDataset):
         parts = assign_parts(
             [1] * folds if folds is not None else list(fractions.values()),
             labels=onehot if stratify else None,
-            groups=None if group is None else [row[group].strip() for row in rows],
+            groups=None if group is None else [row[group] for row in rows],
             count=len(rows),
             seed=seed,
         )
@@ -216,6 +277,15 @@ class CSVDataset(BaseDataset):
 
     def extra_repr(self) -> list[str]:
         return [*super().extra_repr(), f'Split: \t{self.split or "all rows"}']
+
+
+def _canonical(label: str) -> str:
+    """1 for 1.0, as a column of numbers with gaps has it in many programs."""
+    return re.sub(r'^([+-]?\d+)\.0*$', r'\1', label.strip())
+
+
+def _by_value(name: str) -> tuple:
+    return (0, float(name), name) if _is_number(name) else (1, 0.0, name)
 
 
 def _is_number(text: str) -> bool:

@@ -21,6 +21,8 @@ from mmdensenet.registry import TRANSFORMS
 MAX_PIXELS = 1 << 27
 _MARKERS_WITH_SIZE = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN = 0xDA
+_SUBFILE_TYPE, _REDUCED, _MASK = 254, 1, 4
+_BITS_PER_SAMPLE = 258
 _PNG = b'\x89PNG\r\n\x1a\n'
 
 
@@ -54,6 +56,8 @@ class LoadImage(LoadImageFromFile):
             raise BadImageError.of(path, why_unreadable(content)) from error
         if image is None:
             raise BadImageError.of(path, why_unreadable(content))
+        if image.dtype.kind == 'f' and not np.isfinite(image).all():
+            raise BadImageError.of(path, 'some of its pixels are not finite (NaN or infinite)')
         if self.to_float32:
             image = image.astype(np.float32)
         results['img'] = image
@@ -62,9 +66,10 @@ class LoadImage(LoadImageFromFile):
 
     def _decode(self, path: str, content: bytes) -> np.ndarray | None:
         flag, backend = self.color_type, self.imdecode_backend
-        if (backend or mmcv.image.io.imread_backend) == 'pillow' and flag != 'unchanged':
+        with_pillow = (backend or mmcv.image.io.imread_backend) == 'pillow'
+        if flag != 'unchanged' and (with_pillow or tiff_pages(content)):
             grey = _deep_grey(path, content, flag)
-            if grey is not None:
+            if grey is not None and with_pillow:
                 return np.stack([grey] * 3, -1) if flag.startswith('color') else grey
         return mmcv.imfrombytes(content, flag=flag, backend=backend)
 
@@ -108,6 +113,32 @@ def check_content(path: str, content: bytes, max_pixels: int) -> None:
         raise BadImageError.of(path, f'{width}x{height} is more than max_pixels={max_pixels:,}')
     if is_cut(content):
         raise BadImageError.of(path, why_unreadable(content))
+    pages = tiff_pages(content)
+    if pages > 1:
+        raise BadImageError.of(path, f'it has {pages} pages, of which only one would be read')
+
+
+def has_16_bits(content: bytes) -> bool:
+    """Whether a PNG or TIFF has 16 bits a channel. Nothing is decoded."""
+    if content.startswith(_PNG):
+        return len(content) > 24 and content[24] == 16
+    if content[:4] in (b'II*\0', b'MM\0*'):
+        with suppress(Exception), Image.open(BytesIO(content)) as image:
+            return 16 in image.tag_v2.get(_BITS_PER_SAMPLE, ())
+    return False
+
+
+def tiff_pages(content: bytes) -> int:
+    """How many images a TIFF holds, without reduced ones and masks; 0 for other formats. Nothing is decoded."""
+    if content[:4] not in (b'II*\0', b'MM\0*'):
+        return 0
+    with suppress(Exception), Image.open(BytesIO(content)) as image:  # PIL's readers raise whatever the bytes lead to
+        pages = 0
+        for number in range(image.n_frames):
+            image.seek(number)
+            pages += not image.tag_v2.get(_SUBFILE_TYPE, 0) & (_REDUCED | _MASK)
+        return pages
+    return 0
 
 
 def why_unreadable(content: bytes) -> str:

@@ -134,6 +134,8 @@ def plain_steps(pipeline: Any) -> list[dict[str, Any]] | None:
             return None
         allowed = STEPS[step['type']]
         values = {key: list(v) if isinstance(v, tuple) else v for key, v in step.items()}
+        if step['type'] == 'PackInputs':  # what it notes of a sample beside the pixels changes no prediction
+            values = {key: value for key, value in values.items() if key not in ('meta_keys', 'algorithm_keys')}
         if not all(key == 'type' or (key in allowed and _is_plain(value)) for key, value in values.items()):
             return None
         steps.append(values)

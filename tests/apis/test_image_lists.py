@@ -42,7 +42,7 @@ def test_urls_of_files(folder):
         ('a.csv', 'name,label\n1.png,2\n', r"a\.csv has the columns 'name', 'label'; the one with the paths must be"),
         ('a.csv', 'image\n1.png\n9.png\n', r'a\.csv, row 3: 9\.png does not exist, neither beside'),
         ('a.csv', '', r'a\.csv has the columns '),
-        ('a.csv', b'image\n\xff.png\n', r'a\.csv is no list of images in UTF-8'),
+        ('a.csv', b'image\n\xff.png\n', r'a\.csv, row 2: ÿ\.png does not exist'),
         ('a.txt', '\n\n', r'a\.txt lists no images'),
         ('a.txt', 'a b\n', r'a\.txt, row 1: a b does not exist'),
         (None, None, r'a\.txt does not exist'),

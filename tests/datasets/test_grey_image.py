@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from helpers import write_dicom
 from mmpretrain.registry import TRANSFORMS
+from PIL import Image
 
 from mmdensenet.datasets import LoadGreyImage
 from mmdensenet.errors import BadImageError, UserError
@@ -52,9 +53,9 @@ def test_dicom_in_hounsfield_units(tmp_path):
     )
     expected = np.clip((stored - 1024.0 + 1000) / 1400, 0, 1) * 255
     assert np.allclose(load((-1000, 400), path)['img'], expected, atol=1e-4), 'found by its preamble, without a suffix'
-    assert np.allclose(load('dicom', path)['img'], expected, atol=1e-4)
-    with pytest.raises(UserError, match='no full range'):
-        load('full', path)
+    linear = np.clip((stored - 1024.0 + 300.5) / 1399 + 0.5, 0, 1) * 255  # PS3.3 C.11.2.1.2.1
+    assert np.allclose(load('dicom', path)['img'], linear, atol=1e-4)
+    assert np.allclose(load('full', path)['img'], stored / 65535 * 255, atol=1e-3), 'the stored range, carried through'
 
 
 def test_dicom_inverted_and_of_12_bits(tmp_path):
@@ -98,3 +99,25 @@ def test_absurd_sizes_are_refused_before_they_are_decoded(tmp_path):
         assert LoadGreyImage('full', max_pixels=600).transform(dict(img_path=str(tmp_path / name)))
         with pytest.raises(BadImageError, match='more than max_pixels=599'):
             LoadGreyImage('full', max_pixels=599).transform(dict(img_path=str(tmp_path / name)))
+
+
+def test_pixels_that_are_not_numbers_and_pages(tmp_path):
+    values = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
+    cv2.imwrite(str(tmp_path / 'f.tif'), values)
+    assert np.allclose(load((0, 1), str(tmp_path / 'f.tif'))['img'], values * 255, atol=1e-4)
+    with pytest.raises(UserError, match=r'f\.tif has float32 pixels, which have no full range'):
+        load('full', str(tmp_path / 'f.tif'))
+    cv2.imwrite(str(tmp_path / 'i.tif'), (values * 70000).astype(np.int32))
+    assert np.allclose(load((0, 70000), str(tmp_path / 'i.tif'))['img'], values * 255, atol=0.01)
+    with pytest.raises(UserError, match=r'i\.tif has int32 pixels'):
+        load('full', str(tmp_path / 'i.tif'))
+    values[1, 1] = np.nan
+    cv2.imwrite(str(tmp_path / 'n.tif'), values)
+    with pytest.raises(BadImageError, match=r'n\.tif .*\(1 of its pixels are not finite'):
+        load((0, 1), str(tmp_path / 'n.tif'))
+    page = Image.fromarray(np.zeros((3, 4), np.uint8))
+    page.save(tmp_path / 'p.tif', save_all=True, append_images=[page, page])
+    page.save(tmp_path / 'one.tif')
+    with pytest.raises(BadImageError, match=r'p\.tif .*it has 3 pages'):
+        load('full', str(tmp_path / 'p.tif'))
+    assert load('full', str(tmp_path / 'one.tif'))['img'].shape == (3, 4)

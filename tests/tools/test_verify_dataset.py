@@ -174,3 +174,64 @@ def test_a_process_that_is_killed(verify, monkeypatch):
     done = verify('--workers', '2')
     assert done.status == 2 and 'a process that reads images was killed' in done.err, done.err
     assert len(done.err[done.err.index('error: ') :].splitlines()) == 1
+
+
+def test_patients_in_several_splits_and_a_validation_part_without_positives(run_tool, tmp_path):
+    rows = ['image,patient,part,A,B']
+    rng = np.random.default_rng(0)
+    for i in range(18):
+        Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(tmp_path / f'{i}.png')
+        part = ('train', 'val', 'test')[i % 3]
+        labels = '0,0' if part == 'val' else f'{i % 2},{i // 6 % 2}'
+        rows.append(f'{i}.png,P{i // 3 if i < 6 else i},{part},{labels}')
+    (tmp_path / 'labels.csv').write_text('\n'.join(rows))
+    config = tmp_path / 'c.py'
+    config.write_text(f"""
+_base_ = 'mmdensenet::densenet121_1xb32_csv.py'
+s = dict(data_root={str(tmp_path)!r}, data_prefix='', label_columns=['A', 'B'], split_by=None, split_column='part')
+s['group_column'] = 'patient'
+train_dataloader = dict(dataset=s)
+val_dataloader = dict(dataset=s)
+test_dataloader = dict(dataset=s)
+model = dict(
+    backbone=dict(arch=dict(_delete_=True, growth_rate=4, depths=(1, 1), init_channels=8)),
+    head=dict(num_classes=2, in_channels=10))
+data_preprocessor = dict(num_classes=2)
+load_from = None
+train_cfg = dict(max_epochs=1)
+""")
+    done = run_tool('verify_dataset.py', config, '--workers', '0', '--out', tmp_path / 'r.json')
+    assert done.status == 1, done.err
+    problems = json.loads((tmp_path / 'r.json').read_text())['problems']
+    assert problems['group across splits'] == [
+        f'P{i // 3}, such as train: {tmp_path}/{i}.png, val: {tmp_path}/{i + 1}.png, test: {tmp_path}/{i + 2}.png'
+        for i in (0, 3)
+    ]
+    assert [line for line in problems['empty'] if line.startswith('val')] == [
+        'val: class 0 (A) has no image',
+        'val: class 1 (B) has no image',
+    ]
+    assert '2 groups, such as patients, are in several splits:' in done.out
+    done = run_tool('train.py', config, '--work-dir', tmp_path / 'w')
+    assert done.status == 2 and 'val_dataloader: no label has both images with it and images without' in done.err
+    assert not list((tmp_path / 'w').glob('*.pth'))
+
+
+def test_12_bits_in_files_of_16(verify, folders):
+    rng = np.random.default_rng(0)
+    for split in ('train', 'test'):
+        for label in range(3):
+            for i in range(4):
+                pixels = rng.integers(0, 4096 if split == 'train' else 65536, (6, 6), dtype=np.uint16)
+                Image.fromarray(pixels).save(folders / f'{split}/class_{label}/{i}.png')
+    for load in ("dict(type='LoadImageFromFile')", "dict(type='mmdensenet.LoadGreyImage', window='full')"):
+        extra = f"data.update(extensions=('.png',), pipeline=[{load}])\n" + ''.join(
+            f"{part}_dataloader['dataset'] = dict(**data, data_prefix='{folder}', _delete_=True)\n"
+            for part, folder in (('train', 'train'), ('val', 'test'), ('test', 'test'))
+        )
+        done = verify('--workers', '0', extra=extra)
+        assert done.status == 1, done.out + done.err
+        assert 'train: no pixel of its 12 16-bit images is above 4095, so that they are loaded 16 times' in done.out
+        assert 'window=(0, 4095)' in done.out and 'val, test: no pixel' not in done.out
+    wanted = extra.replace("window='full'", 'window=(0, 4095)')
+    assert verify('--workers', '0', extra=wanted).status == 0

@@ -1,7 +1,9 @@
 """Labels are checked before the first step, not by an index error on a GPU or by an accuracy that is wrong."""
 
+from collections import Counter
 from typing import Any
 
+import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -19,6 +21,7 @@ from mmdensenet.datasets.labels import source_of, unlabelled_parts
 from mmdensenet.datasets.wrappers import leaf_configs, leaves, sample_info, sample_labels
 from mmdensenet.errors import UserError
 from mmdensenet.registry import HOOKS
+from mmdensenet.results import RankingMetric
 
 
 @HOOKS.register_module()
@@ -53,6 +56,10 @@ class CheckLabelsHook(Hook):
         if runner.val_loop is not None:
             built.append(('val_dataloader', runner.val_dataloader.dataset))
         self._check(runner, lists, built, ('test_dataloader',))
+        if runner.val_loop is not None:
+            metrics = getattr(runner.val_evaluator, 'metrics', ())
+            if any(isinstance(metric, RankingMetric) for metric in metrics):
+                _require_both_kinds(runner.val_dataloader.dataset)
 
     def before_test(self, runner) -> None:
         built = [('test_dataloader', runner.test_dataloader.dataset)]
@@ -100,6 +107,27 @@ class CheckLabelsHook(Hook):
                 _check_leaf(leaf, key, num_classes)
 
 
+def _require_both_kinds(dataset) -> None:
+    """A ranking needs images with a label and without: else every epoch's value is nan, and no checkpoint is best."""
+    positive: Counter[int] = Counter()
+    negative: Counter[int] = Counter()
+    for leaf in leaves(dataset):
+        for index in range(len(leaf)):
+            score = sample_info(leaf, index).get('gt_score')
+            if score is None:
+                positive.update(sample_labels(leaf, index) or ())
+                continue
+            positive.update(np.flatnonzero(np.asarray(score) > 0.5).tolist())
+            negative.update(np.flatnonzero((np.asarray(score) >= 0) & (np.asarray(score) <= 0.5)).tolist())
+    if negative or positive:
+        defined = positive.keys() & negative.keys() if negative else positive.keys() if len(positive) > 1 else ()
+        if not defined:
+            raise UserError(
+                'val_dataloader: no label has both images with it and images without it, so that the area under the '
+                'ROC curve is undefined and no checkpoint would be the best: give a larger validation part.'
+            )
+
+
 def _num_classes(model) -> int | None:
     while is_model_wrapper(model) or (not hasattr(model, 'head') and hasattr(model, 'module')):
         model = model.module
@@ -109,6 +137,9 @@ def _num_classes(model) -> int | None:
 def _check_leaf(dataset, key: str, num_classes: int) -> None:
     for index in range(len(dataset)):
         labels = sample_labels(dataset, index)
+        if labels is None and index:
+            place = sample_info(dataset, index).get('img_path', f'sample {index}')
+            raise UserError(f'{place} ({key}) has no label that can be read, and those before it have: correct it.')
         if labels is None:  # a data set without labels
             return
         wrong = [label for label in labels if not 0 <= label < num_classes]

@@ -1,0 +1,159 @@
+"""Tables as people have them: any delimiter and encoding that can be told, with the line of every row."""
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmdensenet.errors import UserError
+
+DELIMITERS = ',;\t|'
+#: what stands for no value, in any case
+MISSING = ('', 'nan', 'na', 'n/a', '<na>', 'null', 'none')
+IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.dcm', '.dicom'}
+_MARKS = ((b'\xef\xbb\xbf', 'utf-8-sig'), (b'\xff\xfe', 'utf-16'), (b'\xfe\xff', 'utf-16'))
+
+
+@dataclass
+class Table:
+    """Rows of text, by the names of their columns.
+
+    Attributes:
+        file: where they are from.
+        header: the columns' names, without spaces around them.
+        rows: with all of the columns each, values without spaces around them.
+        lines: of the rows in the file, the first line being 1; rows of Parquet are numbered from 1.
+    """
+
+    file: str
+    header: list[str]
+    rows: list[dict[str, str]]
+    lines: list[int]
+
+    def require(self, *columns: str | None) -> None:
+        """Raise UserError for a column that is not there, or is there twice."""
+        for column in columns:
+            if column is None:
+                continue
+            if column not in self.header:
+                raise UserError(f'{self.file} has no column {column!r}. It has {", ".join(map(repr, self.header))}.')
+            if self.header.count(column) > 1:
+                raise UserError(f'{self.file} has the column {column!r} {self.header.count(column)} times: rename one.')
+
+    def where(self, index: int) -> str:
+        return f'{self.file}, row {self.lines[index]}'
+
+
+def read_table(file: str | Path) -> Table:
+    """Read a CSV or TSV file, or a Parquet file.
+
+    The delimiter is the one of comma, semicolon, tab and | that divides the header into most columns. Text is UTF-8,
+    UTF-16 where it has its mark, else Windows' Latin alphabet (cp1252), as spreadsheets write it.
+
+    Raises:
+        UserError: for a file that is not there or not a table, and for a row with more or fewer fields than the header.
+    """
+    file = str(file)
+    if file.lower().endswith(('.parquet', '.pq')):
+        return _read_parquet(file)
+    try:
+        content = Path(file).read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f'{file} does not exist: set dataset.ann_file.') from error
+    except OSError as error:
+        raise UserError(f'{file} cannot be read: {(error.strerror or str(error)).lower()}.') from error
+    text = _decode(file, content)
+    try:
+        return _parse(file, text)
+    except csv.Error as error:
+        raise UserError(f'{file} is not a CSV file: {error}.') from error
+
+
+def is_missing(text: str) -> bool:
+    return text.strip().lower() in MISSING
+
+
+def portable_path(text: str) -> str:
+    """A path of Windows with / between folders.
+
+    Raises:
+        UserError: for one with a drive, which is nowhere here.
+    """
+    if re.match(r'[A-Za-z]:[\\/]', text) and not Path(text).is_absolute():
+        raise UserError(f'{text} is on a drive of Windows: write paths as they are below data_prefix.')
+    return text.replace('\\', '/') if '\\' in text and '/' not in text else text
+
+
+class ImageFinder:
+    """The file of a path in a table, which may lack its ending."""
+
+    def __init__(self, folder: str):
+        self.folder = folder
+        self.by_name: dict[str, list[Path]] | None = None
+
+    def __call__(self, path: str) -> str:
+        whole = Path(self.folder, path)
+        if whole.suffix or '://' in self.folder or whole.exists():
+            return str(whole)
+        if self.by_name is None:
+            self.by_name = {}
+            for file in Path(self.folder).rglob('*') if Path(self.folder).is_dir() else ():
+                if file.suffix.lower() in IMAGE_SUFFIXES:
+                    self.by_name.setdefault(file.stem, []).append(file)
+        found = [file for file in self.by_name.get(whole.name, ()) if str(file.with_suffix('')).endswith(path)]
+        if len(found) > 1:
+            raise UserError(f'{path} is {found[0]} as well as {found[1]}: write the ending, too.')
+        return str(found[0] if found else whole)
+
+
+def _decode(file: str, content: bytes) -> str:
+    for mark, encoding in (*_MARKS, (b'', 'utf-8'), (b'', 'cp1252')):
+        if content.startswith(mark):
+            try:
+                text = content.decode(encoding)
+            except UnicodeDecodeError:
+                continue
+            if '\0' not in text:
+                return text
+    raise UserError(f'{file} is not a table of text: save it as CSV in UTF-8.')
+
+
+def _parse(file: str, text: str) -> Table:
+    first = next((line for line in text.splitlines() if line.strip()), '')
+    delimiter = max(DELIMITERS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    rows, lines = [], []
+    for fields in reader:
+        fields = [field.strip() for field in fields]
+        if not any(fields):
+            continue
+        if not header:
+            header = fields
+            continue
+        if len(fields) > len(header) and any(fields[len(header) :]):
+            raise UserError(
+                f'{file}, row {reader.line_num}: {len(fields)} fields, but the header has {len(header)}. A value with '
+                f'{delimiter!r} in it needs quotes.'
+            )
+        if len(fields) < len(header):
+            raise UserError(f'{file}, row {reader.line_num}: too few fields, {len(fields)} of {len(header)}.')
+        rows.append(dict(zip(header, fields)))
+        lines.append(reader.line_num)
+    return Table(file, header, rows, lines)
+
+
+def _read_parquet(file: str) -> Table:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise UserError(f'{file} needs pyarrow. Run: pip install pyarrow') from error
+    try:
+        rows = parquet.read_table(file).to_pylist()
+    except FileNotFoundError as error:
+        raise UserError(f'{file} does not exist: set dataset.ann_file.') from error
+    except Exception as error:  # pyarrow raises many kinds
+        raise UserError(f'{file} is not a Parquet file: {str(error).splitlines()[0][:120]}') from error
+    texts = [{key: '' if value is None else str(value).strip() for key, value in row.items()} for row in rows]
+    return Table(file, list(texts[0]) if texts else [], texts, list(range(1, len(texts) + 1)))

@@ -1,0 +1,145 @@
+"""DICOM pixels against what the standard says of them, and against pydicom's own functions."""
+
+import numpy as np
+import pytest
+from helpers import write_dicom
+
+from mmdensenet.datasets import LoadGreyImage
+from mmdensenet.errors import BadImageError, UserError
+
+pydicom = pytest.importorskip('pydicom', reason='pydicom is not installed (the extra dicom)')
+from pydicom.dataset import Dataset  # noqa: E402
+
+TWELVE = np.linspace(0, 4095, 64).round().astype(np.uint16).reshape(8, 8)
+BITS = dict(BitsStored=12, HighBit=11)
+
+
+def load(window, path):
+    return LoadGreyImage(window).transform(dict(img_path=path))['img']
+
+
+def lut(sequence, first, values, bits=16):
+    item = Dataset()
+    item.LUTDescriptor = [len(values) % 65536, first, bits]
+    item.LUTData = np.asarray(values, np.uint16).tobytes()
+    if sequence == 'ModalityLUTSequence':
+        item.ModalityLUTType = 'US'
+    item['LUTData'].VR = 'OW'
+    item['LUTDescriptor'].VR = 'US'
+    return {sequence: [item]}
+
+
+@pytest.mark.parametrize(
+    ('tags', 'expected'),
+    [
+        ({}, TWELVE / 4095),
+        (dict(RescaleSlope=1, RescaleIntercept=0), TWELVE / 4095),
+        (dict(RescaleSlope=2.5, RescaleIntercept=-1024), TWELVE / 4095),
+        (dict(RescaleSlope=-1, RescaleIntercept=0), 1 - TWELVE / 4095),
+        (dict(PhotometricInterpretation='MONOCHROME1'), 1 - TWELVE / 4095),
+        (dict(PhotometricInterpretation='MONOCHROME1', RescaleSlope=1, RescaleIntercept=0), 1 - TWELVE / 4095),
+        (lut('ModalityLUTSequence', 0, np.arange(4096)[::-1] * 3), 1 - TWELVE / 4095),
+        (lut('ModalityLUTSequence', 1000, np.arange(100)), (TWELVE.astype(float) - 1000).clip(0, 99) / 99),
+    ],
+)
+def test_the_full_range_of_12_bits(tmp_path, tags, expected):
+    path = write_dicom(tmp_path / 'x.dcm', TWELVE, **{**BITS, **tags})
+    assert np.allclose(load('full', path), expected * 255, atol=1e-3)
+
+
+@pytest.mark.parametrize('bits', [12, 16])
+def test_signed_pixels(tmp_path, bits):
+    low = -(2 ** (bits - 1))
+    stored = np.linspace(low, -low - 1, 64).round().astype(np.int16).reshape(8, 8)
+    path = write_dicom(
+        tmp_path / 'x.dcm', stored, BitsStored=bits, HighBit=bits - 1, RescaleSlope=2, RescaleIntercept=1
+    )
+    assert np.allclose(load('full', path), (stored - float(low)) / (2**bits - 1) * 255, atol=1e-3)
+    assert np.allclose(load((-100, 100), path), ((stored * 2.0 + 101) / 200).clip(0, 1) * 255, atol=1e-3)
+
+
+@pytest.mark.parametrize('function', ['LINEAR', 'LINEAR_EXACT', 'SIGMOID', None])
+@pytest.mark.parametrize('inverted', [False, True])
+def test_windows_are_pydicoms(tmp_path, function, inverted):
+    kind = 'MONOCHROME1' if inverted else 'MONOCHROME2'
+    tags = dict(RescaleSlope=1.5, RescaleIntercept=-1000, WindowCenter=[900, 5], WindowWidth=[1300, 7])
+    if function:
+        tags['VOILUTFunction'] = function
+    path = write_dicom(tmp_path / 'x.dcm', TWELVE, PhotometricInterpretation=kind, **BITS, **tags)
+    file = pydicom.dcmread(path)
+    values = pydicom.pixels.apply_windowing(pydicom.pixels.apply_modality_lut(file.pixel_array, file), file)
+    expected = (values + 1000) / (4095 * 1.5) * 255
+    assert np.allclose(load('dicom', path), 255 - expected if inverted else expected, atol=1e-3)
+
+
+def test_windows_that_are_none(tmp_path):
+    one = write_dicom(tmp_path / '1.dcm', TWELVE, WindowCenter=2000, WindowWidth=1, **BITS)
+    assert np.array_equal(load('dicom', one), np.where(TWELVE > 1999.5, 255, 0))
+    for name, tags in (('0', dict(WindowWidth=0)), ('f', dict(WindowWidth=9, VOILUTFunction='CUBIC'))):
+        path = write_dicom(tmp_path / f'{name}.dcm', TWELVE, WindowCenter=2000, **BITS, **tags)
+        with pytest.raises(BadImageError, match=rf'{name}\.dcm .*its window of width'):
+            load('dicom', path)
+
+
+def test_a_voi_lut_without_a_window(tmp_path):
+    values = np.linspace(65535, 0, 4096).round()
+    path = write_dicom(tmp_path / 'x.dcm', TWELVE, **BITS, **lut('VOILUTSequence', 0, values))
+    file = pydicom.dcmread(path)
+    expected = pydicom.pixels.apply_voi_lut(file.pixel_array, file)
+    assert np.allclose(load('dicom', path), expected / 65535 * 255, atol=1e-3)
+    assert np.allclose(load('dicom', path), values[TWELVE] / 257, atol=1e-2)
+
+
+def test_a_palette(tmp_path):
+    table = np.linspace(65535, 0, 4096).round().astype('<u2')
+    tags = {}
+    for colour, values in zip(('Red', 'Green', 'Blue'), (table, table // 2, table // 4)):
+        tags[f'{colour}PaletteColorLookupTableDescriptor'] = [4096, 0, 16]
+        tags[f'{colour}PaletteColorLookupTableData'] = values.tobytes()
+    path = write_dicom(tmp_path / 'x.dcm', TWELVE, PhotometricInterpretation='PALETTE COLOR', **BITS, **tags)
+    luminance = (0.299 + 0.587 / 2 + 0.114 / 4) * table[TWELVE] / 257
+    assert np.allclose(load('full', path), luminance, atol=0.01)
+
+
+def test_colours(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    tags = dict(SamplesPerPixel=3, PlanarConfiguration=0, BitsAllocated=8, BitsStored=8, HighBit=7, Rows=4, Columns=5)
+    path = write_dicom(tmp_path / 'x.dcm', pixels, PhotometricInterpretation='RGB', **tags)
+    assert np.allclose(load('full', path), pixels @ np.array([0.299, 0.587, 0.114]), atol=1e-3)
+    odd = write_dicom(tmp_path / 'h.dcm', pixels, PhotometricInterpretation='HSV', **tags)
+    with pytest.raises(BadImageError, match=r'h\.dcm .*of HSV'):
+        load('full', odd)
+
+
+def test_frames(tmp_path):
+    one = write_dicom(tmp_path / '1.dcm', TWELVE, NumberOfFrames=1, **BITS)
+    assert np.allclose(load('full', one), TWELVE / 4095 * 255, atol=1e-3)
+    many = write_dicom(tmp_path / '3.dcm', np.stack([TWELVE] * 3), NumberOfFrames=3, **BITS)
+    with pytest.raises(BadImageError, match=r'3\.dcm .*it holds 3 frames'):
+        load('full', many)
+
+
+@pytest.mark.parametrize('name', ['RLELossless', 'JPEGLSLossless', 'JPEG2000Lossless'])
+def test_compressed_without_loss(tmp_path, name):
+    from pydicom import uid
+
+    path = write_dicom(tmp_path / 'x.dcm', TWELVE, **BITS)
+    file = pydicom.dcmread(path)
+    try:
+        file.compress(getattr(uid, name))
+    except (RuntimeError, ValueError) as error:
+        pytest.skip(f'no encoder: {error}')
+    file.save_as(tmp_path / 'c.dcm')
+    assert np.array_equal(load('full', str(tmp_path / 'c.dcm')), load('full', path))
+
+
+def test_a_decoder_that_is_missing(tmp_path, monkeypatch):
+    path = write_dicom(tmp_path / 'x.dcm', TWELVE, **BITS)
+    file = pydicom.dcmread(path)
+    file.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLossless
+    file.PixelData = pydicom.encaps.encapsulate([b'no matter'])
+    file['PixelData'].VR = 'OB'
+    file.save_as(tmp_path / 'c.dcm')
+    monkeypatch.setattr(pydicom.pixels.decoders.base.Decoder, 'is_available', False)
+    with pytest.raises(UserError, match=r'c\.dcm is compressed as JPEG Lossless.*pip install .*python-gdcm'):
+        load('full', str(tmp_path / 'c.dcm'))

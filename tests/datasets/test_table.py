@@ -1,0 +1,124 @@
+"""Tables as people have them are read right, or refused in a sentence."""
+
+import numpy as np
+import pytest
+
+from mmdensenet.datasets import CSVDataset
+from mmdensenet.datasets.table import portable_path, read_table
+from mmdensenet.errors import UserError
+
+TEXT = 'image,kind\na.png,Bär\nb.png,"x, y"\n'
+
+
+def write(tmp_path, content, name='t.csv'):
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return tmp_path / name
+
+
+@pytest.mark.parametrize('delimiter', [',', ';', '\t', '|'])
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'cp1252'])
+@pytest.mark.parametrize('newline', ['\n', '\r\n'])
+def test_delimiters_and_encodings(tmp_path, delimiter, encoding, newline):
+    text = TEXT.replace('"x, y"', f'"x{delimiter} y"').replace('image,', f' image {delimiter}')
+    text = text.replace('png,', f'png{delimiter}').replace('\n', newline)
+    table = read_table(write(tmp_path, text.encode(encoding)))
+    assert table.header == ['image', 'kind']
+    assert table.rows == [dict(image='a.png', kind='Bär'), dict(image='b.png', kind=f'x{delimiter} y')]
+    assert table.lines == [2, 3]
+
+
+def test_parquet(tmp_path):
+    pa = pytest.importorskip('pyarrow', reason='pyarrow is not installed')
+    from pyarrow import parquet
+
+    parquet.write_table(pa.table(dict(image=['a', 'b'], A=[1.0, None])), tmp_path / 't.parquet')
+    assert read_table(tmp_path / 't.parquet').rows == [dict(image='a', A='1.0'), dict(image='b', A='')]
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('image,A,B\na.png,1,0\nb.png,1,0,1\n', r'row 3: 4 fields, but the header has 3'),
+        ('image,A,B\n\na.png,1\n', r'row 3: too few fields, 2 of 3'),
+        (b'\x00\x01\x02\x81', 'is not a table of text'),
+        ('image,A\n"a.png,1\n', 'is not a CSV file'),
+    ],
+)
+def test_what_is_refused(tmp_path, content, message):
+    with pytest.raises(UserError, match=rf't\.csv.*{message}'):
+        read_table(write(tmp_path, content))
+
+
+def test_empty_fields_at_the_end_and_empty_lines(tmp_path):
+    table = read_table(write(tmp_path, 'image,A\na.png,1,,\n\n,\nb.png,0\n'))
+    assert table.rows == [dict(image='a.png', A='1'), dict(image='b.png', A='0')] and table.lines == [2, 5]
+
+
+def test_columns_that_are_there_twice(tmp_path):
+    write(tmp_path, 'image,A,A,B\na.png,1,0,1\n')
+    with pytest.raises(UserError, match="has the column 'A' 2 times"):
+        CSVDataset(str(tmp_path / 't.csv'), label_columns=['A'])
+    assert CSVDataset(str(tmp_path / 't.csv'), label_columns=['B']).get_data_info(0)['gt_score'].tolist() == [1]
+
+
+def test_paths_of_windows_and_without_an_ending(tmp_path):
+    for folder, name in (('one', 'a.jpg'), ('two', 'b.png'), ('one', 'c.jpg'), ('two', 'c.png')):
+        (tmp_path / 'images' / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / 'images' / folder / name).touch()
+    settings = dict(data_root=str(tmp_path), ann_file='t.csv', data_prefix='images', label_columns=['A'])
+    write(tmp_path, 'image,A\none\\a.jpg,1\nb,0\ntwo/b,1\n')
+    dataset = CSVDataset(**settings)
+    paths = [dataset.get_data_info(i)['img_path'] for i in range(3)]
+    assert paths == [str(tmp_path / 'images' / place) for place in ('one/a.jpg', 'two/b.png', 'two/b.png')]
+    write(tmp_path, 'image,A\nc,1\n')
+    with pytest.raises(UserError, match=r'c is .*c\.(jpg|png) as well as'):
+        CSVDataset(**settings)
+    write(tmp_path, 'image,A\na.png,1\nC:\\data\\a.png,1\n')
+    with pytest.raises(UserError, match=r'row 3: .* is on a drive of Windows'):
+        CSVDataset(**settings)
+    assert portable_path('a\\b/c') == 'a\\b/c'
+
+
+def single(tmp_path, labels, **settings):
+    write(tmp_path, 'image,y\n' + ''.join(f'{i}.png,{label}\n' for i, label in enumerate(labels)))
+    dataset = CSVDataset(str(tmp_path / 't.csv'), label_column='y', **settings)
+    return dataset.metainfo['classes'], [dataset.get_data_info(i)['gt_label'] for i in range(len(dataset))]
+
+
+def test_labels_of_one_column(tmp_path):
+    assert single(tmp_path, ['1', '1.0', '0', '10.00']) == (('0', '1', '10'), [1, 1, 0, 2])
+    assert single(tmp_path, ['0', '1.0'], classes=['1', '0']) == (('1', '0'), [1, 0])
+    assert single(tmp_path, ['01', '1']) == (('01', '1'), [0, 1]), 'names, not numbers'
+    for empty in ('', 'NaN', 'NA', 'null'):
+        with pytest.raises(UserError, match=rf"row 3: the y '{empty}' is missing: .*dataset\.missing='ignore'"):
+            single(tmp_path, ['cat', empty])
+        assert single(tmp_path, ['cat', empty, 'dog'], missing='ignore') == (('cat', 'dog'), [0, 1])
+    with pytest.raises(UserError, match=r"row 3: the y '-1' is uncertain: .*If -1 is a class"):
+        single(tmp_path, ['0', '-1'])
+    assert single(tmp_path, ['0', '-1', '1'], uncertain='ignore') == (('0', '1'), [0, 1])
+    assert single(tmp_path, ['1', '-1'], classes=['-1', '1']) == (('-1', '1'), [1, 0])
+    assert single(tmp_path, ['none', 'mild'], classes=['none', 'mild']) == (('none', 'mild'), [0, 1])
+
+
+def test_lists_of_labels_in_one_column(tmp_path):
+    with pytest.raises(UserError, match=r"row 2: y 'a\|b' lists several labels: give dataset\.separator"):
+        single(tmp_path, ['a|b', 'a'])
+    write(tmp_path, 'image,y\n0.png,a|b\n1.png,No Finding\n2.png,b\n3.png,\n')
+    settings = dict(label_column='y', separator='|', no_label='No Finding')
+    dataset = CSVDataset(str(tmp_path / 't.csv'), missing='ignore', **settings)
+    assert dataset.metainfo['classes'] == ('a', 'b')
+    scores = np.stack([dataset.get_data_info(i)['gt_score'] for i in range(4)])
+    assert scores.tolist() == [[1, 1], [0, 0], [0, 1], [-1, -1]] and scores.dtype == np.float32
+    assert dataset.counts().tolist() == [[1, 2], [2, 1]]
+    with pytest.raises(UserError, match="row 5, column 'y' is missing"):
+        CSVDataset(str(tmp_path / 't.csv'), **settings)
+    with pytest.raises(UserError, match="row 2: y has 'b', which is neither no_label nor one of the classes 'a'"):
+        CSVDataset(str(tmp_path / 't.csv'), missing='ignore', classes=['a'], **settings)
+
+
+def test_words_for_missing_labels_of_columns(tmp_path):
+    write(tmp_path, 'image,A\n0.png,NaN\n1.png,NA\n2.png, 1.0 \n')
+    dataset = CSVDataset(str(tmp_path / 't.csv'), label_columns=['A'], missing='negative')
+    assert [dataset.get_data_info(i)['gt_score'].item() for i in range(3)] == [0, 0, 1]
+    with pytest.raises(UserError, match=r"label_columns are \['A'\], and classes \['B'\]"):
+        CSVDataset(str(tmp_path / 't.csv'), label_columns=['A'], missing='negative', metainfo=dict(classes=['B']))
