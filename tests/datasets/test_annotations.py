@@ -21,7 +21,7 @@ GOOD = dict(metainfo=dict(classes=['a', 'b']), data_list=[dict(img_path='a.png',
         ('l.json', '{"metainfo": {},\n "data_list": [}', r'l\.json, line 2: Expecting value'),
         ('l.json', '[]', r"l\.json, it has no 'metainfo'"),
         ('l.json', '{"metainfo": {}}', r"l\.json, it has no 'data_list'"),
-        ('l.json', json.dumps({**GOOD, 'data_list': [dict(img_path='a'), dict(path='b')]}), r'data_list\[1\]: .*no img_path'),
+        ('l.json', json.dumps(dict(metainfo={}, data_list=[dict(img_path='a'), {}])), r'data_list\[1\]: .*no img_path'),
         ('gone.txt', None, r'gone\.txt does not exist'),
     ],
 )  # fmt: skip
