@@ -48,21 +48,19 @@ void max_pool_backward(const float* rows, index_t stride, index_t n, index_t h, 
                 for (index_t c = 0; c < columns; c += LANES) {
                     const index_t left = columns - c;
                     const vec a = load_part(scale + c, left), b = load_part(shift + c, left);
-                    vec values[9], most = vec{};
+                    // the first that is the largest, or the last NaN, as torch's pooling; none where relu lets nothing through
+                    vec most = vec{}, chosen = vec{} - 1.0f;
                     window(image, y, x, h, w, [&](int p, index_t, index_t row) {
-                        values[p] = load_part(rows + row * stride + c, left) * a + b;
-                        most = values[p] > most ? values[p] : most;
+                        const vec value = load_part(rows + row * stride + c, left) * a + b;
+                        const auto taken = (value > most) | (value != value);
+                        most = taken ? value : most;
+                        chosen = taken ? vec{} + static_cast<float>(p) : chosen;
                     });
-                    // what is left to give: all of it to the first that is the largest, if relu let it through
-                    vec rest = load_part(grad + ((image * half_h + y) * half_w + x) * columns + c, left);
-                    rest = most > 0.0f ? rest : vec{};
+                    const vec given = load_part(grad + ((image * half_h + y) * half_w + x) * columns + c, left);
                     window(image, y, x, h, w, [&](int p, index_t iy, index_t row) {
-                        const auto hit = values[p] == most;
-                        if (iy >= first && iy < last) {
-                            float* at = grad_z + row * columns + c;
-                            store_part(at, load_part(at, left) + (hit ? rest : vec{}), left);
-                        }
-                        rest = hit ? vec{} : rest;
+                        if (iy < first || iy >= last) return;
+                        float* at = grad_z + row * columns + c;
+                        store_part(at, load_part(at, left) + (chosen == static_cast<float>(p) ? given : vec{}), left);
                     });
                 }
         for (index_t c = 0; c < columns; c += LANES) {

@@ -169,11 +169,15 @@ def run_in_a_process(*args) -> list[str]:
 
 def cases_of(way: str, training: bool, group: str) -> list[Case]:
     """Half of them: each case is run in training in one type and in evaluation in the other."""
-    return [case for case in GROUPS[group][(way == 'native') ^ training :: 2] if way != 'native' or _is_finite(case)]
+    return [case for case in GROUPS[group][(way == 'native') ^ training :: 2] if is_comparable(way, case)]
 
 
-def _is_finite(case: Case) -> bool:
-    return not case[0].startswith(('nan', 'infinite', 'negative_statistics'))
+def is_comparable(way: str, case: Case) -> bool:
+    """All but what docs/dense_block.md says of weights that are not finite: how far they spread within a map."""
+    name = case[0]
+    if way == 'native':  # Winograd's tiles too
+        return not name.startswith(('nan of', 'infinite of')) and name != 'negative_statistics of transitions.0.norm'
+    return name not in ('nan of transitions.0.conv', 'infinite of transitions.0.conv')
 
 
 @pytest.fixture
@@ -202,7 +206,7 @@ def test_auto_is_the_reference(kernels, training, group):
 @pytest.mark.parametrize('kernels', WAYS, indirect=True)
 def test_all_cases(kernels, training):
     found = {
-        group: run_in_a_process(kernels, training, [case for case in cases if kernels != 'native' or _is_finite(case)])
+        group: run_in_a_process(kernels, training, [case for case in cases if is_comparable(kernels, case)])
         for group, cases in GROUPS.items()
     }
     assert not any(found.values()), found
