@@ -57,17 +57,20 @@ def main() -> None:
     flags = (*FLAGS, '-include', str(Path(__file__).with_name('failing_allocations.h')))
     with tempfile.TemporaryDirectory() as folder:
         variants, four = Path(folder, 'variants.so'), Path(folder, 'four.so')
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda job: build.compile_library(*job, flags=flags), [
                 (variants, build.variants()), (four, {'native': ()})
             ]))  # fmt: skip
-        for path, variant in [*((variants, variant) for variant in build.variants()), (four, 'native')]:
-            done = subprocess.run(
-                [sys.executable, __file__, '--run', path, variant],
-                env={**os.environ, 'LD_PRELOAD': ':'.join(preload), 'ASAN_OPTIONS': ASAN_OPTIONS},
-            )
-            if done.returncode:
-                sys.exit(f'{variant}: failed with status {done.returncode}')
+            runs = [*((variants, variant) for variant in build.variants()), (four, 'native')]
+            statuses = list(pool.map(lambda pair: run_under(preload, *pair), runs))
+        if any(statuses):
+            sys.exit(f'failed: {", ".join(variant for (_, variant), status in zip(runs, statuses) if status)}')
+
+
+def run_under(preload: list[str], path: Path, variant: str) -> int:
+    """The status of :func:`run` in a process of its own."""
+    env = {**os.environ, 'LD_PRELOAD': ':'.join(preload), 'ASAN_OPTIONS': ASAN_OPTIONS}
+    return subprocess.run([sys.executable, __file__, '--run', path, variant], env=env).returncode
 
 
 def run(path: str, variant: str) -> None:
