@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 #: languages of blocks in which nothing is to be run
-OTHER = {'text', 'bibtex', 'json', 'csv'}
+OTHER = {'text', 'bibtex', 'json', 'csv', 'nginx'}
 RUN = {'bash', 'console', 'python'}
 #: other comments that pages have
 KNOWN_COMMENTS = ('generated from configs/metafile.yml', 'end of what is generated')
