@@ -112,13 +112,14 @@ setup(
         'Programming Language :: Python :: 3.11',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
-    packages=find_packages(include=['mmdensenet', 'mmdensenet.*']),
+    packages=find_packages(include=['mmdensenet', 'mmdensenet.*', 'mmdensenet_cli']),
     package_data={
         'mmdensenet.ops.native': ['*.cpp', '*.h'],
         'mmdensenet.ops.triton': ['*.json'],
         'mmdensenet.analysis.report': ['*.j2', '*.css'],
         'mmdensenet.serving': ['static/*'],
     },
+    entry_points={'console_scripts': ['mmdensenet = mmdensenet_cli.main:main']},
     python_requires='>=3.11',
     install_requires=requirements('runtime'),
     extras_require={
@@ -129,6 +130,7 @@ setup(
         'dicom': requirements('dicom'),
         'export': requirements('export'),
         'serve': requirements('serve'),
+        'completion': requirements('completion'),
         'tests': requirements('tests'),
         'peers': requirements('peers'),
         'docs': requirements('docs'),

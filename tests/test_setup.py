@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 )
 def test_wheel(env, said, tmp_path, run_command):
     source = tmp_path / 'source'
-    parts = ('mmdensenet', 'configs', 'tools', 'requirements')
+    parts = ('mmdensenet', 'mmdensenet_cli', 'configs', 'tools', 'requirements')
     for name in parts:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('.mim', '*.so', '__pycache__'))
     for name in ('setup.py', 'pyproject.toml', 'README.md', 'MANIFEST.in', 'model-index.yml', 'LICENSE'):

@@ -1,65 +1,7 @@
 #!/usr/bin/env python
 """Predict the classes of images."""
 
-import argparse
-import json
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'images', nargs='+', metavar='IMAGE', help='file, folder, URL, .npy array, or a .csv or .txt list of them'
-    )
-    parser.add_argument('--model', required=True, help='config file, a name such as densenet121, or an exported file')
-    parser.add_argument('--checkpoint', help="file or URL in any layout; by default the model zoo's weights")
-    parser.add_argument('--topk', type=int, default=5, metavar='K', help='show the K best classes (5)')
-    parser.add_argument('--json', action='store_true', help='print one JSON list with all scores of the best K')
-    parser.add_argument(
-        '--show', nargs='?', const='predictions', metavar='DIR', help='write annotated pictures to DIR (predictions)'
-    )
-    parser.add_argument('--batch-size', type=int, default=32, metavar='N', help='images at once (32)')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1; by default the GPU if there is one')
-    parser.add_argument('--debug', action='store_true', help='show the traceback of a mistake')
-    return parser.parse_args()
-
-
-def predict(args: argparse.Namespace) -> None:
-    import contextlib
-    import sys
-
-    from mmdensenet.apis import open_inferencer
-    from mmdensenet.apis.inference import best_classes
-    from mmdensenet.errors import UserError
-
-    if args.topk < 1:
-        raise UserError(f'--topk {args.topk}: give 1 or more.')
-    with contextlib.redirect_stdout(sys.stderr):  # what libraries log must not be in the results
-        inferencer = open_inferencer(args.model, args.checkpoint, args.device)
-        results = inferencer(args.images, args.batch_size, show_dir=args.show)
-    records = [
-        dict(
-            img_path=result['img_path'], predictions=best_classes(result['pred_scores'], inferencer.classes, args.topk)
-        )
-        for result in results
-    ]
-    if args.json:
-        print(json.dumps(records, indent=1))
-        return
-    for record in records:
-        print(record['img_path'])
-        for entry in record['predictions']:
-            print(f'  {entry["score"]:.4f}  {entry.get("class", entry["label"])}')
-    if args.show:
-        print(f'The pictures are in {args.show}')
-
-
-def main() -> None:
-    args = parse_args()
-    # What is heavy is imported after the arguments are parsed, so that --help answers at once.
-    from mmdensenet.cli import run_tool
-
-    run_tool(predict, args)
-
+from mmdensenet_cli.start import start
 
 if __name__ == '__main__':
-    main()
+    start('predict')

@@ -1,53 +1,7 @@
 #!/usr/bin/env python
 """Write a report on a checkpoint: one HTML file with metrics, charts and errors, which needs no network."""
 
-import argparse
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help="config file, or one of mmdensenet's own as mmdensenet::NAME")
-    parser.add_argument('checkpoint', help='checkpoint file or URL')
-    parser.add_argument('--out', default='report.html', metavar='FILE', help='the page (report.html)')
-    parser.add_argument('--predictions', metavar='FILE', help='what tools/test.py --out wrote, instead of a test')
-    parser.add_argument('--work-dir', help="of the training, for its curves (the checkpoint's folder)")
-    parser.add_argument('--bootstrap', type=int, default=1000, metavar='N', help='resamplings for intervals (1000)')
-    parser.add_argument('--gallery', type=int, default=12, metavar='N', help='how many errors are shown (12)')
-    parser.add_argument('--no-measure', action='store_true', help='leave out the measurement of speed and memory')
-    parser.add_argument('--device', help='for activation maps and speed; by default the GPU if there is one')
-    parser.add_argument('--seed', type=int, default=0, help='of the resamplings (0)')
-    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='override the config')
-    parser.add_argument('--debug', action='store_true', help='show the traceback of a mistake')
-    return parser.parse_args()
-
-
-def report(args: argparse.Namespace) -> None:
-    from mmdensenet.apis.report import make_report
-    from mmdensenet.cli import parse_cfg_options
-
-    took = make_report(
-        args.config,
-        args.checkpoint,
-        args.out,
-        predictions=args.predictions,
-        work_dir=args.work_dir,
-        bootstrap=args.bootstrap,
-        gallery=args.gallery,
-        measure=not args.no_measure,
-        device=args.device,
-        seed=args.seed,
-        cfg_options=parse_cfg_options(args.cfg_options),
-    )
-    print(f'The report is in {args.out} ({took})')
-
-
-def main() -> None:
-    args = parse_args()
-    # What is heavy is imported after the arguments are parsed, so that --help answers at once.
-    from mmdensenet.cli import run_tool
-
-    run_tool(report, args)
-
+from mmdensenet_cli.start import start
 
 if __name__ == '__main__':
-    main()
+    start('report')

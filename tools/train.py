@@ -1,71 +1,7 @@
 #!/usr/bin/env python
 """Train a model from a config."""
 
-import argparse
-import os
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help="config file, or one of mmdensenet's own as mmdensenet::NAME")
-    parser.add_argument('--work-dir', help='where checkpoints, logs and curves go (./work_dirs/CONFIG_NAME)')
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const='auto',
-        metavar='CHECKPOINT',
-        help='go on from this checkpoint; without a path, from the latest in the work directory if there is one',
-    )
-    parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16 on a CPU)')
-    parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
-    parser.add_argument(
-        '--partial', action='store_true', help="accept a load_from that has only some of the backbone's tensors"
-    )
-    parser.add_argument(
-        '--auto-scale-lr', action='store_true', help="scale the learning rate by the real batch over the config's"
-    )
-    parser.add_argument('--tensorboard', action='store_true', help="also write TensorBoard's event files")
-    parser.add_argument('--no-pin-memory', action='store_true', help='data loaders do not pin memory')
-    parser.add_argument('--no-persistent-workers', action='store_true', help='data loaders restart their workers')
-    parser.add_argument(
-        '--cfg-options', nargs='+', metavar='KEY=VALUE', help='override the config: train_cfg.max_epochs=3 key="[a,b]"'
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument('--debug', action='store_true', help='show the traceback of a mistake')
-    return parser.parse_args()
-
-
-def train(args: argparse.Namespace) -> None:
-    from mmdensenet.apis import train_model
-    from mmdensenet.cli import parse_cfg_options
-
-    runner = train_model(
-        args.config,
-        work_dir=args.work_dir,
-        resume=args.resume,
-        amp=args.amp,
-        validate=not args.no_validate,
-        auto_scale_lr=args.auto_scale_lr,
-        partial=args.partial,
-        tensorboard=args.tensorboard,
-        pin_memory=not args.no_pin_memory,
-        persistent_workers=not args.no_persistent_workers,
-        launcher=args.launcher,
-        cfg_options=parse_cfg_options(args.cfg_options),
-    )
-    if runner.rank == 0:
-        print(f'Checkpoints, logs and curves are in {runner.work_dir}')
-
-
-def main() -> None:
-    args = parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    # What is heavy is imported after the arguments are parsed, so that --help answers at once.
-    from mmdensenet.cli import run_tool
-
-    run_tool(train, args)
-
+from mmdensenet_cli.start import start
 
 if __name__ == '__main__':
-    main()
+    start('train')

@@ -1,74 +1,7 @@
 #!/usr/bin/env python
 """Check all images and labels of a config's data sets before a run; the status is 1 when something is wrong."""
 
-import argparse
-import sys
-
-#: kind of problem -> headline, in the order in which they are printed
-HEADLINES = {
-    'unreadable': 'images cannot be read',
-    'label': 'labels are outside the classes',
-    'head': 'heads do not fit their data set',
-    'empty': 'classes have no image',
-    'duplicate across splits': 'images are in several splits',
-    'group across splits': 'groups, such as patients, are in several splits',
-    'depth': 'parts use few of their 16 bits',
-    'duplicate': 'images are there more than once',
-}
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help="config file, or one of mmdensenet's own as mmdensenet::NAME")
-    parser.add_argument('--workers', type=int, help='processes that read (one per core)')
-    parser.add_argument('--show', type=int, default=10, help='lines for each kind of problem (10); 0 for all')
-    parser.add_argument('--out', metavar='FILE', help='write all problems to a file (.json)')
-    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='override the config')
-    parser.add_argument('--debug', action='store_true', help='show the traceback of a mistake')
-    return parser.parse_args()
-
-
-def verify(args: argparse.Namespace) -> None:
-    import json
-    from pathlib import Path
-
-    from mmdensenet.apis.verify import progress_bar, verify_dataset
-    from mmdensenet.cli import parse_cfg_options
-
-    if args.out:  # a file that cannot be written is found now, not after all images are read
-        out = Path(args.out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        there = out.exists()
-        out.open('a').close()
-        if not there:
-            out.unlink()
-    with progress_bar() as progress:
-        options = parse_cfg_options(args.cfg_options)
-        report = verify_dataset(args.config, workers=args.workers, cfg_options=options, progress=progress)
-    if args.out:
-        content = dict(images=report.images, problems=report.problems)
-        out.write_text(json.dumps(content, indent=1) + '\n')
-    print('; '.join(f'{name}: {number} images' for name, number in report.images.items()))
-    for kind, headline in HEADLINES.items():
-        lines = report.problems.get(kind, [])
-        if lines:
-            print(f'\n{len(lines)} {headline}:')
-            shown = lines[: args.show or None]
-            print('\n'.join(f'  {line}' for line in shown))
-            if len(lines) > len(shown):
-                print(f'  and {len(lines) - len(shown)} more (--show 0, or --out FILE)')
-    if not report.ok:
-        sys.exit(1)
-    print('Nothing is wrong.')
-
-
-def main() -> None:
-    args = parse_args()
-    # What is heavy is imported after the arguments are parsed, so that --help answers at once.
-    from mmdensenet.cli import run_tool
-
-    run_tool(verify, args)
-
+from mmdensenet_cli.start import start
 
 if __name__ == '__main__':
-    main()
+    start('verify')

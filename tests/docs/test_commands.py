@@ -33,6 +33,7 @@ from mmengine.config import Config
 from mmengine.visualization import Visualizer
 
 import mmdensenet
+import mmdensenet_cli.main
 from mmdensenet.apis import config as configs
 from mmdensenet.apis import train_model
 
@@ -135,6 +136,10 @@ class Session:
 
     def dispatch(self, parts: list[str]):
         program, *rest = parts
+        if parts[:2] == ['mmdensenet', 'serve']:
+            return self.start_server(['-m', *parts, '--port', '0'])
+        if program == 'mmdensenet':
+            return self.in_process(parts, mmdensenet_cli.main.main)
         if program == 'python' and rest[0] == 'tools/serve.py':
             return self.start_server([*rest, '--port', '0'])
         if program == 'tensorboard':

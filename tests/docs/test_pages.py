@@ -12,6 +12,8 @@ from doc_pages import PAGES, ROOT, Command, PageError, blocks, commands, words
 from mmengine.registry import Registry
 from mmengine.registry import root as registries
 
+from mmdensenet_cli.main import COMMANDS
+
 TOOLS = sorted((ROOT / 'tools').glob('*.py'))
 TEXTS = {page: page.read_text(encoding='utf-8') for page in [*PAGES, ROOT / 'CONTRIBUTING.md', ROOT / 'CHANGELOG.md']}
 #: which words of a script's arguments go to which tool
@@ -61,7 +63,9 @@ def check_arguments(command: str, monkeypatch) -> None:
     for mark in ('>', '|', '&'):
         parts = parts[: parts.index(mark)] if mark in parts else parts
     program, *rest = parts
-    if program == 'python' and rest[0] == '-m' and rest[1].startswith('benchmarks'):
+    if program == 'mmdensenet':
+        read_arguments('mmdensenet', rest, monkeypatch)
+    elif program == 'python' and rest[0] == '-m' and rest[1].startswith('benchmarks'):
         read_arguments(rest[1], rest[2:], monkeypatch)
     elif program == 'python' and rest[0].startswith('tools/'):
         read_arguments(ROOT / rest[0], rest[1:], monkeypatch)
@@ -83,7 +87,9 @@ def check_arguments(command: str, monkeypatch) -> None:
             for name in extra.split(','):
                 assert (ROOT / f'requirements/{name}.txt').is_file(), f'no extra {name}'
     else:
-        assert program in ('bash', 'curl', 'tensorboard', 'mkdir', 'cp', 'ls', '.'), f'unknown program: {command}'
+        assert program in ('bash', 'curl', 'tensorboard', 'mkdir', 'cp', 'ls', '.', 'eval'), (
+            f'unknown program: {command}'
+        )
 
 
 @per_page
@@ -99,7 +105,10 @@ def test_arguments_of_commands_exist(page, monkeypatch, capsys):
 def test_arguments_of_commands_inside_sentences_exist(page, monkeypatch, capsys):
     text = re.sub(r'\s+', ' ', re.sub(r'(?ms)^ *```.*?^ *```', '', TEXTS[page]))
     for command in INLINE_CODE.findall(text):
-        if re.match(r'(python|make|bash|pip) [^|]', command) and '...' not in command:
+        if (
+            re.match(rf'(python|make|bash|pip|mmdensenet ({"|".join(COMMANDS)})) [^|]', command)
+            and '...' not in command
+        ):
             try:
                 check_arguments(command, monkeypatch)
             except (SystemExit, AssertionError) as error:

@@ -63,7 +63,9 @@ def main() -> None:
         )
         assert 'warning' not in out.lower(), out
         run(python, tools / 'test.py', 'mine.py', 'w/epoch_1.pth', '--work-dir', 't', cwd=work)
-        run(python, tools / 'report.py', 'mine.py', 'w/epoch_1.pth', '--no-measure', '--bootstrap', '9', cwd=work)
+        command = python.with_name('mmdensenet')
+        assert 'usage: mmdensenet COMMAND' in run(command, '--help', cwd=work)
+        run(command, 'report', 'mine.py', 'w/epoch_1.pth', '--no-measure', '--bootstrap', '9', cwd=work)
         assert (work / 'report.html').read_text().count('<h2') > 9, 'the template is in the wheel'
         out = run(
             'bash',
@@ -77,7 +79,9 @@ def main() -> None:
             PYTHON=str(python),
         )
         assert 'accuracy/top1' in out
-        print('wheel check: tools and launch scripts of the wheel work', flush=True)
+        run(command, 'configs', 'copy', 'densenet121_4xb256', 'copy.py', cwd=work)
+        assert '"multiply_adds"' in run(command, 'complexity', 'copy.py', '--no-measure', '--json', cwd=work)
+        print('wheel check: the command, tools and launch scripts of the wheel work', flush=True)
 
 
 CHECK = '''

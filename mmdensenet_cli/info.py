@@ -1,0 +1,115 @@
+"""Print what a bug report needs: versions, the foundation found, kernels, processor and GPUs."""
+
+import argparse
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+STANDALONE = True
+
+#: import name -> distributions that bring it
+FOUNDATION = {
+    'mmengine': ('mmengine', 'mmengine-lite', 'onedl-mmengine'),
+    'mmpretrain': ('mmpretrain', 'onedl-mmpretrain'),
+    'mmcv': ('mmcv', 'mmcv-lite', 'onedl-mmcv'),
+}
+PACKAGES = ('torch', 'torchvision', 'triton', 'numpy', 'pillow', 'opencv-python', 'opencv-python-headless')
+EXTRAS = ('onnx', 'onnxruntime', 'openvino', 'fastapi', 'grad-cam', 'pydicom', 'tensorboard', 'timm', 'mmdet')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+def run(args: argparse.Namespace) -> None:
+    for name, value in [*installed(), *machine()]:  # before the import, which may be what fails
+        print(f'{name + ":":14}{value}', flush=True)
+    try:
+        for name, value in found():
+            print(f'{name + ":":14}{value}')
+    except Exception as error:  # the report is about it
+        print(f'{"error:":14}{type(error).__name__}: {error}')
+
+
+def installed() -> Iterator[tuple[str, str]]:
+    yield 'mmdensenet', own_version()
+    yield 'Python', f'{platform.python_version()} ({platform.python_implementation()})'
+    for module, distributions in FOUNDATION.items():
+        yield module, versions(distributions) or 'not installed'
+    yield 'packages', versions(PACKAGES)
+    yield 'optional', versions(EXTRAS) or 'none'
+
+
+def own_version() -> str:
+    """The version, and whether it is a clone's (with its commit) or an installed wheel's."""
+    spec = importlib.util.find_spec('mmdensenet')
+    package = Path(spec.origin).parent
+    scope: dict = {}
+    exec((package / 'version.py').read_text(encoding='utf-8'), scope)
+    clone = package.parent
+    if not (clone / 'setup.py').is_file():
+        return f'{scope["__version__"]}, an installed wheel'
+    commit = ''
+    if (clone / '.git').exists():
+        try:
+            command = ['git', '-C', str(clone), 'describe', '--always', '--dirty']
+            commit = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
+        except (OSError, subprocess.SubprocessError):  # no git
+            pass
+    return f'{scope["__version__"]}, a clone {commit}'.rstrip()
+
+
+def versions(distributions: tuple[str, ...]) -> str:
+    """Those that are installed, with their versions. Two that bring the same module overwrite each other's files."""
+    there = []
+    for name in distributions:
+        try:
+            there.append(f'{name} {importlib.metadata.version(name)}')
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ', '.join(there)
+
+
+def machine() -> Iterator[tuple[str, str]]:
+    yield 'system', platform.platform()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    yield 'CPU', f'{processor()}, {platform.machine()}, {cores} cores for this process'
+    ours = {name: value for name, value in sorted(os.environ.items()) if name.startswith(('MMDENSENET_', 'OMP_'))}
+    yield 'variables', ' '.join(f'{name}={value}' for name, value in ours.items()) or 'none'
+
+
+def processor() -> str:
+    try:
+        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    return names[0] if names else platform.processor() or 'unknown'
+
+
+def found() -> Iterator[tuple[str, str]]:
+    """What only running code can say."""
+    import torch
+
+    yield (
+        'torch',
+        f'{torch.__version__}, {torch.get_num_threads()} threads, CUDA {torch.version.cuda or "not built in"}',
+    )
+    for index in range(torch.cuda.device_count()):
+        about = torch.cuda.get_device_properties(index)
+        size = about.total_memory / 2**30
+        yield f'GPU {index}', f'{about.name}, compute capability {about.major}.{about.minor}, {size:.0f} GiB'
+    from mmdensenet.compat import FAULTS
+    from mmdensenet.ops.show_engine import engine
+
+    yield 'engine', f'float32 {engine()}; bfloat16 {engine(dtype=torch.bfloat16)}'
+    if torch.cuda.is_available():
+        yield 'engine (GPU)', f'float32 {engine("cuda")}; bfloat16 {engine("cuda", torch.bfloat16)}'
+    import mmpretrain.datasets  # noqa: F401  repairs of mmpretrain wait for it
+
+    states = [fault.state for fault in FAULTS]
+    yield 'compat', ', '.join(f'{states.count(state)} repairs {state}' for state in dict.fromkeys(states))

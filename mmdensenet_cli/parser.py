@@ -1,0 +1,47 @@
+"""A parser whose errors say what to write instead of an option that it does not know."""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, with a line more for unknown options."""
+
+    #: unknown option -> the config's key to set with ``--cfg-options``
+    config_keys: Mapping[str, str] = {}
+    _given: Sequence[str] = ()
+
+    def parse_known_args(self, args=None, namespace=None):
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message):
+        super().error('\n'.join([message, *self._hints()]))
+
+    def _hints(self) -> Iterator[str]:
+        known = sorted(set(options(self)))
+        settings = []
+        for place, argument in enumerate(self._given):
+            name, equals, value = argument.partition('=')
+            if not name.startswith('--') or name == '--' or any(option.startswith(name) for option in known):
+                continue  # argparse takes the beginning of an option for it
+            if name in self.config_keys:
+                following = self._given[place + 1 : place + 2]
+                if not equals:
+                    value = following[0] if following and not following[0].startswith('--') else 'VALUE'
+                settings.append(f'{self.config_keys[name]}={value}')
+            elif close := difflib.get_close_matches(name, known, n=1, cutoff=0.7):
+                yield f'Did you mean {close[0]} instead of {name}?'
+        if settings:
+            yield f'That is in the config: --cfg-options {" ".join(settings)}'
+
+
+def options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """The options of a parser and of its sub-commands."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                yield from options(child)
+        yield from action.option_strings

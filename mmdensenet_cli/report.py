@@ -1,0 +1,40 @@
+"""Write a report on a checkpoint: one HTML file with metrics, charts and errors, which needs no network."""
+
+import argparse
+
+from .shared import TEST_KEYS, add_cfg_options, add_config, add_debug
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('--out', default='report.html', metavar='FILE', help='the page (report.html)')
+    parser.add_argument('--predictions', metavar='FILE', help='what tools/test.py --out wrote, instead of a test')
+    parser.add_argument('--work-dir', help="of the training, for its curves (the checkpoint's folder)")
+    parser.add_argument('--bootstrap', type=int, default=1000, metavar='N', help='resamplings for intervals (1000)')
+    parser.add_argument('--gallery', type=int, default=12, metavar='N', help='how many errors are shown (12)')
+    parser.add_argument('--no-measure', action='store_true', help='leave out the measurement of speed and memory')
+    parser.add_argument('--device', help='for activation maps and speed; by default the GPU if there is one')
+    parser.add_argument('--seed', type=int, default=0, help='of the resamplings (0)')
+    add_cfg_options(parser, TEST_KEYS)
+    add_debug(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from mmdensenet.apis.report import make_report
+    from mmdensenet.cli import parse_cfg_options
+
+    took = make_report(
+        args.config,
+        args.checkpoint,
+        args.out,
+        predictions=args.predictions,
+        work_dir=args.work_dir,
+        bootstrap=args.bootstrap,
+        gallery=args.gallery,
+        measure=not args.no_measure,
+        device=args.device,
+        seed=args.seed,
+        cfg_options=parse_cfg_options(args.cfg_options),
+    )
+    print(f'The report is in {args.out} ({took})')

@@ -1,0 +1,42 @@
+"""From arguments to a command that runs."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from .parser import Parser
+
+
+class CommandError(Exception):
+    """A mistake of the user, of a command that does without mmdensenet's own UserError: one or two lines."""
+
+
+def start(name: str, arguments: Sequence[str] | None = None, prog: str | None = None) -> None:
+    """Parse the arguments of a command and run it. Mistakes exit with status 2.
+
+    Args:
+        name: a module of this package, with ``add_arguments(parser)`` and ``run(args)``; with ``STANDALONE`` it does
+            not need mmdensenet to be importable.
+        arguments: by default those of the process.
+        prog: by default the script's name, as in ``tools/``.
+    """
+    command = importlib.import_module(f'{__package__}.{name}')
+    args = make_parser(command, prog).parse_args(arguments)
+    if getattr(command, 'STANDALONE', False):
+        try:
+            command.run(args)
+        except CommandError as error:
+            print(f'error: {error}', file=sys.stderr)
+            sys.exit(2)
+        return
+    # What is heavy is imported after the arguments are parsed, so that --help answers at once.
+    from mmdensenet.cli import run_tool
+
+    run_tool(command.run, args)
+
+
+def make_parser(command: ModuleType, prog: str | None = None) -> Parser:
+    parser = Parser(prog=prog, description=command.__doc__)
+    command.add_arguments(parser)
+    return parser

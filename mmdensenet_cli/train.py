@@ -1,0 +1,69 @@
+"""Train a model from a config."""
+
+import argparse
+import os
+
+from .shared import add_cfg_options, add_config, add_debug, add_launcher
+
+#: what other trainers have as options -> the key of the config
+CONFIG_KEYS = {
+    '--max-epochs': 'train_cfg.max_epochs',
+    '--epochs': 'train_cfg.max_epochs',
+    '--lr': 'optim_wrapper.optimizer.lr',
+    '--learning-rate': 'optim_wrapper.optimizer.lr',
+    '--weight-decay': 'optim_wrapper.optimizer.weight_decay',
+    '--batch-size': 'train_dataloader.batch_size',
+    '--workers': 'train_dataloader.num_workers',
+    '--num-workers': 'train_dataloader.num_workers',
+    '--seed': 'randomness.seed',
+    '--load-from': 'load_from',
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument('--work-dir', help='where checkpoints, logs and curves go (./work_dirs/CONFIG_NAME)')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint; without a path, from the latest in the work directory if there is one',
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16 on a CPU)')
+    parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
+    parser.add_argument(
+        '--partial', action='store_true', help="accept a load_from that has only some of the backbone's tensors"
+    )
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help="scale the learning rate by the real batch over the config's"
+    )
+    parser.add_argument('--tensorboard', action='store_true', help="also write TensorBoard's event files")
+    parser.add_argument('--no-pin-memory', action='store_true', help='data loaders do not pin memory')
+    parser.add_argument('--no-persistent-workers', action='store_true', help='data loaders restart their workers')
+    add_cfg_options(parser, CONFIG_KEYS, example='train_cfg.max_epochs=3 key="[a,b]"')
+    add_launcher(parser)
+    add_debug(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    from mmdensenet.apis import train_model
+    from mmdensenet.cli import parse_cfg_options
+
+    runner = train_model(
+        args.config,
+        work_dir=args.work_dir,
+        resume=args.resume,
+        amp=args.amp,
+        validate=not args.no_validate,
+        auto_scale_lr=args.auto_scale_lr,
+        partial=args.partial,
+        tensorboard=args.tensorboard,
+        pin_memory=not args.no_pin_memory,
+        persistent_workers=not args.no_persistent_workers,
+        launcher=args.launcher,
+        cfg_options=parse_cfg_options(args.cfg_options),
+    )
+    if runner.rank == 0:
+        print(f'Checkpoints, logs and curves are in {runner.work_dir}')
