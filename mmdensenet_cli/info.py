@@ -31,6 +31,8 @@ def run(args: argparse.Namespace) -> None:
     try:
         for name, value in found():
             print(f'{name + ":":14}{value}')
+    except BrokenPipeError:
+        raise
     except Exception as error:  # the report is about it
         print(f'{"error:":14}{type(error).__name__}: {error}')
 

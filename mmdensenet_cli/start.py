@@ -1,6 +1,7 @@
 """From arguments to a command that runs."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -26,6 +27,9 @@ def start(name: str, arguments: Sequence[str] | None = None, prog: str | None = 
     if getattr(command, 'STANDALONE', False):
         try:
             command.run(args)
+            sys.stdout.flush()
+        except BrokenPipeError:  # its reader has read enough, as head
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter's end flushes once more
         except CommandError as error:
             print(f'error: {error}', file=sys.stderr)
             sys.exit(2)

@@ -59,6 +59,12 @@ def test_a_mistake_without_mmdensenet(monkeypatch, capsys):
     assert (stop.value.code, capsys.readouterr().err) == (2, 'error: no such thing.\n')
 
 
+def test_a_reader_that_ends_early(run_command):
+    command = f'{sys.executable} -c "from mmdensenet_cli.main import main; main()" configs list | true'
+    done = run_command('bash', '-o', 'pipefail', '-c', command)
+    assert (done.status, done.err) == (0, '')
+
+
 def test_size_takes_two_numbers_at_most(capsys):
     with pytest.raises(SystemExit) as stop:
         main(['complexity', 'c.py', '--size', '1', '2', '3'])
