@@ -87,7 +87,7 @@ def check_arguments(command: str, monkeypatch) -> None:
             for name in extra.split(','):
                 assert (ROOT / f'requirements/{name}.txt').is_file(), f'no extra {name}'
     else:
-        assert program in ('bash', 'curl', 'tensorboard', 'mkdir', 'cp', 'ls', '.', 'eval'), (
+        assert program in ('bash', 'curl', 'tensorboard', 'mkdir', 'cp', 'ls', '.', 'eval', 'trtexec'), (
             f'unknown program: {command}'
         )
 
