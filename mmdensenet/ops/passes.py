@@ -24,8 +24,16 @@ def statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
     Sums of deviations from the first row, chunk by chunk: sums of the raw squares would cancel, and torch.var_mean is
     slow over rows.
     """
+    mean, var = _statistics(rows, torch.promote_types(rows.dtype, torch.float32))
+    # squares of large values are infinite in float32, and their difference is NaN
+    if rows.device.type == 'cpu' and rows.dtype is not torch.float64 and not var.isfinite().all():
+        mean, var = (value.to(mean.dtype) for value in _statistics(rows, torch.float64))
+    return mean, var
+
+
+def _statistics(rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     # where the first row is not finite, differences from it would be NaN
-    shift = torch.nan_to_num(wide(rows[0]), 0, 0, 0)
+    shift = torch.nan_to_num(rows[0].to(dtype), 0, 0, 0)
     total, squares = torch.zeros_like(shift), torch.zeros_like(shift)
     for part in chunks(rows):
         deviation = part - shift
