@@ -53,7 +53,7 @@ def require_weights(checkpoint: Any, source: str) -> None:
 def not_finite(state_dict: Mapping) -> str | None:
     """How many tensors have values that are NaN or infinite, in words; None where all are finite."""
     tensors = {key: value for key, value in state_dict.items() if torch.is_tensor(value) and value.is_floating_point()}
-    found = [key for key, value in tensors.items() if not torch.isfinite(value).all()]
+    found = [key for key, value in tensors.items() if not (value.is_meta or torch.isfinite(value).all())]
     if not found:
         return None
     have = 'tensor has' if len(found) == 1 else 'tensors have'

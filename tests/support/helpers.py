@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mmdensenet.models import BlurPool
+
 #: error allowed in float64, relative to the largest value
 TOLERANCE = 1e-11
 
@@ -55,16 +57,19 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def count_multiply_adds(model: nn.Module, shape: Iterable[int]) -> int:
-    """Multiply-adds of convolutions and linear layers for one input of this shape (C, H, W)."""
+    """Multiply-adds of convolutions, a blur's among them, and linear layers for one input of this shape (C, H, W)."""
     total = 0
 
     def add(module: nn.Module, _, out: Tensor) -> None:
         nonlocal total
-        pixels = out.shape[-1] * out.shape[-2] if isinstance(module, nn.Conv2d) else 1
-        total += module.weight.numel() * pixels
+        if isinstance(module, BlurPool):
+            total += module.kernel.numel() * out.numel()
+        else:
+            pixels = out.shape[-1] * out.shape[-2] if isinstance(module, nn.Conv2d) else 1
+            total += module.weight.numel() * pixels
 
     images = torch.zeros(1, *shape, device=next(model.parameters()).device)
-    with_hooks(model, (nn.Conv2d, nn.Linear), add, lambda: model(images))
+    with_hooks(model, (nn.Conv2d, nn.Linear, BlurPool), add, lambda: model(images))
     return total
 
 
