@@ -131,7 +131,12 @@ class DenseBlock(nn.Module):
         self, x: Tensor, transition: nn.Module, keep_features: bool, contiguous: bool | None
     ) -> tuple[Tensor | None, Tensor] | None:
         plan = ops.plan_stage(x, self.block, transition, self, contiguous)
-        return ops.compute_stage(x, plan, keep_features) if plan.reason is None else None
+        if plan.reason is not None:
+            return None
+        features, out = ops.compute_stage(x, plan, keep_features)
+        if contiguous is None and plan.contiguous:
+            return None if features is None else features.contiguous(), out.contiguous()
+        return features, out
 
 
 @functools.cache
@@ -374,10 +379,12 @@ class DenseNet(BaseModule):
             if results is None:
                 features = stage(x.contiguous() if contiguous else x)
                 results = features, transition(features)
+                contiguous = contiguous and _is_contiguous(results[1])
             features, x = results
             if i in self.out_indices:
-                outs.append(features if before else x)
-        return tuple(out.contiguous() for out in outs) if contiguous else tuple(outs)
+                out = features if before else x
+                outs.append(out.contiguous() if contiguous else out)
+        return tuple(outs)
 
     def _run_stem(self, x: Tensor) -> Tensor:
         return self._stem(x)[0]

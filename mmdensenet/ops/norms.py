@@ -94,7 +94,8 @@ def update_running_statistics(updates: Sequence[tuple[Norm, Tensor, Tensor]]) ->
     """What the norms themselves would have done with this batch, given its mean and unbiased variance for each."""
     norms, means, variances = zip(*updates)
     alike = len({(norm.momentum, norm.mean.dtype) for norm in norms}) == 1
-    if len({id(norm.mean) for norm in norms}) < len(norms) or not alike:
+    shared = any(len(set(map(id, buffers))) < len(norms) for buffers in list(zip(*norms))[2:4])
+    if shared or not alike:
         for update in updates:
             update_running_statistics([update])
         return

@@ -240,6 +240,10 @@ NORM_CHANGES = dict(
     batch_statistics_class=lambda m: setattr(m, '__class__', nn.BatchNorm3d),
     sync=lambda m: setattr(m, '__class__', type(nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(m)))),
     counter_as_parameter=lambda m: m._parameters.update(num_batches_tracked=m._buffers.pop('num_batches_tracked')),
+    negative_eps=lambda m: setattr(m, 'eps', -1.0),
+    eps_0=lambda m: setattr(m, 'eps', 0.0),
+    counter_with_gradient=lambda m: _statistics(m, num_batches_tracked=torch.tensor(1.0, requires_grad=True)),
+    counter_that_is_a_parameter=lambda m: m._parameters.update(num_batches_tracked=torch.tensor([1, 2])),
 )
 
 CONV_CHANGES = dict(
@@ -254,6 +258,7 @@ CONV_CHANGES = dict(
     bias=lambda m: setattr(m, 'bias', nn.Parameter(m.weight.detach()[:, 0, 0, 0].clone())),
     conv_forward=lambda m: setattr(m, '_conv_forward', lambda x, w, b: type(m)._conv_forward(m, x, w * 0.5, b)),
     attributes_only=lambda m: (setattr(m, 'in_channels', 7), setattr(m, 'kernel_size', (9, 9))),
+    float_groups=lambda m: setattr(m, 'groups', 1.0),
 )  # fmt: skip
 
 POOL_CHANGES = dict(
@@ -265,6 +270,7 @@ POOL_CHANGES = dict(
     kernel_pair=lambda m: setattr(m, 'kernel_size', (2, 3)),
     stride=lambda m: setattr(m, 'stride', (2, 1)),
     dilation=lambda m: setattr(m, 'dilation', 2),
+    divisor_0=lambda m: setattr(m, 'divisor_override', 0),
 )
 
 
@@ -275,6 +281,22 @@ def _reordered(model):
 
 def _insert(sequential, name, module):
     sequential.add_module(name, module)
+
+
+def _drop_and_reorder(place: str, order: str) -> Callable:
+    """Dropout everywhere, whose draws depend on the order in memory, and one weight in another order than the rest."""
+
+    def change(model):
+        if order == 'contiguous_format':
+            model.to(memory_format=torch.channels_last)
+        weight = model.get_submodule(place).weight
+        # a copy: a 1x1 weight counts as contiguous in either order
+        weight.data = torch.empty_like(weight, memory_format=getattr(torch, order)).copy_(weight.data)
+        for module in model.modules():
+            if isinstance(module, DenseLayer):
+                module.drop_rate = module.bottleneck_drop_rate = 0.3
+
+    return change
 
 
 #: changes of the structure: (model) -> None
@@ -308,6 +330,13 @@ STRUCTURES = dict(
     wider_stem=lambda m: replace(m, 'stem.0', nn.Conv2d(3, 16, 7, 2, 3, bias=False)),
     drop_rate=lambda m: setattr(m.stages[0].block[1], 'drop_rate', 0.5),
     inner_drop_rate=lambda m: setattr(m.stages[0].block[0], 'bottleneck_drop_rate', 0.5),
+    shared_variance=lambda m: m.stages[0].block[1].norm2.register_buffer(
+        'running_var', m.stages[0].block[0].norm2.running_var),
+    **{
+        f'dropout_and_{order}_{place}': _drop_and_reorder(place, order)
+        for place in ('stages.0.block.0.conv1', 'stages.0.block.1.conv2', 'transitions.0.conv')
+        for order in ('channels_last', 'contiguous_format')
+    },
     drop_rate_1=lambda m: setattr(m.stages[0].block[1], 'drop_rate', 1.0),
     drop_rate_wrong=lambda m: setattr(m.stages[0].block[1], 'drop_rate', 1.5),
     drop_rate_negative=lambda m: setattr(m.stages[0].block[1], 'drop_rate', -0.5),

@@ -101,9 +101,37 @@ def class_patched(cls, name='forward'):
     return under(lambda: attribute(cls, name, patched))
 
 
-def function_patched(name):
-    old = getattr(F, name)
-    return under(lambda: attribute(F, name, lambda *args, **kwargs: old(*args, **kwargs) * 0.5))
+def function_patched(name, owner=F):
+    old = getattr(owner, name)
+    return under(lambda: attribute(owner, name, lambda *args, **kwargs: old(*args, **kwargs) * 0.5))
+
+
+def class_property(cls, name, value):
+    """A property of the class, which comes before what its instances have."""
+
+    @contextmanager
+    def with_property():
+        setattr(cls, name, property(value, lambda *_: None))
+        try:
+            yield
+        finally:
+            delattr(cls, name)
+
+    return under(with_property)
+
+
+def with_transition(model, x):
+    """Block and transition by hand, with dropout, whose draws depend on the order of the maps in memory."""
+    for layer in [layer for stage in model.stages for layer in stage.block]:
+        layer.drop_rate = 0.3
+
+    def call(x):
+        outs = [model.stem(x)]
+        for stage, transition in zip(model.stages, model.transitions):
+            outs += stage.with_transition(outs[-1], transition, keep_features=True)
+        return outs[1:]
+
+    return step(model, x, call)
 
 
 def flops(model, x):
@@ -513,6 +541,10 @@ USES = dict(
     module_call_patched=class_patched(nn.Module, '__call__'),
     conv_call_patched=class_patched(nn.Conv2d, '__call__'),
     call_impl_patched=class_patched(nn.Module, '_call_impl'),
+    **{f'torch_{name}_patched': function_patched(name, torch) for name in ('batch_norm', 'relu', 'max_pool2d')},
+    eps_of_class=class_property(nn.BatchNorm2d, 'eps', lambda self: 0.5),
+    weight_of_class=class_property(nn.Conv2d, 'weight', lambda self: self._parameters['weight'] * 2),
+    with_transition=with_transition,
     **{f'{name}_patched': function_patched(name) for name in ('conv2d', 'batch_norm', 'relu', 'avg_pool2d')},
     global_forward_hook=all_hooks(torch_module.register_module_forward_hook),
     global_pre_hook=all_hooks(torch_module.register_module_forward_pre_hook),

@@ -37,9 +37,19 @@ _FUNCTIONS = (
     'conv2d', 'batch_norm', 'relu', 'avg_pool2d', 'max_pool2d', 'dropout',
     'layer_norm', 'gelu', 'hardsigmoid', 'adaptive_avg_pool2d',
 )  # fmt: skip
+#: of torch, what the functions above call
+_TORCHS = ('relu', 'relu_', 'batch_norm', 'max_pool2d')
 
 _reserved: dict[type, frozenset[str]] = {}
 _originals: list[tuple[object, str, object]] = []
+#: the classes behind the known ones, and how many names each has of its own
+_classes: dict[type, int] = {}
+#: names that are read from instances; a property of the class would come before these
+_READ = _CONTENTS | {
+    'training', 'eps', 'momentum', 'track_running_stats', 'process_group', 'groups', 'padding_mode', 'stride',
+    'dilation', 'padding', 'kernel_size', 'ceil_mode', 'divisor_override', 'return_indices', 'p', 'drop_rate',
+    'bottleneck_drop_rate',
+}  # fmt: skip
 
 
 class RefusedError(Exception):
@@ -50,6 +60,7 @@ def known(cls: type) -> type:
     """Class decorator: instances of exactly this class, with these methods, may be computed without being called."""
     _reserved[cls] = frozenset(dir(cls)) | _CONTENTS
     _originals.extend((cls, name, getattr(cls, name)) for name in _METHODS if hasattr(cls, name))
+    _classes.update((base, len(vars(base))) for base in cls.__mro__[:-1])
     return cls
 
 
@@ -63,7 +74,7 @@ def _record_torchs_own() -> None:
     for cls in (nn.Sequential, nn.ModuleList, nn.LayerNorm, nn.GELU, nn.AdaptiveAvgPool2d, nn.Hardsigmoid):
         known(cls)
     _originals.extend((F, name, getattr(F, name)) for name in _FUNCTIONS)
-    _originals.append((torch, 'cat', torch.cat))
+    _originals.extend((torch, name, getattr(torch, name)) for name in ('cat', *_TORCHS))
     for i, (owner, name, value) in enumerate(_originals):
         # what was replaced before this module was imported is not the original either
         home = getattr(value, '__globals__', {}).get('__name__', 'torch')
@@ -110,6 +121,10 @@ def check_modes(x: Tensor) -> bool:
     for owner, name, original in _originals:
         if getattr(owner, name) is not original:
             raise RefusedError(f'{owner.__name__}.{name} has been replaced')
+    for cls, count in _classes.items():
+        # names may be added, as long as they are not of what instances have
+        if len(vars(cls)) != count and not vars(cls).keys().isdisjoint(_READ):
+            raise RefusedError(f'{cls.__name__} has other attributes')
     return counting
 
 
@@ -193,7 +208,7 @@ class Tensors:
     def written(self, *buffers: Tensor) -> None:
         """Running statistics and counter of a norm that is in training."""
         for buffer in buffers:
-            if type(buffer) not in _PLAIN or not buffer.is_contiguous():
+            if type(buffer) not in _PLAIN or not buffer.is_contiguous() or buffer.requires_grad:
                 raise RefusedError('running statistics are no plain tensors')
             self.used.append(buffer)
 

@@ -158,8 +158,8 @@ class _Norms:
             raise RefusedError(f'the norm is {self.cls.__name__}, not a BatchNorm2d or SyncBN with running statistics')
         own = first.__dict__
         self.training, self.eps, self.process_group = bool(own['training']), own['eps'], own.get('process_group')
-        if type(self.eps) is not float:
-            raise RefusedError('eps of a norm is no number')
+        if type(self.eps) is not float or not self.eps > 0:
+            raise RefusedError('eps of a norm is no positive number')
         self.group = None
         if self.training and 'process_group' in own and dist.is_available() and dist.is_initialized():
             if self.cls is nn.SyncBatchNorm and not x.is_cuda:
@@ -184,8 +184,8 @@ class _Norms:
         parameters, buffers = own['_parameters'], own['_buffers']
         weight, bias = parameters['weight'], parameters['bias']
         mean, var, batches = buffers['running_mean'], buffers['running_var'], buffers['num_batches_tracked']
-        if weight is None or bias is None or mean is None or var is None or batches is None:
-            raise RefusedError('a norm has no weight, bias or running statistics')
+        if weight is None or bias is None or mean is None or var is None or batches is None or len(parameters) != 2:
+            raise RefusedError('a norm has no weight, bias or running statistics, or other parameters')
         self.tensors.norm((weight, bias, mean, var), channels)
         if self.training:
             self.tensors.written(mean, var, batches)
@@ -209,7 +209,12 @@ def _read_stage(
             raise RefusedError('there is dropout in the transition')
     pool = state_of(parts['pool'], nn.AvgPool2d, 'the pooling')
     sizes = [_pair(pool[name]) for name in ('kernel_size', 'stride', 'padding')]
-    if sizes != [(2, 2), (2, 2), (0, 0)] or pool['ceil_mode'] or pool['divisor_override'] or min(x.shape[2:]) < 2:
+    if (
+        sizes != [(2, 2), (2, 2), (0, 0)]
+        or pool['ceil_mode']
+        or pool['divisor_override'] is not None
+        or min(x.shape[2:]) < 2
+    ):
         raise RefusedError('the pooling is not 2x2 with stride 2')
     state_of(parts['act'], nn.ReLU, 'the activation')
     plan = _read_block(x, list(layers), counting, transition)
@@ -259,8 +264,21 @@ def _read_block(
         plan.transition = Transition(norm, conv)
     last = plan.layers[0].conv2 if bottleneck else plan.layers[0].conv1
     plan.contiguous = x.is_contiguous() and last.is_contiguous()
+    if any(plan.drop_rates) or any(plan.inner_drop_rates):
+        _check_order(x, plan)
     plan.graph = tensors.needs_graph(norms.training)
     return plan
+
+
+def _check_order(x: Tensor, plan: Plan) -> None:
+    """Dropout draws in the order in which the reference's maps lie in memory, known where all is in one order."""
+    convolutions = [conv for layer in plan.layers for conv in (layer.conv1, layer.conv2) if conv is not None]
+    if plan.transition is not None:
+        convolutions.append(plan.transition.conv)
+    # a 1x1 weight is contiguous in either order; its strides tell them apart, and are what torch looks at
+    orders = {conv.stride(3) == 1 for conv in convolutions if conv.shape[1] > 1}
+    if len(orders) > 1 or not (x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)):
+        raise RefusedError('dropout draws in the order in memory, and features and weights are in different ones')
 
 
 def _read_conv(conv: nn.Module, shape: tuple[int, int, int, int], tensors: Tensors, stride: int = 1) -> Tensor:
@@ -268,7 +286,7 @@ def _read_conv(conv: nn.Module, shape: tuple[int, int, int, int], tensors: Tenso
     parameters, kernel = own['_parameters'], shape[3]
     settings = own['groups'], own['padding_mode'], own['stride'], own['dilation'], own['padding']
     plain = 1, 'zeros', (stride, stride), (1, 1), (kernel // 2, kernel // 2)
-    if parameters['bias'] is not None or settings != plain:
+    if parameters['bias'] is not None or settings != plain or type(own['groups']) is not int:
         raise RefusedError(f'a convolution is not a plain {kernel}x{kernel} Conv2d without bias')
     return tensors.weight(parameters['weight'], shape)
 
