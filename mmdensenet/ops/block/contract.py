@@ -10,6 +10,7 @@ The answers are asked for again in each call: an assignment to a module, to a cl
 noticed, so none of them could be kept.
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -42,8 +43,9 @@ _TORCHS = ('relu', 'relu_', 'batch_norm', 'max_pool2d')
 
 _reserved: dict[type, frozenset[str]] = {}
 _originals: list[tuple[object, str, object]] = []
-#: the classes behind the known ones, and how many names each has of its own
-_classes: dict[type, int] = {}
+#: what the classes behind the known ones have, which follows their changes, and how many names each had
+_classes: dict[type, Mapping] = {}
+_counts: dict[type, int] = {}
 #: names that are read from instances; a property of the class would come before these
 _READ = _CONTENTS | {
     'training', 'eps', 'momentum', 'track_running_stats', 'process_group', 'groups', 'padding_mode', 'stride',
@@ -60,7 +62,8 @@ def known(cls: type) -> type:
     """Class decorator: instances of exactly this class, with these methods, may be computed without being called."""
     _reserved[cls] = frozenset(dir(cls)) | _CONTENTS
     _originals.extend((cls, name, getattr(cls, name)) for name in _METHODS if hasattr(cls, name))
-    _classes.update((base, len(vars(base))) for base in cls.__mro__[:-1])
+    _classes.update((base, vars(base)) for base in cls.__mro__[:-1])
+    _counts.update((base, len(names)) for base, names in _classes.items() if base not in _counts)
     return cls
 
 
@@ -121,10 +124,11 @@ def check_modes(x: Tensor) -> bool:
     for owner, name, original in _originals:
         if getattr(owner, name) is not original:
             raise RefusedError(f'{owner.__name__}.{name} has been replaced')
-    for cls, count in _classes.items():
-        # names may be added, as long as they are not of what instances have
-        if len(vars(cls)) != count and not vars(cls).keys().isdisjoint(_READ):
-            raise RefusedError(f'{cls.__name__} has other attributes')
+    if list(map(len, _classes.values())) != list(_counts.values()):
+        for cls, names in _classes.items():
+            # names may be added, as long as they are not of what instances have
+            if len(names) != _counts[cls] and not names.keys().isdisjoint(_READ):
+                raise RefusedError(f'{cls.__name__} has other attributes')
     return counting
 
 
