@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mmdensenet.version import __version__
 
@@ -49,11 +50,11 @@ def create_app(predictor: Predictor, settings: Settings | None = None, model_thr
 
     root = settings.root_path
     # the interactive documentation of FastAPI loads scripts from elsewhere
-    app = FastAPI(
-        title='mmdensenet', version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, root_path=root
-    )
+    app = FastAPI(title='mmdensenet', version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
     app.add_middleware(Guard, names=settings.allowed_hosts, any_address=settings.any_address, proxies=settings.proxies)
+    if root:
+        app.add_middleware(Below, path=root)
     contents = {name: files(__package__).joinpath('static', name).read_bytes() for name in STATIC}
 
     contents['page.html'] = contents['page.html'].replace(b'{root}', html.escape(root).encode())
@@ -143,3 +144,13 @@ def _class_of(service: Service, cam: str | None) -> int | str | None:
     if not cam.isdecimal() or len(cam) > 9:
         raise RefusedRequestError(422, f"cam={cam[:20]}: give 'top' or the number of a class.")
     return int(cam)
+
+
+class Below:
+    """Tells an app below which path a proxy shows it; FastAPI's own argument for that is deprecated."""
+
+    def __init__(self, app: ASGIApp, path: str):
+        self.app, self.path = app, path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app({**scope, 'root_path': self.path}, receive, send)
