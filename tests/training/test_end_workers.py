@@ -147,7 +147,10 @@ def test_a_training_ends_with_its_last_line(short_config, tmp_path, workers, per
     ],
 )
 def test_a_test_and_a_report_end_with_their_last_line(short_config, tmp_path, tool, workers, persistent, end):
-    more = 'test_dataloader = dict(batch_size=1, dataset=dict(indices=400))\n'
+    # long enough for the signal to come while it runs
+    digits = "dict(type='mmdensenet.Digits', split='test', pipeline=[dict(type='PackInputs')])"
+    repeated = f"dict(_delete_=True, type='RepeatDataset', times=50, dataset={digits})"
+    more = f'test_dataloader = dict(batch_size=1, dataset={repeated})\n'
     config = short_config((more if end != 'success' else '') + LOADERS.format(workers=workers, persistent=persistent))
     checkpoint = tmp_path / 'm.pth'
     torch.save(dict(state_dict=mmdensenet.get_model(str(config)).state_dict()), checkpoint)
