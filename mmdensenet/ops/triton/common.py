@@ -37,7 +37,7 @@ _COMPILED: dict[tuple, tuple] = {}
 
 
 def _launch(kernel, grid: tuple[int, ...], device: int, args: tuple, meta: dict) -> None:
-    """What ``kernel[grid](*args, **meta)`` does, in a third of the time once the kernel is compiled.
+    """What ``kernel[grid](*args, **meta)`` does, with less of the processor's time once the kernel is compiled.
 
     A block launches 17 kernels a layer and step, so their launching decides how fast small batches are. Triton binds
     arguments by name, makes a key of strings and asks the driver about each pointer. Here the key is what a compiled
