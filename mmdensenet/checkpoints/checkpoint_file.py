@@ -38,7 +38,13 @@ def _trailer(resumable: bool, time_ns: int, run: str | None, sha256: str = '0' *
 _TRAILER_SIZES = tuple(len(_trailer(False, 0, run)) for run in (None, '0' * 16))
 
 
-def write_whole(content: Any, filename: str | os.PathLike, resumable: bool = False, run: str | None = None) -> None:
+def write_whole(
+    content: Any,
+    filename: str | os.PathLike,
+    resumable: bool = False,
+    run: str | None = None,
+    time_ns: int | None = None,
+) -> None:
     """Write plain data with ``torch.save``, beside the target, flushed, then renamed, the folder flushed.
 
     Whatever happens in between, the target is the old file or the new one. An older file goes with the renaming.
@@ -47,6 +53,7 @@ def write_whole(content: Any, filename: str | os.PathLike, resumable: bool = Fal
         resumable: whether training can go on from it; ``--resume`` looks at no others.
         run: id of the run that writes it, see :mod:`mmdensenet.checkpoints.work_dir`; anything but 16 hexadecimal
             digits is none.
+        time_ns: when its content was made, in nanoseconds of the epoch; by default now.
 
     Raises:
         UserError: if the folder cannot be written to or the disk is full; it names the path and the bytes needed.
@@ -61,7 +68,7 @@ def write_whole(content: Any, filename: str | os.PathLike, resumable: bool = Fal
             with beside.open('wb') as file:
                 sink.file = file
                 torch.save(content, sink)
-                sink.finish(resumable, run)
+                sink.finish(resumable, run, time_ns)
                 os.fsync(file.fileno())
             os.replace(beside, target)
         except OSError as error:
@@ -136,9 +143,9 @@ class _Sink:
         else:
             self._hash.update(data)
 
-    def finish(self, resumable: bool, run: str | None) -> None:
+    def finish(self, resumable: bool, run: str | None, time_ns: int | None = None) -> None:
         assert self._held.startswith(b'PK\5\6') and self._held.endswith(b'\0\0'), 'torch.save writes a zip file'
-        trailer = _trailer(resumable, time.time_ns(), run)
+        trailer = _trailer(resumable, time.time_ns() if time_ns is None else time_ns, run)
         self._put(self._held[:-2] + struct.pack('<H', len(trailer)))
         self._put(trailer[:-64])
         self._put(self._hash.hexdigest().encode())

@@ -47,7 +47,7 @@ class Calibration:
     @property
     def at_bound(self) -> bool:
         """Whether a temperature is the smallest or largest that is tried: the log loss has no minimum between them."""
-        return any(abs(math.log(t)) > 0.99 * BOUNDS[1] for t in self.temperatures or ())
+        return any(map(is_at_bound, self.temperatures or ()))
 
 
 def compute_calibration(scores: Scores, resampling: Resampling, seed: int = 0) -> Calibration:
@@ -56,7 +56,7 @@ def compute_calibration(scores: Scores, resampling: Resampling, seed: int = 0) -
     The temperature (arXiv:1706.04599) divides the logits. It is fitted twice, on one random half of the images by log
     loss, and used on the other half, so that it is never judged on images that it was fitted on. Groups stay together.
     """
-    values = _logits(scores)
+    values = logits_of(scores)
     before = _probabilities(scores, values)
     error, loss = _error(scores, before, resampling), _loss(scores, values, resampling)
     groups = np.arange(len(scores)) if scores.groups is None else scores.groups
@@ -84,6 +84,11 @@ def compute_calibration(scores: Scores, resampling: Resampling, seed: int = 0) -
     )
 
 
+def is_at_bound(temperature: float) -> bool:
+    """Whether it is the smallest or largest that :func:`fit_temperature` tries."""
+    return abs(math.log(temperature)) > 0.99 * BOUNDS[1]
+
+
 def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     """The temperature with the least log loss, between e**-4 and e**4.
 
@@ -95,8 +100,10 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     return float(np.exp(result.x))
 
 
-def _logits(scores: Scores) -> np.ndarray:
-    """Up to a constant for each image, which a softmax does not see."""
+def logits_of(scores: Scores) -> np.ndarray:
+    """(N, C) logits; where they were not kept, up to a constant for each image, which a softmax does not see."""
+    if scores.logits is not None:
+        return scores.logits
     tiny = np.finfo(np.float32).tiny
     if scores.multi_label:
         return logit(np.clip(scores.scores, tiny, 1 - 2.0**-24))

@@ -1,7 +1,7 @@
 """Scores and true labels of a test set, as tools/test.py writes them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ class Scores:
         classes: C names.
         threshold: several labels: the score from which on a label is predicted.
         groups: (N,) numbers of what is resampled together, such as patients; None: every image for itself.
+        logits: (N, C) float64, what softmax or sigmoid made the scores of; None where they were not kept.
     """
 
     scores: np.ndarray
@@ -30,7 +31,8 @@ class Scores:
     paths: list[str]
     classes: list[str]
     threshold: float = 0.5
-    groups: np.ndarray | None = field(default=None)
+    groups: np.ndarray | None = None
+    logits: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -38,6 +40,15 @@ class Scores:
     @property
     def multi_label(self) -> bool:
         return self.truth.ndim == 2
+
+    def take(self, which: np.ndarray) -> 'Scores':
+        """Those of some images, by their places or by (N,) True and False."""
+        which = np.arange(len(self))[which]
+        some = {
+            name: None if (values := getattr(self, name)) is None else values[which]
+            for name in ('scores', 'truth', 'index', 'groups', 'logits')
+        }
+        return replace(self, paths=[self.paths[i] for i in which], **some)
 
     @property
     def predicted(self) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""From images to a model that one can answer for."""

@@ -1,0 +1,68 @@
+"""What a checkpoint says beside its weights: an entry added later, and the weights' hash that the entry is bound to."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmdensenet.errors import UserError
+
+from .checkpoint import load_from_file
+from .checkpoint_content import require_weights
+from .checkpoint_file import inspect_file, write_whole
+from .writing import to_plain
+
+#: the entry of a checkpoint's meta with :class:`mmdensenet.results.decisions.Decisions` as plain data
+DECISIONS = 'decisions'
+
+
+def hash_weights(state_dict: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of a model's floating-point tensors: their names, types, shapes and values, in the order of the names.
+
+    It is the same for any file, device and memory format of these weights. Counts, such as of batches, are left out:
+    they change no score.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state_dict):
+        tensor = state_dict[name].detach()
+        if tensor.is_floating_point():
+            digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}\n'.encode())
+            digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def write_meta(checkpoint: str | Path, key: str, value: Any, out: str | Path | None = None) -> None:
+    """Add an entry to a checkpoint's ``meta``, or replace it; weights and state of training stay as they are.
+
+    Args:
+        value: plain data, so that ``torch.load(FILE, weights_only=True)`` reads the file without mmdensenet.
+        out: file to write; by default the checkpoint itself, which is whole at every moment.
+
+    Raises:
+        UserError: if it is no .pth file here, or cannot be read or written.
+    """
+    path, out = Path(checkpoint).expanduser(), Path(checkpoint if out is None else out).expanduser()
+    if '://' in str(checkpoint) or out.suffix == '.safetensors':
+        raise UserError(f'{checkpoint if "://" in str(checkpoint) else out} cannot be written: give out=FILE.pth.')
+    content = load_from_file(str(path), map_location='cpu')
+    require_weights(content, str(checkpoint))
+    if 'state_dict' not in content:  # tensors alone
+        content = dict(state_dict=content)
+    meta = content.get('meta')
+    meta = dict(meta) if isinstance(meta, dict) else {}
+    for name in ('config', 'cfg'):  # reading put them under names that nobody executes
+        if f'{name}_text' in meta:
+            meta[name] = meta.pop(f'{name}_text')
+    meta[key] = value
+    content['meta'] = meta
+    written = inspect_file(path)
+    write_whole(
+        to_plain(content),
+        out,
+        resumable='optimizer' in content and written.resumable,
+        run=written.run,
+        # the same run goes on from its newest checkpoint, not from the one that was looked at last
+        time_ns=written.time_ns,
+    )

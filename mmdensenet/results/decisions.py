@@ -1,0 +1,233 @@
+"""What turns a model's logits into decisions, fitted on validation images: data, which travels with the weights.
+
+It is read from checkpoints and exported files of strangers, so that :meth:`Decisions.from_dict` checks all of it.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, logsumexp, softmax
+
+from mmdensenet.errors import UserError
+
+from .operating_points import OperatingPoint, parse_rule
+
+#: raised when an older reader would misread the entry
+FORMAT = 1
+KINDS = ('single-label', 'multi-label')
+#: the rule of a single-label model without operating points
+ARGMAX = 'argmax'
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What is decided of N images and C classes.
+
+    Attributes:
+        probabilities: (N, C), of the logits divided by their temperature.
+        positive: (N, C) of True and False: the classes that are predicted. A single-label model predicts one.
+        sets: (N, C) of True and False: classes in the conformal set, which may be none; None without conformal sets.
+        ood_scores: (N,), the larger the less an image is like those of the validation; None without.
+        ood: (N,) of True and False: the score is above its threshold.
+    """
+
+    probabilities: np.ndarray
+    positive: np.ndarray
+    sets: np.ndarray | None
+    ood_scores: np.ndarray | None
+    ood: np.ndarray | None
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) classes that a single-label model predicts."""
+        return self.positive.argmax(1)
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """How logits become probabilities, labels, sets and warnings.
+
+    Attributes:
+        multi_label: each label is decided by itself, and scores are sigmoid's.
+        classes: C names.
+        temperatures: that divide the logits: one, or of several labels one each; None where none could be fitted, and
+            the scores stay as they are.
+        points: operating points of C labels; of two classes the second's, one; of more classes none (the largest
+            probability decides) or C (the largest probability in units of its threshold decides). None for a label of
+            several that has none: it is not decided.
+        coverage: share of images whose class is in its conformal set, or of several labels share of the images with a
+            label whose set has it. None without conformal sets.
+        quantiles: the largest 1 - score (at temperature 1) of a member of the set: one, or of several labels one each;
+            None where there were too few images.
+        ood_threshold: of the energy ``-logsumexp(logits)`` (arXiv:2010.03759), of several labels
+            ``-sum(log(1 + exp(logits)))`` (arXiv:2109.00719). None without.
+        part: what it was fitted on; ``samples`` is how many images that were.
+        weights: :func:`mmdensenet.checkpoints.checkpoint_meta.hash_weights` of the model; '' if it is not known.
+        left_out: sentences on what could not be fitted.
+    """
+
+    multi_label: bool
+    classes: tuple[str, ...]
+    temperatures: tuple[float | None, ...]
+    points: tuple[OperatingPoint | None, ...]
+    coverage: float | None
+    quantiles: tuple[float | None, ...]
+    ood_threshold: float | None
+    part: str
+    samples: int
+    weights: str
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def undecided(self) -> list[str]:
+        """Labels without an operating point, which are never predicted."""
+        return [name for name, point in zip(self.classes, self.points) if point is None] if self.multi_label else []
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether every score is calibrated."""
+        return None not in self.temperatures
+
+    def apply(self, logits: np.ndarray) -> Decided:
+        """Decide on logits (N, C).
+
+        Raises:
+            UserError: if they are of other classes, or not finite.
+        """
+        logits = np.asarray(logits, dtype=np.float64)
+        if logits.ndim != 2 or logits.shape[1] != len(self.classes):
+            raise UserError(f'the decisions are for {len(self.classes)} classes, not for logits of {logits.shape}.')
+        if not np.isfinite(logits).all():
+            raise UserError('the logits are not all finite numbers, so that nothing can be decided from them.')
+        probabilities = self.probabilities(logits)
+        energies = energy(logits, self.multi_label) if self.ood_threshold is not None else None
+        return Decided(
+            probabilities,
+            self._positive(probabilities),
+            self._sets(logits),
+            energies,
+            None if energies is None else energies > self.ood_threshold,
+        )
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """(N, C) of the logits divided by their temperature."""
+        return activate(logits / [1.0 if t is None else t for t in self.temperatures], self.multi_label)
+
+    def _positive(self, probabilities: np.ndarray) -> np.ndarray:
+        count = len(self.classes)
+        if self.multi_label:  # a probability is never above 2: that label is not decided
+            return probabilities >= [2.0 if point is None else point.threshold for point in self.points]
+        if len(self.points) == 1:
+            second = probabilities[:, 1] >= self.points[0].threshold
+            return np.stack([~second, second], 1)
+        scaled = probabilities
+        if self.points:
+            scaled = probabilities / [max(point.threshold, np.finfo(float).tiny) for point in self.points]
+        return np.eye(count, dtype=bool)[scaled.argmax(1)]
+
+    def _sets(self, logits: np.ndarray) -> np.ndarray | None:
+        if self.coverage is None:
+            return None
+        quantiles = np.array([-1.0 if q is None else q for q in self.quantiles])
+        return 1 - activate(logits, self.multi_label) <= quantiles
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON and checkpoints."""
+        values = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
+        values['points'] = [None if point is None else asdict(point) for point in self.points]
+        kind = KINDS[values.pop('multi_label')]
+        return dict(format=FORMAT, kind=kind, **values)
+
+    @classmethod
+    def from_dict(cls, values: Any, source: str) -> 'Decisions':
+        """Read and check what :meth:`to_dict` gave.
+
+        Args:
+            source: what to call the file in messages.
+
+        Raises:
+            UserError: naming what is wrong.
+        """
+        if not isinstance(values, Mapping):
+            raise UserError(f'{source}: its decisions are no dictionary. Make them again with `mmdensenet decide`.')
+        if values.get('format') != FORMAT:
+            raise UserError(f'{source}: its decisions have format {values.get("format")!r:.40}, known is {FORMAT}.')
+        values = {**values, 'multi_label': values.get('kind') == 'multi-label'}
+        missing = sorted(({'kind'} | set(cls.__dataclass_fields__)) - set(values))
+        wrong = f'lack {", ".join(missing)}' if missing else _what_is_wrong(values)
+        if wrong:
+            raise UserError(f'{source}: its decisions {wrong}. Make them again with `mmdensenet decide`.')
+        given = {name: values[name] for name in cls.__dataclass_fields__}
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+        given['points'] = tuple(
+            None if p is None else OperatingPoint(**{name: p[name] for name in OperatingPoint.__dataclass_fields__})
+            for p in values['points']
+        )
+        return cls(**given)
+
+
+def activate(logits: np.ndarray, multi_label: bool) -> np.ndarray:
+    """Sigmoid's scores of several labels, else softmax's."""
+    return expit(logits) if multi_label else softmax(logits, axis=1)
+
+
+def energy(logits: np.ndarray, multi_label: bool) -> np.ndarray:
+    """(N,) energies of logits (N, C); the larger the less an image is like those that the model was trained on."""
+    return -np.logaddexp(0, logits).sum(1) if multi_label else -logsumexp(logits, axis=1)
+
+
+def _what_is_wrong(values: Mapping) -> str | None:
+    multi_label, classes = values['multi_label'], values['classes']
+    if values['kind'] not in KINDS:
+        return f'are of kind {values["kind"]!r:.40}, not of {" or ".join(KINDS)}'
+    if not _is_list(classes, lambda name: isinstance(name, str)) or len(classes) < (1 if multi_label else 2):
+        return 'have wrong classes'
+    count = len(classes)
+    each = (count,) if multi_label else (1,)
+    lengths = each if multi_label else (0, 1) if count == 2 else (0, count)
+    points, coverage, quantiles = values['points'], values['coverage'], values['quantiles']
+    checks = {
+        'temperatures': _is_list(values['temperatures'], lambda t: t is None or _is_between(t, 1e-6, 1e6), each),
+        'points': _is_list(points, lambda point: _is_point(point, multi_label), lengths),
+        'coverage': coverage is None or _is_between(coverage, 1e-9, 1 - 1e-9),
+        'quantiles': _is_list(
+            quantiles, lambda q: q is None or _is_between(q, 0, 1), each if coverage is not None else (0,)
+        ),
+        'ood_threshold': values['ood_threshold'] is None or _is_between(values['ood_threshold'], -1e30, 1e30),
+        'part': _is_text(values['part'], 200),
+        'samples': type(values['samples']) is int and values['samples'] > 0,
+        'weights': isinstance(values['weights'], str) and bool(re.fullmatch('([0-9a-f]{64})?', values['weights'])),
+        'left_out': _is_list(values['left_out'], lambda text: _is_text(text, 2000)),
+    }
+    wrong = [name for name, right in checks.items() if not right]
+    return f'have wrong {wrong[0]}' if wrong else None
+
+
+def _is_point(point: Any, may_be_missing: bool) -> bool:
+    if point is None:
+        return may_be_missing
+    if not isinstance(point, Mapping) or not set(OperatingPoint.__dataclass_fields__) <= set(point):
+        return False
+    try:
+        parse_rule(point['rule'])
+    except UserError:
+        return False
+    return all(_is_between(point[name], 0, 1) for name in ('threshold', 'sensitivity', 'specificity'))
+
+
+def _is_between(value: Any, low: float, high: float) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and low <= value <= high
+
+
+def _is_list(value: Any, is_right, lengths: Sequence[int] | None = None) -> bool:
+    """Whether it is a list of such items; ``lengths`` are those that it may have."""
+    return isinstance(value, list) and all(map(is_right, value)) and (lengths is None or len(value) in lengths)
+
+
+def _is_text(value: Any, most: int) -> bool:
+    """It is shown on terminals."""
+    return isinstance(value, str) and len(value) <= most and value.isprintable()

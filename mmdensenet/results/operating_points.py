@@ -1,0 +1,96 @@
+"""Thresholds of a score, by rule: where a label is called present."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mmdensenet.errors import UserError
+
+#: rules without a number
+PLAIN_RULES = ('youden', 'f1')
+#: rules with one: at least this sensitivity, or this specificity, and as much as can be had of the other
+TARGETS = ('sensitivity', 'specificity')
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A label is predicted from the probability ``threshold`` on.
+
+    ``rule`` is what it was chosen by, ``sensitivity`` and ``specificity`` are what it has on the images that it was
+    chosen on, 0 to 1; on others they will be lower.
+    """
+
+    rule: str
+    threshold: float
+    sensitivity: float
+    specificity: float
+
+
+def parse_rule(rule: Any) -> tuple[str, float | None]:
+    """The rule's name and number.
+
+    >>> parse_rule('specificity=0.95')
+    ('specificity', 0.95)
+
+    Raises:
+        UserError: if it is none.
+    """
+    name, _, number = rule.partition('=') if isinstance(rule, str) else ('', '', '')
+    if rule in PLAIN_RULES:
+        return rule, None
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if name not in TARGETS or not 0 < value <= 1:
+        raise UserError(
+            f'operating_point={rule!s:.40}: give {", ".join(PLAIN_RULES)}, sensitivity=X or specificity=X with X '
+            'above 0 and at most 1; of one class per image also argmax.'
+        )
+    return name, value
+
+
+def fit_operating_point(scores: np.ndarray, truth: np.ndarray, rule: str) -> OperatingPoint | None:
+    """The threshold that the rule chooses.
+
+    'youden' takes the largest sensitivity + specificity - 1 (Youden, Cancer 3(1), 1950), 'f1' the largest harmonic mean
+    of precision and recall, 'sensitivity=X' of the thresholds with at least X the one with the largest specificity,
+    'specificity=X' the reverse. Of equals the highest threshold is taken.
+
+    The threshold lies in the middle between two scores, so that other roundings do not change what is predicted.
+
+    Args:
+        scores: (N,) probabilities.
+        truth: (N,) of 1 and 0, with both.
+
+    Returns:
+        None if only a threshold above all scores would do.
+
+    Raises:
+        UserError: for an unknown rule.
+    """
+    name, number = parse_rule(rule)
+    distinct, place = np.unique(-scores, return_inverse=True)  # the highest first
+    positive, negative = (
+        np.bincount(place, weights=truth == value, minlength=len(distinct)).cumsum() for value in (1, 0)
+    )
+    sensitivity, specificity = positive / positive[-1], (negative[-1] - negative) / negative[-1]
+    if name == 'youden':
+        chosen = int((sensitivity + specificity).argmax())
+    elif name == 'f1':
+        chosen = int((2 * positive / (positive + negative + positive[-1])).argmax())
+    elif name == 'sensitivity':
+        chosen = int((sensitivity >= number).argmax())
+    else:
+        allowed = specificity >= number
+        chosen = int(np.where(allowed, sensitivity, -1.0).argmax())
+        if not allowed[chosen]:
+            return None
+    if not sensitivity[chosen]:
+        return None
+    lowest = -float(distinct[chosen])
+    below = -float(distinct[chosen + 1]) if chosen + 1 < len(distinct) else 0.0
+    middle = below + (lowest - below) / 2
+    threshold = middle if below < middle else lowest
+    return OperatingPoint(rule, threshold, float(sensitivity[chosen]), float(specificity[chosen]))

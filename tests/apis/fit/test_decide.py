@@ -1,0 +1,138 @@
+"""mmdensenet.apis.fit.decide: temperature, thresholds, sets and warnings, against the published formulas."""
+
+import numpy as np
+import pytest
+from made_scores import make, several, single
+from scipy.special import expit, softmax
+from sklearn import metrics as sklearn
+
+from mmdensenet.apis.fit.decide import SLACK, conformal_quantile, decide
+from mmdensenet.errors import UserError
+from mmdensenet.results.decisions import Decisions
+
+
+def with_logits(scores):
+    """The logits that the scores of tests/support/made_scores come from, up to a constant."""
+    logits = np.log(scores.scores) - (np.log1p(-scores.scores) if scores.multi_label else 0)
+    scores.logits = logits + (0 if scores.multi_label else np.random.default_rng(0).normal(3, 1, (len(scores), 1)))
+    return scores
+
+
+def test_one_class_per_image():
+    scores = with_logits(single(images=3000, factor=2.5))
+    found = decide(scores, part='the part', weights='ab' * 32)
+    assert found.temperatures == pytest.approx((2.5,), rel=0.1)
+    assert (found.points, found.left_out, found.samples, found.part) == ((), (), 3000, 'the part')
+    decided = found.apply(scores.logits)
+    assert sklearn.log_loss(scores.truth, decided.probabilities) < sklearn.log_loss(scores.truth, scores.scores)
+    assert (decided.labels == scores.predicted).all()
+    assert decided.ood.mean() == pytest.approx(0.05, abs=0.001)
+    assert Decisions.from_dict(found.to_dict(), 'file') == found
+
+
+@pytest.mark.parametrize('count', [9, 10, 57, 100, 399])
+def test_conformal_quantile_is_that_of_the_formula(count):
+    """Equation 1 of arXiv:2107.07511; the quantile is the smallest that is right, but for less than SLACK."""
+    distances = np.random.default_rng(count).random(count)
+    found = conformal_quantile(distances, 0.9)
+    level = np.ceil((count + 1) * 0.9) / count
+    expected = np.quantile(distances, level, method='inverted_cdf')
+    assert 0 <= found - expected <= SLACK
+    assert (distances <= found).sum() == np.ceil((count + 1) * 0.9)
+
+
+def test_conformal_quantile_of_too_few():
+    assert conformal_quantile(np.arange(8.0), 0.9) is None
+    assert conformal_quantile(np.linspace(0, 0.8, 9), 0.9) >= 0.8
+    assert conformal_quantile(np.zeros(30), 0.9) == pytest.approx(SLACK), 'all alike'
+
+
+@pytest.mark.parametrize('labels', [False, True])
+def test_conformal_sets_cover_new_images(labels):
+    """Over many draws, of the images (of the images with a label) 90% have it in their set, and little more."""
+    covered = []
+    for seed in range(40):
+        scores = with_logits(several(400, 2, seed, unknown=0) if labels else single(400, 4, seed))
+        sets = decide(scores.take(np.arange(200))).apply(scores.logits[200:]).sets
+        covered.append(sets[scores.targets[200:] == 1].mean())
+    assert np.mean(covered) == pytest.approx(0.905, abs=0.012)
+
+
+def test_two_classes_get_a_threshold_of_the_second():
+    scores = with_logits(single(images=400, classes=2, factor=2))
+    found = decide(scores, operating_point='sensitivity=0.9')
+    [point] = found.points
+    decided = found.apply(scores.logits)
+    assert sklearn.recall_score(scores.truth, decided.labels) == point.sensitivity >= 0.9
+    assert sklearn.recall_score(scores.truth, decided.labels, pos_label=0) == point.specificity
+    assert decide(scores).points[0].rule == 'youden' and decide(scores, operating_point='argmax').points == ()
+
+
+def test_several_labels_each_by_itself():
+    scores = with_logits(several(images=2000, factor=2))
+    scores.logits[:, 1] *= 2  # the second is twice as far off
+    scores.scores = expit(scores.logits)
+    found = decide(scores, operating_point='f1')
+    assert found.temperatures == pytest.approx((2, 4, 2), rel=0.15)
+    decided = found.apply(scores.logits)
+    for i, point in enumerate(found.points):
+        known = scores.truth[:, i] >= 0
+        assert sklearn.recall_score(scores.truth[known, i], decided.positive[known, i]) == point.sensitivity
+    assert [point.rule for point in found.points] == ['f1'] * 3
+
+
+def test_what_cannot_be_fitted_is_named_and_left_out():
+    scores = with_logits(several(images=60, labels=3, unknown=0))
+    scores.truth[:, 0] = 0  # no positive
+    # six, fewer than the 9 that a set needs
+    scores.truth[:, 1] = np.isin(np.argsort(np.argsort(scores.logits[:, 1])), [59, 58, 57, 56, 30, 20])
+    scores.truth[:, 2] = -1  # nothing known
+    scores.truth[:, 2][:4] = 0.5  # or not for sure
+    found = decide(scores)
+    assert found.temperatures[0] is None and found.temperatures[1] and found.temperatures[2] is None
+    assert found.undecided == ['class 0', 'class 2'] and found.coverage is None
+    said = ' '.join(found.left_out)
+    assert 'class 0: no operating point, of 0 images with it and 60 without' in said
+    assert 'class 1: no conformal set, as 90% needs 9 images with it' in said
+    assert 'class 2: the scores stay uncalibrated, of 0 images with it and 0 without' in said
+    assert not found.apply(scores.logits).positive[:, [0, 2]].any()
+
+
+def test_too_few_images_of_one_class_each():
+    scores = single(images=8, classes=2)
+    found = decide(scores)
+    assert (found.temperatures, found.points, found.coverage, found.ood_threshold) == ((None,), (), None, None)
+    said = ' '.join(found.left_out)
+    assert 'of 8 images, fewer than 20' in said and 'argmax' in said and '90% needs 9 images' in said
+    assert found.apply(np.log(scores.scores)).probabilities == pytest.approx(scores.scores)
+
+
+def test_a_perfect_model_has_no_temperature():
+    truth = np.arange(60) % 3
+    logits = 3 * np.eye(3)[truth]
+    scores = make(softmax(logits, axis=1), truth, logits=logits)
+    found = decide(scores)
+    assert found.temperatures == (None,) and 'no minimum' in found.left_out[0]
+
+
+def test_without_logits_there_is_no_energy():
+    found = decide(single(images=100))
+    assert found.ood_threshold is None and 'the scores have no logits' in found.left_out[0]
+    assert found.temperatures == pytest.approx((1,), rel=0.3)
+
+
+def test_mistakes():
+    scores = with_logits(single(images=30))
+    for arguments, named in [
+        (dict(coverage=1.0), 'coverage=1.0'),
+        (dict(operating_point='best'), 'operating_point=best'),
+    ]:
+        with pytest.raises(UserError, match=named):
+            decide(scores, **arguments)
+    with pytest.raises(UserError, match='operating_point=argmax'):
+        decide(several(images=30), operating_point='argmax')
+    scores.logits[3] = np.nan
+    with pytest.raises(UserError, match='not all finite'):
+        decide(scores)
+    with pytest.raises(UserError, match='no images'):
+        decide(scores.take(np.zeros(30, bool)))
