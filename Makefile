@@ -86,7 +86,7 @@ docs: $(STAMPS)/docs  ## build the documentation into docs/_build/html
 linkcheck: $(STAMPS)/docs  ## follow the external links of the documentation (needs the network, so not in .ci/run)
 	$(BIN)/sphinx-build --keep-going -b linkcheck docs docs/_build/linkcheck
 
-model-zoo: $(STAMPS)/base  ## write the README's results and docs/model_zoo.md from configs/metafile.yml
+model-zoo: $(STAMPS)/base  ## write the README's table of weights and docs/model_zoo.md from configs/metafile.yml
 	$(BIN)/python docs/model_zoo.py
 
 wheel-check: $(STAMPS)/tests  ## build the wheel and use it in an environment and a folder of its own

@@ -1,4 +1,4 @@
-"""Write the README's results tables and docs/model_zoo.md from configs/metafile.yml: `make model-zoo`."""
+"""Write the README's table of weights and docs/model_zoo.md from configs/metafile.yml: `make model-zoo`."""
 
 import sys
 from pathlib import Path
@@ -10,21 +10,29 @@ BEGIN = '<!-- generated from configs/metafile.yml by `make model-zoo` -->'
 END = '<!-- end of what is generated -->'
 NONE = '\N{EN DASH}'
 
-#: columns of the README's table of CIFAR and SVHN: header to the end of a config's name
+#: columns of the paper's table of CIFAR and SVHN: header to the end of a config's name
 SMALL = {'C10': 'cifar10-noaug', 'C10+': 'cifar10', 'C100': 'cifar100-noaug', 'C100+': 'cifar100', 'SVHN': 'svhn'}
 
 PAGE = """# Model zoo
 
 {begin}
 
-Each row is a config. The counts are tested against the model that the config builds. *Published* is what others report,
-with its source; *ours* is a run of ours whose log is at hand, and stays empty until there is one. OpenMMLab's weights
-were converted from torchvision's by OpenMMLab. The same facts, for programs, are in configs/metafile.yml.
+Each row is a config: `mmdensenet train mmdensenet::NAME` trains it, and `mmdensenet configs copy NAME` copies it.
+The counts are tested against the model that the config builds. *Published* is what others report, with its source;
+*ours* stands where there is a run of ours, whose log is at hand. OpenMMLab's weights were converted from torchvision's
+by OpenMMLab. The same facts, for programs, are in configs/metafile.yml.
 
 - Parameters are those of the whole classifier.
 - FLOPs: counted as OpenMMLab does, whose published figures those of its four models are: multiply-adds of convolutions,
   two for each value that a norm gets, one for each that an activation or a pooling gets; without the classifier.
 - Multiply-adds: convolutions and the linear layer, for one image, each transition's convolution before its pooling.
+
+## The paper's networks
+
+Table 2 of arXiv:1608.06993, whose error rates are published there; + is with augmentation. The counts are those with
+ten classes. Every cell is a config, in the tables of the data sets below.
+
+{paper}
 
 {sections}
 {end}
@@ -73,9 +81,9 @@ def metric(row: dict, key: str, name: str) -> str:
     return NONE
 
 
-def error(row: dict, key: str) -> str:
-    accuracy = metric(row, key, 'Top 1 Accuracy')
-    return NONE if accuracy == NONE else f'{100 - float(accuracy.split()[0]):.2f}'
+def error(row: dict) -> str:
+    accuracy = metric(row, 'Results', 'Top 1 Accuracy')
+    return NONE if accuracy == NONE else f'{100 - float(accuracy):.2f}'
 
 
 def note(row: dict) -> str:
@@ -83,15 +91,10 @@ def note(row: dict) -> str:
     return ''.join(f' ({result["Note"]})' for result in row.get('Ours', ()) if 'Note' in result)
 
 
-def weights(row: dict) -> str:
-    return f'[download]({row["Weights"]})' if 'Weights' in row else NONE
-
-
-def readme_tables(models: list[dict]) -> str:
-    imagenet = [row for row in models if row['Metadata']['Training Data'] == 'ImageNet-1k' and 'Results' in row]
-    large = table(
-        ['model', 'parameters', 'FLOPs', 'top-1 %, published', 'top-5 %, published']
-        + ['top-1 %, ours', 'config', 'weights'],
+def readme_table(models: list[dict]) -> str:
+    """The models whose weights are at hand."""
+    return table(
+        ['model', 'parameters', 'FLOPs', 'top-1 %', 'top-5 %', 'config', 'weights'],
         [
             [
                 title(row),
@@ -99,13 +102,17 @@ def readme_tables(models: list[dict]) -> str:
                 giga(row['Metadata']['FLOPs'], 2),
                 metric(row, 'Results', 'Top 1 Accuracy'),
                 metric(row, 'Results', 'Top 5 Accuracy'),
-                metric(row, 'Ours', 'Top 1 Accuracy'),
-                f'[{row["Name"].split("_")[1]}]({row["Config"]})',
-                weights(row),
+                f'[{row["Name"]}]({row["Config"]})',
+                f'[download]({row["Weights"]})',
             ]
-            for row in imagenet
+            for row in models
+            if 'Weights' in row
         ],
     )
+
+
+def paper_table(models: list[dict]) -> str:
+    """Table 2 of the paper: a line for each architecture, a column for each data set."""
     small: dict[str, dict[str, dict]] = {}
     for row in models:
         name, _, data = row['Name'].rpartition('_')
@@ -113,70 +120,46 @@ def readme_tables(models: list[dict]) -> str:
             small.setdefault(name, {})[data] = row
     lines = []
     for columns in small.values():
-        first = next(iter(columns.values()))
-        ten = columns.get('cifar10', first)
-        cells = [
-            f'[{error(columns[data], "Results").replace(NONE, "config")}]({columns[data]["Config"]})'
-            if data in columns
-            else NONE
-            for data in SMALL.values()
-        ]
-        ours = [
-            f'{head} {error(row, "Ours")}{note(row)}'
-            for head, data in SMALL.items()
-            for row in models
-            if 'Ours' in row
-            and row['Name'].partition('_')[0] == first['Name'].partition('_')[0]
-            and row['Name'].rpartition('_')[2] in (data, f'{data}-folder')
-        ]
-        lines.append([title(first), f'{ten["Metadata"]["Parameters"]:,}', *cells, ', '.join(ours) or NONE])
-    cifar = table(['error %, published', 'parameters', *SMALL, 'error %, ours'], lines)
-    demo = next(row for row in models if row['Name'].endswith('_digits'))
-    digits = (
-        f'`make demo`, [{title(demo)}]({demo["Config"]}) with {demo["Metadata"]["Parameters"]:,} parameters on '
-        f"scikit-learn's digits: {metric(demo, 'Ours', 'Top 1 Accuracy')} % top-1, ours."
-    )
-    return f'{large}\n\n{cifar}\n\n{digits}'
+        errors = [error(columns[data]) if data in columns else NONE for data in SMALL.values()]
+        if set(errors) != {NONE}:
+            ten = columns.get('cifar10') or next(iter(columns.values()))
+            lines.append([title(ten), f'{ten["Metadata"]["Parameters"]:,}', *errors])
+    return table(['error %, published', 'parameters', *SMALL], lines)
+
+
+def section(models: list[dict]) -> str:
+    """The table of one data set; with a column for our runs if there is one."""
+    header = ['config', 'parameters', 'FLOPs', 'multiply-adds', 'published, %', 'source', 'ours, %', 'weights']
+    lines = []
+    for row in models:
+        results = row.get('Results', ())
+        published = '; '.join(
+            ', '.join(f'{name.lower().replace(" ", "-", 1)} {value:.2f}' for name, value in result['Metrics'].items())
+            for result in results
+        )
+        lines.append(
+            [
+                f'`{row["Name"]}`',
+                f'{row["Metadata"]["Parameters"]:,}',
+                giga(row['Metadata']['FLOPs'], 3),
+                giga(row['Metadata']['Multiply-Adds'], 3),
+                published,
+                '; '.join(result['Source'] for result in results),
+                f'top-1 accuracy {metric(row, "Ours", "Top 1 Accuracy")}{note(row)}' if 'Ours' in row else '',
+                f"[OpenMMLab's]({row['Weights']})" if 'Weights' in row else '',
+            ]
+        )
+    filled = [any(line[column] for line in lines) for column in range(len(header))]
+    shown = [[cell or NONE for cell, used in zip(line, filled) if used] for line in lines]
+    return table([name for name, used in zip(header, filled) if used], shown)
 
 
 def page(models: list[dict]) -> str:
     sections = []
     for data in dict.fromkeys(row['Metadata']['Training Data'] for row in models):
-        lines = []
-        for row in models:
-            if row['Metadata']['Training Data'] != data:
-                continue
-            results = row.get('Results', ())
-            published = '; '.join(
-                ', '.join(
-                    f'{name.lower().replace(" ", "-", 1)} {value:.2f}' for name, value in result['Metrics'].items()
-                )
-                for result in results
-            )
-            lines.append(
-                [
-                    f'`{row["Name"]}`',
-                    f'{row["Metadata"]["Parameters"]:,}',
-                    giga(row['Metadata']['FLOPs'], 3),
-                    giga(row['Metadata']['Multiply-Adds'], 3),
-                    published or NONE,
-                    '; '.join(result['Source'] for result in results) or NONE,
-                    f'top-1 accuracy {metric(row, "Ours", "Top 1 Accuracy")}{note(row)}' if 'Ours' in row else '',
-                    f"[OpenMMLab's]({row['Weights']})" if 'Weights' in row else NONE,
-                ]
-            )
-        header = [
-            'config',
-            'parameters',
-            'FLOPs',
-            'multiply-adds',
-            'published, %',
-            'source',
-            'ours, %',
-            'weights',
-        ]
-        sections.append(f'## {data}\n\n{table(header, lines)}\n')
-    return PAGE.format(begin=BEGIN, sections='\n'.join(sections), end=END)
+        rows_of_data = [row for row in models if row['Metadata']['Training Data'] == data]
+        sections.append(f'## {data}\n\n{section(rows_of_data)}\n')
+    return PAGE.format(begin=BEGIN, paper=paper_table(models), sections='\n'.join(sections), end=END)
 
 
 def contents() -> dict[Path, str]:
@@ -186,7 +169,7 @@ def contents() -> dict[Path, str]:
     before, _, rest = readme.read_text(encoding='utf-8').partition(BEGIN)
     after = rest.partition(END)[2]
     return {
-        readme: f'{before}{BEGIN}\n\n{readme_tables(models)}\n\n{END}{after}',
+        readme: f'{before}{BEGIN}\n\n{readme_table(models)}\n\n{END}{after}',
         ROOT / 'docs/model_zoo.md': page(models),
     }
 
