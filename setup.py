@@ -128,6 +128,8 @@ setup(
         'optional': requirements('optional'),
         'see': requirements('see'),
         'dicom': requirements('dicom'),
+        'nifti': requirements('nifti'),
+        'keras': requirements('keras'),
         'export': requirements('export'),
         'serve': requirements('serve'),
         'completion': requirements('completion'),

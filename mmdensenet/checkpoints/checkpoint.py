@@ -18,6 +18,8 @@ from mmdensenet.errors import UserError
 
 from .archive import check_claims
 from .checkpoint_file import changed_since_written
+from .keras_file import SUFFIXES as KERAS_SUFFIXES
+from .keras_file import load_keras
 from .writing import PLAIN
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -31,7 +33,7 @@ def load_from_file(filename: str, map_location=None, called: str | None = None) 
     mmengine does not execute it.
 
     Args:
-        filename: path of a file that ``torch.save`` wrote, or of a ``.safetensors`` file.
+        filename: path of a file that ``torch.save`` wrote, of a ``.safetensors`` file, or of one of Keras.
         map_location: as for :func:`torch.load`.
         called: what messages call it, by default ``filename``.
 
@@ -45,6 +47,8 @@ def load_from_file(filename: str, map_location=None, called: str | None = None) 
     filename = called or filename
     if path.endswith('.safetensors'):
         return _load_safetensors(filename, path, map_location)
+    if path.lower().endswith(KERAS_SUFFIXES):
+        return load_keras(filename, path)
     try:
         _require_intact(filename, path)
         check_claims(path)

@@ -28,6 +28,8 @@ class Architecture(ClassifierArchitecture):
     stem_blur: bool
     num_classes: int | None
     features: int = field(default=0)
+    #: of batch normalisation; no tensor shows it either, the layout does
+    norm_eps: float = 1e-5
 
     @property
     def name(self) -> str:
@@ -44,6 +46,7 @@ class Architecture(ClassifierArchitecture):
 
     def backbone(self, in_channels: int | None = None) -> dict:
         """The arguments of the backbone."""
+        norm = {} if self.norm_eps == 1e-5 else dict(norm_cfg=dict(type='BN', eps=self.norm_eps))
         return dict(
             arch=dict(growth_rate=self.growth_rate, depths=self.depths, init_channels=self.init_channels),
             in_channels=in_channels or self.in_channels,
@@ -52,6 +55,7 @@ class Architecture(ClassifierArchitecture):
             compression_factor=self.compression_factor,
             stem=self.stem,
             stem_blur=self.stem_blur,
+            **norm,
         )
 
     @property

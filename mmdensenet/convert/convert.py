@@ -1,6 +1,6 @@
 """A state dict of any library, as a state dict of ours."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -14,8 +14,10 @@ from .architecture import Architecture, infer
 from .layouts import Found, Layout, prefixes, recognise
 from .rdnet import RDNetArchitecture
 
-#: containers of the weights in a checkpoint, in order of preference
-CONTAINERS = ('state_dict', 'model_state_dict', 'model', 'net', 'network', 'weights', 'state_dict_ema', 'model_ema')
+#: containers of the weights in a checkpoint, in order of preference: averaged weights, which are what the authors'
+#: figures are of, before raw ones
+EMA_CONTAINERS = ('state_dict_ema', 'model_ema')
+CONTAINERS = (*EMA_CONTAINERS, 'state_dict', 'model_state_dict', 'model', 'net', 'network', 'weights')
 #: tensors beside the layers that no logit depends on
 _HARMLESS = ('op_threshs', 'CatBN_output_buffer', 'features.pool0.1.filt')
 
@@ -81,8 +83,9 @@ def convert_state_dict(
     """Recognise a DenseNet's or RDNet's weights by keys and shapes, and give them our names.
 
     Known are the layouts of torchvision (new and legacy keys), timm, mmpretrain and mmcls, MONAI, torchxrayvision,
-    efficient_densenet_pytorch and RDNet's authors, below any prefix (``module.``, ``model.``, ``densenet121.``) and
-    inside a checkpoint's ``state_dict`` or ``model``.
+    efficient_densenet_pytorch, Keras and RDNet's authors, below any prefix (``module.``, ``model.``, ``densenet121.``)
+    and inside a checkpoint's ``state_dict`` or ``model``. Of raw and averaged weights (EMA) the averaged ones are
+    taken, which the report's notes say.
 
     Args:
         state_dict: tensors by name, or a checkpoint that has them under one of ``CONTAINERS``.
@@ -104,7 +107,15 @@ def convert_state_dict(
     found = _find(tensors, prefix)
     converted = {ours: tensors[theirs] for ours, theirs in found.names.items()}
     architecture = infer(converted)
+    if found.layout.norm_eps != 1e-5:
+        architecture.norm_eps = found.layout.norm_eps
     report = Report(found.layout, found.prefix, architecture, _library(checkpoint, tensors, found.layout))
+    report.notes += notes_on_ema(checkpoint)
+    if found.layout.name == 'Keras':
+        report.notes.append(
+            f"batch norm keeps Keras' epsilon: norm_cfg=dict(type='BN', eps={architecture.norm_eps}); images are "
+            "prepared as ImageNet's, RGB"
+        )
     report.elsewhere = found.elsewhere
     report.left = [key for key in found.left if not key.endswith(_HARMLESS)]
     report.elsewhere += [key for key in found.left if key.endswith(_HARMLESS)]
@@ -150,11 +161,24 @@ def convert_state_dict(
 def unwrap(checkpoint: Mapping) -> dict[str, Tensor]:
     """The tensors of a checkpoint, without the containers around them."""
     for _ in range(3):  # containers may be nested
-        inner = next((checkpoint[key] for key in CONTAINERS if isinstance(checkpoint.get(key), Mapping)), None)
-        if inner is None:
+        name = _container(checkpoint)
+        if name is None:
             break
-        checkpoint = inner
+        checkpoint = checkpoint[name]
     return {key: value for key, value in checkpoint.items() if isinstance(value, Tensor) and isinstance(key, str)}
+
+
+def notes_on_ema(checkpoint: Mapping) -> list[str]:
+    """One line if :func:`unwrap` takes averaged weights beside which there are raw ones; else none."""
+    name = _container(checkpoint)
+    raw = next((key for key in CONTAINERS if key not in EMA_CONTAINERS and _container(checkpoint, (key,))), None)
+    if name not in EMA_CONTAINERS:
+        return []
+    return [f'the averaged weights (EMA, {name}) were taken' + (f', not the raw ones ({raw})' if raw else '')]
+
+
+def _container(checkpoint: Mapping, names: Sequence[str] = CONTAINERS) -> str | None:
+    return next((key for key in names if isinstance(checkpoint.get(key), Mapping) and checkpoint[key]), None)
 
 
 def adapt_channels(weight: Tensor, in_channels: int) -> Tensor:
@@ -177,7 +201,8 @@ def _find(tensors: dict[str, Tensor], prefix: str | None) -> Found:
         keys = ', '.join(list(tensors)[:3]) or 'no tensors at all'
         raise UserError(
             f'these are no DenseNet weights in a known layout (first keys: {keys}). Known are those of torchvision, '
-            'timm, mmpretrain, MONAI, torchxrayvision and efficient_densenet_pytorch, of RDNet timm and its authors.'
+            'timm, mmpretrain, MONAI, torchxrayvision, efficient_densenet_pytorch and Keras, of RDNet timm and its '
+            'authors.'
         )
     if len(found) > 1:
         raise UserError(f'there are several DenseNets in it: choose one by `prefix`, of {", ".join(map(repr, found))}.')
@@ -195,7 +220,7 @@ def _library(checkpoint: Mapping, tensors: dict[str, Tensor], layout: Layout) ->
             return name
     if any(key.endswith('op_threshs') for key in tensors):
         return 'torchxrayvision'
-    if layout.name in ('MONAI', 'efficient_densenet_pytorch'):  # nobody else has these keys
+    if layout.name in ('MONAI', 'efficient_densenet_pytorch', 'Keras'):  # nobody else has these keys
         return layout.name
     if 'pytorch-lightning_version' in checkpoint:
         return 'saved by Lightning; of whose model the file does not tell'

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from .keras import names_in_keras
 from .rdnet import is_rdnet, translate_rdnet
 
 
@@ -26,10 +27,13 @@ class Layout:
     mark: str
     #: whether the names are ours
     ours: bool = False
+    #: of batch normalisation
+    norm_eps: float = 1e-5
 
 
 #: more specific ones first
 LAYOUTS = [
+    Layout('Keras', 'keras.applications', 'conv1_conv.weight', r'conv2_block1_1_conv\.', norm_eps=1.001e-5),
     Layout('mmpretrain', 'mmdensenet, mmpretrain 1.x and mmcls 0.x', 'stem.0.weight', r'stages\.0\.block\.0\.', True),
     Layout('mmdensenet', 'mmdensenet, an RDNet', 'stem.0.weight', r'stages\.0\.blocks\.0\.', True),
     Layout('timm', 'timm, an RDNet', 'stem.0.weight', r'dense_stages\.0\.0\.dense_block0\.'),
@@ -109,6 +113,8 @@ def recognise(tensors: Mapping[str, Tensor], prefix: str, layout: Layout) -> Fou
     """Our name for each tensor below ``prefix``."""
     if layout.ours:
         return _recognise_ours(tensors, prefix, layout)
+    if layout.name == 'Keras':
+        return Found(layout, prefix, *names_in_keras(tensors, prefix))
     inside = [key for key in tensors if key.startswith(prefix)]
     blocks = [int(n) for key in inside for n in re.findall(r'features\.denseblock(\d+)\.', key)]
     found = Found(layout, prefix, {}, elsewhere=[key for key in tensors if not key.startswith(prefix)])

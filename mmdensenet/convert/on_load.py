@@ -1,16 +1,20 @@
 """Weights of any layout where mmengine loads a checkpoint: ``load_from``, ``Pretrained``, the tools."""
 
 import functools
+import json
 import logging
-from collections.abc import Callable, MutableMapping
+import re
+from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import suppress
 
 from mmengine.logging import print_log
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdensenet.compat.mmengine import OTHER_LAYOUTS
 from mmdensenet.errors import UserError
 
-from .convert import adapt_channels, convert_state_dict, unwrap
+from .convert import EMA_CONTAINERS, adapt_channels, convert_state_dict, notes_on_ema, unwrap
 from .layouts import prefixes
 
 
@@ -37,7 +41,8 @@ def fit_checkpoint(model: nn.Module, checkpoint: MutableMapping, fit_channels: b
         return False
     own = f'{name}.' if name else ''
     tensors = unwrap(checkpoint)
-    converted, done = tensors, []
+    converted, done = tensors, notes_on_ema(checkpoint)
+    eps = _stated_eps(checkpoint)
     there = prefixes(tensors)
     at_home = there.get(own) or there.get(f'module.{own}')
     if {f'{own}stem.0.weight', f'module.{own}stem.0.weight'} & set(tensors) and (at_home is None or at_home.ours):
@@ -57,6 +62,7 @@ def fit_checkpoint(model: nn.Module, checkpoint: MutableMapping, fit_channels: b
         }
         report.source = 'the checkpoint'
         done.append(report.summary())
+        eps = getattr(report.architecture, 'norm_eps', eps)
     key = next((k for k in (f'{own}stem.0.weight', f'module.{own}stem.0.weight') if k in converted), None)
     wanted = backbone.stem[0].in_channels
     if fit_channels and key is not None and converted[key].dim() == 4 and converted[key].shape[1] != wanted:
@@ -64,11 +70,41 @@ def fit_checkpoint(model: nn.Module, checkpoint: MutableMapping, fit_channels: b
         given = converted[key].shape[1]
         converted[key] = adapt_channels(converted[key], wanted)
         done.append(f'the first convolution was adapted from {given} to {wanted} input channels')
+    norm = next((m for m in backbone.modules() if isinstance(m, _BatchNorm)), None)
+    if norm is not None and eps not in (None, norm.eps):
+        converted = _with_eps(converted, own, eps, norm.eps)
+        done.append(f'running variances carry the difference of epsilon, {eps} in the file, {norm.eps} in the model')
     if not done:
         return False
+    for name in EMA_CONTAINERS:
+        checkpoint.pop(name, None)
+    if 'backbone' in (checkpoint.get('meta') or {}):
+        checkpoint['meta'] = {**checkpoint['meta'], 'backbone': {}}  # what was done is not done again
     checkpoint['state_dict'] = converted
     print_log('; '.join(done), logger='current')
     return True
+
+
+def _stated_eps(checkpoint: MutableMapping) -> float | None:
+    """Epsilon of batch norm that a file of ``tools/convert_checkpoint.py`` states, in safetensors as JSON."""
+    backbone = (checkpoint.get('meta') or {}).get('backbone')
+    if isinstance(backbone, str):
+        with suppress(ValueError):
+            backbone = json.loads(backbone)
+    norm = backbone.get('norm_cfg') if isinstance(backbone, dict) else None
+    return norm.get('eps') if isinstance(norm, dict) else None
+
+
+def _with_eps(tensors: Mapping[str, Tensor], own: str, given: float, wanted: float) -> dict[str, Tensor]:
+    """Tensors with which batch norm of epsilon ``wanted`` gives in evaluation what it gave with ``given``."""
+    below = re.compile(rf'(module\.)?{re.escape(own)}.*running_var')
+    changed = {key: value + (given - wanted) for key, value in tensors.items() if below.fullmatch(key)}
+    if any((value < 0).any() for value in changed.values()):
+        raise UserError(
+            f'batch norm has epsilon {wanted} in the model and {given} in the checkpoint, and variances below the '
+            f"difference: set model.backbone.norm_cfg=dict(type='BN', eps={given})."
+        )
+    return {**tensors, **changed}
 
 
 def _inner(model: nn.Module) -> nn.Module:

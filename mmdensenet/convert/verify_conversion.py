@@ -79,7 +79,30 @@ def source_model(everything: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
         return _timm(weights, report.architecture), 'timm'
     if report.layout.name == 'MONAI':
         return _monai(weights, report.architecture), 'MONAI'
+    if report.layout.name == 'Keras':
+        return _keras(everything, report), "torchvision, with Keras' epsilon"
     return _torchvision(weights, report.architecture), 'torchvision'
+
+
+def _keras(everything: Mapping[str, Tensor], report: Report) -> nn.Module:
+    """torchvision's network is that of keras.applications but for names and epsilon; Keras itself is not run."""
+    parts = {'conv1_conv': 'features.conv0', 'conv1_bn': 'features.norm0', 'bn': 'features.norm5'}
+    layers = {'0_bn': 'norm1', '1_conv': 'conv1', '1_bn': 'norm2', '2_conv': 'conv2'}
+    weights = {}
+    for key in report.used:
+        layer, _, variable = key.removeprefix(report.prefix).rpartition('.')
+        if match := re.fullmatch(r'conv(\d+)_block(\d+)_(\d_\w+)', layer):
+            name = f'features.denseblock{int(match[1]) - 1}.denselayer{match[2]}.{layers[match[3]]}'
+        elif match := re.fullmatch(r'pool(\d+)_(\w+)', layer):
+            name = f'features.transition{int(match[1]) - 1}.{match[2].replace("bn", "norm")}'
+        else:
+            name = parts.get(layer, 'classifier')
+        weights[f'{name}.{variable}'] = everything[key]
+    model = _torchvision(weights, report.architecture)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = report.architecture.norm_eps
+    return model
 
 
 def _torchvision(weights: dict[str, Tensor], arch: Architecture) -> nn.Module:

@@ -299,3 +299,30 @@ def test_whole_models_of_timm_monai_and_torchxrayvision(name):
         assert report.architecture.name == name.replace('densenet', 'DenseNet-')
         images = torch.randn(2, report.architecture.in_channels, 96, 96)
         assert (ours(report, converted)(images) - theirs(images)).abs().max() < 1e-4
+
+
+def raw_and_averaged(extra=''):
+    """A checkpoint of timm's trainer."""
+    raw, averaged = (randomise(torchvision_model(), seed).state_dict() for seed in (0, 1))
+    return dict(
+        epoch=3,
+        arch='densenet121',
+        state_dict=rename(raw, prefix=extra),
+        optimizer=dict(state={}),
+        version=2,
+        state_dict_ema=rename(averaged, prefix=extra),
+        metric=71.0,
+    ), averaged
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+def test_averaged_weights_are_taken_and_said(prefix):
+    checkpoint, averaged = raw_and_averaged(prefix)
+    converted, report = convert_state_dict(checkpoint)
+    expected, plain = convert_state_dict(averaged)
+    assert converted.keys() == expected.keys() and all(torch.equal(converted[k], expected[k]) for k in expected)
+    assert report.notes == ['the averaged weights (EMA, state_dict_ema) were taken, not the raw ones (state_dict)']
+    assert 'EMA' in report.summary() and not plain.notes
+    checkpoint['state_dict_ema'] = None
+    raw, report = convert_state_dict(checkpoint)
+    assert not report.notes and not torch.equal(raw['head.fc.bias'], expected['head.fc.bias'])
