@@ -63,6 +63,7 @@ def serve(app: FastAPI, opened: socket.socket, stop_seconds: int = 60) -> None:
         )
     config = uvicorn.Config(
         app,
+        log_config=None,  # uvicorn's own closes the handlers of all loggers of the process
         log_level='warning',
         access_log=False,
         server_header=False,
