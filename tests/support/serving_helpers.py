@@ -27,7 +27,8 @@ def running(predictor, **settings):
 
     opened = listen('127.0.0.1', 0)
     app = create_app(predictor, Settings(**settings))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level='warning', lifespan='on', server_header=False))
+    config = uvicorn.Config(app, log_config=None, log_level='warning', lifespan='on', server_header=False)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs=dict(sockets=[opened]))
     url = url_of(opened)
     thread.start()
