@@ -9,6 +9,7 @@ from collections.abc import Sequence
 COMMANDS = {
     'train': 'train a model from a config',
     'test': 'test a checkpoint',
+    'decide': 'fit temperature, thresholds and sets on the validation part',
     'predict': 'predict the classes of images',
     'report': 'write a page about a checkpoint: metrics, charts, errors',
     'visualize': 'draw data, schedules, curves, activation maps, confusion, features',

@@ -29,6 +29,8 @@ def run(args: argparse.Namespace) -> None:
     from mmdensenet.apis import open_inferencer
     from mmdensenet.apis.inference import best_classes
     from mmdensenet.errors import UserError
+    from mmdensenet.results.decided import plain_decision
+    from mmdensenet.results.decisions import UNCALIBRATED
 
     if args.topk < 1:
         raise UserError(f'--topk {args.topk}: give 1 or more.')
@@ -39,8 +41,11 @@ def run(args: argparse.Namespace) -> None:
         dict(
             img_path=result['img_path'], predictions=best_classes(result['pred_scores'], inferencer.classes, args.topk)
         )
+        | ({} if inferencer.decisions is None else dict(decision=plain_decision(result, inferencer.classes)))
         for result in results
     ]
+    notes = [UNCALIBRATED] if inferencer.decisions is None else inferencer.decisions.lines()
+    print('\n'.join(notes), file=sys.stderr)
     if args.json:
         print(json.dumps(records, indent=1))
         return
@@ -48,5 +53,18 @@ def run(args: argparse.Namespace) -> None:
         print(record['img_path'])
         for entry in record['predictions']:
             print(f'  {entry["score"]:.4f}  {entry.get("class", entry["label"])}')
+        if 'decision' in record:
+            print(f'  decided: {_in_words(record["decision"])}')
     if args.show:
         print(f'The pictures are in {args.show}')
+
+
+def _in_words(decision: dict) -> str:
+    """'cat; set: cat, dog; unlike the validation images'."""
+    label = decision.get('class', decision['label'])
+    parts = [', '.join(map(str, label)) or 'none' if isinstance(label, list) else str(label)]
+    if 'conformal_set' in decision:
+        parts.append('set: ' + (', '.join(map(str, decision['conformal_set'])) or 'empty'))
+    if decision.get('ood'):
+        parts.append('unlike the validation images')
+    return '; '.join(parts)

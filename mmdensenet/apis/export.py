@@ -38,6 +38,7 @@ from mmdensenet.export.runtime import ExportedModel
 from mmdensenet.models import NormedAveragePooling, RDNet
 from mmdensenet.output import output_file
 from mmdensenet.results import RankingMetric
+from mmdensenet.results.decided import decisions_of
 from mmdensenet.version import __version__
 
 from .export_images import ExportImages, images_of_data_set, images_of_folder
@@ -133,6 +134,7 @@ def export_model(
         _resize_last(pipeline, input_size)
     require_one_task(cfg.model.get('head'), 'export')
     model = get_model(cfg, checkpoint)
+    decisions = decisions_of(model, checkpoint)
     if not isinstance(model.data_preprocessor, ClsDataPreprocessor) or model.data_preprocessor.pad_size_divisor > 1:
         raise UserError('data_preprocessor: only ClsDataPreprocessor without padding can be exported.')
     source = images_of_folder(model, images) if images else images_of_data_set(cfg, 'test_dataloader')
@@ -143,6 +145,7 @@ def export_model(
     _require_fits(model, first)
     steps = _steps_in_graph(pipeline) if with_preprocess else []
     metadata = _describe(cfg, model, checkpoint, first, None if dynamic else batch, with_preprocess, bool(steps), int8)
+    metadata.decisions = None if decisions is None else decisions.to_dict()
     file = Path(out) if out else Path(f'{metadata.model}{"-int8" if int8 else ""}{SUFFIXES[format]}')
     output_file(file, (SUFFIXES[format],))
 

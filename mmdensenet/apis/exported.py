@@ -12,6 +12,7 @@ from mmpretrain.structures import DataSample
 from mmdensenet.errors import UserError
 from mmdensenet.export.resample import is_at_an_end
 from mmdensenet.export.runtime import ExportedModel
+from mmdensenet.results.decided import decide_samples
 
 from .inference import Inferencer, require_as_many
 
@@ -51,6 +52,7 @@ class ExportedInferencer(Inferencer):
         require_as_many(classes, self.metadata.num_classes)
         self.classes = classes or self.metadata.classes
         self.multi_label = self.metadata.multi_label
+        self.decisions = self.metadata.read_decisions(str(file))
         init_default_scope('mmpretrain')
         steps = self.metadata.pipeline
         if self.metadata.any_size:  # the graph does the others
@@ -77,6 +79,12 @@ class ExportedInferencer(Inferencer):
 
     def forward(self, inputs: dict) -> list[DataSample]:
         """A batch of :meth:`_collate`."""
+        if self.decisions is not None:
+            logits = torch.from_numpy(self.model.logits(inputs['inputs']))
+            samples = [DataSample() for _ in logits]
+            for sample, row in zip(samples, logits):
+                sample.set_field(row, 'logits', dtype=torch.Tensor)
+            return decide_samples(self.decisions, samples)
         scores = torch.from_numpy(self.model.scores(inputs['inputs']))
         return [DataSample().set_pred_score(row).set_pred_label(self._labels(row)) for row in scores]
 

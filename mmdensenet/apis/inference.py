@@ -17,7 +17,6 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate
 from mmengine.model import BaseModel
 from mmpretrain.apis import ImageClassificationInferencer
-from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 from rich.console import Console
@@ -27,6 +26,7 @@ from mmdensenet.datasets.in_memory import in_memory
 from mmdensenet.datasets.load_image import MAX_PIXELS, why_unreadable
 from mmdensenet.datasets.wrappers import config_pipeline
 from mmdensenet.errors import BadImageError, UserError
+from mmdensenet.results.decided import decide_samples, decided_result, decisions_of, is_multi_label, keeping_logits
 from mmdensenet.results.visualizer import FastVisualizer
 
 from .image_lists import expand
@@ -75,7 +75,9 @@ class Inferencer(ImageClassificationInferencer):
         names = classes or names_of(model, checkpoint or 'the checkpoint')
         require_as_many(classes, getattr(getattr(model, 'head', None), 'num_classes', None))
         super().__init__(model, pretrained=False, device=device, classes=names)
-        self.multi_label = isinstance(getattr(model, 'head', None), MultiLabelClsHead)
+        self.multi_label = is_multi_label(getattr(model, 'head', None))
+        #: :class:`mmdensenet.results.decisions.Decisions` of the checkpoint, or None: scores are uncalibrated
+        self.decisions = decisions_of(model, checkpoint or 'the checkpoint')
 
     def __call__(self, inputs: ImageLike | Sequence[ImageLike], batch_size: int = 32, show_dir: str | None = None):
         """Predict.
@@ -89,6 +91,13 @@ class Inferencer(ImageClassificationInferencer):
             For each image a dict with ``pred_scores`` (numpy, one score per class), ``pred_label``, ``pred_score`` and,
             where names are known, ``pred_class``; of several labels, ``pred_label``, ``pred_score`` and ``pred_class``
             are lists of those above the head's threshold. ``img_path`` where there is one.
+
+            Of a checkpoint with decisions the scores are calibrated probabilities, the labels are decided at its
+            operating points, and there are ``logits`` and, where they could be fitted, ``conformal_set`` (numbers of
+            the classes in it), ``ood`` (True for an image unlike those of the validation) and ``ood_score``.
+
+        Raises:
+            UserError: for an image that cannot be read, and for scores that are not finite where there are decisions.
         """
         if batch_size < 1:
             raise UserError(f'batch_size={batch_size}: give 1 or more.')
@@ -101,7 +110,17 @@ class Inferencer(ImageClassificationInferencer):
         samples = [sample for batch in batches for sample in self.forward(batch)]
         if show_dir is not None:
             self.visualize(images, samples, show_dir)
-        return [self._result(image, sample) for image, sample in zip(images, samples)]
+        results = [self._result(image, sample) for image, sample in zip(images, samples)]
+        if without := [result.get('img_path', 'an array') for result in results if 'pred_label' not in result]:
+            raise UserError(f'the scores of {without[0]} are not finite numbers: the weights are damaged.')
+        return results
+
+    def forward(self, inputs: dict) -> list:
+        """The data samples of a batch; where there are decisions, with ``logits`` and what is decided from them."""
+        if self.decisions is None:
+            return super().forward(inputs)
+        with keeping_logits(self.model.head):
+            return decide_samples(self.decisions, super().forward(inputs))
 
     def prepare(self, image: ImageLike) -> dict:
         """One image as the test pipeline leaves it: what :meth:`predict` takes. Several threads may do this at once.
@@ -261,6 +280,11 @@ class Inferencer(ImageClassificationInferencer):
     def _result(self, image: ImageLike, sample) -> dict:
         scores = sample.pred_score.detach().cpu()
         result = dict(img_path=image) if isinstance(image, str) else {}
+        if self.decisions is not None:
+            logits = sample.logits.cpu().numpy()
+            if not np.isfinite(logits).all():  # nothing is decided of them
+                return result | dict(logits=logits, pred_scores=scores.numpy())
+            return result | decided_result(self.decisions, logits, self.classes)
         result['pred_scores'] = scores.numpy()
         if self.multi_label:
             labels = sample.pred_label.tolist()

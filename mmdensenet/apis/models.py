@@ -18,6 +18,7 @@ from mmengine.runner import CheckpointLoader
 from mmengine.utils import get_installed_path
 
 from mmdensenet.checkpoints.checkpoint_content import not_finite, require_weights
+from mmdensenet.checkpoints.checkpoint_meta import DECISIONS
 from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.convert.on_load import fit_checkpoint
 from mmdensenet.datasets.class_lists import ClassList, names_in, require_same_classes
@@ -86,6 +87,8 @@ def get_model(
         require_checkpoint(source)
         classes = load_weights(built, source, num_classes is not None, in_channels is not None)
         built._is_init = True  # a runner would initialise it again
+        if num_classes is not None or in_channels is not None:  # the weights become others
+            built._checkpoint_meta.pop(DECISIONS, None)
     else:
         with _without_a_line_for_each_parameter():
             built.init_weights()

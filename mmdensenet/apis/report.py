@@ -1,8 +1,7 @@
 """The report on a checkpoint, from the test to the page."""
 
-import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
-from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import DATASETS
 
 from mmdensenet.analysis.confusion import most_confused
@@ -23,23 +21,22 @@ from mmdensenet.analysis.report.page import number, render
 from mmdensenet.analysis.report.paths import short_path, without_folders
 from mmdensenet.analysis.report.speed import describe_device, measure_speed
 from mmdensenet.analysis.stage_costs import ENGINES, count_stages, measure_memory, predict_memory
-from mmdensenet.datasets.class_lists import class_lists
 from mmdensenet.datasets.labels import unlabelled_parts
-from mmdensenet.datasets.wrappers import dataset_classes, first_pipeline, sample_info
+from mmdensenet.datasets.wrappers import first_pipeline
 from mmdensenet.errors import UserError
 from mmdensenet.output import output_file
 from mmdensenet.results.bootstrap import Resampling
 from mmdensenet.results.calibration import compute_calibration
 from mmdensenet.results.class_metrics import ClassMetrics, compute_metrics, count_confusions
 from mmdensenet.results.score_curves import compute_curves
-from mmdensenet.results.scores import Scores, read_scores
+from mmdensenet.results.scores import Scores
 from mmdensenet.results.training_curves import read_scalars
 
 from .config import name_bad_images, require_data
-from .models import get_model, require_classes_of
+from .models import get_model
 from .runner import open_config, require_checkpoint
+from .scoring import run_test
 from .tasks import require_one_task
-from .test import test_model
 
 SECTIONS = [
     ('model', 'Model'),
@@ -140,7 +137,8 @@ def make_report(
         raise UserError(
             'the test set has no labels, so there is nothing to report on; tools/test.py --out predicts it.'
         )
-    scores, evaluator = _scores(cfg, checkpoint, model, dataset, predictions, timer)
+    with timer.of('inference') if predictions is None else nullcontext():
+        scores, evaluator = run_test(cfg, checkpoint, model, dataset, predictions)
     with timer.of('metrics'):
         content = _results(scores, Resampling(len(scores), scores.groups, bootstrap, seed), seed)
     with timer.of('gallery'):
@@ -169,31 +167,6 @@ def make_report(
         )
         out.write_text(page, encoding='utf-8')
     return str(timer)
-
-
-def _scores(cfg, checkpoint, model: BaseModel, dataset, predictions: str | None, timer: Timer) -> tuple[Scores, dict]:
-    """The scores, and the metrics of the config's evaluator if the test is run."""
-    several = isinstance(model.head, MultiLabelClsHead)
-    threshold = getattr(model.head, 'thr', None) or 0.5
-    require_classes_of(model, class_lists(dataset, 'test_dataloader.dataset'), checkpoint)
-    known = [dataset_classes(dataset), (model._dataset_meta or {}).get('classes')]
-    classes = next((names for names in known if names and len(names) == model.head.num_classes), None)
-    if predictions is not None:
-        scores, metrics = read_scores(predictions, several, classes, threshold), {}
-    else:
-        with tempfile.TemporaryDirectory() as folder, timer.of('inference'):
-            file = f'{folder}/predictions.npz'
-            metrics = test_model(cfg, checkpoint, work_dir=folder, out=file)
-            try:
-                scores = read_scores(file, several, classes, threshold)
-            except UserError as error:
-                raise UserError(str(error).replace(file, str(checkpoint))) from error
-    if len(dataset) and scores.index.max() >= len(dataset):
-        raise UserError(f'{predictions} is of another data set: it has image {scores.index.max()} of {len(dataset)}.')
-    if sample_info(dataset, int(scores.index[0])).get('group') is not None:
-        groups = [sample_info(dataset, int(i))['group'] for i in scores.index]
-        scores.groups = np.unique(groups, return_inverse=True)[1].ravel()
-    return scores, metrics
 
 
 def _results(scores: Scores, resampling: Resampling, seed: int) -> dict:

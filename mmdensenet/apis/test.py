@@ -15,11 +15,11 @@ from mmdensenet.datasets.wrappers import leaf_configs, leaves
 from mmdensenet.errors import UserError
 from mmdensenet.results.predictions import DumpPredictions
 from mmdensenet.training.end_workers import end_workers_of
-from mmdensenet.training.hooks import BadImagesHook, CheckLabelsHook
+from mmdensenet.training.hooks import BadImagesHook, CheckLabelsHook, DecisionsHook
 from mmdensenet.training.memory import advise, is_out_of_memory
 
 from .runner import add_if_missing, build_runner, open_config, prepare_data, require_checkpoint, set_work_dir
-from .tasks import require_one_task
+from .tasks import require_one_task, task_names
 
 
 def test_model(
@@ -36,6 +36,7 @@ def test_model(
     wait_time: float = 2,
     tta: bool = False,
     partial: bool = False,
+    logits: bool = False,
     pin_memory: bool = True,
     launcher: str = 'none',
     cfg_options: dict | None = None,
@@ -51,6 +52,7 @@ def test_model(
         out_item: 'pred' (the default) or 'metrics', what ``out`` gets.
         show_dir: folder for one picture per image, or per ``interval`` images, with true and predicted label.
         tta: average over test-time augmentations; a horizontal flip unless the config says which.
+        logits: the predictions have ``logits`` too; those of a checkpoint with decisions have them anyway.
         partial: go on with a checkpoint that has only some of the model's tensors.
 
     Returns:
@@ -95,6 +97,10 @@ def test_model(
     runner.register_hook(CheckLabelsHook(checkpoint))
     add_if_missing(runner, BadImagesHook)
     runner.register_hook(CheckpointContentHook(checkpoint))
+    if tta:
+        runner.logger.info('The scores are uncalibrated: decisions are not for test-time augmentation.')
+    elif not task_names(cfg.model.get('head')):
+        runner.register_hook(DecisionsHook(checkpoint, logits))
     if not partial:
         runner.register_hook(CheckpointCoverageHook(checkpoint))
     try:

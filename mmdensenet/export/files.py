@@ -16,6 +16,7 @@ from mmdensenet.checkpoints.checkpoint_file import sha256
 from mmdensenet.errors import UserError
 from mmdensenet.output import writing
 
+from .logits import add_logits_to_onnx, add_logits_to_openvino
 from .metadata import KEY, Metadata
 from .onnx_hash import append_hash
 
@@ -48,6 +49,8 @@ def write_onnx(model: 'nn.Module | object', example: Tensor, metadata: Metadata,
     import onnx
 
     proto = to_onnx(model, example, dynamic_axes(metadata)) if isinstance(model, nn.Module) else model
+    if metadata.decisions is not None:
+        add_logits_to_onnx(proto)
     onnx.helper.set_model_props(proto, {KEY: metadata.to_json()})
     with writing(out), replacing(out) as temporary:
         onnx.save(proto, str(temporary))
@@ -92,6 +95,8 @@ def write_openvino(model: 'nn.Module | object', example: Tensor, metadata: Metad
             between = Path(folder, 'between.onnx')
             onnx.save(proto, str(between))
             model = openvino.convert_model(between)
+        if metadata.decisions is not None:
+            add_logits_to_openvino(model)
         model.set_rt_info(metadata.to_json(), [KEY, 'description'])
         written = Path(folder, out.name)
         openvino.save_model(model, written, compress_to_fp16=False)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mmdensenet.errors import UserError
+from mmdensenet.results.decisions import Decisions
 
 #: the entry of the file that holds the JSON
 KEY = 'mmdensenet'
@@ -47,6 +48,8 @@ class Metadata:
             (N, channels, H, W), normalised.
         any_size: with_preprocess, and the graph resizes and crops too: images have the size with which they are read.
         int8: computed in 8-bit integers, calibrated with ``calibration`` images.
+        decisions: of the checkpoint, as plain data; None where it has none. With them the graph has the output
+            ``logits`` beside ``scores``.
     """
 
     version: str
@@ -71,9 +74,24 @@ class Metadata:
     int8: bool
     calibration: int | None = None
     format: int = FORMAT
+    decisions: dict[str, Any] | None = None
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False)
+        values = asdict(self)
+        if self.decisions is None:  # as files have been written
+            del values['decisions']
+        return json.dumps(values, ensure_ascii=False)
+
+    def read_decisions(self, file: str) -> Decisions | None:
+        """Raises:
+        UserError: if they are not ours, or for another model.
+        """
+        if self.decisions is None:
+            return None
+        decisions = Decisions.from_dict(self.decisions, file)
+        if len(decisions.classes) != self.num_classes or decisions.multi_label != self.multi_label:
+            raise UserError(f'{file}: its description has decisions for another model. Export it again.')
+        return decisions
 
     @classmethod
     def from_json(cls, text: str | None, file: str) -> 'Metadata':
@@ -92,11 +110,13 @@ class Metadata:
             raise UserError(f'{file}: its description is no dictionary. Export it again.')
         if values.get('format') != FORMAT:
             raise UserError(f'{file}: its description has format {values.get("format")!r}, known is {FORMAT}.')
+        values.setdefault('decisions', None)
         if missing := sorted(set(cls.__dataclass_fields__) - set(values)):
             raise UserError(f'{file}: its description lacks {", ".join(missing)}. Export it again.')
         found = cls(**{name: values[name] for name in cls.__dataclass_fields__})
         if wrong := found._what_is_wrong():
             raise UserError(f'{file}: its description has {wrong}. Export it again.')
+        found.read_decisions(file)
         return found
 
     def _what_is_wrong(self) -> str | None:

@@ -16,7 +16,8 @@ from .onnx_hash import is_as_written
 from .preprocess import Preprocess
 from .torch_graph import TorchGraph, UnreadableError
 
-Run = Callable[[np.ndarray], np.ndarray]
+#: the array of the input and the name of an output, 'scores' or 'logits' -> that output
+Run = Callable[[np.ndarray, str], np.ndarray]
 
 
 class ExportedModel:
@@ -39,7 +40,11 @@ class ExportedModel:
         self._run = start()
         self._preprocess = Preprocess(self.metadata)
 
-    def scores(self, pixels: Tensor | Sequence[Tensor]) -> np.ndarray:
+    def logits(self, pixels: Tensor | Sequence[Tensor]) -> np.ndarray:
+        """What the scores are made of, as :meth:`scores`; of files with decisions."""
+        return self.scores(pixels, 'logits')
+
+    def scores(self, pixels: Tensor | Sequence[Tensor], output: str = 'scores') -> np.ndarray:
         """Scores (N, classes), float32.
 
         Args:
@@ -51,7 +56,7 @@ class ExportedModel:
         """
         metadata = self.metadata
         if not isinstance(pixels, Tensor):
-            return self._by_size(pixels)
+            return self._by_size(pixels, output)
         if pixels.shape[1] != metadata.channels or (not metadata.any_size and list(pixels.shape[2:]) != metadata.size):
             size = 'any' if metadata.any_size else tuple(metadata.size)
             raise UserError(
@@ -65,33 +70,33 @@ class ExportedModel:
             ready = (rgb.flip(1) if self._preprocess.flip else rgb).permute(0, 2, 3, 1)
         else:
             ready = self._preprocess.normalise(rgb.float())
-        return self._in_batches(ready.contiguous().numpy())
+        return self._in_batches(ready.contiguous().numpy(), output)
 
-    def _by_size(self, images: Sequence[Tensor]) -> np.ndarray:
+    def _by_size(self, images: Sequence[Tensor], output: str) -> np.ndarray:
         groups: dict[tuple, list[int]] = {}
         for index, image in enumerate(images):
             groups.setdefault(tuple(image.shape), []).append(index)
         scores = np.empty((len(images), self.metadata.num_classes), np.float32)
         for indices in groups.values():
-            scores[indices] = self.scores(torch.stack([images[i] for i in indices]))
+            scores[indices] = self.scores(torch.stack([images[i] for i in indices]), output)
         return scores
 
-    def _in_batches(self, images: np.ndarray) -> np.ndarray:
+    def _in_batches(self, images: np.ndarray, output: str) -> np.ndarray:
         size = self.metadata.batch
         if size is None:
-            return self._scores_of(images)
+            return self._scores_of(images, output)
         parts = []
         for i in range(0, len(images), size):
             part = images[i : i + size]
             short = size - len(part)
             full = np.concatenate([part, np.repeat(part[-1:], short, 0)]) if short else part
-            parts.append(self._scores_of(full)[: len(part)])
+            parts.append(self._scores_of(full, output)[: len(part)])
         return np.concatenate(parts)
 
-    def _scores_of(self, images: np.ndarray) -> np.ndarray:
+    def _scores_of(self, images: np.ndarray, output: str) -> np.ndarray:
         """Of a file whose graph is not what its description says, too."""
         try:
-            scores = self._run(images)
+            scores = self._run(images, output)
         except Exception as error:  # the runtimes' own exceptions have no common base
             raise UserError(
                 f'{self.file} cannot be run, export it again: {" ".join(str(error).split())[:200]}'
@@ -128,7 +133,7 @@ def _open_onnx(file: Path, threads: int | None) -> tuple[str | None, Callable[[]
     if not is_as_written(file):
         raise UserError(f'{file} is damaged, or was changed after its export: copy it again, or export it again.')
     text = session.get_modelmeta().custom_metadata_map.get(KEY)
-    return text, lambda: lambda images: session.run(['scores'], {'images': images})[0]
+    return text, lambda: lambda images, output: session.run([output], {'images': images})[0]
 
 
 def _open_openvino(file: Path, threads: int | None) -> tuple[str | None, Callable[[], Run]]:
@@ -154,7 +159,7 @@ def _open_openvino(file: Path, threads: int | None) -> tuple[str | None, Callabl
         if threads is not None:
             properties['INFERENCE_NUM_THREADS'] = threads
         request = core.compile_model(model, 'CPU', properties).create_infer_request()
-        return lambda images: request.infer({0: images})[0].copy()
+        return lambda images, output: request.infer({0: images})[0 if output == 'scores' else output].copy()
 
     return text, start
 
@@ -164,7 +169,7 @@ def _open_torch_export(file: Path, threads: int | None) -> tuple[str | None, Cal
         graph = TorchGraph(file)  # PyTorch's number of threads is its process's
     except UnreadableError as error:
         raise _unreadable(file, error) from error
-    return graph.description, lambda: lambda images: graph(torch.from_numpy(images)).numpy()
+    return graph.description, lambda: lambda images, output: graph(torch.from_numpy(images), output).numpy()
 
 
 def _unreadable(file: Path, error: Exception) -> UserError:

@@ -63,7 +63,7 @@ class UnreadableError(Exception):
 
 
 class TorchGraph:
-    """A torch.export file with one input and one output. Called with the input it gives the output.
+    """A torch.export file with one input and one output. Called with the input it gives the output, or the logits.
 
     Args:
         file: the .pt2 file.
@@ -112,16 +112,23 @@ class TorchGraph:
                 raise UnreadableError(f'its graph has an input of the kind {kind[:40]!r}')
         (self._input,) = inputs
         (output,) = graph['outputs']
-        self._output = output['as_tensor']['name']
+        scores = output['as_tensor']['name']
+        #: the names of tensors
+        self._outputs = dict(scores=scores)
+        for node in graph['nodes']:
+            made = [entry.get('as_tensor', {}).get('name') for entry in node['outputs']]
+            if made == [scores] and node['target'].endswith(('.softmax.int', '.sigmoid.default')):
+                self._outputs['logits'] = node['inputs'][0]['arg']['as_tensor']['name']
         self._steps = [_step(node) for node in graph['nodes'] if node['target'] not in CHECKS]
         del self._program
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, output: str = 'scores') -> Tensor:
+        """``output``: 'scores', or 'logits', what a softmax or sigmoid at the end makes the scores of."""
         values: dict[str, Any] = {**self._constants, self._input: x}
         with torch.no_grad():
             for operator, arguments, name in self._steps:
                 values[name] = operator(**{key: value(values) for key, value in arguments.items()})
-        return values[self._output]
+        return values[self._outputs[output]]
 
 
 def _step(node: dict) -> tuple[Callable, dict[str, _Value], str]:

@@ -19,6 +19,8 @@ from .operating_points import OperatingPoint, parse_rule
 #: raised when an older reader would misread the entry
 FORMAT = 1
 KINDS = ('single-label', 'multi-label')
+#: what is said of a model without decisions
+UNCALIBRATED = 'The scores are uncalibrated, and nothing was decided on validation images (`mmdensenet decide` does).'
 #: the rule of a single-label model without operating points
 ARGMAX = 'argmax'
 
@@ -134,6 +136,22 @@ class Decisions:
             return None
         quantiles = np.array([-1.0 if q is None else q for q in self.quantiles])
         return 1 - activate(logits, self.multi_label) <= quantiles
+
+    def lines(self) -> list[str]:
+        """What is applied, in sentences."""
+        known = [t for t in self.temperatures if t is not None]
+        of = f'{known[0]:.3g}' if len(known) == 1 else f'{min(known):.3g} to {max(known):.3g}' if known else ''
+        calibrated = f'Scores are calibrated (temperature {of})' if known else 'Scores are uncalibrated'
+        rules = sorted({point.rule for point in self.points if point is not None})
+        if rules:
+            decided = f'labels are decided by {", ".join(rules)}'
+        else:
+            decided = (
+                'no label is decided' if self.multi_label else 'the class with the largest probability is predicted'
+            )
+        sets = f', sets cover {self.coverage:.0%}' if self.coverage is not None else ''
+        first = f'{calibrated}, {decided}{sets}: fitted on {self.samples} images of {self.part}.'
+        return [first, *(f'Left out: {sentence}' for sentence in self.left_out)]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON and checkpoints."""

@@ -12,7 +12,9 @@ from mmdensenet.errors import UserError
 
 class DumpPredictions(BaseMetric):
     """Write a list, one object per image: ``img_path``, ``sample_idx``, ``gt_label``, ``pred_label``, ``pred_score``,
-    and ``gt_score``, the true labels of data sets with several labels per image (1, 0, and -1 for unknown).
+    and ``gt_score``, the true labels of data sets with several labels per image (1, 0, and -1 for unknown). Of a
+    checkpoint with decisions also ``logits``, ``calibrated_score``, ``decided_label``, ``conformal_set``, ``ood`` and
+    ``ood_score``, as far as they could be fitted.
 
     Of a model with several tasks these names follow the task's, such as ``colour/pred_label``; an image without a label
     for a task lacks that task's ``gt_label``.
@@ -24,7 +26,10 @@ class DumpPredictions(BaseMetric):
     """
 
     default_prefix = 'predictions'  # mmengine warns without one
-    FIELDS = ('img_path', 'sample_idx', 'gt_label', 'gt_score', 'pred_label', 'pred_score')
+    FIELDS = (
+        *('img_path', 'sample_idx', 'gt_label', 'gt_score', 'pred_label', 'pred_score', 'logits'),
+        *('calibrated_score', 'decided_label', 'conformal_set', 'ood', 'ood_score'),
+    )
 
     def __init__(self, file: str):
         super().__init__(collect_device='cpu')

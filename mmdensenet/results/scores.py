@@ -90,7 +90,12 @@ def read_scores(
     if not known.any():
         raise UserError(f'{file}: no image has a true label, so there is nothing to report.')
     paths = [path for path, keep in zip(paths, known) if keep]
-    return Scores(scores[known], truth[known], index[known], paths, names, threshold)
+    logits = np.stack([np.atleast_1d(row) for row in columns['logits']]).astype(float) if 'logits' in columns else None
+    if logits is not None:
+        if logits.shape != scores.shape:
+            raise UserError(f'{file} has logits of other classes than its scores.')
+        logits = logits[known]
+    return Scores(scores[known], truth[known], index[known], paths, names, threshold, logits=logits)
 
 
 def _truth(columns: dict, images: int, count: int, multi_label: bool, file) -> np.ndarray:

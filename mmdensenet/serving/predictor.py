@@ -12,6 +12,7 @@ from mmengine.model import BaseModel
 
 from mmdensenet.apis.inference import Inferencer, best_classes
 from mmdensenet.errors import UserError
+from mmdensenet.results.decided import decided_result, plain_decision
 
 from .images import RefusedRequestError, check_image
 
@@ -33,6 +34,7 @@ class Predictor:
 
     def __init__(self, inferencer: Inferencer, max_pixels: int = 50_000_000, max_input: int = 1 << 18):
         self.inferencer = inferencer
+        self.decisions = getattr(inferencer, 'decisions', None)
         self.dicom = hasattr(getattr(inferencer, 'loader', None), 'apply_window')
         metadata = getattr(inferencer, 'metadata', None)
         any_size = metadata is not None and metadata.any_size
@@ -67,9 +69,20 @@ class Predictor:
         return size, prepared
 
     def predict(self, prepared: Sequence[dict]) -> list[np.ndarray]:
-        """The scores of each image, one per class."""
+        """What the model gives for each image, one number per class: scores, or logits where it has decisions."""
+        given = 'pred_scores' if self.decisions is None else 'logits'
         results = self._by_size(prepared, prepared, self.inferencer.predict)
-        return [result['pred_scores'] for result in results]
+        return [result[given] for result in results]
+
+    def answer(self, given: np.ndarray, topk: int) -> tuple[int, dict]:
+        """The class with the highest score, and what is said of an image for which :meth:`predict` gave this."""
+        if self.decisions is None:
+            return int(given.argmax()), dict(predictions=self.best(given, topk))
+        classes = self.inferencer.classes
+        result = decided_result(self.decisions, given, classes)
+        scores = result['pred_scores']
+        decision = plain_decision(result, classes)
+        return int(scores.argmax()), dict(predictions=self.best(scores, topk), decision=decision)
 
     def activations(self, wanted: Sequence[tuple[dict, int]]) -> list[np.ndarray]:
         """The Grad-CAM map, (H, W) from 0 to 1, of each (prepared image, class)."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmdensenet.results.decisions import UNCALIBRATED
 from mmdensenet.version import __version__
 
 from .batcher import Batcher
@@ -120,15 +121,16 @@ class Service:
         """The best classes of an image file; with the map of the class ``cam``, of the best one for 'top'."""
         loop = asyncio.get_running_loop()
         (width, height), prepared = await loop.run_in_executor(self.readers, self.predictor.prepare, content)
-        scores = await self.predictions.submit(prepared)
-        if not np.isfinite(scores).all():
+        given = await self.predictions.submit(prepared)
+        if not np.isfinite(given).all():
             raise RefusedRequestError(500, "The model's scores are not finite numbers: its weights are damaged.")
-        answer = dict(width=width, height=height, predictions=self.predictor.best(scores, topk))
+        best, said = self.predictor.answer(given, topk)
+        answer = dict(width=width, height=height, **said)
         if cam is None:
             return answer
-        label = int(scores.argmax()) if cam == 'top' else cam
-        if not 0 <= label < len(scores):
-            raise RefusedRequestError(422, f'cam={label}: the classes are 0 to {len(scores) - 1}.')
+        label = best if cam == 'top' else cam
+        if not 0 <= label < len(given):
+            raise RefusedRequestError(422, f'cam={label}: the classes are 0 to {len(given) - 1}.')
         activation = await self.activations.submit((prepared, label))
         pictures = await loop.run_in_executor(self.readers, self.predictor.pictures, prepared, activation)
         classes = self.predictor.inferencer.classes
@@ -157,4 +159,5 @@ class Service:
             classes=None if self.predictor.inferencer.classes is None else len(self.predictor.inferencer.classes),
             cam=self.predictor.no_cam is None,
             no_cam=self.predictor.no_cam,
+            decisions=[UNCALIBRATED] if self.predictor.decisions is None else self.predictor.decisions.lines(),
         )

@@ -23,7 +23,8 @@ async function start() {
   byId('facts').textContent = `${classes}mmdensenet ${about.version}`;
   const pixels = Number((about.max_pixels / 1e6).toPrecision(2));
   byId('limits').textContent = `${about.formats.join(', ')}; at most ${bytes(about.max_bytes)} and ${pixels} megapixels`;
-  if (!about.cam) notice(about.no_cam);
+  const notes = [...(about.decisions ?? []), ...(about.cam ? [] : [about.no_cam])];
+  if (notes.length) notice(notes.join(' '));
   next();
 }
 

@@ -4,6 +4,7 @@ from .bad_images_hook import BadImagesHook
 from .check_keys_hook import CheckKeysHook
 from .check_labels_hook import CheckLabelsHook
 from .curves_hook import CurvesHook
+from .decisions_hook import DecisionsHook
 from .exact_resume_hook import ExactResumeHook
 from .finite_hook import FiniteHook
 from .progress_hook import ProgressHook
@@ -14,6 +15,7 @@ __all__ = [
     'CheckKeysHook',
     'CheckLabelsHook',
     'CurvesHook',
+    'DecisionsHook',
     'ExactResumeHook',
     'FiniteHook',
     'ProgressHook',

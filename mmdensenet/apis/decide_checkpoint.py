@@ -1,0 +1,61 @@
+"""Decisions for a checkpoint: fitted on the validation part, written into the checkpoint."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmdensenet.checkpoints.checkpoint_meta import DECISIONS, hash_weights, write_meta
+from mmdensenet.results.decisions import Decisions
+
+from .fit.decide import decide
+from .models import get_model
+from .runner import open_config, require_checkpoint
+from .scoring import score_part
+from .tasks import require_one_task
+
+VALIDATION = 'the validation part'
+#: figures on the test set are too good then, and whoever reads them must know
+ALSO_TEST = 'the validation part, which is the test part too'
+
+
+def decide_checkpoint(
+    config: str | Config,
+    checkpoint: str,
+    out: str | Path | None = None,
+    *,
+    operating_point: str | None = None,
+    coverage: float = 0.9,
+    cfg_options: dict | None = None,
+) -> Decisions:
+    """Fit decisions on the config's validation part and write them into the checkpoint.
+
+    Args:
+        config, checkpoint: as for :func:`mmdensenet.apis.test_model`.
+        out: file to write; by default the checkpoint itself.
+        operating_point, coverage: see :func:`mmdensenet.apis.fit.decide.decide`.
+
+    Raises:
+        UserError: for what the user can put right, such as a config without validation part.
+    """
+    cfg = open_config(config, cfg_options)
+    require_checkpoint(checkpoint)
+    require_one_task(cfg.model.get('head'), 'decide')
+    scores = score_part(cfg, checkpoint, 'val')
+    decisions = decide(
+        scores,
+        operating_point=operating_point,
+        coverage=coverage,
+        part=what_is_decided_on(cfg),
+        weights=hash_weights(get_model(cfg, checkpoint).state_dict()),
+    )
+    write_meta(checkpoint, DECISIONS, decisions.to_dict(), out)
+    return decisions
+
+
+def what_is_decided_on(cfg: Config) -> str:
+    """The validation part in words. Data sets that prepare the same images otherwise are the same."""
+    parts = [(cfg.get(f'{part}_dataloader') or {}).get('dataset') for part in ('val', 'test')]
+    if None in parts:
+        return VALIDATION
+    val, test = ({key: value for key, value in part.items() if key != 'pipeline'} for part in parts)
+    return ALSO_TEST if val == test else VALIDATION

@@ -1,0 +1,77 @@
+"""Scores of a part of the data: the test as the report and the decisions use it."""
+
+import tempfile
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmpretrain.registry import DATASETS
+
+from mmdensenet.datasets.class_lists import class_lists
+from mmdensenet.datasets.labels import unlabelled_parts
+from mmdensenet.datasets.wrappers import dataset_classes, sample_info
+from mmdensenet.errors import UserError
+from mmdensenet.results.decided import is_multi_label
+from mmdensenet.results.scores import Scores, read_scores
+
+from .models import get_model, require_classes_of
+from .runner import open_config
+from .test import test_model
+
+
+def score_part(config: str | Config, checkpoint: str, part: str = 'test', cfg_options: dict | None = None) -> Scores:
+    """Scores with logits, true labels and groups of the config's validation or test part.
+
+    Args:
+        part: 'val' or 'test'.
+
+    Raises:
+        UserError: if the config has no such part, it has no labels, and as :func:`.test.test_model` does.
+    """
+    cfg = open_config(config, cfg_options)
+    if cfg.get(f'{part}_dataloader') is None:
+        raise UserError(f'the config has no {part}_dataloader, so there is nothing to score.')
+    if part != 'test':
+        cfg.test_dataloader = cfg[f'{part}_dataloader']
+    cfg.test_evaluator = None  # the scores are wanted, not its metrics
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    if unlabelled_parts(dataset):
+        raise UserError(f'{part}_dataloader: its images have no labels.')
+    return run_test(cfg, checkpoint, get_model(cfg, checkpoint), dataset, logits=True)[0]
+
+
+def run_test(
+    cfg: Config, checkpoint: str, model: BaseModel, dataset, predictions: str | None = None, logits: bool = False
+) -> tuple[Scores, dict]:
+    """The scores of the test part, and the metrics of the config's evaluator.
+
+    Args:
+        model: of :func:`mmdensenet.get_model`, with the checkpoint.
+        dataset: the test part, built.
+        predictions: what ``tools/test.py --out FILE`` wrote, in the place of a test; then there are no metrics.
+        logits: keep the logits of a checkpoint without decisions too.
+
+    Raises:
+        UserError: if predictions are of another data set, and as :func:`.test.test_model` does.
+    """
+    several = is_multi_label(model.head)
+    threshold = getattr(model.head, 'thr', None) or 0.5
+    require_classes_of(model, class_lists(dataset, 'test_dataloader.dataset'), checkpoint)
+    known = [dataset_classes(dataset), (model._dataset_meta or {}).get('classes')]
+    classes = next((names for names in known if names and len(names) == model.head.num_classes), None)
+    if predictions is not None:
+        scores, metrics = read_scores(predictions, several, classes, threshold), {}
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            file = f'{folder}/predictions.npz'
+            metrics = test_model(cfg, checkpoint, work_dir=folder, out=file, logits=logits)
+            try:
+                scores = read_scores(file, several, classes, threshold)
+            except UserError as error:
+                raise UserError(str(error).replace(file, str(checkpoint))) from error
+    if len(dataset) and scores.index.max() >= len(dataset):
+        raise UserError(f'{predictions} is of another data set: it has image {scores.index.max()} of {len(dataset)}.')
+    if sample_info(dataset, int(scores.index[0])).get('group') is not None:
+        groups = [sample_info(dataset, int(i))['group'] for i in scores.index]
+        scores.groups = np.unique(groups, return_inverse=True)[1].ravel()
+    return scores, metrics

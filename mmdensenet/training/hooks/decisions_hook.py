@@ -1,0 +1,47 @@
+"""Testing a checkpoint that has decisions: they are applied beside the scores."""
+
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from mmdensenet.registry import HOOKS
+from mmdensenet.results.decided import keeping_logits, note_decisions, read_decisions
+from mmdensenet.results.decisions import UNCALIBRATED, Decisions
+
+
+@HOOKS.register_module()
+class DecisionsHook(Hook):
+    """While a checkpoint is tested, add to each sample what its decisions say: ``logits``, ``calibrated_score``,
+    ``decided_label``, ``conformal_set``, ``ood`` and ``ood_score``. Scores and labels, and so the metrics, stay.
+
+    Args:
+        source: what to call the checkpoint in messages.
+        logits: keep the logits even where there are no decisions.
+
+    Raises:
+        UserError: if the decisions are for other weights.
+    """
+
+    def __init__(self, source: str = 'the checkpoint', logits: bool = False):
+        self.source, self.logits = source, logits
+        self.decisions: Decisions | None = None
+        self._meta: Any = None
+        self._open = ExitStack()
+
+    def after_load_checkpoint(self, runner, checkpoint: Any) -> None:
+        self._meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+
+    def before_test(self, runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self.decisions = read_decisions(self._meta, model, self.source)
+        for line in [UNCALIBRATED] if self.decisions is None else self.decisions.lines():
+            runner.logger.info(line)
+        if self.decisions is not None or self.logits:
+            then = None if self.decisions is None else partial(note_decisions, self.decisions)
+            self._open.enter_context(keeping_logits(model.head, then))
+
+    def after_test(self, runner) -> None:
+        self._open.close()
