@@ -9,6 +9,9 @@ import cv2
 import matplotlib
 import numpy as np
 import torch
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_hex
+from matplotlib.figure import Figure
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
@@ -84,6 +87,18 @@ def overlay(image: np.ndarray, cam: np.ndarray, opacity: float = 0.5) -> np.ndar
         cam = cv2.resize(np.float32(cam), (width, height), interpolation=cv2.INTER_LINEAR)
     colours = COLOURS(np.clip(cam, 0, 1))[..., :3] * 255
     return np.uint8(np.rint((1 - opacity) * image + opacity * colours))
+
+
+def add_colour_bar(figure: Figure) -> None:
+    """Show beside a figure of maps what their colours mean."""
+    figure.set_figwidth(figure.get_figwidth() + 0.9)
+    label = "evidence, relative to the image's largest"
+    figure.colorbar(ScalarMappable(Normalize(0, 1), COLOURS), ax=figure.axes, label=label, fraction=0.05, shrink=0.8)
+
+
+def colour_scale(steps: int = 9) -> list[str]:
+    """The colours of a map from 0 to 1, evenly spaced, as '#rrggbb'."""
+    return [to_hex(COLOURS(value)) for value in np.linspace(0, 1, steps)]
 
 
 class _Head(nn.Module):

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from mmdensenet.errors import UserError
 from mmdensenet.results.class_metrics import count_confusions, count_labels
-from mmdensenet.results.figures import SEQUENTIAL, contrasting, label_ticks, new_figure, shorten
+from mmdensenet.results.figures import SHARES, contrasting, label_ticks, new_figure, shorten
 from mmdensenet.results.predictions import read_columns
 
 NORMALISATIONS = ('true', 'predicted', 'none')
@@ -103,20 +103,23 @@ def confusion_figure(
     scale = PowerNorm(1 if count <= MOST_NUMBERS else 0.4, 0, top)
     if as_shapes:
         edges = np.arange(count + 1) - 0.5
-        image = axes.pcolormesh(edges, edges, values, cmap=SEQUENTIAL, norm=scale, gid='cells')
+        image = axes.pcolormesh(edges, edges, values, cmap=SHARES, norm=scale, gid='cells')
         axes.set(aspect='equal', ylim=(count - 0.5, -0.5))
     else:
-        image = axes.imshow(values, cmap=SEQUENTIAL, norm=scale, interpolation='antialiased')
+        image = axes.imshow(values, cmap=SHARES, norm=scale, interpolation='antialiased')
     names = [shorten(name) for name in classes] if classes is not None else [str(i) for i in range(count)]
     rotation = 0 if max(map(len, names)) <= 2 else 45 if count <= MOST_NUMBERS else 90
     label_ticks(axes.xaxis, names, 50, rotation)
     label_ticks(axes.yaxis, names, 50)
-    axes.set(xlabel='predicted', ylabel='true')
+    axes.set_xlabel('predicted', labelpad=8)
+    axes.set_ylabel('true', labelpad=8)
     if count <= MOST_NUMBERS:
         texts = [[_number(value, matrix[i, j]) for j, value in enumerate(row)] for i, row in enumerate(values)]
         contrasting(axes, image, values, texts, fontsize=8 if count <= 12 else 6)
     unit = {'true': '% of the true class', 'predicted': '% of the predicted class', 'none': 'images'}[normalise]
-    figure.colorbar(image, ax=axes, label=unit, shrink=0.8).solids.set_rasterized(False)
+    solids = figure.colorbar(image, ax=axes, label=unit, shrink=0.8).solids
+    solids.set_rasterized(False)
+    solids.set_edgecolor('face')  # no seams between its colours
     return figure
 
 
@@ -128,8 +131,8 @@ def label_counts_figure(counts: np.ndarray, classes: Sequence[str] | None = None
     pairs = counts.reshape(-1, 2, 2).astype(float)
     sums = pairs.sum(2, keepdims=True)
     shares = 100 * np.divide(pairs, sums, out=np.zeros_like(pairs), where=sums > 0).reshape(-1, 4)
-    image = axes.imshow(shares, cmap=SEQUENTIAL, vmin=0, vmax=100, interpolation='nearest', aspect='auto')
-    axes.axvline(1.5, color='white', linewidth=3)
+    image = axes.imshow(shares, cmap=SHARES, vmin=0, vmax=100, interpolation='nearest', aspect='auto')
+    axes.axvline(1.5, color='black', linewidth=1)
     heads = ['present,\npredicted', 'present,\nmissed', 'absent,\npredicted', 'absent,\nnot predicted']
     label_ticks(axes.xaxis, heads, 4)
     label_ticks(axes.yaxis, names, 60)

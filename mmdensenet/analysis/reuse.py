@@ -87,13 +87,14 @@ def reuse_figure(blocks: Sequence[BlockReuse], scale: str = 'reader', title: str
     size = 4.3
     figure = new_figure(size * len(blocks) + 0.8, size + 1.1, title)
     drawn = [_scaled(block, scale) for block in blocks]
-    top = max(np.nanmax(values) for values in drawn) if scale == 'none' else 1
+    # weights of layers differ by less than their size: the colours span what there is, which the bar names
+    low, top = min(map(np.nanmin, drawn)), max(map(np.nanmax, drawn))
     every = []
     for i, (block, values) in enumerate(zip(blocks, drawn)):
         axes = figure.add_subplot(1, len(blocks), i + 1)
         every.append(axes)
         axes.set_facecolor('0.85')  # what cannot be read
-        image = axes.imshow(values, cmap=SEQUENTIAL, vmin=0, vmax=top, interpolation='nearest', aspect='equal')
+        image = axes.imshow(values, cmap=SEQUENTIAL, vmin=low, vmax=top, interpolation='nearest', aspect='equal')
         rows, columns = values.shape
         label_ticks(axes.xaxis, [reader for reader in block.readers if reader.isdigit()], 8)
         if not block.readers[-1].isdigit():

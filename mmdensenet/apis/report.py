@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmpretrain.registry import DATASETS
 
+from mmdensenet.analysis.cam import colour_scale
 from mmdensenet.analysis.confusion import most_confused
 from mmdensenet.analysis.input_shape import input_shape
 from mmdensenet.analysis.pictures import is_bgr
@@ -18,7 +19,7 @@ from mmdensenet.analysis.report import plots
 from mmdensenet.analysis.report.cards import data_card, model_card
 from mmdensenet.analysis.report.gallery import make_gallery
 from mmdensenet.analysis.report.page import number, render
-from mmdensenet.analysis.report.paths import short_path, without_folders
+from mmdensenet.analysis.report.paths import short_path, without_folders, without_paths
 from mmdensenet.analysis.report.speed import describe_device, measure_speed
 from mmdensenet.analysis.stage_costs import ENGINES, count_stages, measure_memory, predict_memory
 from mmdensenet.datasets.labels import unlabelled_parts
@@ -38,16 +39,17 @@ from .runner import open_config, require_checkpoint
 from .scoring import run_test
 from .tasks import require_one_task
 
+#: what is looked at first comes first
 SECTIONS = [
-    ('model', 'Model'),
-    ('data', 'Data'),
-    ('metrics', 'Metrics'),
-    ('classes', 'Classes'),
     ('confusion', 'Confusion'),
-    ('calibration', 'Calibration'),
-    ('curves', 'ROC and PR'),
     ('errors', 'Errors'),
     ('training', 'Training'),
+    ('metrics', 'Metrics'),
+    ('classes', 'Classes'),
+    ('calibration', 'Calibration'),
+    ('curves', 'ROC and PR'),
+    ('data', 'Data'),
+    ('model', 'Model'),
     ('cost', 'Cost'),
     ('config', 'Config'),
 ]
@@ -226,7 +228,9 @@ def _gallery(scores: Scores, model: BaseModel, dataset, cfg: Config, count: int)
     pipeline = first_pipeline(cfg.test_dataloader, 'test_dataloader')
     shown, reason = make_gallery(scores, model, dataset, is_bgr(model.data_preprocessor, pipeline), count)
     why = 'The model makes no error on these images.' if count else 'No errors were asked for.'
-    return dict(gallery=shown, no_maps=reason, no_gallery=why, label_hint=True)
+    return dict(
+        gallery=shown, no_maps=reason and without_paths(reason), no_gallery=why, label_hint=True, scale=colour_scale()
+    )
 
 
 def _shape(cfg: Config, dataset) -> tuple[int, int, int]:
@@ -244,7 +248,7 @@ def _cost(cfg: Config, model: BaseModel, shape: tuple[int, int, int], measure: b
     try:
         stages, reason = count_stages(cfg, shape)
     except UserError as error:
-        content['no_stages'] = f'The stages are not counted: {error}'
+        content['no_stages'] = without_paths(f'The stages are not counted: {error}')
     else:
         engines = list(ENGINES[: 2 if reason is None else 1])
         content |= dict(
@@ -261,7 +265,7 @@ def _cost(cfg: Config, model: BaseModel, shape: tuple[int, int, int], measure: b
                     measured = measure_memory(cfg, shape, engine, str(device), predicted)
                     content['memories'].append((engine, 'measured', measured))
             except UserError as error:  # the rest of the report is worth having
-                content['no_memory'] = str(error)
+                content['no_memory'] = without_paths(str(error))
     if measure:
         sizes = {1, min(MOST_AT_ONCE, cfg.test_dataloader.get('batch_size', 1))}
         content['speeds'] = [measure_speed(model, shape, size) for size in sorted(sizes)]

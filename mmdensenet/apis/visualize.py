@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 
 from mmdensenet.analysis.augmentation import augmentation_figure, augmented_images
-from mmdensenet.analysis.cam import class_activation, overlay
+from mmdensenet.analysis.cam import add_colour_bar, class_activation, overlay
 from mmdensenet.analysis.confusion import (
     confusion_figure,
     confusion_matrix,
@@ -124,7 +124,9 @@ def draw_cam(
             ['/'.join(Path(str(file)).parts[-2:]), *(f'{method}: {name} {scores[shown]:.2f}' for method in methods)]
         )
     where = f', at {layer}' if layer else ''
-    return save_figure(picture_grid(pictures, titles, f'{_name(model._config)}{where}', cell=2.4), out)
+    figure = picture_grid(pictures, titles, f'{_name(model._config)}{where}', cell=2.4)
+    add_colour_bar(figure)
+    return save_figure(figure, out)
 
 
 def draw_confusion(

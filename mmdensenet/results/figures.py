@@ -21,8 +21,8 @@ COLOURS = (
 #: their number and that of the colours have no common factor, so that both together distinguish 70 classes
 MARKERS = ('o', '^', 's', 'D', 'v', 'P', 'X')
 STYLES = ('-', '--', '-.', ':')
-#: for quantities from none to much
-SEQUENTIAL = 'viridis'
+#: for quantities from none to much; and for shares, where nothing is to look like nothing
+SEQUENTIAL, SHARES = 'viridis', 'Blues'
 
 DPI = 100
 

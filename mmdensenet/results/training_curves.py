@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from mmengine.hooks import CheckpointHook
 
 from .figures import COLOURS, MARKERS, STYLES, new_figure, save_figure, scale_rates, whole_numbers
 
@@ -18,6 +19,8 @@ Curve = tuple[Sequence[float], Sequence[float]]
 
 #: neither losses nor metrics
 SETTINGS = ('lr', 'base_lr', 'momentum', 'grad_norm')
+#: of an evaluator that reports a 'loss', beside that of training
+VALIDATION_LOSS = 'validation loss'
 #: entries of the log that are not drawn
 NOT_CURVES = {'step', 'epoch', 'iter', 'time', 'data_time', 'memory'}
 
@@ -39,13 +42,15 @@ def read_scalars(work_dir: str | Path) -> tuple[dict[str, Curve], str]:
         length = (longest if longest <= high else low) or 1
         x = 0.0
         for record in records:
-            if 'loss' in record:
+            if _is_training(record):
                 x = record['step'] / length
             elif low:  # validation, which counts epochs
                 x = record['step']
             else:  # iterations, as training does; in files of older runs 0
                 x = max(x, record['step'])
             for name, value in record.items():
+                if name == 'loss' and not _is_training(record):
+                    name = VALIDATION_LOSS
                 if name not in NOT_CURVES and isinstance(value, (int, float)):
                     points.setdefault(name, {})[x] = value
     return {name: (sorted(curve), [curve[x] for x in sorted(curve)]) for name, curve in points.items()}, (
@@ -55,9 +60,38 @@ def read_scalars(work_dir: str | Path) -> tuple[dict[str, Curve], str]:
 
 def _epoch_length(records: list[dict]) -> tuple[float, float]:
     """From which to which number of iterations an epoch may have by these records; (0, inf) if they have no epochs."""
-    steps = [(record['step'], record['epoch']) for record in records if 'loss' in record and record.get('epoch')]
+    steps = [(record['step'], record['epoch']) for record in records if _is_training(record) and record.get('epoch')]
     low = max((step / epoch for step, epoch in steps), default=0)
     return low, min(((step - 1) / (epoch - 1) for step, epoch in steps if epoch > 1), default=float('inf'))
+
+
+def _is_training(record: dict) -> bool:
+    """Not the result of a validation, whose evaluator may compute a loss too."""
+    return 'loss' in record and not record.keys().isdisjoint(('iter', 'epoch', 'lr'))
+
+
+def is_loss(name: str) -> bool:
+    return 'loss' in name.rpartition('/')[2]
+
+
+def best_point(curves: dict[str, Curve]) -> tuple[str, float, float] | None:
+    """Name, x and value of the best validation, by the first metric of which mmengine knows whether more is better.
+
+    >>> best_point({'loss': ([1, 2], [3, 2]), 'accuracy/top1': ([1, 2, 3], [50.0, 60.0, 60.0])})
+    ('accuracy/top1', 2, 60.0)
+    """
+    for name, (x, y) in curves.items():
+        values = np.asarray(y, dtype=float)
+        if name in SETTINGS or (is_loss(name) and name != VALIDATION_LOSS) or not np.isfinite(values).any():
+            continue
+        if any(key.lower() in name.lower() for key in CheckpointHook._default_greater_keys):
+            place = int(np.nanargmax(values))
+        elif name == VALIDATION_LOSS:
+            place = int(np.nanargmin(values))
+        else:
+            continue
+        return name, x[place], y[place]
+    return None
 
 
 def _parse(line: str) -> dict | None:
@@ -70,15 +104,18 @@ def _parse(line: str) -> dict | None:
 
 def plot_curves(curves: dict[str, Curve], file: str | Path, title: str = '', unit: str = 'epoch') -> None:
     """Draw losses, validation metrics and the learning rate side by side and write them as a picture."""
-    losses = [name for name in curves if name.rpartition('/')[2].startswith('loss')]
+    losses = [name for name in curves if is_loss(name)]
     rates = [name for name in curves if name in ('lr', 'base_lr')][:1]
     metrics = [name for name in curves if name not in losses and name not in SETTINGS]
-    panels = {'training loss': losses, 'validation': metrics, 'learning rate': rates}
+    panels = {'loss': losses, 'validation': metrics, 'learning rate': rates}
     panels = {label: names for label, names in panels.items() if names}
     figure = new_figure(5 * max(1, len(panels)), 4, title)
+    best = best_point(curves)
     for i, (label, names) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(1, len(panels), i, title=label)
         draw_curves(axes, {name: curves[name] for name in names}, unit, rates=names is rates)
+        if best and names is not rates:
+            mark_best(axes, best, unit)
         axes.legend(fontsize='small')
     save_figure(figure, file)
 
@@ -115,6 +152,12 @@ def draw_curves(
     axes.set(xlabel=unit, ylabel=label)
     axes.grid(alpha=0.3)
     return lines
+
+
+def mark_best(axes: Axes, best: tuple[str, float, float], unit: str) -> None:
+    """A line where :func:`best_point` is, and what it is in the legend."""
+    name, x, y = best
+    axes.axvline(x, color='grey', linestyle=':', linewidth=1, label=f'best {name}: {unit} {x:g}, {y:.4g}', zorder=0)
 
 
 def smooth(values: Sequence[float], width: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 import pytest
 from mmengine.config import Config
 
-from mmdensenet.analysis.report.paths import short_path, without_folders
+from mmdensenet.analysis.report.paths import short_path, without_folders, without_paths
 
 
 @pytest.mark.parametrize(
@@ -15,12 +15,22 @@ from mmdensenet.analysis.report.paths import short_path, without_folders
         ('~/data/x', 1, 'x'),
         ('data/x.pth', 1, 'data/x.pth'),
         ('https://example.org/w.pth', 1, 'https://example.org/w.pth'),
+        ('file:///home/me/w.pth', 1, 'w.pth'),
+        ('C:\\Users\\me\\w.pth', 1, 'w.pth'),
+        ('D:/data/cat/1.jpg', 2, 'cat/1.jpg'),
+        ('\\\\server\\share\\w.pth', 1, 'w.pth'),
         ('', 2, ''),
         ('/', 1, ''),
     ],
 )
 def test_short_path(path, parts, expected):
     assert short_path(path, parts) == expected
+
+
+def test_a_sentence_without_folders():
+    assert without_paths('cannot read /home/me/a.pth, nor https://x.org/a/b.pth or b/c.py') == (
+        'cannot read a.pth, nor https://x.org/a/b.pth or b/c.py'
+    )
 
 
 def test_a_config_without_folders(tmp_path):

@@ -4,7 +4,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mmdensenet.results.training_curves import draw_curves, plot_curves, read_scalars, smooth
+from mmdensenet.results.training_curves import (
+    VALIDATION_LOSS,
+    best_point,
+    draw_curves,
+    plot_curves,
+    read_scalars,
+    smooth,
+)
 
 
 def write(folder, lines):
@@ -39,6 +46,23 @@ def test_resumed_runs_are_joined(tmp_path):
     assert curves['loss'] == ([0.5, 1.0, 1.5, 2.0], [4.0, 3.0, 2.0, 1.0])
     assert curves['accuracy/top1'] == ([1, 2], [30.0, 60.0])
     assert set(curves) == {'loss', 'lr', 'accuracy/top1'}
+
+
+def test_the_loss_of_a_validation_is_a_curve_of_its_own(tmp_path):
+    steps = [dict(lr=0.1, loss=5.0 - i, epoch=i, iter=10 * i, step=10 * i) for i in (1, 2, 3)]
+    checks = [dict(loss=value, step=i) for i, value in ((1, 3.0), (2, 1.5), (3, 2.5))]
+    write(tmp_path / 'a', [line for pair in zip(steps, checks) for line in pair])
+    curves, unit = read_scalars(tmp_path)
+    assert unit == 'epoch'
+    assert curves['loss'] == ([1, 2, 3], [4.0, 3.0, 2.0]) and curves[VALIDATION_LOSS] == ([1, 2, 3], [3.0, 1.5, 2.5])
+    assert best_point(curves) == (VALIDATION_LOSS, 2, 1.5)
+
+
+def test_the_best_validation():
+    nan = float('nan')
+    assert best_point({'loss': ([1], [1.0]), 'lr': ([1], [0.1]), 'unheard/of': ([1], [3.0])}) is None
+    assert best_point({'accuracy/top1': ([1, 2, 3], [nan, 40.0, 30.0])}) == ('accuracy/top1', 2, 40.0)
+    assert best_point({'accuracy/top1': ([1], [nan]), 'multi-label/mAP': ([1, 2], [3.0, 2.0])})[0] == 'multi-label/mAP'
 
 
 def test_empty_work_dir(tmp_path):

@@ -12,6 +12,7 @@ from PIL import Image
 from scipy.ndimage import binary_erosion
 from sklearn.datasets import load_digits
 
+from mmdensenet.analysis import cam
 from mmdensenet.apis import get_model
 from mmdensenet.datasets import Digits
 from mmdensenet.results.figures import COLOURS
@@ -124,8 +125,10 @@ def digit_files(tmp_path):
 def test_cam(draw, model, digit_files):
     pytest.importorskip('pytorch_grad_cam', reason='grad-cam is not installed')
     picture, _ = draw('cam', *model, digit_files)
-    assert picture.shape[1] == 740
+    assert picture.shape[1] == 830
     assert panels(picture) == (3, 2)
+    bar = [matches(picture[:, 740:], to_rgb(cam.COLOURS(value)), 3).any() for value in (0.0, 0.5, 1.0)]
+    assert all(bar), 'a scale of its colours'
     columns = [picture[30:, 20:220], picture[30:, 265:470], picture[30:, 510:720]]
     coloured = [(np.ptp(column.astype(int), axis=2) > 20).mean() for column in columns]
     assert coloured[0] == 0, 'the image is grey'
@@ -146,7 +149,7 @@ def test_confusion(draw, run_tool, model, tmp_path):
     config, checkpoint = model
     picture, out = draw('confusion', *model)
     assert picture.shape == (740, 880, 3)
-    empty = to_rgb(colormaps['viridis'](0)[:3])
+    empty = to_rgb(colormaps['Blues'](0)[:3])
     assert share(picture, empty, 2) > 0.2  # most cells of 10 x 10 have nothing of 20 images
     printed = [line for line in out.splitlines() if line.startswith('true ')]
     file = tmp_path / 'predictions.npz'

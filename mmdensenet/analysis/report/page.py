@@ -18,7 +18,7 @@ def render(**content) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= dict(number=number, interval=interval, whole=whole, seconds=seconds, mib=mib)
+    environment.filters |= dict(number=number, interval=interval, whole=whole, seconds=seconds, size=size)
     style = Markup(Path(__file__).with_name('page.css').read_text(encoding='utf-8'))
     return environment.get_template('page.html.j2').render(style=style, **content)
 
@@ -42,5 +42,15 @@ def seconds(value: float) -> str:
     return f'{1000 * value:,.1f} ms' if value < 1 else f'{value:,.2f} s'
 
 
-def mib(value: float | None) -> str:
-    return '\N{EN DASH}' if value is None else f'{value / 2**20:,.1f}'
+def size(value: float | None) -> str:
+    """Bytes in a unit in which they are no zero.
+
+    >>> size(0), size(300), size(2048), size(3.5 * 2**20), size(2**31)
+    ('0', '300 B', '2.0 KiB', '3.5 MiB', '2.0 GiB')
+    """
+    if value is None:
+        return '\N{EN DASH}'
+    power = next((p for p in (3, 2, 1) if value >= 1000 * 1024 ** (p - 1)), 0)
+    if power == 0:
+        return f'{value:.0f} B' if value else '0'
+    return f'{value / 1024**power:,.1f} {("KiB", "MiB", "GiB")[power - 1]}'

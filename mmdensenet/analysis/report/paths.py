@@ -1,18 +1,25 @@
 """Paths on a page that is sent to others: names, without the folders of the machine that wrote it."""
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
-from pathlib import PurePath
+from pathlib import PurePosixPath, PureWindowsPath
 
 from mmengine.config import Config
 
 
 def short_path(path: str, parts: int = 1) -> str:
-    """The last ``parts`` of an absolute path; URLs and relative paths as they are."""
-    pure = PurePath(path)
-    if path.startswith('~') or pure.is_absolute():
+    """The last ``parts`` of an absolute path, of any system or as a file:// URL; others as they are."""
+    local = path.removeprefix('file://')
+    pure = PureWindowsPath(local) if re.match(r'[A-Za-z]:[\\/]|\\\\', local) else PurePosixPath(local)
+    if path.startswith(('~', 'file://')) or pure.is_absolute():
         return '/'.join(pure.parts[1:][-parts:])
     return path
+
+
+def without_paths(text: str) -> str:
+    """A sentence, such as an error's, with absolute paths :func:`short_path`."""
+    return re.sub(r'(?<![\w:/.<])(?:file://)?(?:/[\w.~@+-]+){2,}', lambda found: short_path(found[0]), text)
 
 
 def without_folders(cfg: Config) -> Config:

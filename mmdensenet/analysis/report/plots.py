@@ -12,7 +12,7 @@ from mmdensenet.results.calibration import Bins
 from mmdensenet.results.figures import COLOURS, label_ticks, new_figure, shorten, whole_numbers
 from mmdensenet.results.inline_svg import inline_svg
 from mmdensenet.results.score_curves import ScoreCurve
-from mmdensenet.results.training_curves import NOT_CURVES, Curve, draw_curves
+from mmdensenet.results.training_curves import NOT_CURVES, Curve, best_point, draw_curves, is_loss, mark_best
 
 #: bars of more classes have no names; neighbours share a row of the confusion matrix of more classes
 MOST_NAMES, MOST_CELLS = 20, 50
@@ -86,19 +86,23 @@ def precision_recall_chart(curves: Sequence[ScoreCurve]) -> Markup:
 
 
 def training_charts(curves: dict[str, Curve], unit: str) -> list[tuple[str, Markup]]:
-    """Titles and charts of losses, of metrics in groups of one unit, and of the learning rate."""
+    """Titles and charts of losses, of metrics in groups of one unit, and of the learning rate, in this order."""
     groups: dict[str, dict[str, Curve]] = {}
     for name, curve in curves.items():
-        first, _, last = name.partition('/')
+        first = name.partition('/')[0]
         if name in NOT_CURVES or name in ('momentum', 'base_lr') or not np.isfinite(curve[1]).any():
             continue
-        kind = 'loss' if (last or first).startswith('loss') else 'learning rate' if first == 'lr' else first
+        kind = 'loss' if is_loss(name) else 'learning rate' if first == 'lr' else first
         groups.setdefault(kind, {})[name] = _thin(*curve)
-    charts = []
-    for kind, group in groups.items():
+    charts, best = [], best_point(curves)
+    order = ('loss', *(kind for kind in groups if kind not in ('loss', 'learning rate')), 'learning rate')
+    for kind, group in ((kind, groups[kind]) for kind in order if kind in groups):
         figure = new_figure(WIDTH, 3.2)
         group = dict(list(group.items())[:10])  # of a metric per class the first are means
-        draw_curves(figure.add_subplot(), group, unit, kind, rates=kind == 'learning rate')
+        axes = figure.add_subplot()
+        draw_curves(axes, group, unit, kind, rates=kind == 'learning rate')
+        if best and kind != 'learning rate':
+            mark_best(axes, best, unit)
         charts.append((kind, _render(figure, f'{kind} in training')))
     return charts
 
@@ -131,7 +135,10 @@ def _unit_square(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
 
 def _line(axes: Axes, points: Curve, number: int, name: str) -> None:
     style = '-' if number < len(COLOURS) else '--'
-    axes.plot(*points, color=COLOURS[number % len(COLOURS)], linestyle=style, label=name)
+    # all together above single ones, which overlap: those are thin
+    width, above = (2, 3) if number == 0 else (0.8, 2)
+    colour = COLOURS[number % len(COLOURS)]
+    axes.plot(*points, color=colour, linestyle=style, linewidth=width, zorder=above, label=name)
 
 
 def _bars(axes: Axes, edges: np.ndarray, tops: np.ndarray, titles: Sequence[str]) -> dict[str, str]:
@@ -148,6 +155,7 @@ def _bars(axes: Axes, edges: np.ndarray, tops: np.ndarray, titles: Sequence[str]
 def _render(figure: Figure, label: str, titles: dict[str, str] | None = None) -> Markup:
     [axes] = figure.axes
     axes.grid(alpha=0.3)
+    axes.xaxis.labelpad = axes.yaxis.labelpad = 8
     axes.spines[['top', 'right']].set_visible(False)
     if lines := axes.get_legend_handles_labels()[0]:
         figure.set_figheight(figure.get_figheight() + 0.16 * -(-len(lines) // 2))

@@ -59,7 +59,7 @@ def _peak(step, device: torch.device) -> float | None:
         memory.reset_peak(device)
         before = memory.peak(device)
         step()
-        return memory.peak(device) - before
+        return memory.peak(device) - before or None  # what was freed before may serve it again
     except OSError:  # only Linux reports it
         return None
 

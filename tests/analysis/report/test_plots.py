@@ -61,7 +61,9 @@ def test_curves_of_a_training():
         'time': (steps, steps),
     }
     charts = dict(training_charts(curves, 'iteration'))
-    assert list(charts) == ['learning rate', 'loss', 'accuracy']
+    assert list(charts) == ['loss', 'accuracy', 'learning rate']
+    assert all('>best accuracy/top1: iteration 2000, 60</text>' in charts[kind] for kind in ('loss', 'accuracy'))
+    assert 'best' not in charts['learning rate']
     assert 1 < max(lines_of(charts['loss'])) <= 400
     assert len(lines_of(charts['accuracy'])) == 2
     assert all(name in charts['accuracy'] for name in ('>accuracy/top1</text>', '>accuracy/top5</text>'))
