@@ -18,7 +18,7 @@ from .convert import on_load  # noqa: F401
 from .training import amp  # noqa: F401
 
 #: of mmdensenet.apis, which imports mmpretrain and so takes seconds: imported when it is asked for
-_APIS = ('get_model', 'inference', 'list_models')
+_APIS = ('fit', 'get_model', 'inference', 'list_models')
 
 __all__ = ['__version__', 'compat', 'models', 'registry', 'show_engine', *_APIS]
 
@@ -27,6 +27,10 @@ def __getattr__(name: str):
     if name in _APIS:
         from . import apis
 
+        if name == 'fit':  # of a package of its own, with the function's name
+            from .apis.fit import fit
+
+            return fit
         return getattr(apis, name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 #: module of this package -> its line in the help
 COMMANDS = {
+    'fit': 'from your own images to a model: look, split, train, judge, hand over',
     'train': 'train a model from a config',
     'test': 'test a checkpoint',
     'decide': 'fit temperature, thresholds and sets on the validation part',

@@ -121,7 +121,7 @@ def predict_memory(cfg: Config, shape: tuple[int, int, int], engine: str) -> Ste
     peaks = []
     for count in TWO_STEPS:
         with Meter() as meter:
-            _loss(model, *_batch(model, shape, count)).backward()
+            training_loss(model, *random_batch(model, shape, count)).backward()
         peaks.append(meter.peak)
         runner.optim_wrapper.zero_grad()
     per_image = (peaks[1] - peaks[0]) / (TWO_STEPS[1] - TWO_STEPS[0])
@@ -173,7 +173,7 @@ def _measure(connection, job: dict) -> None:
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.normal_(std=0.01)
-        inputs, samples = _batch(model, job['shape'], job['images'][1])
+        inputs, samples = random_batch(model, job['shape'], job['images'][1])
         runner = _runner(model, cfg)
         runner.train_dataloader = SimpleNamespace(
             dataset=list(zip(inputs, samples)),
@@ -304,7 +304,7 @@ def _runner(model: BaseModel, cfg: Config) -> SimpleNamespace:
     return SimpleNamespace(model=model, optim_wrapper=build_optim_wrapper(model, wrapper))
 
 
-def _batch(model: BaseModel, shape: tuple[int, int, int], count: int) -> tuple[Tensor, list]:
+def random_batch(model: BaseModel, shape: tuple[int, int, int], count: int) -> tuple[Tensor, list]:
     """Images (N, C, H, W) and their labels, on the model's device."""
     from mmpretrain.models.heads import MultiLabelClsHead
     from mmpretrain.models.losses import LabelSmoothLoss
@@ -321,6 +321,6 @@ def _batch(model: BaseModel, shape: tuple[int, int, int], count: int) -> tuple[T
     return images, [DataSample().set_gt_label(torch.zeros(1, dtype=torch.long, device=device)) for _ in range(count)]
 
 
-def _loss(model: BaseModel, images: Tensor, samples: list) -> Tensor:
+def training_loss(model: BaseModel, images: Tensor, samples: list) -> Tensor:
     losses = model(images, samples, mode='loss')
     return sum(value.mean() for name, value in losses.items() if 'loss' in name)

@@ -1,5 +1,6 @@
 """Images and labels listed in a CSV file."""
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from mmpretrain.datasets import BaseDataset
 from mmdensenet.errors import UserError
 from mmdensenet.registry import DATASETS
 
+from .labels import POSITIVE_ABOVE
 from .splits import assign_parts
 from .table import ImageFinder, Table, is_missing, portable_path, read_table
 
@@ -22,6 +24,8 @@ class CSVDataset(BaseDataset):
     """One row per image: its path, and one column with its class or one column per label.
 
     In columns per label, 1 is positive, 0 negative, -1 uncertain, and an empty field (or NaN, NA, null, None) missing.
+    What is between 0 and 1 is a soft label: MaskedBCELoss trains on it as it is. Where labels are counted, stratified
+    or ranked (AUROC), it is positive above 0.5.
     What uncertain and missing labels count as is to be said, as it changes results: 'positive', 'negative', or
     'ignore'. In one column of classes a row whose class is missing can only be left out ('ignore').
 
@@ -44,7 +48,7 @@ class CSVDataset(BaseDataset):
         group_column: samples get this column's text as ``group``, as metrics that resample patients need it; by default
             that of ``split_by``.
 
-    Samples have ``gt_label`` (single-label), or ``gt_score``: (L,) float32 of 1, 0 and -1 for what is ignored.
+    Samples have ``gt_label`` (single-label), or ``gt_score``: (L,) float32 from 0 to 1, and -1 for what is ignored.
 
     Raises:
         UserError: naming file, row and column of what cannot be used.
@@ -109,7 +113,7 @@ class CSVDataset(BaseDataset):
             targets, onehot = self._single(table)
         else:
             scores = self._scores(table) if self.separator is None else self._listed(table)
-            targets, onehot = [dict(gt_score=score) for score in scores], (scores == 1).astype(float)
+            targets, onehot = [dict(gt_score=score) for score in scores], (scores > POSITIVE_ABOVE).astype(float)
         self._find = ImageFinder(self.img_prefix or '')
         samples = []
         for i in self._chosen(table.rows, onehot):
@@ -129,14 +133,14 @@ class CSVDataset(BaseDataset):
 
     def _single(self, table: Table) -> tuple[list[dict | None], np.ndarray]:
         """Each row's label, None for one without, and (N, classes) of 0 and 1."""
-        names = [_canonical(row[self.label_column]) for row in table.rows]
+        names = [canonical(row[self.label_column]) for row in table.rows]
         stated = self._metainfo.get('classes')
         known = [self._has_class(table, i, name, stated) for i, name in enumerate(names)]
-        found = sorted({name for name, there in zip(names, known) if there}, key=_by_value)
+        found = sorted({name for name, there in zip(names, known) if there}, key=by_value)
         if stated is None:
             self._refuse_lists(table, names, found)
         classes = self._metainfo.setdefault('classes', tuple(found))
-        numbers = {_canonical(str(name)): number for number, name in enumerate(classes)}
+        numbers = {canonical(str(name)): number for number, name in enumerate(classes)}
         unknown = next((i for i, name in enumerate(names) if known[i] and name not in numbers), None)
         if unknown is not None:
             raise UserError(
@@ -196,7 +200,7 @@ class CSVDataset(BaseDataset):
     def get_cat_ids(self, idx: int) -> list[int]:
         """The class, or the positive labels."""
         info = self.get_data_info(idx)
-        return [info['gt_label']] if 'gt_label' in info else np.flatnonzero(info['gt_score'] == 1).tolist()
+        return [info['gt_label']] if 'gt_label' in info else np.flatnonzero(info['gt_score'] > POSITIVE_ABOVE).tolist()
 
     def counts(self) -> np.ndarray:
         """(L, 2): how many samples of each class or label are positive, and how many negative; unknown is neither."""
@@ -205,7 +209,8 @@ class CSVDataset(BaseDataset):
             positive = np.bincount([info['gt_label'] for info in infos], minlength=len(self.CLASSES))
             return np.stack([positive, len(infos) - positive], 1)
         scores = np.stack([info['gt_score'] for info in infos])
-        return np.stack([(scores == 1).sum(0), (scores == 0).sum(0)], 1)
+        positive = scores > POSITIVE_ABOVE
+        return np.stack([positive.sum(0), ((scores >= 0) & ~positive).sum(0)], 1)
 
     def positive_weights(self) -> list[float]:
         """Negatives per positive of each label, for the loss's ``pos_weight``; 1 for labels that never occur."""
@@ -218,7 +223,7 @@ class CSVDataset(BaseDataset):
         return [float(positive.sum() / (there * n)) if n else 0.0 for n in positive]
 
     def _scores(self, table: Table) -> np.ndarray:
-        """(N, L) float32 of 1, 0 and UNKNOWN."""
+        """(N, L) float32 from 0 to 1, and UNKNOWN."""
         scores = np.empty((len(table.rows), len(self.label_columns)), np.float32)
         for i, row in enumerate(table.rows):
             for j, column in enumerate(self.label_columns):
@@ -231,11 +236,11 @@ class CSVDataset(BaseDataset):
         try:
             value = float(text)
         except ValueError:
-            value = text
-        if value in (0, 1):
+            value = math.nan
+        if 0 <= value <= 1:
             return value
         if value != -1:
-            raise UserError(f'{where}: {text!r} is none of 1, 0, -1 (uncertain) and empty (missing).')
+            raise UserError(f'{where}: {text!r} is none of 1, 0, -1 (uncertain), 0 to 1 (soft) and empty (missing).')
         return self._policy('uncertain', where)
 
     def _policy(self, key: str, where: str) -> float:
@@ -279,12 +284,12 @@ class CSVDataset(BaseDataset):
         return [*super().extra_repr(), f'Split: \t{self.split or "all rows"}']
 
 
-def _canonical(label: str) -> str:
+def canonical(label: str) -> str:
     """1 for 1.0, as a column of numbers with gaps has it in many programs."""
     return re.sub(r'^([+-]?\d+)\.0*$', r'\1', label.strip())
 
 
-def _by_value(name: str) -> tuple:
+def by_value(name: str) -> tuple:
     return (0, float(name), name) if _is_number(name) else (1, 0.0, name)
 
 

@@ -4,6 +4,8 @@ from .wrappers import leaves
 
 #: what samples have their labels as
 FIELDS = ('gt_label', 'gt_score')
+#: a soft label, from 0 to 1, is positive above it where labels are counted, stratified or ranked
+POSITIVE_ABOVE = 0.5
 
 
 def unlabelled_parts(dataset) -> list:

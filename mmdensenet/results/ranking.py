@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 
+from mmdensenet.datasets.labels import POSITIVE_ABOVE
 from mmdensenet.errors import UserError
 from mmdensenet.registry import METRICS
 
@@ -91,7 +92,7 @@ class RankingMetric(BaseMetric):
 def _sorted_weights(score: np.ndarray, target: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights of positives and of negatives, (B, T) each, at the T distinct scores in descending order."""
     known = target >= 0
-    score, positive, weights = score[known], target[known] > 0.5, weights[:, known]
+    score, positive, weights = score[known], target[known] > POSITIVE_ABOVE, weights[:, known]
     order = np.argsort(-score, kind='stable')
     score, positive, weights = score[order], positive[order], weights[:, order]
     starts = np.flatnonzero(np.concatenate([[True], score[1:] != score[:-1]])) if len(score) else np.empty(0, int)

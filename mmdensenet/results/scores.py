@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmdensenet.datasets.labels import POSITIVE_ABOVE
 from mmdensenet.errors import UserError
 from mmdensenet.results.predictions import read_columns
 
@@ -107,7 +108,8 @@ def _truth(columns: dict, images: int, count: int, multi_label: bool, file) -> n
             raise UserError(f'{file} has the label {truth.max()}, and the model only {count} classes.')
         return truth
     if 'gt_score' in columns:
-        return np.asarray([np.atleast_1d(row) for row in columns['gt_score']], dtype=np.float64).reshape(images, count)
+        truth = np.asarray([np.atleast_1d(row) for row in columns['gt_score']], dtype=np.float64).reshape(images, count)
+        return np.where(truth < 0, -1.0, truth > POSITIVE_ABOVE)  # soft labels, too, are one or the other
     if 'gt_label' not in columns:
         raise UserError(f'{file} has no true labels (gt_score or gt_label), so there is nothing to report.')
     truth = np.zeros((images, count))

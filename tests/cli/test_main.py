@@ -58,8 +58,8 @@ def test_every_module_with_arguments_is_a_command():
         ('convert_checkpoint', 'Did you mean convert?'),  # the tool's name
         ('verify_dataset', 'Did you mean verify?'),
         ('conf', 'Did you mean configs?'),
-        ('--debug', 'There are train, test,'),
-        ('', 'There are train, test,'),
+        ('--debug', 'There are fit, train,'),
+        ('', 'There are fit, train,'),
     ],
 )
 def test_an_unknown_command_names_the_nearest(name, hint, capsys):

@@ -67,6 +67,17 @@ def test_several_labels_with_policies(multi, uncertain, missing, expected):
     assert dataset.counts().tolist() == [[(scores[:, j] == 1).sum(), (scores[:, j] == 0).sum()] for j in range(2)]
 
 
+def test_soft_labels_are_trained_on_as_they_are_and_counted_from_a_half(tmp_path):
+    files = write(tmp_path, 'image,edema,mass\na.png,0.25,1\nb.png,0.5,0\nc.png,0.75,\n')
+    dataset = CSVDataset(label_columns=LABELS, missing='ignore', **files)
+    assert dataset.get_data_info(0)['gt_score'].tolist() == [0.25, 1]
+    assert [dataset.get_cat_ids(i) for i in range(3)] == [[1], [], [0]]
+    assert dataset.counts().tolist() == [[1, 2], [1, 1]]
+    wrong = write(tmp_path, 'image,edema,mass\na.png,1.25,1\n')
+    with pytest.raises(UserError, match=r"row 2, column 'edema': '1\.25' is none of 1, 0, -1"):
+        CSVDataset(label_columns=LABELS, **wrong)
+
+
 @pytest.mark.parametrize('policy', ['ignore', 'positive', 'negative'])
 def test_positive_weights(patients, tmp_path, policy):
     """Absences over presences of each label, as BCEWithLogitsLoss takes them, whatever the unknown ones count as."""

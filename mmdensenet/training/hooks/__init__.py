@@ -7,6 +7,7 @@ from .curves_hook import CurvesHook
 from .decisions_hook import DecisionsHook
 from .exact_resume_hook import ExactResumeHook
 from .finite_hook import FiniteHook
+from .head_first_hook import HeadFirstHook
 from .progress_hook import ProgressHook
 from .visualization_hook import VisualizationHook
 
@@ -18,6 +19,7 @@ __all__ = [
     'DecisionsHook',
     'ExactResumeHook',
     'FiniteHook',
+    'HeadFirstHook',
     'ProgressHook',
     'VisualizationHook',
 ]

@@ -17,7 +17,7 @@ from mmdensenet.datasets.class_lists import (
     names_in,
     require_same_classes,
 )
-from mmdensenet.datasets.labels import source_of, unlabelled_parts
+from mmdensenet.datasets.labels import POSITIVE_ABOVE, source_of, unlabelled_parts
 from mmdensenet.datasets.wrappers import leaf_configs, leaves, sample_info, sample_labels
 from mmdensenet.errors import UserError
 from mmdensenet.registry import HOOKS
@@ -117,8 +117,8 @@ def _require_both_kinds(dataset) -> None:
             if score is None:
                 positive.update(sample_labels(leaf, index) or ())
                 continue
-            positive.update(np.flatnonzero(np.asarray(score) > 0.5).tolist())
-            negative.update(np.flatnonzero((np.asarray(score) >= 0) & (np.asarray(score) <= 0.5)).tolist())
+            positive.update(np.flatnonzero(np.asarray(score) > POSITIVE_ABOVE).tolist())
+            negative.update(np.flatnonzero((np.asarray(score) >= 0) & (np.asarray(score) <= POSITIVE_ABOVE)).tolist())
     if negative or positive:
         defined = positive.keys() & negative.keys() if negative else positive.keys() if len(positive) > 1 else ()
         if not defined:

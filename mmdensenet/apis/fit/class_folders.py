@@ -1,0 +1,87 @@
+"""A folder of class folders, with or without train, val and test."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mmdensenet.datasets.class_lists import LEFT_BEHIND, ClassList, require_same_classes
+from mmdensenet.datasets.file_index import FileIndex
+from mmdensenet.errors import UserError
+
+from .class_names import require_no_typo
+from .samples import PART_NAMES, PARTS, Samples, listed
+
+
+def read_class_folders(root: str, labels: list[str] | None = None) -> Samples:
+    """The images below ``root``, whose labels are the names of their folders.
+
+    Args:
+        labels: the classes, if not all folders are.
+
+    Raises:
+        UserError: for a folder that is not one of class folders, or whose parts have different classes.
+    """
+    index = FileIndex(root)
+    folders = sorted(
+        path.name
+        for path in Path(root).iterdir()
+        if path.is_dir() and not path.name.startswith('.') and path.name not in LEFT_BEHIND
+    )
+    parts = {name: PART_NAMES.get(name.lower()) for name in folders}
+    given = bool(folders) and all(parts.values())
+    rows = []
+    for file in index.files:
+        pieces = file.split('/')
+        depth = 1 if given else 0
+        if len(pieces) < depth + 2:
+            continue  # in no class folder
+        rows.append((file, pieces[depth], parts[pieces[0]] if given else ''))
+    outside = len(index.files) - len(rows)
+    if not rows:
+        raise UserError(_why_none(root, index, folders))
+    if labels is not None:
+        strange = sorted({name for _, name, _ in rows} - set(labels))
+        rows = [row for row in rows if row[1] in labels]
+        outside += sum(1 for file in index.files) - outside - len(rows)
+        if not rows:
+            raise UserError(f'labels={labels}: {root} has the folders {listed(strange)}, none of these.')
+    classes = sorted({name for _, name, _ in rows}) if labels is None else list(labels)
+    if given:
+        lists = [
+            ClassList(f'the part {part}', tuple(sorted({name for _, name, p in rows if p == part})), f'{root}/{part}')
+            for part in PARTS
+            if any(p == part for _, _, p in rows)
+        ]
+        require_same_classes(lists)
+    if len(classes) < 2:
+        raise UserError(f'{root} has one class folder ({classes[0]}): at least two classes are needed.')
+    counts = {name: sum(1 for row in rows if row[1] == name) for name in classes}
+    if labels is None:
+        require_no_typo(counts, f'{root}: the folder', 'rename the folder')
+    facts = [f'{len(rows)} images in {len(classes)} class folders: {listed(classes)}']
+    if given:
+        facts.append(f'the parts are given by the folders {listed(folders)}')
+    empty = [name for name in folders if not given and not any(row[1] == name for row in rows)]
+    if empty and labels is None:
+        facts.append(f'no image is in the folder {listed(empty)}: no class')
+    if outside:
+        facts.append(f'{outside} images are in no class folder and left out')
+    files = [file for file, _, _ in rows]
+    return Samples(
+        root=str(root),
+        images=list(files),
+        files=files,
+        classes=classes,
+        targets=np.array([classes.index(name) for _, name, _ in rows]),
+        parts=[part for _, _, part in rows] if given else None,
+        facts=facts,
+    )
+
+
+def _why_none(root: str, index: FileIndex, folders: list[str]) -> str:
+    tables = sorted(p.name for p in Path(root).glob('*') if p.suffix.lower() in ('.csv', '.tsv', '.parquet'))
+    if tables:
+        return f'{root} has no class folders with images: give its table, data={root}/{tables[0]} images={root}.'
+    if index.files:
+        return f'{root} has {len(index.files)} images but no class folders: make one per class, or give a table.'
+    return f'{root} has no images' + (f' in its folders {listed(folders)}.' if folders else '.')

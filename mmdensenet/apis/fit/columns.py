@@ -1,0 +1,220 @@
+"""Which columns of a table are the path, the group, the part and the labels: what is understood is said, with why."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmdensenet.datasets.csv_dataset import canonical
+from mmdensenet.datasets.file_index import FileIndex
+from mmdensenet.datasets.table import Table, is_missing
+from mmdensenet.errors import UserError
+
+from .samples import PART_NAMES, listed
+
+#: names as people give them, without spaces, case and punctuation
+LABEL_NAMES = (
+    'label', 'labels', 'class', 'classes', 'classname', 'target', 'targets', 'dx', 'diagnosis', 'findinglabels',
+    'category', 'finding', 'findings', 'disease', 'species', 'breed', 'grade', 'groundtruth', 'gt',
+)  # fmt: skip
+#: the patient before what belongs to one
+GROUP_NAMES = (
+    'patient', 'patientid', 'patientsid', 'subject', 'subjectid', 'person', 'personid', 'mrn', 'pid', 'participantid',
+    'participant', 'animalid', 'caseid', 'case', 'lesionid', 'studyid', 'studyinstanceuid', 'examid', 'group',
+    'groupid',
+)  # fmt: skip
+SPLIT_NAMES = ('split', 'set', 'subset', 'partition', 'part', 'phase', 'datasplit', 'dataset', 'usage', 'fold')
+#: columns of 0 and 1 that describe the image or the person
+DESCRIPTIONS = (
+    'sex', 'gender', 'age', 'male', 'female', 'view', 'frontal', 'lateral', 'frontallateral', 'appa', 'site', 'fold',
+    'index', 'width', 'height', 'x', 'y', 'xmin', 'ymin', 'xmax', 'ymax', 'followup',
+)  # fmt: skip
+NO_LABEL = ('nofinding', 'nofindings', 'nolabel')
+MOST_CLASSES = 1000
+_GROUP_IN_PATH = re.compile(r'^(?:patient|pat|subject|subj|sub|case|person)[-_ ]?[0-9a-z]*\d', re.IGNORECASE)
+
+
+def plain(name: str) -> str:
+    return ''.join(char for char in name.casefold() if char.isalnum())
+
+
+def find_path_column(table: Table, index: FileIndex, stated: str | None) -> tuple[str, str]:
+    """The column whose values are files below the folder of images, and why it is that.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if stated is not None:
+        table.require(stated)
+        return stated, 'as said'
+    step = max(1, len(table.rows) // 200)
+    found = {}
+    for column in table.header:
+        values = {row[column] for row in table.rows[::step] if row[column]}
+        try:
+            found[column] = sum(index.find(value) is not None for value in values)
+        except UserError:  # ambiguous
+            found[column] = 0
+    best = max(found, key=found.get, default=None)
+    if best is None or not found[best]:
+        example = next((v for v in table.rows[0].values() if v), '') if table.rows else ''
+        raise UserError(
+            f'{table.file}: no column has names of files below {index.root}, where there are {len(index.files)} images '
+            f'(row 1 begins with {example!r}): give the folder of the images, images=FOLDER, or path=COLUMN.'
+        )
+    return best, f'its values are files below {index.root}'
+
+
+def find_group_column(table: Table, stated: str | None, path_column: str) -> tuple[str | None, str]:
+    """The column of patients or the like, and why."""
+    if stated is not None:
+        table.require(stated)
+        return stated, 'as said'
+    for name in GROUP_NAMES:
+        for column in table.header:
+            if plain(column) == name and column != path_column:
+                values = [row[column] for row in table.rows]
+                if len(set(values)) > 1:
+                    return column, 'by its name'
+    return None, ''
+
+
+def group_in_path(files: Sequence[str]) -> list[str] | None:
+    """The part of each path that names a patient, as ``patient00012`` does; None if not all have one."""
+    found = []
+    for file in files:
+        pieces = file.rsplit('.', 1)[0].split('/')
+        match = next((piece for piece in pieces if _GROUP_IN_PATH.match(piece)), None)
+        if match is None:
+            return None
+        # of a file's name only the beginning: patient12_view1
+        found.append(_GROUP_IN_PATH.match(match)[0] if match == pieces[-1] else match)
+    return found if 1 < len(set(found)) < len(files) else None
+
+
+def find_split_column(table: Table, stated: str | None, taken: Sequence[str]) -> tuple[str | None, str]:
+    for column in table.header if stated is None else [stated]:
+        table.require(column)
+        values = {row[column].lower() for row in table.rows}
+        known = values and all(value in PART_NAMES for value in values if value) and any(values)
+        if stated is not None and not known:
+            strange = sorted(value for value in values if value and value not in PART_NAMES)
+            raise UserError(f'split={stated}: {listed(map(repr, strange))} is none of train, val and test.')
+        if known and column not in taken and (stated is not None or plain(column) in SPLIT_NAMES):
+            return column, 'as said' if stated is not None else f'its values are {listed(sorted(filter(None, values)))}'
+    return None, ''
+
+
+@dataclass
+class LabelColumns:
+    """Where the labels are.
+
+    Attributes:
+        columns: one, or one for each label.
+        kind: 'classes' (names in one column), 'lists' (several names in one column), 'labels' (a number for each
+            label) or 'onehot' (a number for each class, of which one is 1).
+        separator: of lists.
+        why: in words.
+    """
+
+    columns: list[str]
+    kind: str
+    why: str
+    separator: str | None = None
+
+
+def find_label_columns(
+    table: Table, label: str | None, labels: Sequence[str] | None, taken: Sequence[str]
+) -> LabelColumns:
+    """The column of classes, or the columns of labels.
+
+    Args:
+        label, labels: what was said: a column; columns, or with one column the names of its classes.
+        taken: columns that are something else.
+
+    Raises:
+        UserError: if it cannot be known, naming the columns that it may be.
+    """
+    table.require(label)
+    if label is not None:
+        return _one_column(table, label, 'as said')
+    if labels and all(name in table.header for name in labels):
+        return _several(table, list(labels), 'as said')
+    if labels and any(name in table.header for name in labels):
+        lacking = [name for name in labels if name not in table.header]
+        raise UserError(f'labels: {table.file} has no column {lacking[0]!r}. It has {listed(table.header, 20)}.')
+    free = [column for column in table.header if column not in taken]
+    numbered = [column for column in free if plain(column) not in DESCRIPTIONS and _is_label_of_numbers(table, column)]
+    named = [
+        column
+        for column in free
+        if plain(column) in LABEL_NAMES
+        and (column in numbered or _few(table, column) or _separator({row[column] for row in table.rows}))
+    ]
+    if len(named) == 1:
+        return _one_column(table, named[0], 'by its name')
+    if not named and len(numbered) > 1:
+        return _several(table, numbered, 'their values are 0, 1 and what is uncertain or missing')
+    possible = named or numbered or [column for column in free if _few(table, column)]
+    if len(possible) == 1:
+        return _one_column(table, possible[0], 'no other column can be the label')
+    which = f'it may be {listed(map(repr, possible))}' if possible else f'it has {listed(map(repr, table.header), 20)}'
+    raise UserError(
+        f'{table.file}: which column is the label cannot be known, {which}. Say it: label=COLUMN, or labels=A,B,C '
+        'for a column per label.'
+    )
+
+
+def _one_column(table: Table, column: str, why: str) -> LabelColumns:
+    values = {row[column] for row in table.rows}
+    if _is_label_of_numbers(table, column) and any(_number(v) not in (None, 0.0, 1.0, -1.0) for v in values):
+        return LabelColumns([column], 'labels', f'{why}; soft labels from 0 to 1')
+    separator = _separator(values)
+    if separator is not None:
+        return LabelColumns([column], 'lists', f'{why}; {separator!r} stands between labels', separator)
+    if len(values) > MOST_CLASSES:
+        raise UserError(
+            f'{table.file}: the column {column!r} has {len(values)} values, too many for classes: label=COLUMN.'
+        )
+    return LabelColumns([column], 'classes', why)
+
+
+def _several(table: Table, columns: list[str], why: str) -> LabelColumns:
+    table.require(*columns)
+    rows = [[_number(row[column]) for column in columns] for row in table.rows]
+    if len(columns) > 1 and all(sorted(row, key=str) == [0.0] * (len(columns) - 1) + [1.0] for row in rows):
+        return LabelColumns(columns, 'onehot', f'{why}; exactly one of each row is 1, so they are classes')
+    return LabelColumns(columns, 'labels', why)
+
+
+def _is_label_of_numbers(table: Table, column: str) -> bool:
+    """Whether all values are -1, from 0 to 1, or missing, and not all are missing."""
+    values = {row[column] for row in table.rows if not is_missing(row[column])}
+    numbers = [_number(value) for value in values]
+    return bool(numbers) and all(n is not None and (n == -1 or 0 <= n <= 1) for n in numbers)
+
+
+def _few(table: Table, column: str) -> bool:
+    """Whether a column's values may be classes: at least two, each many times."""
+    values = {canonical(row[column]) for row in table.rows if not is_missing(row[column])}
+    return 2 <= len(values) <= min(MOST_CLASSES, max(2, len(table.rows) // 3))
+
+
+def _separator(values: set[str]) -> str | None:
+    """What divides lists of labels: | always, ; and , where what they divide stands elsewhere too."""
+    if any('|' in value for value in values):
+        return '|'
+    for mark in ';,':
+        lists = [[part.strip() for part in value.split(mark)] for value in values if mark in value]
+        times = Counter(part for parts in lists for part in set(parts))
+        times.update(value for value in values if mark not in value)
+        if lists and all(times[part] > 1 for parts in lists for part in parts):
+            return mark
+    return None
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,134 @@
+"""Step 1, look: every image is read once, and what is wrong with the data is found."""
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mmdensenet.datasets.near_duplicates import connected, near_pairs
+from mmdensenet.errors import UserError
+
+from .pictures import Picture, read_pictures, thumbnails_of
+from .samples import Samples, listed
+from .work_folder import WorkFolder
+
+#: images in a block of duplicates that are named
+SHOWN = 3
+
+
+@dataclass
+class Look:
+    """The samples whose images can be read, and what was found.
+
+    Attributes:
+        samples: without those whose image cannot be read.
+        pictures: of the samples, in their order.
+        alike: (N,) numbers, the same for exact and near-duplicates.
+        result: what was found, plain data: ``images``, ``classes``, ``missing``, ``unreadable``, ``exact_duplicates``,
+            ``near_duplicates``, ``conflicts`` (duplicates with other labels), ``sizes`` and ``kinds``.
+    """
+
+    samples: Samples
+    pictures: list[Picture]
+    alike: np.ndarray
+    result: dict = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """The block that is printed."""
+        found = self.result
+        lines = list(self.samples.facts)
+        lines.append(f'{found["images"]} images: {", ".join(found["kinds"])}; {found["sizes"]}')
+        lines.append(f'{"labels" if self.samples.multi_label else "classes"}: {listed(self.samples.counts(), 20)}')
+        for key, what in (
+            ('missing', 'images of the table are not there and left out'),
+            ('unreadable', 'images cannot be read and are left out'),
+        ):
+            if found[key]:
+                named = [f'{each["image"]} ({each.get("reason") or each["where"]})' for each in found[key]]
+                lines.append(f'{len(found[key])} {what}: {listed(named, SHOWN)}')
+        for key, what in (
+            ('exact_duplicates', 'images are there more than once'),
+            ('near_duplicates', 'pairs of images look the same'),
+            ('conflicts', 'duplicates have different labels'),
+        ):
+            if found[key]:
+                named = [' = '.join(images[:2]) for images in found[key]]
+                lines.append(f'{len(found[key])} {what}: {listed(named, SHOWN)}')
+        return lines
+
+
+def look(samples: Samples, absent: list[dict], work: WorkFolder, progress: Callable[[int, int], None]) -> Look:
+    """Read all images of the samples.
+
+    Args:
+        absent: rows of the table without an image.
+
+    Raises:
+        UserError: if a package is missing, or nothing is left.
+    """
+    pictures = read_pictures(samples.root, samples.files, work / 'pictures.jsonl', progress)
+    good = np.array([i for i, picture in enumerate(pictures) if 'reason' not in picture], dtype=int)
+    bad = [dict(image=p['file'], reason=p['reason']) for p in pictures if 'reason' in p]
+    if not len(good):
+        raise UserError(f'no image of {samples.root} can be read, the first is {bad[0]["image"]}: {bad[0]["reason"]}.')
+    samples, pictures = samples.take(good), [pictures[i] for i in good]
+    _group_by_patient(samples, pictures)
+    by_digest: dict[str, list[int]] = defaultdict(list)
+    for i, picture in enumerate(pictures):
+        by_digest[picture['digest']].append(i)
+    exact = [places for places in by_digest.values() if len(places) > 1]
+    # of equal files one stands for all
+    one_each = np.array([places[0] for places in by_digest.values()])
+    hashes = np.array([p['hash'] for p in pictures], dtype=np.uint64)
+    near = one_each[near_pairs(hashes[one_each], thumbnails_of([pictures[i] for i in one_each]))]
+    pairs = [(places[0], other) for places in exact for other in places[1:]] + [tuple(pair) for pair in near.tolist()]
+    alike = connected(len(samples), np.array(pairs, dtype=int).reshape(-1, 2))
+    onehot = samples.onehot
+    conflicts = [(i, j) for i, j in pairs if not np.array_equal(onehot[i], onehot[j])]
+
+    def names(groups) -> list[list[str]]:
+        return [[samples.images[i] for i in places] for places in groups]
+
+    result = dict(
+        images=len(samples),
+        classes=samples.classes,
+        counts=samples.onehot.sum(0).tolist(),
+        multi_label=samples.multi_label,
+        missing=absent,
+        unreadable=bad,
+        exact_duplicates=names(exact),
+        near_duplicates=names(near.tolist()),
+        conflicts=names(conflicts),
+        sizes=_sizes(pictures),
+        kinds=_kinds(pictures),
+    )
+    return Look(samples, pictures, alike, result)
+
+
+def _group_by_patient(samples: Samples, pictures: list[Picture]) -> None:
+    """DICOM files name their patient."""
+    patients = [picture.get('patient', '') for picture in pictures]
+    if samples.groups is None and all(patients) and len(set(patients)) > 1:
+        samples.groups = patients
+        samples.facts.append(f'groups: {len(set(patients))} patients by PatientID of the DICOM files')
+
+
+def _sizes(pictures: list[Picture]) -> str:
+    sizes = Counter(tuple(picture['size']) for picture in pictures)
+    if len(sizes) == 1:
+        height, width = next(iter(sizes))
+        return f'all {width}x{height}'
+    short = [min(p['size']) for p in pictures]
+    return f'short side {min(short)} to {max(short)}, half of them at least {round(statistics.median(short))}'
+
+
+def _kinds(pictures: list[Picture]) -> list[str]:
+    kinds = Counter(
+        'DICOM' + (f' {p["modality"]}' if p['modality'] else '')
+        if p['kind'] == 'dicom'
+        else f'{"grey" if p["grey"] else "colour"} of {p["kind"]} bits'
+        for p in pictures
+    )
+    return [f'{count} {kind}' if len(kinds) > 1 else kind for kind, count in kinds.most_common()]

@@ -1,0 +1,180 @@
+"""Reading every image once: its size, depth and colour, hashes, sums of its pixels, and why it cannot be read."""
+
+import base64
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmdensenet.datasets.dicom import LUMINANCE, read_dicom
+from mmdensenet.datasets.grey_image import LoadGreyImage
+from mmdensenet.datasets.load_image import MAX_PIXELS, check_content, read_bytes, why_unreadable
+from mmdensenet.datasets.near_duplicates import perceptual_hash, thumbnail
+from mmdensenet.errors import BadImageError, UserError
+
+#: an image whose channels differ by at most this is grey: JPEG's rounding
+GREY_WITHIN = 12
+
+#: what is known of an image, plain data; see :func:`read_picture`
+Picture = dict
+
+
+def read_picture(root: str, file: str) -> Picture:
+    """Read one image.
+
+    Returns:
+        ``file`` and ``stat``; with ``reason`` if it cannot be read, else ``size`` (height, width), ``grey``, ``kind``
+        ('8', '16' bits a channel, 'dicom'), ``brightest`` pixel as stored, ``mean`` and ``square`` (of R, G, B from 0
+        to 255, and of their squares), ``digest`` of the file, ``hash`` and ``thumbnail``; of DICOM also ``windowed``
+        (its mean and mean square through the window that it states, or None), ``modality`` and ``patient`` (a hash).
+
+    Raises:
+        UserError: if a package is missing that the file needs.
+    """
+    path = os.path.join(root, file)
+    found = dict(file=file, stat=stat_of(path))
+    try:
+        content = read_bytes(path)
+        if content[128:132] == b'DICM' or file.lower().endswith(('.dcm', '.dicom')):
+            found |= _dicom(path, content)
+        else:
+            found |= _picture(path, content)
+    except BadImageError as error:
+        return found | dict(reason=error.reason or str(error))
+    return found | dict(digest=hashlib.blake2b(content, digest_size=16).hexdigest())
+
+
+def stat_of(path: str) -> str:
+    """What changes when a file does."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ''
+    return f'{found.st_size}-{found.st_mtime_ns}'
+
+
+def _picture(path: str, content: bytes) -> Picture:
+    check_content(path, content, MAX_PIXELS)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
+    except (cv2.error, MemoryError) as error:
+        raise BadImageError.of(path, why_unreadable(content)) from error
+    if pixels is None:
+        raise BadImageError.of(path, why_unreadable(content))
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise BadImageError.of(path, f'its pixels are {pixels.dtype}, which have no full range to scale from')
+    grey = pixels.ndim == 2 or bool(
+        max(np.ptp(pixels[..., :2].astype(np.int32), -1).max(), np.ptp(pixels[..., 1:3].astype(np.int32), -1).max())
+        <= GREY_WITHIN * (257 if pixels.dtype == np.uint16 else 1)
+    )
+    scaled = pixels.astype(np.float32) * (255 / np.iinfo(pixels.dtype).max)
+    luminance = scaled if scaled.ndim == 2 else scaled[..., ::-1] @ np.float32(LUMINANCE)
+    channels = [luminance] * 3 if grey else [scaled[..., c] for c in (2, 1, 0)]
+    return dict(
+        **_facts(luminance),
+        grey=grey,
+        kind='8' if pixels.dtype == np.uint8 else '16',
+        brightest=int(pixels.max()),
+        mean=[float(c.mean()) for c in channels],
+        square=[float((c.astype(np.float64) ** 2).mean()) for c in channels],
+    )
+
+
+def _dicom(path: str, content: bytes) -> Picture:
+    file = read_dicom(path, content, MAX_PIXELS)
+    from pydicom import dcmread
+
+    header = dcmread(io.BytesIO(content), force=True, stop_before_pixels=True, specific_tags=['PatientID', 'Modality'])
+    load = LoadGreyImage(window='full')
+    image = load._window_dicom(file, path)
+    windowed = None
+    if file.windowed is not None:
+        shown = LoadGreyImage(window='dicom')._window_dicom(file, path).astype(np.float64)
+        windowed = [float(shown.mean()), float((shown**2).mean())]
+    patient = str(header.get('PatientID') or '')
+    return dict(
+        **_facts(image),
+        grey=True,
+        kind='dicom',
+        brightest=float(file.pixels.max()),
+        mean=[float(image.mean())] * 3,
+        square=[float((image.astype(np.float64) ** 2).mean())] * 3,
+        windowed=windowed,
+        modality=str(header.get('Modality') or ''),
+        patient=hashlib.blake2b(patient.encode(), digest_size=8).hexdigest() if patient else '',
+    )
+
+
+def _facts(luminance: np.ndarray) -> Picture:
+    return dict(
+        size=list(luminance.shape[:2]),
+        hash=perceptual_hash(luminance),
+        thumbnail=base64.b64encode(thumbnail(luminance).tobytes()).decode(),
+    )
+
+
+def thumbnails_of(pictures: Sequence[Picture]) -> np.ndarray:
+    """(N, 256) uint8."""
+    return np.array([np.frombuffer(base64.b64decode(p['thumbnail']), np.uint8) for p in pictures], np.uint8)
+
+
+def read_pictures(
+    root: str, files: Sequence[str], cache: Path, progress: Callable[[int, int], None], workers: int | None = None
+) -> list[Picture]:
+    """All images, in parallel. What is read is in ``cache`` at once, one JSON object a line: the next call reads the
+    rest, and what has changed since.
+
+    Raises:
+        UserError: if a package is missing, or a process is killed.
+    """
+    known: dict[str, Picture] = {}
+    if cache.is_file():
+        for line in cache.read_text(encoding='utf-8').splitlines():
+            try:
+                picture = json.loads(line)
+            except ValueError:  # the last line of a run that was killed
+                continue
+            known[picture['file']] = picture
+    rest = [f for f in files if f not in known or known[f]['stat'] != stat_of(os.path.join(root, f))]
+    if rest:
+        if cache.is_file() and not cache.read_bytes().endswith(b'\n'):
+            with cache.open('a') as out:
+                out.write('\n')
+        done = len(files) - len(rest)
+        with cache.open('a', encoding='utf-8') as out:
+            for picture in _read_all(root, rest, workers):
+                known[picture['file']] = picture
+                out.write(json.dumps(picture) + '\n')
+                done += 1
+                progress(done, len(files))
+    return [known[file] for file in files]
+
+
+def _read_all(root: str, files: list[str], workers: int | None):
+    read = partial(read_picture, root)
+    workers = min(cores() if workers is None else workers, len(files) // 64)
+    if workers < 2:
+        yield from map(read, files)
+        return
+    # forked: nothing has to be imported again
+    with ProcessPoolExecutor(workers, mp_context=get_context('fork')) as pool:
+        try:
+            yield from pool.map(read, files, chunksize=16)
+        except BrokenProcessPool as error:
+            raise UserError(
+                'a process that reads images was killed, as happens when memory runs short: run it again, it goes on '
+                'where it was.'
+            ) from error
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

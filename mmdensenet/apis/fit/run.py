@@ -1,0 +1,236 @@
+"""From a folder or a table of images to a model, in steps of which each writes its result."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from mmdensenet.errors import UserError
+
+from .class_folders import read_class_folders
+from .divide import divide, read_parts, write_samples
+from .labelled_table import is_table, read_labelled_table
+from .look import Look, look
+from .samples import Ask
+from .train_best import fold_options, train_best
+from .work_folder import WorkFolder, fingerprint, write_text
+from .write_config import describe_seconds, write_config
+
+
+@dataclass
+class Fitted:
+    """What :func:`fit` made.
+
+    Attributes:
+        work_dir: with everything; ``config``, ``checkpoints`` (of folds one each) and what else there is are below it.
+        found: what step 1 found: unreadable images, duplicates and so on.
+        figures: by step.
+    """
+
+    work_dir: str
+    found: dict
+    samples: str | None = None
+    config: str | None = None
+    checkpoints: list[str] = field(default_factory=list)
+    figures: dict = field(default_factory=dict)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def refuse(question: str, key: str, choices: tuple[str, ...]) -> str:
+    """Nobody to ask."""
+    raise UserError(f'{question} Say it: {key}={choices[0]}{", or " if choices[1:] else ""}{", ".join(choices[1:])}.')
+
+
+def fit(
+    data: str | Path,
+    images: str | Path | None = None,
+    *,
+    path: str | None = None,
+    label: str | None = None,
+    labels: Sequence[str] | None = None,
+    group: str | None = None,
+    split: str | None = None,
+    uncertain: str | None = None,
+    missing: str | None = None,
+    subgroups: Sequence[str] = (),
+    work_dir: str | Path | None = None,
+    weights: str | None = None,
+    minutes: float | None = None,
+    folds: int | None = None,
+    allow_leak: bool = False,
+    dry_run: bool = False,
+    operating_point: str | None = None,
+    predict: str | Path | None = None,
+    ask: Ask = refuse,
+    report: Callable[[str], None] = print,
+    progress: Callable[[int, int], None] | None = None,
+) -> Fitted:
+    """Look at images and labels, divide them, write a config, train, decide, judge, and hand over.
+
+    Called again with the same work directory it goes on where it was; what is another than before is said, and done
+    again with all that comes from it.
+
+    Args:
+        data: a folder of class folders, with or without train, val and test; or a CSV, TSV or Parquet table.
+        images: the folder of the table's images; by default the table's.
+        path, label, group, split: the table's columns of paths, classes, patients or the like, and parts, where they
+            are not to be found by names and values.
+        labels: columns of labels, one each; or the names of the classes.
+        uncertain, missing: what -1 and empty labels count as: 'positive', 'negative' or 'ignore'.
+        subgroups: columns, such as sex and site, for each of whose values the model is judged.
+        work_dir: by default ``work_dirs/fit_NAME``.
+        weights: a file or URL in any layout that :mod:`mmdensenet.convert` knows; 'none' to start anew; by default
+            ImageNet's, where the images have 128 pixels or more.
+        minutes: that everything may take; by default the schedule is from the number of images.
+        folds: cross-validation with so many folds.
+        allow_leak: go on where a given split has groups or duplicates in two parts.
+        dry_run: stop after the config is written.
+        operating_point: see :func:`mmdensenet.apis.fit.decide.decide`.
+        predict: a folder or table of unlabelled images, to be predicted.
+        ask: answers a question about a policy: (question, argument, choices).
+        report: gets each line.
+        progress: gets the numbers of images read and of all.
+
+    Returns:
+        Paths and figures.
+
+    Raises:
+        UserError: for what the user can put right.
+    """
+    if minutes is not None and not minutes > 0:
+        raise UserError(f'minutes={minutes}: give more than 0.')
+    data = str(data)
+    stem = Path(data).stem if is_table(data) else Path(data).resolve().name
+    work = WorkFolder(work_dir or Path('work_dirs', f'fit_{stem}'))
+    seen = _look(
+        data, images, work, report, progress or (lambda done, total: None),
+        dict(path=path, label=label, labels=labels, group=group, split=split, uncertain=uncertain, missing=missing,
+             subgroups=subgroups, ask=ask),
+    )  # fmt: skip
+    done = Fitted(str(work.path), seen.result)
+    columns = _split(seen, work, report, folds, allow_leak, done)
+    _config(seen, columns, work, report, weights, minutes, stem, done)
+    if dry_run:
+        report(f'\nNothing is trained yet: read {done.config}, change it, and call again without the dry run.')
+        return done
+    _train(columns, work, report, done)
+    return done
+
+
+def _look(data, images, work: WorkFolder, report, progress, options: dict) -> Look:
+    report(f'1. Look at {data}')
+    if is_table(data):
+        samples, absent = read_labelled_table(data, None if images is None else str(images), **options)
+    elif not Path(data).exists():
+        raise UserError(f'{data} does not exist: give a folder of class folders, or a table.')
+    elif not Path(data).is_dir():
+        raise UserError(f'{data} is neither a folder nor a table (.csv, .tsv, .txt, .parquet).')
+    else:
+        for name in ('path', 'label', 'group', 'split', 'uncertain', 'missing', 'subgroups'):
+            if options[name]:
+                raise UserError(f'{name}={options[name]}: is for a table, and {data} is a folder.')
+        if images is not None:
+            raise UserError(f'images={images}: is for a table, and {data} is a folder.')
+        samples, absent = read_class_folders(data, options['labels']), []
+    seen = look(samples, absent, work, progress)
+    made_of = dict(
+        data=os.path.basename(os.path.normpath(data)),
+        images=fingerprint([[p['file'], p['digest']] for p in seen.pictures]),
+        labels=fingerprint(samples.classes, seen.samples.targets.tolist()),
+        classes=samples.classes,
+        groups=fingerprint(seen.samples.groups),
+        parts=fingerprint(seen.samples.parts),
+    )
+    _say_changes(work, 'look', made_of, report)
+    for line in seen.lines():
+        report(f'  {line}')
+    if work.done('look', made_of) is None:
+        work.write('look', made_of, seen.result)
+    return seen
+
+
+def _say_changes(work: WorkFolder, step: str, made_of: dict, report) -> None:
+    for line in work.changed(step, made_of):
+        report(f'  changed since the last call: {line}')
+
+
+def _split(seen: Look, work: WorkFolder, report, folds, allow_leak: bool, done: Fitted) -> dict[str, list[str]]:
+    report('\n2. Split')
+    file = work / 'samples.csv'
+    made_of = dict(folds=folds, images=fingerprint(seen.samples.images, seen.samples.parts, seen.samples.groups))
+    _say_changes(work, 'split', dict(made_of), report)
+    columns, lines = divide(seen, read_parts(file), folds=folds, allow_leak=allow_leak)
+    for line in lines:
+        report(f'  {line}')
+    write_samples(file, seen.samples, columns)
+    work.write('split', made_of, dict(lines=lines))
+    done.samples = str(file)
+    return columns
+
+
+def _config(seen: Look, columns, work: WorkFolder, report, weights, minutes, stem: str, done: Fitted) -> None:
+    report('\n3. Write a config')
+    file = work / 'config.py'
+    made_of = dict(
+        weights=weights,
+        minutes=minutes,
+        samples=fingerprint((work / 'samples.csv').read_text(encoding='utf-8'), sorted(columns)),
+        images=fingerprint([p['digest'] for p in seen.pictures]),
+    )
+    done.config = str(file)
+    before = work.read('config')
+    text = file.read_text(encoding='utf-8') if file.is_file() else None
+    edited = text is not None and before is not None and fingerprint(text) != before['result']['text']
+    same = before is not None and text is not None and work.done('config', made_of) is not None
+    changes = work.changed('config', made_of)
+    if edited:
+        if not same:
+            raise UserError(
+                f'{file} was edited, and these are others now: {", ".join(changes)}. Rename it, so that a new one is '
+                'written, or give another work_dir.'
+            )
+        report(f'  {file} was edited: it is used as it is')
+        return
+    if same:
+        for line in before['result']['lines']:
+            report(f'  {line}')
+        report(f'  as before: {file}')
+        return
+    for line in changes:
+        report(f'  changed since the last call: {line}')
+    plan = write_config(
+        seen,
+        columns,
+        samples_file=str(work / 'samples.csv'),
+        config_file=str(file),
+        minutes=minutes,
+        weights=weights,
+        title=f'A model of the images of {stem}',
+    )
+    for line in plan.lines:
+        report(f'  {line}')
+    write_text(file, plan.text)
+    result = dict(text=fingerprint(plan.text), lines=plan.lines, seconds=plan.seconds)
+    work.write('config', made_of, result)
+    report(f'  written: {file}')
+
+
+def _train(columns, work: WorkFolder, report, done: Fitted) -> None:
+    report('\n4. Train')
+    config = work / 'config.py'
+    made_of = dict(
+        config=fingerprint(config.read_text(encoding='utf-8')),
+        samples=fingerprint((work / 'samples.csv').read_text(encoding='utf-8')),
+    )
+    names = ['training'] if 'split' in columns else [f'training_{column}' for column in columns]
+    before = work.read('config')
+    if before is not None and work.done(names[0], made_of) is None:
+        report(f'  about {describe_seconds(before["result"]["seconds"] * len(names))}')
+    for name, column in zip(names, columns):
+        if len(names) > 1:
+            report(f'  {column}:')
+        result = train_best(work, config, name, fold_options(column), made_of, report)
+        done.checkpoints.append(str(work / result['checkpoint']))
+        done.figures[name] = result

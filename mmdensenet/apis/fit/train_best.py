@@ -1,0 +1,94 @@
+"""Step 4, train: the best epoch of a run that goes on where it was interrupted."""
+
+import os
+from pathlib import Path
+
+from mmdensenet.apis.config import load_config
+from mmdensenet.apis.test import test_model
+from mmdensenet.apis.train import train_model
+from mmdensenet.errors import UserError
+from mmdensenet.results.scores import Scores, read_scores
+
+from .work_folder import WorkFolder, fingerprint
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def train_best(work: WorkFolder, config: Path, name: str, options: dict, made_of: dict, report) -> dict:
+    """Train, or go on, or do nothing where it is done.
+
+    Args:
+        name: of the folder below the work directory, and of the result.
+        options: that override the config.
+
+    Returns:
+        ``checkpoint`` (below the work directory), ``metric``, ``best`` (its value) and ``epoch``.
+
+    Raises:
+        UserError: as :func:`mmdensenet.apis.train_model` does.
+    """
+    done = work.done(name, made_of)
+    if done is not None and (work / done['checkpoint']).is_file():
+        report(f'  as before: {describe(done)}')
+        return done
+    folder = work / name
+    begun = work.read(f'{name}_begun')
+    if folder.is_dir() and any(folder.iterdir()) and (begun is None or begun['made_of'] != made_of):
+        aside = next(path for k in range(1, 10_000) if not (path := work / f'{name}_before{k}').exists())
+        os.replace(folder, aside)
+        report(f'  config or samples are others than before: the earlier training is now in {aside.name}')
+    work.write(f'{name}_begun', made_of, {})
+    runner = train_model(str(config), work_dir=str(folder), resume='auto', cfg_options=options)
+    metric = runner.cfg.default_hooks.checkpoint.save_best
+    best = sorted(folder.glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
+    if not best:
+        raise UserError(
+            f'{folder} has no best checkpoint: {metric} was never a number. The validation part is too small.'
+        )
+    hub = runner.message_hub
+    score = hub.get_info('best_score') if 'best_score' in hub.runtime_info else None
+    result = dict(
+        checkpoint=best[-1].relative_to(work.path).as_posix(),
+        metric=metric,
+        best=None if score is None else float(score),
+        epoch=int(best[-1].stem.rpartition('_')[2]),
+    )
+    report(f'  {describe(result)}')
+    return work.write(name, made_of, result)
+
+
+def describe(result: dict) -> str:
+    value = '' if result['best'] is None else f' of {result["best"]:.4g}'
+    return f'epoch {result["epoch"]} is the best, with {result["metric"]}{value} on the validation part'
+
+
+def scores_of(work: WorkFolder, config: Path, checkpoint: str, part: str, name: str, options: dict) -> Scores:
+    """What a checkpoint predicts for a part, from ``name.npz`` where that is there and of the same weights."""
+    file = work / f'{name}.npz'
+    made_of = dict(config=hash_file(config), checkpoint=hash_file(work / checkpoint), part=part, options=options)
+    if work.done(name, made_of) is None or not file.is_file():
+        overrides = dict(options, **{'test_dataloader.dataset.split': part})
+        metrics = test_model(
+            str(config), str(work / checkpoint), work_dir=str(work / 'tests'), out=str(file), cfg_options=overrides
+        )
+        work.write(name, made_of, {key: float(value) for key, value in metrics.items()})
+    cfg = load_config(str(config))
+    multi_label = 'MultiLabel' in cfg.model.head.type
+    data = cfg.test_dataloader.dataset
+    classes = data.label_columns if multi_label else data.classes
+    return read_scores(file, multi_label, list(classes))
+
+
+def hash_file(path: Path) -> str:
+    return fingerprint(path.read_bytes().hex() if path.stat().st_size < 1 << 20 else _digest(path))
+
+
+def _digest(path: Path) -> str:
+    import hashlib
+
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def fold_options(column: str) -> dict:
+    return {f'{loader}.dataset.split_column': column for loader in LOADERS}

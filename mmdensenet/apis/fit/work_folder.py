@@ -1,0 +1,86 @@
+"""The work directory of fit: a file for each step's result, with what it was made of."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mmdensenet.errors import UserError
+
+
+class WorkFolder:
+    """Results of steps, each written whole or not at all, so that a call that is interrupted goes on where it was."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f'work_dir={path} cannot be made: {(error.strerror or str(error)).lower()}.') from error
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def done(self, step: str, made_of: dict[str, Any]) -> dict | None:
+        """The result of a step that was made of the same, or None."""
+        before = self.read(step)
+        return before['result'] if before is not None and before['made_of'] == plain(made_of) else None
+
+    def changed(self, step: str, made_of: dict[str, Any]) -> list[str]:
+        """What is another now than when the step was done: ``name: before -> now``, hashes without their values."""
+        before = self.read(step)
+        if before is None:
+            return []
+        then, now = before['made_of'], plain(made_of)
+        lines = []
+        for name in sorted({*then, *now}):
+            if then.get(name) != now.get(name):
+                hidden = any(isinstance(v, str) and v.startswith('#') for v in (then.get(name), now.get(name)))
+                lines.append(name if hidden else f'{name}: {then.get(name)} -> {now.get(name)}')
+        return lines
+
+    def read(self, step: str) -> dict | None:
+        """``made_of`` and ``result``; None if the step is not done, or its file is no result."""
+        try:
+            found = json.loads((self.path / f'{step}.json').read_text(encoding='utf-8'))
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) and {'made_of', 'result'} <= set(found) else None
+
+    def write(self, step: str, made_of: dict[str, Any], result: dict) -> dict:
+        text = json.dumps(dict(made_of=plain(made_of), result=result), indent=1, ensure_ascii=False)
+        write_text(self.path / f'{step}.json', text + '\n')
+        return result
+
+
+def plain(values: dict) -> dict:
+    """As JSON gives it back."""
+    return json.loads(json.dumps(values))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    try:
+        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+        with os.fdopen(handle, 'w', encoding='utf-8', newline='') as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        os.chmod(beside, 0o666 & ~_umask())
+        os.replace(beside, path)
+    except OSError as error:
+        raise UserError(f'{path} cannot be written: {(error.strerror or str(error)).lower()}.') from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def fingerprint(*parts: Any) -> str:
+    """A hash of plain data, marked as one."""
+    content = json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()
+    return '#' + hashlib.blake2b(content, digest_size=12).hexdigest()

@@ -1,0 +1,77 @@
+"""The images below a folder, found by what a table says of them."""
+
+import os
+import re
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+
+from mmdensenet.errors import UserError
+
+from .class_lists import LEFT_BEHIND
+from .table import IMAGE_SUFFIXES
+
+
+class FileIndex:
+    """All image files below ``root``, listed once.
+
+    A text finds the file with that path below the root, or with the longest end of it, so that paths from another
+    machine (``C:\\data\\train\\a.png``, ``CheXpert-v1.0/train/a.png``) are found too; else the one with that name in
+    any folder, with or without its ending (HAM10000's ``ISIC_0027419`` in one of two folders).
+    """
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise UserError(f'images={root}: there is no such folder.')
+        self.files = sorted(_walk(self.root))
+        self._there = set(self.files)
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        for file in self.files:
+            name = PurePosixPath(file).name
+            self._by_name[name].append(file)
+            self._by_name[_stem(name)].append(file)
+
+    def find(self, text: str) -> str | None:
+        """The path below the root, or None.
+
+        Raises:
+            UserError: if several files fit equally well.
+        """
+        parts = [part for part in re.split(r'[\\/]' if '\\' in text else '/', text) if part not in ('', '.')]
+        for start in range(len(parts)):
+            path = '/'.join(parts[start:])
+            if path in self._there:
+                return path
+        if not parts:
+            return None
+        found = self._by_name.get(parts[-1]) or self._by_name.get(_stem(parts[-1])) or []
+        if len(parts) > 1:  # patient2/view1.png is not patient1/view1.png
+            common = {file: _common_end(PurePosixPath(file).parts[:-1], parts[:-1]) for file in found}
+            best = max(common.values(), default=0)
+            found = [file for file in found if common[file] == best] if best else []
+        if len(found) > 1:
+            raise UserError(f'{text} is {found[0]} as well as {found[1]} below {self.root}: write the folder, too.')
+        return found[0] if found else None
+
+
+def _walk(root: Path):
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if name not in LEFT_BEHIND and not name.startswith('.'))
+        below = Path(folder).relative_to(root)
+        for name in names:
+            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith('.'):
+                yield (below / name).as_posix()
+
+
+def _stem(name: str) -> str:
+    stem, ending = os.path.splitext(name)
+    return stem if ending.lower() in IMAGE_SUFFIXES else name
+
+
+def _common_end(one, other) -> int:
+    count = 0
+    for here, there in zip(reversed(one), reversed(other)):
+        if here != there:
+            break
+        count += 1
+    return count

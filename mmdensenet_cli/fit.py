@@ -1,0 +1,68 @@
+"""From your own images to a model: look, split, write a config, train, decide, judge, hand over."""
+
+import argparse
+
+from .shared import add_debug
+
+
+def names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(',') if name.strip()]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'data',
+        metavar='DATA',
+        help='folder of class folders (with or without train, val, test), or a CSV, TSV, Parquet table',
+    )
+    parser.add_argument('--images', metavar='ROOT', help="the folder of the table's images (the table's)")
+    parser.add_argument('--work-dir', help='where everything is written (work_dirs/fit_NAME)')
+    parser.add_argument('--dry-run', action='store_true', help='stop after the config is written')
+    parser.add_argument('--minutes', type=float, metavar='N', help='that all of it may take')
+    parser.add_argument(
+        '--weights', metavar='FILE', help="a file or URL to start from, in any layout; none to start anew (ImageNet's)"
+    )
+    table = parser.add_argument_group('what the table means, where it is not found by itself')
+    table.add_argument('--path', metavar='COLUMN', help='the column of paths')
+    table.add_argument('--label', metavar='COLUMN', help='the column of classes')
+    table.add_argument('--labels', type=names, metavar='A,B,C', help='a column per label; or the names of the classes')
+    table.add_argument('--group', metavar='COLUMN', help='the column whose images stay together, such as the patient')
+    table.add_argument('--split', metavar='COLUMN', help='the column of train, val and test')
+    policies = ('positive', 'negative', 'ignore')
+    table.add_argument('--uncertain', choices=policies, help='what -1 counts as')
+    table.add_argument('--missing', choices=policies, help='what an empty label counts as')
+    parser.add_argument('--folds', type=int, metavar='K', help='cross-validation')
+    parser.add_argument('--allow-leak', action='store_true', help='go on though a given split has leaks')
+    parser.add_argument(
+        '--subgroups', type=names, default=[], metavar='A,B,C', help='columns to judge by, such as sex,site'
+    )
+    parser.add_argument('--operating-point', metavar='RULE', help='youden, f1, sensitivity=X or specificity=X (youden)')
+    parser.add_argument('--predict', metavar='IMAGES', help='folder or table of unlabelled images to predict')
+    add_debug(parser)
+
+
+def ask(question: str, key: str, choices: tuple[str, ...]) -> str:
+    """On a terminal; elsewhere the question is an error that names the option."""
+    import sys
+
+    from mmdensenet.apis.fit.run import refuse
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return refuse(question, key, choices)
+    print(f'{question} ({", ".join(choices)}) ', end='', file=sys.stderr, flush=True)
+    answer = sys.stdin.readline().strip().lower()
+    fitting = [choice for choice in choices if answer and choice.startswith(answer)]
+    return fitting[0] if len(fitting) == 1 else refuse(question, key, choices)
+
+
+def run(args: argparse.Namespace) -> None:
+    import contextlib
+    import sys
+
+    from mmdensenet.apis.fit import fit
+    from mmdensenet.apis.verify import progress_bar
+
+    out = sys.stdout
+    options = {name: value for name, value in vars(args).items() if name not in ('data', 'debug')}
+    with progress_bar() as progress, contextlib.redirect_stdout(sys.stderr):  # what libraries log is beside the steps
+        fit(args.data, **options, ask=ask, report=lambda line: print(line, file=out, flush=True), progress=progress)

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from own_images import write
+
+from mmdensenet.apis.fit.class_folders import read_class_folders
+from mmdensenet.errors import UserError
+
+
+def blank(root, *files):
+    for file in files:
+        write(root / file, np.zeros((8, 8), np.uint8))
+    return str(root)
+
+
+def test_class_folders_with_and_without_parts(tmp_path):
+    flat = blank(
+        tmp_path / 'flat', 'cat/1.png', 'cat/deep/2.png', 'dog/1.jpg', '.cache/x.png', '__MACOSX/y.png', 'z.png'
+    )
+    samples = read_class_folders(flat)
+    assert samples.files == ['cat/1.png', 'cat/deep/2.png', 'dog/1.jpg']
+    assert samples.classes == ['cat', 'dog']
+    assert samples.targets.tolist() == [0, 0, 1]
+    assert samples.parts is None
+    assert any('1 images are in no class folder' in fact for fact in samples.facts)
+    given = blank(tmp_path / 'given', 'Training/cat/1.png', 'Training/dog/1.png', 'valid/cat/2.png', 'valid/dog/3.png')
+    samples = read_class_folders(given)
+    assert samples.parts == ['train', 'train', 'val', 'val']
+    assert samples.targets.tolist() == [0, 1, 0, 1]
+    assert read_class_folders(flat, ['dog', 'cat']).targets.tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ('files', 'message'),
+    [
+        (
+            ['train/cat/1.png', 'train/dog/1.png', 'val/kat/1.png', 'val/dog/2.png'],
+            'likely one class, spelt differently',
+        ),
+        (
+            ['cat/1.png', 'Cat/2.png', 'dog/1.png'],
+            "the folder 'Cat' .* is likely 'cat'|the folder 'cat' .* likely 'Cat'",
+        ),
+        (['cat/1.png'], 'has one class folder'),
+        (['1.png', '2.png'], 'has 2 images but no class folders'),
+    ],
+)
+def test_folders_that_are_no_classes(tmp_path, files, message):
+    with pytest.raises(UserError, match=message):
+        read_class_folders(blank(tmp_path, *files))
+
+
+def test_a_folder_with_a_table_says_how_to_give_it(tmp_path):
+    root = blank(tmp_path, '1.png')
+    (tmp_path / 'labels.csv').write_text('image,label\n')
+    with pytest.raises(UserError, match=r'give its table, data=.*labels.csv images='):
+        read_class_folders(root)
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(UserError, match='has no images'):
+        read_class_folders(str(tmp_path / 'empty'))

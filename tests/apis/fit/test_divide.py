@@ -1,0 +1,122 @@
+import csv
+
+import numpy as np
+import pytest
+
+from mmdensenet.apis.fit.divide import divide, read_parts, write_samples
+from mmdensenet.apis.fit.look import Look
+from mmdensenet.apis.fit.samples import Samples
+from mmdensenet.errors import UserError
+
+
+def looked(count=200, groups=None, parts=None, alike=None, classes=('a', 'b'), names=None):
+    images = names or [f'{i:04d}.png' for i in range(count)]
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, len(classes), count)
+    samples = Samples('root', images, images, list(classes), targets, groups, parts)
+    return Look(samples, [], np.arange(count) if alike is None else np.array(alike))
+
+
+def test_shares_are_stratified_and_do_not_depend_on_the_order():
+    look = looked(500)
+    columns, lines = divide(look, None)
+    parts = np.array(columns['split'])
+    for label in (0, 1):
+        inside = look.samples.targets == label
+        for part, share in (('train', 0.7), ('val', 0.1), ('test', 0.2)):
+            assert abs((parts[inside] == part).mean() - share) < 0.02
+    order = np.random.default_rng(1).permutation(500)
+    other = Look(look.samples.take(order), [], np.arange(500))
+    assert divide(other, None)[0]['split'] == parts[order].tolist()
+    assert 'each image for itself' in lines[-1]
+
+
+def test_groups_and_duplicates_stay_together():
+    groups = [f'p{i // 3}' for i in range(300)]
+    alike = list(range(300))
+    alike[299] = 0  # an image of the last patient is one of the first
+    columns, _ = divide(looked(300, groups, alike=alike), None)
+    by_group = {}
+    for group, part in zip(groups, columns['split']):
+        by_group.setdefault(group, set()).add(part)
+    assert all(len(parts) == 1 for parts in by_group.values())
+    assert by_group['p0'] == by_group['p99']
+
+
+def test_added_images_do_not_move_the_others(tmp_path):
+    look = looked(200)
+    columns, _ = divide(look, None)
+    write_samples(tmp_path / 'samples.csv', look.samples, columns)
+    names = sorted([*look.samples.images, *(f'{i:04d}b.png' for i in range(40))])
+    more = looked(240, names=names)
+    again, lines = divide(more, read_parts(tmp_path / 'samples.csv'))
+    now = dict(zip(names, again['split']))
+    assert [now[name] for name in look.samples.images] == columns['split']
+    assert '200 images stay in their part, 40 are new' in lines
+    added = [now[name] for name in names if name.endswith('b.png')]
+    assert [added.count(part) for part in ('train', 'val', 'test')] == [28, 4, 8]
+
+
+def test_leaks_of_a_given_split_are_an_error_with_examples():
+    parts = ['train'] * 140 + ['val'] * 20 + ['test'] * 40
+    groups = [f'p{i}' for i in range(199)] + ['p0']
+    alike = list(range(200))
+    alike[150] = 7
+    look = looked(200, groups, parts, alike)
+    with pytest.raises(
+        UserError, match=r'2 leaks .*group p0 is in train \(0000.png\) and test \(0199.png\); the same '
+    ):
+        divide(look, None)
+    columns, lines = divide(look, None, allow_leak=True)
+    assert columns['split'] == parts, 'they stay where they were given'
+    assert sum(line.startswith('leak, allowed') for line in lines) == 2
+
+
+@pytest.mark.parametrize(
+    ('given', 'taken'), [(('train', 'val'), 'test'), (('train', 'test'), 'val'), (('', 'test'), 'val')]
+)
+def test_a_part_that_is_not_given_comes_from_the_training_part(tmp_path, given, taken):
+    parts = [given[i % 4 == 0] for i in range(200)]
+    look = looked(200, parts=parts)
+    columns, _ = divide(look, None)
+    assert set(columns['split']) == {'train', 'val', 'test'}
+    for before, after in zip(parts, columns['split']):
+        assert after == before or (before in ('', 'train') and after in ('train', taken))
+    write_samples(tmp_path / 'samples.csv', look.samples, columns)
+    assert divide(look, read_parts(tmp_path / 'samples.csv'))[0] == columns
+
+
+def test_folds_test_each_image_once_by_a_model_that_has_not_seen_it(tmp_path):
+    groups = [f'p{i // 2}' for i in range(200)]
+    look = looked(200, groups)
+    columns, _ = divide(look, None, folds=4)
+    table = np.array([columns[f'fold{k}'] for k in range(4)])
+    assert ((table == 'test').sum(0) == 1).all()
+    assert ((table == 'val').sum(0) == 1).all()
+    assert (table[:, ::2] == table[:, 1::2]).all()
+    write_samples(tmp_path / 'samples.csv', look.samples, columns)
+    assert divide(look, read_parts(tmp_path / 'samples.csv'), folds=4)[0] == columns
+    with pytest.raises(UserError, match='folds=2: give 3 or more'):
+        divide(look, None, folds=2)
+
+
+def test_samples_csv_has_no_name_of_a_group_and_all_labels(tmp_path):
+    samples = Samples(
+        'root', ['1', '2'], ['a/1.png', 'a/2.png'], ['x', 'y'], np.array([[1, 0.25], [-1, 0]], np.float32),
+        ['Smith', 'Smith'], subgroups={'sex': ['F', 'M']},
+    )  # fmt: skip
+    text = write_samples(tmp_path / 'samples.csv', samples, {'split': ['train', 'test']})
+    assert 'Smith' not in text
+    first, second = csv.DictReader(text.splitlines())
+    assert (first['x'], first['y'], second['x'], second['sex']) == ('1', '0.25', '', 'M')
+    assert first['group'] == second['group']
+    samples.classes = ['file', 'y']
+    with pytest.raises(UserError, match="a label is called 'file'"):
+        write_samples(tmp_path / 'samples.csv', samples, {'split': ['train', 'test']})
+
+
+def test_parts_without_labels_to_tell_apart_are_refused():
+    look = looked(12, parts=['train'] * 6 + ['val'] * 3 + ['test'] * 3)
+    look.samples.targets = np.array([0, 1] * 3 + [0] * 3 + [0, 1, 0])
+    with pytest.raises(UserError, match='the val part has no two kinds of labels'):
+        divide(look, None)

@@ -1,0 +1,87 @@
+import cv2
+import numpy as np
+import pytest
+from own_images import class_folders, picture, write
+
+from mmdensenet.apis.fit.class_folders import read_class_folders
+from mmdensenet.apis.fit.look import look
+from mmdensenet.apis.fit.pictures import read_picture, read_pictures
+from mmdensenet.apis.fit.work_folder import WorkFolder
+from mmdensenet.errors import UserError
+
+
+def quiet(done, total):
+    pass
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = class_folders(tmp_path / 'data', 12, ('disc', 'square'), side=48)
+    (root / 'disc/copy.png').write_bytes((root / 'disc/003.png').read_bytes())
+    (root / 'square/copy.png').write_bytes((root / 'disc/004.png').read_bytes())  # with another label
+    image = cv2.imread(str(root / 'disc/005.png'), 0)
+    cv2.imwrite(str(root / 'disc/again.jpg'), image, [cv2.IMWRITE_JPEG_QUALITY, 70])
+    (root / 'disc/empty.png').write_bytes(b'')
+    (root / 'disc/text.jpg').write_text('no image')
+    (root / 'square/cut.png').write_bytes((root / 'square/001.png').read_bytes()[:200])
+    return root
+
+
+def test_every_planted_fault_is_found(root, tmp_path):
+    seen = look(read_class_folders(str(root)), [], WorkFolder(tmp_path / 'work'), quiet)
+    found = seen.result
+    assert [each['image'] for each in found['unreadable']] == ['disc/empty.png', 'disc/text.jpg', 'square/cut.png']
+    assert found['unreadable'][0]['reason'] == 'the file is empty'
+    assert found['exact_duplicates'] == [['disc/003.png', 'disc/copy.png'], ['disc/004.png', 'square/copy.png']]
+    assert found['near_duplicates'] == [['disc/005.png', 'disc/again.jpg']]
+    assert found['conflicts'] == [['disc/004.png', 'square/copy.png']]
+    assert found['images'] == len(seen.samples) == 27
+    assert len(set(seen.alike.tolist())) == 24
+    text = '\n'.join(seen.lines())
+    assert '3 images cannot be read and are left out: disc/empty.png (the file is empty)' in text
+    assert 'grey of 8 bits; all 48x48' in text
+
+
+def test_what_is_read_is_not_read_again_until_it_changes(root, tmp_path, monkeypatch):
+    files = ['disc/001.png', 'disc/002.png']
+    cache = tmp_path / 'pictures.jsonl'
+    first = read_pictures(str(root), files, cache, quiet)
+    with cache.open('a') as out:
+        out.write('{"file": "disc/00')  # killed while it wrote
+    read = []
+    monkeypatch.setattr(
+        'mmdensenet.apis.fit.pictures.read_picture', lambda root, file: read.append(file) or read_picture(root, file)
+    )
+    assert read_pictures(str(root), files, cache, quiet) == first
+    assert read == []
+    write(root / 'disc/002.png', picture(np.random.default_rng(5), ['disc'], 40))
+    again = read_pictures(str(root), [*files, 'disc/003.png'], cache, quiet)
+    assert read == ['disc/002.png', 'disc/003.png']
+    assert again[1]['size'] == [40, 40]
+    assert read_pictures(str(root), files, cache, quiet) == again[:2]
+    assert len(read) == 2
+
+
+def test_moments_depth_and_colour(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 4096, (20, 24)).astype(np.uint16)
+    write(tmp_path / 'deep.png', grey)
+    found = read_picture(str(tmp_path), 'deep.png')
+    assert (found['kind'], found['grey'], found['size']) == ('16', True, [20, 24])
+    assert found['brightest'] == grey.max()
+    np.testing.assert_allclose(found['mean'], 3 * [(grey / 257).mean()], rtol=1e-5)
+    np.testing.assert_allclose(found['square'], 3 * [((grey / 257) ** 2).mean()], rtol=1e-5)
+    colour = np.random.default_rng(1).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    write(tmp_path / 'colour.png', colour)
+    found = read_picture(str(tmp_path), 'colour.png')
+    assert not found['grey']
+    np.testing.assert_allclose(found['mean'], colour[..., ::-1].mean((0, 1)), rtol=1e-5)
+    write(tmp_path / 'as_colour.jpg', np.stack([colour[..., 0]] * 3, -1))
+    assert read_picture(str(tmp_path), 'as_colour.jpg')['grey'], 'three equal channels are grey'
+
+
+def test_nothing_to_read_is_an_error(tmp_path):
+    for name in ('a', 'b'):
+        (tmp_path / 'data' / name).mkdir(parents=True)
+        (tmp_path / 'data' / name / '1.png').write_bytes(b'')
+    with pytest.raises(UserError, match=r'no image of .* can be read, the first is a/1.png: the file is empty'):
+        look(read_class_folders(str(tmp_path / 'data')), [], WorkFolder(tmp_path / 'work'), quiet)
