@@ -96,7 +96,7 @@ clean:  ## remove the environment and what was built
 	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .ruff_cache .coverage mmdensenet/.mim
 
 # the installation compiles the kernels when their source has changed
-KERNELS := $(wildcard mmdensenet/ops/native/*.cpp mmdensenet/ops/native/*.h mmdensenet/ops/native/build.py)
+KERNELS := $(wildcard mmdensenet/ops/steps/native/*.cpp mmdensenet/ops/steps/native/*.h mmdensenet/ops/steps/native/build.py)
 REQUIREMENTS := $(KERNELS) setup.py pyproject.toml requirements/runtime.txt requirements/lite.txt requirements/constraints.txt
 
 $(STAMPS)/venv:

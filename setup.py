@@ -114,8 +114,8 @@ setup(
     ],
     packages=find_packages(include=['mmdensenet', 'mmdensenet.*', 'mmdensenet_cli']),
     package_data={
-        'mmdensenet.ops.native': ['*.cpp', '*.h'],
-        'mmdensenet.ops.triton': ['*.json'],
+        'mmdensenet.ops.steps.native': ['*.cpp', '*.h'],
+        'mmdensenet.ops.steps.triton': ['*.json'],
         'mmdensenet.analysis.report': ['*.j2', '*.css'],
         'mmdensenet.serving': ['static/*'],
     },

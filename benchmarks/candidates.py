@@ -135,7 +135,7 @@ def _with_head(backbone, arch: Architecture):
 
 def _needs_native() -> None:
     try:
-        from mmdensenet.ops import native
+        from mmdensenet.ops.steps import native
     except ImportError:
         raise UnavailableError('this mmdensenet has no C++ kernels') from None
     if reason := native.why_not():

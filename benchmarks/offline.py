@@ -48,13 +48,13 @@ class Driver:
 
 @contextmanager
 def compiling(capability: int, launch: Callable) -> Iterator[None]:
-    """Launchers of mmdensenet.ops.triton call ``launch(kernel, grid, *args, **meta)``, and choose as on such a GPU.
+    """Launchers of ops.steps.triton call ``launch(kernel, grid, *args, **meta)``, and choose as on such a GPU.
 
     The process has no other driver from then on.
     """
     import triton
 
-    from mmdensenet.ops.triton import common, conv, matmul, matmul_backward, norm, pool, tiles
+    from mmdensenet.ops.steps.triton import common, conv, matmul, matmul_backward, norm, pool, tiles
 
     replaced = dict(
         launch=launch,

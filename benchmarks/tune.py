@@ -1,7 +1,7 @@
 """Search the tiles of the Triton kernels on this GPU, and write the table that the launchers choose from.
 
     python -m benchmarks.tune --out FILE.csv --seconds 230     # go on where a run before stopped
-    python -m benchmarks.tune --out FILE.csv --write           # mmdensenet/ops/triton/tiles.json from the measurements
+    python -m benchmarks.tune --out FILE.csv --write           # ops/steps/triton/tiles.json from the measurements
 
 The tiles of all kernels compile in processes beside the one that measures. For each kernel, each tile is timed at a
 few of its launches; then the fastest, and the rule's, at all of them. A tile counts only if the assembler spills
@@ -74,7 +74,7 @@ def parse() -> argparse.Namespace:
     add('--processes', type=int, default=max(1, min(15, default_threads() - 1)), help='that compile')
     add('--dry', action='store_true', help="every step of it on small sizes, in Triton's interpreter")
     add('--write', action='store_true', help='write the table from the measurements, and measure nothing')
-    add('--table', type=Path, help="the table's file (mmdensenet/ops/triton/tiles.json)")
+    add('--table', type=Path, help="the table's file (mmdensenet/ops/steps/triton/tiles.json)")
     return parser.parse_args()
 
 
@@ -135,7 +135,7 @@ def compile_tiles(case: Case, wanted: list[dict], capability: int) -> list[dict]
 
 def launch_of(case: Case, run: Callable) -> tuple[str, dict, dict]:
     """The kernel, its shape and the rule's tile, as the launcher asks the table for them."""
-    from mmdensenet.ops.triton import tiles as table
+    from mmdensenet.ops.steps.triton import tiles as table
 
     found = []
 
@@ -156,7 +156,7 @@ def launch_of(case: Case, run: Callable) -> tuple[str, dict, dict]:
 @contextmanager
 def forced(kernel: str, shape: dict, rule: dict, tile: dict):
     """Launches of the kernel take this tile."""
-    from mmdensenet.ops.triton import tiles as table
+    from mmdensenet.ops.steps.triton import tiles as table
 
     entry = {key: value for key, value in shape.items() if key != 'chip'} | complete(rule, tile)
     with table.using({shape['chip']: {kernel: [entry]}}):
@@ -314,7 +314,7 @@ def measure(case: Case, candidates: list[tuple[dict, dict]], dry: bool) -> list[
 
 def by_cudnn(trial: Trial, described: dict) -> dict:
     """The row of the other way: the activation written, cuDNN, and a copy with statistics."""
-    from mmdensenet.ops.triton import conv
+    from mmdensenet.ops.steps.triton import conv
 
     before, conv.IMPLICIT = conv.IMPLICIT, False
     try:
@@ -339,7 +339,7 @@ def without_columns(tile: dict) -> dict:
 
 def write_table(file: Path, target: Path | None) -> None:
     """Put the fastest tile of each launch into the table, and which of two ways is the faster."""
-    from mmdensenet.ops.triton import tiles as table
+    from mmdensenet.ops.steps.triton import tiles as table
 
     target = target or table.FILE
     whole = json.loads(target.read_text()) if target.exists() else {}
@@ -387,7 +387,7 @@ def write_table(file: Path, target: Path | None) -> None:
 
 def add_entry(whole: dict, chip: str, kernel: str, entry: dict) -> None:
     """Add an entry in the place of one with the same shape."""
-    from mmdensenet.ops.triton.tiles import SHAPE
+    from mmdensenet.ops.steps.triton.tiles import SHAPE
 
     entries = whole.setdefault(chip, {}).setdefault(kernel, [])
     entries[:] = [other for other in entries if any(other[key] != entry[key] for key in SHAPE)] + [entry]

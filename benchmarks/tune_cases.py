@@ -174,7 +174,7 @@ def launcher(case: Case, device: str) -> tuple[Callable[[], tuple], Callable[[],
     """A function that launches the case and returns what it computed, and one that undoes what it did in place."""
     import torch
 
-    from mmdensenet.ops.triton import conv, matmul, matmul_backward, norm
+    from mmdensenet.ops.steps.triton import conv, matmul, matmul_backward, norm
 
     dtype = getattr(torch, case.dtype)
     c, j, width = case.channels, case.columns, case.width

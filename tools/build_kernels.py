@@ -17,7 +17,7 @@ def parse_args() -> argparse.Namespace:
 
 def build_kernels(args: argparse.Namespace) -> None:
     from mmdensenet.errors import UserError
-    from mmdensenet.ops.native import build
+    from mmdensenet.ops.steps.native import build
 
     try:
         print(f'built {build.build_native(args.compiler)}')

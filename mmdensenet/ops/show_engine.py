@@ -22,22 +22,22 @@ def engine(device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float3
         RuntimeError: as :func:`~mmdensenet.ops.steps.steps_for`.
     """
     device = torch.device(device)
-    name = steps_for(torch.empty(0, device=device), dtype).__name__
-    if '.native' in name:
-        from .native.library import load
+    name = steps_for(torch.empty(0, device=device), dtype).name
+    if name == 'native':
+        from .steps.native.library import load
 
         return f'C++ kernels, {_INSTRUCTIONS[load().variant]}'
-    if '.triton' in name:
+    if name == 'triton':
         return 'Triton kernels'
     if (os.environ.get(VARIABLE) or 'auto') != 'auto':
         return f'plain torch: {VARIABLE}={os.environ[VARIABLE]}'
     if device.type == 'cpu':
-        from . import native
+        from .steps import native
 
         return f'plain torch: {native.why_not(dtype)}'
     if device.type == 'cuda':
         try:
-            from . import triton
+            from .steps import triton
         except ImportError as error:
             return f'plain torch: Triton is not installed ({error})'
         return f'plain torch: {triton.why_not(device, dtype)}'
@@ -53,8 +53,8 @@ def show_engine() -> None:
 
 def kernel_variant() -> str | None:
     """The set of instructions that the C++ kernels for CPUs are compiled for, None where plain torch is used."""
-    if '.native' not in steps_for(torch.empty(0), torch.float32).__name__:
+    if steps_for(torch.empty(0), torch.float32).name != 'native':
         return None
-    from .native.library import load
+    from .steps.native.library import load
 
     return load().variant

@@ -46,12 +46,13 @@ def evaluate_stem(x: Tensor, stem: nn.Sequential) -> Tensor | None:
 
     They are for evaluation without gradients; the maps between its parts then never exist whole.
     """
-    if x.dtype is not torch.float32 or (whole := getattr(steps_for(x, x.dtype), 'evaluate_stem', None)) is None:
+    steps = steps_for(x, x.dtype)
+    if not steps.evaluates_whole:
         return None
     plan = plan_stem(x, stem, images=True)
     if plan.reason is not None:
         return None
-    out = whole(x, plan.conv, *_affine(plan, torch.float32))
+    out = steps.evaluate_stem(x, plan.conv, *_affine(plan, torch.float32))
     n, _, h, w = x.shape
     return own_images(out, (n, (h + 3) // 4, (w + 3) // 4))
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mmdensenet.ops import native, steps
-from mmdensenet.ops.native import build, library
+from mmdensenet.ops import steps
+from mmdensenet.ops.steps import native
+from mmdensenet.ops.steps.native import build, library
 
 
 @pytest.fixture(scope='session')
@@ -26,7 +27,7 @@ def native_kernels(package_library):
             patch.setattr(build, 'library_name', lambda: str(package_library))
             library.load()
         steps._choose.cache_clear()
-    return native
+    return native.float32_steps
 
 
 @pytest.fixture(params=build.variants())

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import mmdensenet
-from mmdensenet.ops import native, show_engine, steps
-from mmdensenet.ops.native import build, library
+from mmdensenet.ops import show_engine, steps
+from mmdensenet.ops.steps import native
+from mmdensenet.ops.steps.native import build, library
 
 
 @pytest.fixture(autouse=True)

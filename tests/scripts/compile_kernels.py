@@ -21,8 +21,8 @@ os.environ.pop('TRITON_INTERPRET', None)
 
 import torch
 
-from mmdensenet.ops import triton as kernels
-from mmdensenet.ops.triton import conv
+from mmdensenet.ops.steps.triton import conv
+from mmdensenet.ops.steps.triton import triton_steps as kernels
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.offline import LIMITS, compiling, programs_at_once, resources

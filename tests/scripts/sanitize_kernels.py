@@ -47,7 +47,7 @@ def import_ops() -> None:
 
 def main() -> None:
     import_ops()
-    from mmdensenet.ops.native import build
+    from mmdensenet.ops.steps.native import build
 
     compiler = os.environ.get('CXX') or 'g++'
     preload = [
@@ -77,7 +77,7 @@ def run(path: str, variant: str) -> None:
     import_ops()
     import torch
 
-    from mmdensenet.ops.native import build, library
+    from mmdensenet.ops.steps.native import build, library
 
     torch.set_num_threads(2)
     build.native_path, build.NATIVE = lambda: Path(path), {variant: ()}
@@ -136,7 +136,7 @@ def results(steps, case, seed: int, low: bool = False) -> dict:
     """All steps, with the same random numbers for the same seed; plain torch gets them in float64."""
     import torch
 
-    from mmdensenet.ops import plain
+    from mmdensenet.ops.steps.plain import plain_steps as plain
 
     torch.manual_seed(seed)
     shape, c, j, k = case
@@ -192,7 +192,8 @@ def results(steps, case, seed: int, low: bool = False) -> dict:
 
 
 def check_steps(case, seed: int) -> None:
-    from mmdensenet.ops import native, plain
+    from mmdensenet.ops.steps.native import float32_steps as native
+    from mmdensenet.ops.steps.plain import plain_steps as plain
 
     got, want = results(native, case, seed), results(plain, case, seed)
     for name, values in want.items():
@@ -201,11 +202,10 @@ def check_steps(case, seed: int) -> None:
 
 
 def check_bfloat16(case, seed: int) -> None:
-    import torch
+    from mmdensenet.ops.steps.native import bfloat16_steps
+    from mmdensenet.ops.steps.plain import plain_steps as plain
 
-    from mmdensenet.ops import native, plain
-
-    got, want = results(native.steps_of(torch.bfloat16), case, seed, low=True), results(plain, case, seed, low=True)
+    got, want = results(bfloat16_steps, case, seed, low=True), results(plain, case, seed, low=True)
     for name, values in want.items():
         for i, value in enumerate(values):
             # which of several equal values is the largest is decided by rounding
@@ -215,7 +215,8 @@ def check_bfloat16(case, seed: int) -> None:
 def check_stage(case, seed: int) -> None:
     import torch
 
-    from mmdensenet.ops import native, plain
+    from mmdensenet.ops.steps.native import float32_steps as native
+    from mmdensenet.ops.steps.plain import plain_steps as plain
 
     torch.manual_seed(seed)
     shape, c0, j, k = case
@@ -256,7 +257,7 @@ def check_stem(size, channels: int, width: int, seed: int) -> None:
     import torch
     import torch.nn.functional as F
 
-    from mmdensenet.ops import native
+    from mmdensenet.ops.steps.native import float32_steps as native
 
     torch.manual_seed(seed)
     n, h, w = size
@@ -272,7 +273,7 @@ def check_no_pixels() -> None:
     """Images without pixels, and no images: nothing is read or written, and sums are zero."""
     import torch
 
-    from mmdensenet.ops import native
+    from mmdensenet.ops.steps.native import float32_steps as native
 
     for n, h, w in ((0, 4, 4), (2, 0, 3), (2, 3, 0)):
         shape, c, k = (n, h, w), 5, 4

@@ -14,9 +14,8 @@ def evaluate_block(x: Tensor, plan: Plan, keep_features: bool) -> tuple[Tensor |
     steps = steps_for(x, x.dtype)
     n, c0, h, w = x.shape
     eps, transition = plan.eps, plan.transition
-    whole = getattr(steps, 'evaluate_stage', None)
-    if whole is not None and plan.layers[0].conv2 is not None:
-        features, out = whole(
+    if steps.evaluates_whole and plan.layers[0].conv2 is not None:
+        features, out = steps.evaluate_stage(
             as_rows(x),
             (n, h, w),
             [(*norm1[:4], conv1, *norm2[:4], conv2) for norm1, conv1, norm2, conv2 in plan.layers],

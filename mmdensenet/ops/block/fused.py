@@ -13,8 +13,8 @@ writes the next k. Three things follow (arXiv:1608.06993 has the function, the r
 The transition behind the block is one more consumer. Kept for backward: the buffer, its statistics, and each layer's
 bottleneck output, so memory is linear in depth.
 
-This module says in which order what is computed; the steps themselves are functions on rows in :mod:`..plain`,
-:mod:`..native` (C++ for CPUs) and :mod:`..triton` (CUDA GPUs), which :mod:`..steps` chooses.
+This module says in which order what is computed; the steps themselves are functions on rows in :mod:`..steps`: plain
+torch, C++ for CPUs and Triton for CUDA GPUs.
 """
 
 from collections.abc import Iterable

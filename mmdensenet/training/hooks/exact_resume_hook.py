@@ -20,9 +20,9 @@ from mmdensenet.checkpoints.keep_checkpoints import remove_outdated
 from mmdensenet.checkpoints.work_dir import Run, begin_run, checkpoints, newest_that_verifies
 from mmdensenet.checkpoints.writing import RUN_KEY, to_plain
 from mmdensenet.errors import UserError
-from mmdensenet.ops.native.library import VARIABLE as VARIANT_VARIABLE
 from mmdensenet.ops.show_engine import kernel_variant
 from mmdensenet.ops.steps import VARIABLE as KERNELS_VARIABLE
+from mmdensenet.ops.steps.native.library import VARIABLE as VARIANT_VARIABLE
 from mmdensenet.registry import HOOKS
 from mmdensenet.training.adopt_schedule import adopt_schedule
 from mmdensenet.training.draws import NumberedSampler, number_draws

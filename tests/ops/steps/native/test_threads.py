@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmdensenet.ops import native
-from mmdensenet.ops.native import bfloat16
-from mmdensenet.ops.passes import Sums
+from mmdensenet.ops.steps import native
+from mmdensenet.ops.steps.native import float32_steps, library
+from mmdensenet.ops.steps.passes import Sums
 
 SHAPE, C, J, K = (3, 16, 15), 37, 40, 10
 #: glibc's: fresh memory gets the complement of this byte, so large negative numbers
@@ -30,19 +30,21 @@ def results() -> dict[str, Tensor]:
     new, into = torch.empty(m, K), torch.zeros(2, m, C)
     low = native.steps_of(torch.bfloat16)
     found = dict(
-        statistics=native.statistics(features),
+        statistics=float32_steps.statistics(features),
         statistics_bfloat16=low.statistics(features.bfloat16()),
-        matmul=native.norm_relu_matmul(features, scale, shift, w1),
-        matmul_backward=native.norm_relu_matmul_backward(features, scale, shift, mean, w1, grad_y, scale, into[0]),
-        pool_backward=native.norm_relu_pool_matmul_backward(
+        matmul=float32_steps.norm_relu_matmul(features, scale, shift, w1),
+        matmul_backward=float32_steps.norm_relu_matmul_backward(
+            features, scale, shift, mean, w1, grad_y, scale, into[0]
+        ),
+        pool_backward=float32_steps.norm_relu_pool_matmul_backward(
             features, scale, shift, mean, w1, SHAPE, grad_pooled, scale, into[1]
         ),
-        conv=native.norm_relu_conv3x3(y, scale2, shift2, w2, SHAPE, new),
-        conv_backward=native.norm_relu_conv3x3_backward(y, scale2, shift2, mean2, w2, SHAPE, grad_new),
-        max_pool=[native.norm_relu_max_pool(features, scale, shift, SHAPE)],
-        max_pool_backward=native.norm_relu_max_pool_backward(features, scale, shift, mean, SHAPE, grad_max),
-        sums=native.batch_norm_backward_sums(y, y, mean2),
-        stem=[native.evaluate_stem(torch.randn(2, 3, 65, 63), torch.randn(24, 3, 7, 7), *torch.randn(2, 24))],
+        conv=float32_steps.norm_relu_conv3x3(y, scale2, shift2, w2, SHAPE, new),
+        conv_backward=float32_steps.norm_relu_conv3x3_backward(y, scale2, shift2, mean2, w2, SHAPE, grad_new),
+        max_pool=[float32_steps.norm_relu_max_pool(features, scale, shift, SHAPE)],
+        max_pool_backward=float32_steps.norm_relu_max_pool_backward(features, scale, shift, mean, SHAPE, grad_max),
+        sums=float32_steps.batch_norm_backward_sums(y, y, mean2),
+        stem=[float32_steps.evaluate_stem(torch.randn(2, 3, 65, 63), torch.randn(24, 3, 7, 7), *torch.randn(2, 24))],
         consumed=consumed(features.bfloat16(), grad_y[:, :C].bfloat16(), mean),
         into=[into, new],
     )
@@ -52,7 +54,7 @@ def results() -> dict[str, Tensor]:
 def consumed(rows: Tensor, grad: Tensor, mean: Tensor) -> tuple[Tensor, ...]:
     # not the steps that need it: torch's own products of bfloat16 are wrong when OpenMP grants fewer threads
     sums, out = Sums(mean), torch.empty_like(rows)
-    bfloat16.PASSES.consume(grad, rows, rows, mean, None, out, True, sums)
+    native.bfloat16_steps.passes.consume(grad, rows, rows, mean, None, out, True, sums)
     return sums.dz, sums.centred, out.float()
 
 
@@ -90,16 +92,16 @@ def test_fewer_threads_than_asked_for(granted, openmp):
 @pytest.mark.parametrize('limit', [{'OMP_THREAD_LIMIT': '1'}, {'OMP_DYNAMIC': 'true'}, {'OMP_THREAD_LIMIT': '3'}])
 def test_limits_of_the_environment(limit, run_command, native_kernels, tmp_path):
     torch.save(results(), tmp_path / 'want.pt')
-    library = native_kernels.library.load()
+    opened = library.load()
     done = run_command(
         sys.executable, '-c',
         'import sys, torch; sys.path.insert(0, sys.argv[1])\n'
-        'from mmdensenet.ops.native import build, library\n'
+        'from mmdensenet.ops.steps.native import build, library\n'
         'build.native_path = lambda: __import__("pathlib").Path(sys.argv[3])\n'
         'build.NATIVE = {sys.argv[4]: ()}\n'
         'import test_threads; torch.set_num_threads(4)\n'
         'test_threads.check(test_threads.results(), torch.load(sys.argv[2]))',
-        Path(__file__).parent, tmp_path / 'want.pt', library.path, library.variant, MALLOC_PERTURB_='1', **limit,
+        Path(__file__).parent, tmp_path / 'want.pt', opened.path, opened.variant, MALLOC_PERTURB_='1', **limit,
     )  # fmt: skip
     assert done.status == 0, done.err
 
@@ -111,7 +113,7 @@ def test_one_pool_of_threads(native_kernels):
         torch.randn(400, 400) @ torch.randn(400, 400)
         torch.randn(300_000).exp()
         before = len(os.listdir('/proc/self/task'))
-        native.statistics(torch.randn(10_000, 16))
+        float32_steps.statistics(torch.randn(10_000, 16))
         assert len(os.listdir('/proc/self/task')) == before >= 3
     finally:
         torch.set_num_threads(1)

@@ -15,9 +15,9 @@ if DEVICE == 'cpu':
         pytest.skip('Triton was imported without its interpreter, and there is no GPU', allow_module_level=True)
     mend()
 
-from mmdensenet.ops import plain
-from mmdensenet.ops import triton as kernels
-from mmdensenet.ops.triton import pool
+from mmdensenet.ops.steps.plain import plain_steps as plain
+from mmdensenet.ops.steps.triton import pool
+from mmdensenet.ops.steps.triton import triton_steps as kernels
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 #: (N, H, W), C: several tiles of a program; odd sides, and channels of two programs; pixels; lines

@@ -10,7 +10,7 @@ import pytest
 import sanitize_kernels
 import torch
 
-from mmdensenet.ops.native import build, library, pointers
+from mmdensenet.ops.steps.native import build, library, pointers
 
 COMPILER, EMULATOR = 'aarch64-linux-gnu-g++', 'qemu-aarch64'
 DRIVER = Path(sanitize_kernels.__file__).with_name('kernels_on_files.cpp')

@@ -21,8 +21,8 @@ if DEVICE == 'cpu':
     mend()
 
 from mmdensenet.ops import norms
-from mmdensenet.ops import triton as kernels
-from mmdensenet.ops.triton import common, conv, matmul_backward
+from mmdensenet.ops.steps.triton import common, conv, matmul_backward, why_not
+from mmdensenet.ops.steps.triton import triton_steps as kernels
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 #: (N, H, W), C, J, k: ragged with growth rate 12; a single small image; several tiles and widths of two powers of two
@@ -378,18 +378,18 @@ def test_two_runs_give_the_same_bits(fused, monkeypatch):
 
 
 def test_why_not():
-    assert kernels.why_not(torch.device(DEVICE), torch.float32) is None
-    assert 'not float64' in kernels.why_not(torch.device(DEVICE), torch.float64)
+    assert why_not(torch.device(DEVICE), torch.float32) is None
+    assert 'not float64' in why_not(torch.device(DEVICE), torch.float64)
 
 
 def test_why_not_on_other_devices(monkeypatch):
     monkeypatch.setattr(triton.knobs.runtime, 'interpret', False)
-    assert 'need a CUDA GPU' in kernels.why_not(torch.device('cpu'), torch.float32)
+    assert 'need a CUDA GPU' in why_not(torch.device('cpu'), torch.float32)
 
 
 def compiled(*args, timeout):
     """Rows of compile_kernels.py, in a process without the interpreter."""
-    script = Path(__file__).parents[1] / 'scripts' / 'compile_kernels.py'
+    script = Path(__file__).parents[3] / 'scripts' / 'compile_kernels.py'
     done = subprocess.run([sys.executable, script, *args], capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stderr[-2000:]
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .rows import Shape
+from ..rows import Shape
 
 #: bytes of the temporaries that hold some rows of a wide tensor: small enough for the cache, large enough for the calls
 CHUNK_BYTES = 4 * 2**20

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mmdensenet.ops import native
-from mmdensenet.ops.native import pointers
+from mmdensenet.ops.steps.native import float32_steps, pointers
 
 
 class Subclass(torch.Tensor):
@@ -114,7 +113,7 @@ SAY_THEIR_SIZE = {
 @pytest.mark.parametrize('name', ARGUMENTS)
 def test_no_step_reads_beyond_what_it_is_given(name, native_kernels):
     """Each argument in turn is shorter in its first or last dimension than the others say, and refused."""
-    step, shapes = getattr(native, name), ARGUMENTS[name]
+    step, shapes = getattr(float32_steps, name), ARGUMENTS[name]
     given = [SHAPE if shape is None else torch.randn(shape) for shape in shapes]
     step(*given)
     for i, shape in enumerate(shapes):
@@ -147,8 +146,8 @@ def test_stage_refuses_each_tensor(place, native_kernels):
         tensors = layers[1] if place < 10 else transition
         tensors[place % 10] = change(tensors[place % 10])
         with pytest.raises(ValueError, match=r'^(norm1|conv1|norm2|conv2|transition)'):
-            native.evaluate_stage(x, SHAPE, layers, transition, 1e-5, True)
+            float32_steps.evaluate_stage(x, SHAPE, layers, transition, 1e-5, True)
     x, layers, transition = stage_arguments()
     for wrong_x, shape in ((x[1:], SHAPE), (x, (2, 4, 4)), (x.to('meta'), SHAPE)):
         with pytest.raises(ValueError, match=r'^x: '):
-            native.evaluate_stage(wrong_x, shape, layers, transition, 1e-5, True)
+            float32_steps.evaluate_stage(wrong_x, shape, layers, transition, 1e-5, True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmdensenet.ops.native import build
+from mmdensenet.ops.steps.native import build
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmdensenet.ops import native, plain
 from mmdensenet.ops.rows import Shape
+from mmdensenet.ops.steps import native
+from mmdensenet.ops.steps.native import float32_steps
+from mmdensenet.ops.steps.plain import plain_steps as plain
 
 BAD = (float('nan'), float('inf'), float('-inf'), 1e30)
 
@@ -97,7 +99,7 @@ def test_plain_steps(dtype):
 
 
 def stage(c0: int, k: int, depth: int, reduced: int) -> tuple[list, list]:
-    """Random tensors of :func:`native.evaluate_stage`."""
+    """Random tensors of ``evaluate_stage``."""
 
     def norm(channels: int) -> list[Tensor]:
         return [*torch.randn(3, channels), torch.rand(channels) + 0.1]
@@ -111,7 +113,7 @@ def stage(c0: int, k: int, depth: int, reduced: int) -> tuple[list, list]:
 
 
 def stage_results(x: Tensor, shape: Shape, layers: list, transition: list) -> dict:
-    found = zip(('features', 'out'), native.evaluate_stage(x, shape, layers, transition, 1e-5, True))
+    found = zip(('features', 'out'), float32_steps.evaluate_stage(x, shape, layers, transition, 1e-5, True))
     return {name: rows.view(shape[0], -1, rows.shape[1]) for name, rows in found if len(rows)}
 
 
@@ -134,9 +136,9 @@ def test_stem(every_variant):
         x, weight, scale, shift = (
             torch.randn(*size) for size in ((n, channels, h, w), (width, channels, 7, 7), (width,), (width,))
         )
-        clean = native.evaluate_stem(x, weight, scale, shift)
+        clean = float32_steps.evaluate_stem(x, weight, scale, shift)
         x[image, 0, seed % h, seed % w] = bad
-        got = native.evaluate_stem(x, weight, scale, shift)
+        got = float32_steps.evaluate_stem(x, weight, scale, shift)
         rows = {'stem': got.view(n, -1, width)}
         assert_isolated(rows, {'stem': clean.view(n, -1, width)}, image, (n, h, w, bad, image))
 
@@ -147,10 +149,10 @@ def test_pooling_keeps_nan(every_variant):
         x, image = torch.randn(9, 3), torch.randn(1, 3, 12, 12)
         x[pixel] = float('nan')
         ones, zeros = torch.ones(3), torch.zeros(3)
-        got = native.norm_relu_max_pool(x, ones, zeros, (1, 3, 3))
+        got = float32_steps.norm_relu_max_pool(x, ones, zeros, (1, 3, 3))
         assert torch.equal(got.isnan(), plain.norm_relu_max_pool(x, ones, zeros, (1, 3, 3)).isnan())
         image[0, 0, 0, pixel] = float('nan')
         weight = torch.randn(3, 3, 7, 7)
         want = torch.nn.functional.conv2d(image, weight, stride=2, padding=3).relu()
         want = torch.nn.functional.max_pool2d(want, 3, 2, 1).isnan().permute(0, 2, 3, 1).reshape(-1, 3)
-        assert torch.equal(native.evaluate_stem(image, weight, ones, zeros).isnan(), want)
+        assert torch.equal(float32_steps.evaluate_stem(image, weight, ones, zeros).isnan(), want)

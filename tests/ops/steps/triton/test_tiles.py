@@ -13,8 +13,8 @@ if DEVICE == 'cpu':
         pytest.skip('Triton was imported without its interpreter, and there is no GPU', allow_module_level=True)
     mend()
 
-from mmdensenet.ops import triton as kernels
-from mmdensenet.ops.triton import common, conv, matmul, matmul_backward, norm, tiles
+from mmdensenet.ops.steps.triton import common, conv, matmul, matmul_backward, norm, tiles
+from mmdensenet.ops.steps.triton import triton_steps as kernels
 
 CHIP = tiles.chip(torch.device(DEVICE))
 SIDES = ('BLOCK_M', 'BLOCK_C', 'BLOCK_J')

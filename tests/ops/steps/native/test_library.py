@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmdensenet.ops import native
-from mmdensenet.ops.native import build, library
+from mmdensenet.ops.steps import native
+from mmdensenet.ops.steps.native import build, library
 
 
 def test_declarations_are_read_whole():
@@ -40,16 +40,16 @@ def test_memory_that_cannot_be_allocated(native_kernels):
     width = 5000
     weight, x = torch.randn(width, width), torch.randn(2, width)
     ones = torch.ones(width)
-    expected = native.norm_relu_matmul(x, ones, ones, weight, measure=False)[0]
+    expected = native.float32_steps.norm_relu_matmul(x, ones, ones, weight, measure=False)[0]
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path('/proc/self/statm').read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**25, hard))
     try:
         with pytest.raises(MemoryError, match=r'the C\+\+ kernels could not allocate memory'):
-            native.norm_relu_matmul(x, ones, ones, weight, measure=False)
+            native.float32_steps.norm_relu_matmul(x, ones, ones, weight, measure=False)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-    assert torch.equal(native.norm_relu_matmul(x, ones, ones, weight, measure=False)[0], expected)
+    assert torch.equal(native.float32_steps.norm_relu_matmul(x, ones, ones, weight, measure=False)[0], expected)
 
 
 def test_a_library_that_cannot_be_loaded(tmp_path, native_kernels):

@@ -1,20 +1,20 @@
-"""Which module of steps computes a block: plain torch anywhere, C++ on CPUs where it was built, Triton on CUDA GPUs."""
+"""Which steps compute a block: plain torch anywhere, C++ on CPUs where it was built, Triton on CUDA GPUs."""
 
 import functools
 import os
-from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from . import plain
+from .plain import plain_steps
+from .protocol import Steps
 
 #: 'auto' (the default): the fastest that is there. 'plain': plain torch. 'native', 'triton': these, or an error.
 VARIABLE = 'MMDENSENET_KERNELS'
 CHOICES = ('auto', 'plain', 'native', 'triton')
 
 
-def steps_for(x: Tensor, dtype: torch.dtype) -> ModuleType:
+def steps_for(x: Tensor, dtype: torch.dtype) -> Steps:
     """The steps for features of this type on x's device.
 
     Raises:
@@ -28,7 +28,7 @@ def steps_for(x: Tensor, dtype: torch.dtype) -> ModuleType:
 
 
 @functools.cache
-def _choose(wanted: str, device: torch.device, dtype: torch.dtype) -> ModuleType:
+def _choose(wanted: str, device: torch.device, dtype: torch.dtype) -> Steps:
     reason = 'it is for CPUs'
     if device.type == 'cpu' and wanted in ('auto', 'native'):
         from . import native
@@ -44,7 +44,7 @@ def _choose(wanted: str, device: torch.device, dtype: torch.dtype) -> ModuleType
         else:
             reason = triton.why_not(device, dtype)
             if reason is None:
-                return triton
+                return triton.triton_steps
     if wanted in ('auto', 'plain'):
-        return plain
+        return plain_steps
     raise RuntimeError(f'{VARIABLE}={wanted} cannot be used: {reason}')

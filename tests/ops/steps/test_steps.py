@@ -1,11 +1,16 @@
 """The steps of a block in C++ beside plain torch, and both beside the formulas in float64."""
 
+import inspect
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmdensenet.ops import plain
+from mmdensenet.ops.steps import native
+from mmdensenet.ops.steps.plain import PlainSteps
+from mmdensenet.ops.steps.plain import plain_steps as plain
+from mmdensenet.ops.steps.protocol import Steps
 
 #: (N, H, W), channels, bottleneck width, growth rate: of DenseNet-121, -161 and CIFAR's, minimal and ragged ones
 CASES = [
@@ -268,7 +273,7 @@ def bfloat16_results(steps, case, seed=0) -> dict[str, Tensor]:
 @pytest.mark.parametrize('case', CASES, ids=IDS)
 def test_bfloat16_errs_at_most_twice_as_much_as_plain_torch(case, native_kernels):
     exact = bfloat16_results(None, case)
-    plain_ones, ours = (bfloat16_results(s, case) for s in (plain, native_kernels.steps_of(torch.bfloat16)))
+    plain_ones, ours = (bfloat16_results(s, case) for s in (plain, native.steps_of(torch.bfloat16)))
     for name, want in exact.items():
         errors = [((got[name].double() - want).norm() / want.norm()).item() for got in (plain_ones, ours)]
         assert errors[1] <= 2 * errors[0] + 1e-6, f'{name}: {errors}'
@@ -278,7 +283,7 @@ def test_bfloat16_errs_at_most_twice_as_much_as_plain_torch(case, native_kernels
 
 
 def test_bfloat16_rounds_as_torch_does_and_keeps_nan(native_kernels):
-    steps = native_kernels.steps_of(torch.bfloat16)
+    steps = native.steps_of(torch.bfloat16)
     values = torch.tensor([0.0, -1.0, 1.0, 1.00390625, 1.01171875, 3e38, float('inf'), float('nan'), 65504.0, 0.1] * 7)
     x = values.bfloat16().view(2, 35)
     scale, shift = torch.full((35,), 1.0039), torch.zeros(35)
@@ -298,3 +303,18 @@ def test_statistics_do_not_depend_on_the_default_type(native_kernels):
     finally:
         torch.set_default_dtype(torch.float32)
     assert all(torch.equal(a, b) for a, b in zip(got, expected))
+
+
+@pytest.mark.parametrize('name', [name for name in vars(Steps) if not name.startswith('_') and name != 'name'])
+def test_all_steps_take_the_same_arguments(name, native_kernels):
+    """So that a block can be computed by any of them."""
+    pytest.importorskip('triton')
+    from mmdensenet.ops.steps.triton import triton_steps
+
+    wanted = getattr(PlainSteps, name)
+    if not callable(wanted):
+        return
+    want = list(inspect.signature(getattr(plain, name)).parameters.values())
+    for steps in (native.float32_steps, native.bfloat16_steps, triton_steps):
+        got = list(inspect.signature(getattr(steps, name)).parameters.values())
+        assert [(p.name, p.default) for p in got] == [(p.name, p.default) for p in want], steps.name

@@ -2,37 +2,24 @@
 
 For this type processors have instructions that torch's products and convolutions use, and its elementwise operations do
 not: they convert to float32 and back one by one, and take longer than the products. So the steps are those of
-:mod:`mmdensenet.ops.plain`, chunk by chunk, with other passes.
+:mod:`..plain`, chunk by chunk, with other passes.
 """
-
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from .. import plain
-from ..norms import extend_norm, new_norm
 from ..passes import Passes, Sums
-from . import batch_norm_backward, batch_norm_backward_sums, statistics
+from ..plain import PlainSteps
+from . import norm
 from .library import load
 from .pointers import data_ptr, plain_rows, plain_values, rows_ptr, values_ptr
 
-__all__ = [
-    'batch_norm_backward',
-    'batch_norm_backward_sums',
-    'extend_norm',
-    'new_norm',
-    'norm_relu_conv3x3',
-    'norm_relu_conv3x3_backward',
-    'norm_relu_conv3x3_backward_into',
-    'norm_relu_matmul',
-    'norm_relu_matmul_backward',
-    'norm_relu_max_pool',
-    'norm_relu_max_pool_backward',
-    'norm_relu_pool_matmul',
-    'norm_relu_pool_matmul_backward',
-    'statistics',
-]
+
+class Bfloat16Steps(PlainSteps):
+    name = 'native'
+
+    batch_norm_backward_sums = staticmethod(norm.batch_norm_backward_sums)
+    batch_norm_backward = staticmethod(norm.batch_norm_backward)
 
 
 def _activate(rows: Tensor, scale: Tensor | None, shift: Tensor) -> Tensor:
@@ -72,14 +59,4 @@ def _consume(
     )  # fmt: skip
 
 
-PASSES = Passes(_activate, _consume, statistics)
-
-norm_relu_matmul = partial(plain.norm_relu_matmul, passes=PASSES)
-norm_relu_matmul_backward = partial(plain.norm_relu_matmul_backward, passes=PASSES)
-norm_relu_conv3x3 = partial(plain.norm_relu_conv3x3, passes=PASSES)
-norm_relu_conv3x3_backward = partial(plain.norm_relu_conv3x3_backward, passes=PASSES)
-norm_relu_conv3x3_backward_into = partial(plain.norm_relu_conv3x3_backward_into, passes=PASSES)
-norm_relu_pool_matmul = partial(plain.norm_relu_pool_matmul, passes=PASSES)
-norm_relu_pool_matmul_backward = partial(plain.norm_relu_pool_matmul_backward, passes=PASSES)
-norm_relu_max_pool = partial(plain.norm_relu_max_pool, passes=PASSES)
-norm_relu_max_pool_backward = partial(plain.norm_relu_max_pool_backward, passes=PASSES)
+bfloat16_steps = Bfloat16Steps(Passes(_activate, _consume, norm.statistics))

@@ -159,3 +159,17 @@ def _layout(tensor: Tensor) -> str:
 def _storage(tensor: Tensor) -> str:
     marks = [str(tensor.dtype), f'on {tensor.device}', str(tensor.layout), *(['nested'] if tensor.is_nested else [])]
     return ' '.join([*marks, *(['negative bit'] if tensor.layout is torch.strided and tensor.is_neg() else [])])
+
+
+def new_sums(channels: int) -> tuple[Tensor, Tensor]:
+    """Room for the two sums (C,) of a backward pass, in float64."""
+    return torch.empty(channels, dtype=torch.float64), torch.empty(channels, dtype=torch.float64)
+
+
+def sums_ptr(sums: tuple[Tensor, Tensor]) -> tuple[int, int]:
+    first, second = sums
+    return tuple(data_ptr(s, 'sums', first.shape, torch.float64) for s in (first, second))
+
+
+def vectors_ptr(channels: int, **vectors: Tensor | None) -> list[int | None]:
+    return [None if v is None else values_ptr(v, name, channels) for name, v in vectors.items()]

@@ -1,4 +1,4 @@
-"""A whole stage and the stem in evaluation without gradients, each in one call."""
+"""A whole stage and the stem in evaluation without gradients, each in one call: see :class:`~..protocol.Steps`."""
 
 import ctypes
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..rows import Shape
+from ...rows import Shape
 from .library import load
 from .pointers import (
     check_shapes,
@@ -33,21 +33,6 @@ def evaluate_stage(
     eps: float,
     keep_features: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """All layers of a block with running statistics, and the transition behind it, in one call.
-
-    Args:
-        x: (M, C0).
-        shape: (N, H, W).
-        layers: of each layer norm1's weight, bias, running mean and running variance, conv1's weight, and the same of
-            norm2 and conv2.
-        transition: the same five of a transition, or None.
-        eps: of the norms.
-        keep_features: return the block's features too.
-
-    Returns:
-        The features (M, C0 + L * k), unless there is a transition and they are not to be kept, and the transition's
-        output (N * (H // 2) * (W // 2), J).
-    """
     x = plain_rows(x)
     c0, (n, h, w) = x.shape[1], shape
     k, width = layers[0][9].shape[:2]
@@ -95,16 +80,6 @@ def evaluate_stage(
 
 
 def evaluate_stem(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """The ImageNet stem with running statistics: convolution, norm, ReLU and max pooling in one call.
-
-    Args:
-        x: (N, C, H, W) in any order in memory.
-        weight: (J, C, 7, 7), of a convolution with stride 2 and padding 3.
-        scale, shift: (J,), of the norm.
-
-    Returns:
-        (N * H' * W', J); H' and W' are a quarter of H and W, rounded up.
-    """
     n, c, h, w = x.shape
     width = weight.shape[0]
     weight, scale, shift = map(plain_values, (weight, scale, shift))
