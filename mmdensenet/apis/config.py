@@ -215,6 +215,17 @@ def name_bad_images(cfg: Config) -> None:
     """Put ``mmdensenet.LoadImage`` in the place of LoadImageFromFile in the pipelines of the data sets."""
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'tta_pipeline'):
         _replace_loader(cfg.get(key))
+    for key in ('val_dataloader', 'test_dataloader', 'tta_pipeline'):
+        refuse_reduced(cfg.get(key), key)
+
+
+def refuse_reduced(entry, name: str) -> None:
+    """A model is judged on images as they are."""
+    items = entry.items() if isinstance(entry, dict) else enumerate(entry) if isinstance(entry, (list, tuple)) else ()
+    for key, value in items:
+        if key == 'reduce_to' and value is not None:
+            raise UserError(f'{name}: reduce_to={value} changes pixels, and so the figures: it is for training only.')
+        refuse_reduced(value, f'{name}.{key}')
 
 
 def _replace_loader(entry) -> None:

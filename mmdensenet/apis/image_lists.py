@@ -4,6 +4,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from mmdensenet.datasets.nifti import is_nifti
 from mmdensenet.datasets.table import portable_path, read_table
 from mmdensenet.errors import UserError
 
@@ -32,7 +33,9 @@ def expand(item) -> list:
         return [item]
     path = Path(item).expanduser()
     if path.is_dir():
-        found = sorted(str(file) for file in path.rglob('*') if file.suffix.lower() in IMAGE_SUFFIXES)
+        found = sorted(
+            str(file) for file in path.rglob('*') if file.suffix.lower() in IMAGE_SUFFIXES or is_nifti(file.name)
+        )
         if not found:
             raise UserError(f'{item}: no images in this folder (by suffix: {", ".join(sorted(IMAGE_SUFFIXES))}).')
         return found

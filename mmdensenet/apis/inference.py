@@ -29,6 +29,7 @@ from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.results.decided import decide_samples, decided_result, decisions_of, is_multi_label, keeping_logits
 from mmdensenet.results.visualizer import FastVisualizer
 
+from .config import refuse_reduced
 from .image_lists import expand
 from .models import get_model, names_of
 from .tasks import require_one_task
@@ -316,6 +317,7 @@ def pipeline_of(cfg: Config) -> list[dict]:
             'the config has no test_dataloader.dataset.pipeline, which says how images are prepared: set it, '
             "such as test_dataloader=dict(dataset=dict(type='CustomDataset', pipeline=[...]))."
         )
+    refuse_reduced(pipeline, 'test_dataloader.dataset.pipeline')
     return pipeline
 
 

@@ -47,6 +47,8 @@ class CSVDataset(BaseDataset):
             ``stratify`` (equal shares of each label; True by default) and ``seed`` (0).
         group_column: samples get this column's text as ``group``, as metrics that resample patients need it; by default
             that of ``split_by``.
+        slice_column: the column with the number of the slice, from 0, where ``image_column`` names volumes; samples get
+            it as ``slice``, which :class:`LoadGreyImage` takes.
 
     Samples have ``gt_label`` (single-label), or ``gt_score``: (L,) float32 from 0 to 1, and -1 for what is ignored.
 
@@ -69,6 +71,7 @@ class CSVDataset(BaseDataset):
         split: str | None = None,
         split_by: dict | None = None,
         group_column: str | None = None,
+        slice_column: str | None = None,
         classes: Sequence[str] | str | None = None,
         **kwargs,
     ):
@@ -92,6 +95,7 @@ class CSVDataset(BaseDataset):
         self.policies = dict(uncertain=uncertain, missing=missing)
         self.split_column, self.split, self.split_by = split_column, split, split_by
         self.group_column = group_column or (split_by or {}).get('group')
+        self.slice_column = slice_column
         if self.label_columns is not None:
             stated = classes or (kwargs.get('metainfo') or {}).get('classes')
             if stated is not None and list(stated) != self.label_columns:
@@ -105,7 +109,7 @@ class CSVDataset(BaseDataset):
         table = read_table(self.ann_file)
         group = (self.split_by or {}).get('group')
         labels = [self.label_column, *(self.label_columns or ())]
-        table.require(self.image_column, *labels, self.split_column, group, self.group_column)
+        table.require(self.image_column, *labels, self.split_column, group, self.group_column, self.slice_column)
         for index, row in enumerate(table.rows):
             if not row[self.image_column]:
                 raise UserError(f'{table.where(index)}: no path in {self.image_column!r}.')
@@ -125,7 +129,8 @@ class CSVDataset(BaseDataset):
             except UserError as error:
                 raise UserError(f'{table.where(i)}: {error}') from error
             group = {} if self.group_column is None else dict(group=row[self.group_column])
-            samples.append(dict(img_path=self._find(path), **targets[i], **group))
+            place = {} if self.slice_column is None else dict(slice=_slice(table, i, row[self.slice_column]))
+            samples.append(dict(img_path=self._find(path), **targets[i], **group, **place))
         del self._find
         if not samples:
             raise UserError(f'{self.ann_file}: no rows for split={self.split!r}.')
@@ -282,6 +287,13 @@ class CSVDataset(BaseDataset):
 
     def extra_repr(self) -> list[str]:
         return [*super().extra_repr(), f'Split: \t{self.split or "all rows"}']
+
+
+def _slice(table: Table, index: int, text: str) -> int:
+    try:
+        return int(canonical(text)) if not text.startswith('-') else int('')
+    except ValueError:
+        raise UserError(f'{table.where(index)}: the slice {text!r} is no whole number from 0.') from None
 
 
 def canonical(label: str) -> str:

@@ -32,12 +32,15 @@ class LoadImage(LoadImageFromFile):
 
     Args:
         max_pixels: larger images are refused before they are decoded. A file of some kB may hold gigabytes.
+        reduce_to: decode a JPEG at a half, a quarter or an eighth of its size, as long as its short side keeps so many
+            pixels. The decoder leaves coefficients out, which is faster and gives other pixels than resizing; so it is
+            for training, and refused in the pipelines that a model is judged with. Other formats are read whole.
 
     Raises:
         BadImageError: naming the file.
     """
 
-    def __init__(self, *args, max_pixels: int = MAX_PIXELS, **kwargs):
+    def __init__(self, *args, max_pixels: int = MAX_PIXELS, reduce_to: int | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         if self.ignore_empty:
             raise UserError(
@@ -45,6 +48,11 @@ class LoadImage(LoadImageFromFile):
                 "go without it set default_hooks.bad_images=dict(type='mmdensenet.BadImagesHook', policy='skip')."
             )
         self.max_pixels = max_pixels
+        if reduce_to is not None and reduce_to < 1:
+            raise UserError(f'LoadImage reduce_to={reduce_to}: give the pixels that the short side keeps, 1 or more.')
+        if reduce_to is not None and (self.imdecode_backend not in (None, 'cv2') or self.color_type == 'unchanged'):
+            raise UserError("LoadImage reduce_to is for imdecode_backend='cv2' and color_type='color' or 'grayscale'.")
+        self.reduce_to = reduce_to
 
     def transform(self, results: dict) -> dict:
         path = results['img_path']
@@ -66,12 +74,24 @@ class LoadImage(LoadImageFromFile):
 
     def _decode(self, path: str, content: bytes) -> np.ndarray | None:
         flag, backend = self.color_type, self.imdecode_backend
+        if self.reduce_to is not None and content.startswith(b'\xff\xd8'):
+            return _decode_reduced(content, flag, self.reduce_to)
         with_pillow = (backend or mmcv.image.io.imread_backend) == 'pillow'
         if flag != 'unchanged' and (with_pillow or tiff_pages(content)):
             grey = _deep_grey(path, content, flag)
             if grey is not None and with_pillow:
                 return np.stack([grey] * 3, -1) if flag.startswith('color') else grey
         return mmcv.imfrombytes(content, flag=flag, backend=backend)
+
+
+def _decode_reduced(content: bytes, flag: str, reduce_to: int) -> np.ndarray | None:
+    """A JPEG at the smallest of 1, 1/2, 1/4 and 1/8 of its size whose short side has ``reduce_to`` pixels."""
+    factor = next((factor for factor in (8, 4, 2) if min(image_size(content)) // factor >= reduce_to), 1)
+    colours = 'GRAYSCALE' if flag.startswith('grayscale') else 'COLOR'
+    flags = getattr(cv2, f'IMREAD_{colours}' if factor == 1 else f'IMREAD_REDUCED_{colours}_{factor}')
+    if flag.endswith('ignore_orientation'):
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
+    return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
 
 
 def _deep_grey(path: str, content: bytes, flag: str) -> np.ndarray | None:

@@ -19,7 +19,7 @@ _PLAIN = (int, float, str, bool, type(None))
 STEPS: dict[str, tuple[str, ...]] = {
     'LoadImageFromFile': ('color_type', 'imdecode_backend', 'to_float32'),
     'mmdensenet.LoadImage': ('color_type', 'imdecode_backend', 'to_float32', 'max_pixels'),
-    'mmdensenet.LoadGreyImage': ('window',),
+    'mmdensenet.LoadGreyImage': ('window', 'axis', 'index'),
     'ResizeEdge': ('scale', 'edge', 'interpolation', 'backend'),
     'Resize': ('scale', 'scale_factor', 'keep_ratio', 'interpolation', 'backend'),
     'CenterCrop': ('crop_size', 'efficientnet_style', 'crop_padding', 'interpolation', 'backend', 'pad_val'),

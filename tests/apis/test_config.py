@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from mmdensenet.apis import load_config
 from mmdensenet.apis.config import complete_dataloaders, load_to_build, name_bad_images, require_data
+from mmdensenet.apis.inference import pipeline_of
 from mmdensenet.errors import UserError
 
 
@@ -190,3 +191,15 @@ def test_the_loading_step_names_bad_images_however_it_is_written(kind, replaced)
     name_bad_images(cfg)
     step = cfg.train_dataloader.dataset.datasets[0].pipeline[0]
     assert step == dict(type='mmdensenet.LoadImage' if replaced else kind, color_type='grayscale')
+
+
+@pytest.mark.parametrize('key', ['val_dataloader', 'test_dataloader', 'tta_pipeline'])
+def test_a_model_is_not_judged_on_reduced_images(key):
+    """Nor does it predict them; training may have them."""
+    step = dict(type='mmdensenet.LoadImage', reduce_to=224)
+    name_bad_images(Config(dict(train_dataloader=dict(dataset=dict(pipeline=[step])))))
+    entry = [step] if key == 'tta_pipeline' else dict(dataset=dict(dataset=dict(pipeline=[step])))
+    with pytest.raises(UserError, match=rf'{key}.*reduce_to=224 changes pixels'):
+        name_bad_images(Config({key: entry}))
+    with pytest.raises(UserError, match='reduce_to=224'):
+        pipeline_of(Config(dict(test_dataloader=dict(dataset=dict(pipeline=[step])))))

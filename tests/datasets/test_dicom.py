@@ -143,3 +143,49 @@ def test_a_decoder_that_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr(pydicom.pixels.decoders.base.Decoder, 'is_available', False)
     with pytest.raises(UserError, match=r'c\.dcm is compressed as JPEG Lossless.*pip install .*python-gdcm'):
         load('full', str(tmp_path / 'c.dcm'))
+
+
+def compressed(tmp_path, name, pixels, bits):
+    """A file as gdcm compresses it."""
+    gdcm = pytest.importorskip('gdcm', reason='python-gdcm is not installed (the extra dicom)')
+    tags = dict(BitsStored=bits, HighBit=bits - 1, BitsAllocated=8 if bits == 8 else 16)
+    path = write_dicom(tmp_path / 'x.dcm', pixels, **tags)
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(path)
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, name)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetImage(change.GetOutput())
+    writer.SetFile(reader.GetFile())
+    writer.SetFileName(str(tmp_path / 'c.dcm'))
+    assert writer.Write()
+    return path, str(tmp_path / 'c.dcm')
+
+
+@pytest.mark.parametrize(
+    ('name', 'plugins'),
+    [
+        ('JPEGLosslessProcess14', {'gdcm'}),
+        ('JPEGLosslessProcess14_1', {'gdcm'}),
+        ('JPEGLSLossless', {'gdcm', 'pyjpegls'}),
+        ('JPEG2000Lossless', {'gdcm', 'pylibjpeg'}),
+        ('RLELossless', {'pydicom', 'pylibjpeg'}),
+    ],
+)
+def test_every_permissive_decoder_gives_the_same(tmp_path, name, plugins):
+    """Files that gdcm compressed, by each plugin that is there, and by the loader."""
+    path, small = compressed(tmp_path, name, TWELVE, 12)
+    file = pydicom.dcmread(small)
+    assert file.file_meta.TransferSyntaxUID.is_compressed
+    there = set(pydicom.pixels.get_decoder(file.file_meta.TransferSyntaxUID).available_plugins)
+    assert there & plugins, 'the extra dicom brings one'
+    for plugin in there:
+        assert np.array_equal(pydicom.pixels.pixel_array(file, decoding_plugin=plugin), TWELVE), plugin
+    assert np.array_equal(load('full', small), load('full', path))
+
+
+def test_jpeg_with_loss(tmp_path):
+    smooth = np.linspace(0, 255, 32 * 32).round().astype(np.uint8).reshape(32, 32)
+    path, small = compressed(tmp_path, 'JPEGBaselineProcess1', smooth, 8)
+    assert np.abs(load('full', small) - load('full', path)).max() < 6

@@ -282,3 +282,35 @@ def test_a_png_that_claims_more_than_it_has_is_refused_before_it_is_decoded(tmp_
     monkeypatch.setattr('cv2.imdecode', lambda *args: pytest.fail('decoded'))
     with pytest.raises(BadImageError, match=r'broken\.png cannot be read as an image'):
         loader.transform(dict(img_path=str(tmp_path / 'broken.png')))
+
+
+def test_large_jpegs_at_reduced_size(tmp_path):
+    """Near to the mean over the pixels that become one, and turned as the file says."""
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((480, 360), Image.BICUBIC)
+    coarse.save(tmp_path / 'x.jpg', quality=95)
+    exif = Image.Exif()
+    exif[274] = 6
+    coarse.save(tmp_path / 'turned.jpg', quality=95, exif=exif)
+    coarse.save(tmp_path / 'x.png')
+
+    def load(name, **options):
+        return LoadImage(**options).transform(dict(img_path=str(tmp_path / name)))['img'].astype(float)
+
+    whole = load('x.jpg')
+    for reduce_to, factor in ((360, 1), (181, 1), (180, 2), (100, 2), (90, 4), (45, 8), (3, 8)):
+        given = load('x.jpg', reduce_to=reduce_to)
+        mean = whole.reshape(360 // factor, factor, 480 // factor, factor, 3).mean((1, 3))
+        assert given.shape == mean.shape and np.abs(given - mean).max() < 12 and np.abs(given - mean).mean() < 1.5
+        grey = load('x.jpg', reduce_to=reduce_to, color_type='grayscale')
+        assert np.abs(grey - given @ [0.114, 0.587, 0.299]).mean() < 2
+    assert load('turned.jpg', reduce_to=100).shape == (240, 180, 3)
+    assert load('turned.jpg', reduce_to=100, color_type='color_ignore_orientation').shape == (180, 240, 3)
+    assert np.array_equal(load('x.png', reduce_to=3), load('x.png'))
+    for wrong in (
+        dict(reduce_to=0),
+        dict(reduce_to=9, imdecode_backend='pillow'),
+        dict(reduce_to=9, color_type='unchanged'),
+    ):
+        with pytest.raises(UserError, match='LoadImage reduce_to'):
+            LoadImage(**wrong)
