@@ -8,7 +8,12 @@ from .shared import TEST_KEYS, add_cfg_options, add_config, add_debug
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     parser.add_argument('checkpoint', help='checkpoint file or URL')
-    parser.add_argument('--out', default='report.html', metavar='FILE', help='the page (report.html)')
+    parser.add_argument('--out', metavar='FILE', help='the page (report.html), or the checklist (checklist-NAME.md)')
+    parser.add_argument(
+        '--checklist',
+        choices=['claim', 'tripod', 'stard'],
+        help='write a checklist for authors instead: CLAIM 2024, TRIPOD+AI or STARD 2015, with what is known filled in',
+    )
     parser.add_argument('--predictions', metavar='FILE', help='what tools/test.py --out wrote, instead of a test')
     parser.add_argument('--work-dir', help="of the training, for its curves (the checkpoint's folder)")
     parser.add_argument('--bootstrap', type=int, default=1000, metavar='N', help='resamplings for intervals (1000)')
@@ -24,10 +29,20 @@ def run(args: argparse.Namespace) -> None:
     from mmdensenet.apis.report import make_report
     from mmdensenet.cli import parse_cfg_options
 
+    if args.checklist:
+        from mmdensenet.apis.checklist import make_checklist
+
+        out = args.out or f'checklist-{args.checklist}.md'
+        options = dict(predictions=args.predictions, bootstrap=args.bootstrap, device=args.device, seed=args.seed)
+        options['cfg_options'] = parse_cfg_options(args.cfg_options)
+        make_checklist(args.config, args.checkpoint, args.checklist, out, **options)
+        print(f'The checklist is in {out}')
+        return
+    out = args.out or 'report.html'
     took = make_report(
         args.config,
         args.checkpoint,
-        args.out,
+        out,
         predictions=args.predictions,
         work_dir=args.work_dir,
         bootstrap=args.bootstrap,
@@ -37,4 +52,4 @@ def run(args: argparse.Namespace) -> None:
         seed=args.seed,
         cfg_options=parse_cfg_options(args.cfg_options),
     )
-    print(f'The report is in {args.out} ({took})')
+    print(f'The report is in {out} ({took})')

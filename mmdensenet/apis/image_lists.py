@@ -44,6 +44,14 @@ def expand(item) -> list:
     return _listed(path) if path.suffix.lower() in LIST_SUFFIXES else [str(path)]
 
 
+def texts_of_list(item: str | Path) -> list[str] | None:
+    """The images of a table or list as they stand there, in the order of :func:`expand`; None for anything else."""
+    path = Path(without_file_scheme(str(item))).expanduser()
+    if path.suffix.lower() not in LIST_SUFFIXES or not path.is_file():
+        return None
+    return [text for _, text in _named(path)]
+
+
 def without_file_scheme(path: str) -> str:
     """The path of a file:// URL; anything else as it is."""
     if not path.lower().startswith('file://'):
@@ -55,6 +63,12 @@ def without_file_scheme(path: str) -> str:
 
 
 def _listed(file: Path) -> list[str]:
+    portable = portable_path if file.suffix.lower() in TABLE_SUFFIXES else str
+    return [_find(file, row, portable(text)) for row, text in _named(file)]
+
+
+def _named(file: Path) -> list[tuple[int, str]]:
+    """The row and text of each image that is listed."""
     if file.suffix.lower() in TABLE_SUFFIXES:
         rows = _table(file)
     else:
@@ -65,7 +79,7 @@ def _listed(file: Path) -> list[str]:
     named = [(row, text.strip()) for row, text in rows if text.strip()]
     if not named:
         raise UserError(f'{file} lists no images.')
-    return [_find(file, row, text) for row, text in named]
+    return named
 
 
 def _table(file: Path) -> list[tuple[int, str]]:
@@ -78,7 +92,7 @@ def _table(file: Path) -> list[tuple[int, str]]:
             f'{", ".join(PATH_COLUMNS[:-1])} or {PATH_COLUMNS[-1]}.'
         )
     table.require(column)
-    return [(line, portable_path(row[column])) for line, row in zip(table.lines, table.rows)]
+    return [(line, row[column]) for line, row in zip(table.lines, table.rows)]
 
 
 def _find(file: Path, row: int, text: str) -> str:

@@ -17,7 +17,7 @@ from mmdensenet.analysis.input_shape import input_shape
 from mmdensenet.analysis.pictures import is_bgr
 from mmdensenet.analysis.report import plots
 from mmdensenet.analysis.report.cards import data_card, model_card
-from mmdensenet.analysis.report.gallery import make_gallery
+from mmdensenet.analysis.report.gallery import make_gallery, make_suspects
 from mmdensenet.analysis.report.page import number, render
 from mmdensenet.analysis.report.paths import short_path, without_folders, without_paths
 from mmdensenet.analysis.report.speed import describe_device, measure_speed
@@ -31,9 +31,11 @@ from mmdensenet.results.calibration import compute_calibration
 from mmdensenet.results.class_metrics import ClassMetrics, compute_metrics, count_confusions
 from mmdensenet.results.score_curves import compute_curves
 from mmdensenet.results.scores import Scores
+from mmdensenet.results.suspicious import find_suspicious
 from mmdensenet.results.training_curves import read_scalars
 
 from .config import name_bad_images, require_data
+from .inference import Inferencer
 from .models import get_model
 from .runner import open_config, require_checkpoint
 from .scoring import run_test
@@ -43,6 +45,7 @@ from .tasks import require_one_task
 SECTIONS = [
     ('confusion', 'Confusion'),
     ('errors', 'Errors'),
+    ('suspicious', 'Suspicious labels'),
     ('training', 'Training'),
     ('metrics', 'Metrics'),
     ('classes', 'Classes'),
@@ -91,7 +94,9 @@ def make_report(
     checkpoint: str,
     out: str | Path = 'report.html',
     *,
-    predictions: str | None = None,
+    predictions: str | Scores | None = None,
+    suspicious: Scores | None = None,
+    names: bool = True,
     work_dir: str | None = None,
     bootstrap: int = 1000,
     gallery: int = 12,
@@ -105,7 +110,11 @@ def make_report(
     Args:
         config: path of a config file, 'mmdensenet::NAME', or a loaded config.
         checkpoint: path or URL.
-        predictions: what ``tools/test.py --out FILE`` wrote (.json, .npz, .parquet); by default the test is run.
+        predictions: what ``tools/test.py --out FILE`` wrote (.json, .npz, .parquet), or read; by default the test is
+            run.
+        suspicious: scores of images that the model was not trained on, validation or out-of-fold, among whose labels
+            likely wrong ones are listed with pictures, see :mod:`mmdensenet.results.suspicious`.
+        names: False keeps the names of images off the page; they are numbered as the rows of the files beside it.
         work_dir: of the training, for its curves; by default the folder of the checkpoint.
         bootstrap: resamplings of the test images for the intervals.
         gallery: how many errors are shown.
@@ -126,25 +135,14 @@ def make_report(
         raise UserError(f'bootstrap={bootstrap}, gallery={gallery}, seed={seed}: give 0 or more.')
     if work_dir is not None and not Path(work_dir).is_dir():
         raise UserError(f'work_dir={work_dir} does not exist.')
-    cfg = open_config(config, cfg_options)
-    require_checkpoint(checkpoint)
-    name_bad_images(cfg)
-    if cfg.get('test_dataloader') is None:
-        raise UserError('the config has no test_dataloader, so there is nothing to report on.')
-    require_one_task(cfg.model.get('head'), 'a report')
-    require_data(cfg, 'test_dataloader')
-    model = get_model(cfg, checkpoint, device=device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    if unlabelled_parts(dataset):
-        raise UserError(
-            'the test set has no labels, so there is nothing to report on; tools/test.py --out predicts it.'
-        )
+    cfg, model, dataset = open_subject(config, checkpoint, device, cfg_options)
     with timer.of('inference') if predictions is None else nullcontext():
         scores, evaluator = run_test(cfg, checkpoint, model, dataset, predictions)
     with timer.of('metrics'):
         content = _results(scores, Resampling(len(scores), scores.groups, bootstrap, seed), seed)
     with timer.of('gallery'):
-        content |= _gallery(scores, model, dataset, cfg, gallery)
+        content |= _gallery(scores, model, dataset, cfg, gallery, names)
+        content |= _suspicious(suspicious, model, cfg, gallery, names)
     with timer.of('measurements'):
         content |= _cost(cfg, model, _shape(cfg, dataset), measure)
     with timer.of('page'):
@@ -154,7 +152,11 @@ def make_report(
             title=name,
             subtitle=f'Report on {short_path(str(checkpoint))}, {len(scores):,} test images',
             took=str(timer),
-            sections=[(key, 'Labels' if key == 'classes' and scores.multi_label else name) for key, name in SECTIONS],
+            sections=[
+                (key, 'Labels' if key == 'classes' and scores.multi_label else name)
+                for key, name in SECTIONS
+                if key != 'suspicious' or suspicious is not None
+            ],
             multi_label=scores.multi_label,
             grouped=scores.groups is not None,
             resamplings=bootstrap,
@@ -169,6 +171,28 @@ def make_report(
         )
         out.write_text(page, encoding='utf-8')
     return str(timer)
+
+
+def open_subject(config: str | Config, checkpoint: str, device: str | None, cfg_options: dict | None):
+    """The config, the model and the test set that are reported on.
+
+    Raises:
+        UserError: for a test set that is not there, has no labels or several tasks, and as :func:`get_model` does.
+    """
+    cfg = open_config(config, cfg_options)
+    require_checkpoint(checkpoint)
+    name_bad_images(cfg)
+    if cfg.get('test_dataloader') is None:
+        raise UserError('the config has no test_dataloader, so there is nothing to report on.')
+    require_one_task(cfg.model.get('head'), 'a report')
+    require_data(cfg, 'test_dataloader')
+    model = get_model(cfg, checkpoint, device=device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    if unlabelled_parts(dataset):
+        raise UserError(
+            'the test set has no labels, so there is nothing to report on; tools/test.py --out predicts it.'
+        )
+    return cfg, model, dataset
 
 
 def _results(scores: Scores, resampling: Resampling, seed: int) -> dict:
@@ -224,13 +248,22 @@ def _most_confused(matrix: np.ndarray, classes: list[ClassMetrics]) -> list[tupl
     ]
 
 
-def _gallery(scores: Scores, model: BaseModel, dataset, cfg: Config, count: int) -> dict:
+def _gallery(scores: Scores, model: BaseModel, dataset, cfg: Config, count: int, names: bool) -> dict:
     pipeline = first_pipeline(cfg.test_dataloader, 'test_dataloader')
-    shown, reason = make_gallery(scores, model, dataset, is_bgr(model.data_preprocessor, pipeline), count)
+    shown, reason = make_gallery(scores, model, dataset, is_bgr(model.data_preprocessor, pipeline), count, names)
     why = 'The model makes no error on these images.' if count else 'No errors were asked for.'
     return dict(
         gallery=shown, no_maps=reason and without_paths(reason), no_gallery=why, label_hint=True, scale=colour_scale()
     )
+
+
+def _suspicious(scores: Scores | None, model: BaseModel, cfg: Config, count: int, names: bool) -> dict:
+    if scores is None:
+        return dict(suspects=None, suspects_count=0, suspects_of=0)
+    found = find_suspicious(scores)
+    bgr = is_bgr(model.data_preprocessor, first_pipeline(cfg.test_dataloader, 'test_dataloader'))
+    shown = make_suspects(scores, found[:count], model, Inferencer(model).prepare, bgr, names)
+    return dict(suspects=shown, suspects_count=len(found), suspects_of=len(scores))
 
 
 def _shape(cfg: Config, dataset) -> tuple[int, int, int]:

@@ -41,14 +41,20 @@ def score_part(config: str | Config, checkpoint: str, part: str = 'test', cfg_op
 
 
 def run_test(
-    cfg: Config, checkpoint: str, model: BaseModel, dataset, predictions: str | None = None, logits: bool = False
+    cfg: Config,
+    checkpoint: str,
+    model: BaseModel,
+    dataset,
+    predictions: str | Scores | None = None,
+    logits: bool = False,
 ) -> tuple[Scores, dict]:
     """The scores of the test part, and the metrics of the config's evaluator.
 
     Args:
         model: of :func:`mmdensenet.get_model`, with the checkpoint.
         dataset: the test part, built.
-        predictions: what ``tools/test.py --out FILE`` wrote, in the place of a test; then there are no metrics.
+        predictions: what ``tools/test.py --out FILE`` wrote, or read, in the place of a test; then there are no
+            metrics.
         logits: keep the logits of a checkpoint without decisions too.
 
     Raises:
@@ -59,7 +65,9 @@ def run_test(
     require_classes_of(model, class_lists(dataset, 'test_dataloader.dataset'), checkpoint)
     known = [dataset_classes(dataset), (model._dataset_meta or {}).get('classes')]
     classes = next((names for names in known if names and len(names) == model.head.num_classes), None)
-    if predictions is not None:
+    if isinstance(predictions, Scores):
+        scores, metrics = predictions, {}
+    elif predictions is not None:
         scores, metrics = read_scores(predictions, several, classes, threshold), {}
     else:
         with tempfile.TemporaryDirectory() as folder:

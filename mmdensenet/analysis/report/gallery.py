@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from mmdensenet.analysis.cam import class_activation, overlay
 from mmdensenet.analysis.pictures import to_pictures
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.results.scores import Scores
+from mmdensenet.results.suspicious import Suspicion, in_words
 
 from .paths import short_path
 
@@ -48,7 +50,7 @@ def find_mistakes(scores: Scores, count: int) -> list[tuple[int, int]]:
 
 
 def make_gallery(
-    scores: Scores, model: BaseModel, dataset, bgr: bool, count: int = 12
+    scores: Scores, model: BaseModel, dataset, bgr: bool, count: int = 12, names: bool = True
 ) -> tuple[list[Mistake], str | None]:
     """The most confident errors, and why there are no activation maps (None: there are).
 
@@ -57,6 +59,7 @@ def make_gallery(
     Args:
         dataset: the test set, whose items are what its pipeline gives.
         bgr: whether the model gets colours in BGR order, see :func:`mmdensenet.analysis.pictures.is_bgr`.
+        names: False numbers the images, from 1, in the place of their paths.
     """
     shown, reason = [], None
     for place, label in find_mistakes(scores, count):
@@ -72,10 +75,39 @@ def make_gallery(
         except UserError as error:
             reason = str(error)
         picture = to_pictures(batch, model.data_preprocessor, bgr)[0]
-        path = short_path(scores.paths[place], 2) or f'image {scores.index[place]}'
+        path = short_path(scores.paths[place], 2) if names else f'row {place + 1} of predictions.csv'
+        path = path or f'image {scores.index[place]}'
         both = None if cam is None else _data_uri(overlay(picture, cam))
         shown.append(Mistake(path, *_words(scores, place, label), _data_uri(picture), both))
     return shown, reason
+
+
+def make_suspects(
+    scores: Scores,
+    suspicions: Sequence[Suspicion],
+    model: BaseModel,
+    prepare: Callable[[str], dict],
+    bgr: bool,
+    names: bool = True,
+) -> list[Mistake]:
+    """Labels that are likely wrong: what is given as ``true``, what is suggested as ``predicted``.
+
+    Args:
+        prepare: gives for a path what the test pipeline makes of it.
+        bgr, names: as for :func:`make_gallery`.
+    """
+    shown = []
+    for number, each in enumerate(suspicions, 1):
+        try:
+            sample = prepare(scores.paths[each.place])
+        except UserError:
+            continue
+        batch = model.data_preprocessor(dict(inputs=sample['inputs'][None]), False)['inputs']
+        given, suggested = in_words(scores, each)
+        path = short_path(scores.paths[each.place], 2) if names else f'row {number} of suspicious.csv'
+        picture = _data_uri(to_pictures(batch, model.data_preprocessor, bgr)[0])
+        shown.append(Mistake(path, f'{given}, score {each.self_confidence:.3f}', suggested, picture, None))
+    return shown
 
 
 def _words(scores: Scores, place: int, label: int) -> tuple[str, str]:

@@ -1,0 +1,54 @@
+"""README.txt of a work directory: what each file is, and the next three commands."""
+
+from pathlib import Path
+
+#: what files are, by name or pattern; those with names of images or state of training are not for others
+FILES = [
+    ('report.html', 'the report: figures, curves, errors and suspicious labels with pictures; opens without network'),
+    ('model.onnx', 'the model with its preprocessing, names, temperature and thresholds, for `mmdensenet predict`'),
+    ('model_card.md', 'the model card; what only you know is marked (author)'),
+    ('predictions.csv', 'probabilities of the images of the test part, called as in your table'),
+    ('submission.csv', 'probabilities of the images without labels'),
+    ('suspicious.csv', 'labels that are likely wrong, the most suspicious first: look at them'),
+    ('checklist-*.md', 'a checklist for authors'),
+    ('samples.csv', 'what was understood of your data: image, labels, part, group (hashed)'),
+    ('*.py', 'the config: edit it, and `mmdensenet train` takes it'),
+    ('*.json', 'results of the steps, so that the same command goes on where it was'),
+    ('*.pth', 'weights and state of training; they hold paths of this machine, so pass on model.onnx instead'),
+    ('training*', 'weights, log and curves of the training; the weights hold paths of this machine'),
+    ('vis_data', 'curves of the training'),
+    ('2*_*', 'a log of a training'),
+]
+
+
+def write_readme(folder: Path, config: Path, checkpoint: Path, calibrated: bool) -> None:
+    """Of the files that are there."""
+    lines = ['What is in this folder', '']
+    told: set[str] = set()
+    for pattern, what in FILES:
+        names = sorted(path.name for path in folder.glob(pattern) if path.name not in told)
+        told |= set(names)
+        if names:
+            shown = names[0] if len(names) == 1 else f'{names[0]} and {len(names) - 1} more like it'
+            lines.append(f'  {shown}\n      {what}')
+    model = 'model.onnx' if 'model.onnx' in told else f'{config.name} --checkpoint {inside(folder, checkpoint)}'
+    lines += [
+        '',
+        'Probabilities are ' + ('calibrated on the validation part.' if calibrated else 'uncalibrated.'),
+        'Research use only. This is no medical device.',
+        '',
+        'The next three commands, in this folder:',
+        '',
+        f'  mmdensenet predict IMAGES --model {model}',
+        f'  mmdensenet serve {model}',
+        f'  mmdensenet report {config.name} {inside(folder, checkpoint)} --checklist claim',
+    ]
+    (folder / 'README.txt').write_text('\n'.join(lines) + '\n', encoding='utf-8')
+
+
+def inside(folder: Path, path: Path) -> str:
+    """The path as seen from the folder; of another place its name only."""
+    try:
+        return path.resolve().relative_to(folder.resolve()).as_posix()
+    except ValueError:
+        return path.name

@@ -1,0 +1,258 @@
+"""Step 7: what is handed over is right, explains itself, and has no patient and no folder of this machine in it."""
+
+import csv
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+from PIL import Image
+
+from mmdensenet import get_model, inference
+from mmdensenet.apis.fit.decide import decide
+from mmdensenet.apis.fit.hand_over import hand_over, names_of_images
+from mmdensenet.checkpoints.checkpoint_meta import hash_weights
+from mmdensenet.errors import UserError
+from mmdensenet.results.scores import Scores
+
+pytest.importorskip('onnxruntime', reason='onnxruntime is not installed (the extra export)')
+
+PATIENT, FOLDER = 'Zebraston', 'Quokkahaus'
+CONFIG = """
+classes = {classes}
+pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(32, 32)),
+    dict(type='PackInputs', meta_keys=('img_path', 'group')),
+]
+dataset = dict(
+    type='mmdensenet.CSVDataset',
+    data_root={root!r},
+    ann_file={table!r},
+    data_prefix={root!r},
+    image_column='file',
+    split_column='split',
+    group_column='group',
+    pipeline=pipeline,
+    {labels},
+)
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='mmdensenet.DenseNet', arch=dict(growth_rate=4, depths=[2, 2], init_channels=8), stem='cifar'),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type={head!r}, num_classes=len(classes), in_channels=16, {loss}),
+)
+data_preprocessor = dict(num_classes=len(classes), mean=[100.0] * 3, std=[60.0] * 3, to_rgb=True)
+train_dataloader = dict(batch_size=8, num_workers=0, dataset=dict(split='train', **dataset))
+val_dataloader = test_dataloader = dict(
+    batch_size=8, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(split='test', **dataset),
+)
+val_evaluator = test_evaluator = dict(type={metric!r}, {arguments})
+default_scope = 'mmpretrain'
+train_cfg, test_cfg, val_cfg = dict(by_epoch=True, max_epochs=3), dict(), dict()
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))
+"""
+
+
+def make_work_dir(tmp_path, several: bool) -> tuple[Path, Path, Path]:
+    """A work directory as fit leaves it after training: config, weights with decisions, samples.csv, and the images."""
+    root, work = tmp_path / FOLDER / 'pictures', tmp_path / 'work'
+    root.mkdir(parents=True)
+    work.mkdir()
+    rng = np.random.default_rng(0)
+    classes = ['Edema', 'Pleural Effusion'] if several else ['cat', 'dog', 'owl']
+    rows = []
+    for i in range(48):
+        label = i % 3
+        pixels = rng.integers(0, 80, (40, 36, 3), dtype=np.uint8) + np.uint8(80 * label)
+        Image.fromarray(pixels).save(root / f'{PATIENT}_{i}.png')
+        labels = [int(label > 0), int(label > 1)] if several else [classes[label]]
+        rows.append([f'study\\{i}', f'{PATIENT}_{i}.png', *labels, f'{i // 2:04x}', ('train', 'test')[i // 2 % 2]])
+    with (work / 'samples.csv').open('w', newline='') as file:
+        header = ['image', 'file', *(classes if several else ['label']), 'group', 'split']
+        csv.writer(file).writerows([header, *rows])
+    labels = f'label_columns={classes}' if several else f"label_column='label', classes={classes}"
+    text = CONFIG.format(
+        classes=classes,
+        root=str(root),
+        table=str(work / 'samples.csv'),
+        labels=labels,
+        head='MultiLabelLinearClsHead' if several else 'LinearClsHead',
+        loss="loss=dict(type='mmdensenet.MaskedBCELoss'), thr=0.5" if several else '',
+        metric='mmdensenet.RankingMetric' if several else 'Accuracy',
+        arguments='' if several else 'topk=(1,)',
+    )
+    (work / 'animals.py').write_text(text)
+    torch.manual_seed(1)
+    model = get_model(Config.fromfile(work / 'animals.py'))
+    torch.nn.init.normal_(model.head.fc.weight, std=2.0)
+    state = model.state_dict()
+    scores = scores_of(model, root, rows, classes, several)
+    decisions = decide(scores, weights=hash_weights(state))
+    meta = dict(dataset_meta=dict(classes=classes), decisions=decisions.to_dict(), cfg=text, epoch=3)
+    torch.save(dict(meta=meta, state_dict=state), work / 'best.pth')
+    return work, work / 'animals.py', work / 'best.pth'
+
+
+def scores_of(model, root, rows, classes, several) -> Scores:
+    """Logits of all images, as a test would keep them."""
+    model.eval()
+    pixels = [np.array(Image.open(root / row[1]).resize((32, 32)))[..., ::-1].transpose(2, 0, 1) for row in rows]
+    with torch.no_grad():
+        batch = model.data_preprocessor(dict(inputs=torch.from_numpy(np.stack(pixels))))['inputs']
+        logits = model.head(model.extract_feat(batch)).double().numpy()
+    if several:
+        truth = np.array([row[2:4] for row in rows], float)
+        scores = 1 / (1 + np.exp(-logits))
+    else:
+        truth = np.array([classes.index(row[2]) for row in rows])
+        scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    groups = np.unique([row[-2] for row in rows], return_inverse=True)[1]
+    paths = [str(root / row[1]) for row in rows]
+    return Scores(scores, truth, np.arange(len(rows)), paths, classes, groups=groups, logits=logits)
+
+
+def bytes_of(file: Path) -> bytes:
+    """Its content, and that of what is packed in it."""
+    content = file.read_bytes()
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            content += b''.join(archive.read(name) for name in archive.namelist())
+    return content
+
+
+@pytest.fixture(
+    scope='module',
+    params=[pytest.param(False, marks=pytest.mark.slow), True],
+    ids=['one class', 'several labels'],
+)
+def handed(request, tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp('fit')
+    work, config, checkpoint = make_work_dir(tmp_path, request.param)
+    root = tmp_path / FOLDER / 'pictures'
+    rows = [list(row.values()) for row in table(work / 'samples.csv')]
+    model = get_model(Config.fromfile(config), str(checkpoint))
+    classes = list(model._dataset_meta['classes'])
+    validation = scores_of(model, root, rows, classes, request.param)
+    new = tmp_path / 'new' / 'deep'
+    new.mkdir(parents=True)
+    for i in range(3):
+        Image.fromarray(np.full((30, 30, 3), 60 * i, np.uint8)).save(new / f'{i}.png')
+    done = hand_over(
+        work, config, checkpoint, validation=validation, predict=new.parent, bootstrap=100, gallery=3, device='cpu'
+    )
+    return work, done, tmp_path, classes, model
+
+
+def table(file):
+    with file.open(encoding='utf-8') as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_no_patient_and_no_folder_is_handed_over(handed):
+    work, done, tmp_path, *_ = handed
+    public = ['report', 'onnx', 'model_card', 'readme', 'predictions', 'suspicious', 'submission']
+    assert set(public) <= set(done.files)
+    for name in public:
+        content = bytes_of(done.files[name])
+        for secret in (PATIENT, FOLDER, str(tmp_path), str(Path(__file__).parents[3]), str(Path.home()) + '/'):
+            assert secret.encode() not in content, (name, secret)
+            assert secret.encode('utf-16-le') not in content, (name, secret)
+    assert bytes_of(work / 'best.pth').count(FOLDER.encode()), 'what is looked for can be found'
+
+
+def test_predictions_are_those_of_predict(handed):
+    """With names as in the table, and by the ONNX file the same."""
+    work, done, tmp_path, classes, _ = handed
+    rows = table(done.files['predictions'])
+    assert list(rows[0]) == ['image', *classes] and len(rows) == 24
+    samples = {row['image']: row for row in table(work / 'samples.csv')}
+    assert {row['image'] for row in rows} == {name for name, row in samples.items() if row['split'] == 'test'}
+    paths = [str(tmp_path / FOLDER / 'pictures' / samples[row['image']]['file']) for row in rows]
+    found = np.array([[float(row[name]) for name in classes] for row in rows])
+    for model, checkpoint in ((work / 'animals.py', str(work / 'best.pth')), (done.files['onnx'], None)):
+        results = inference(model, paths, checkpoint, device='cpu')
+        assert np.abs(found - [result['pred_scores'] for result in results]).max() < 1e-4
+    assert done.onnx_difference < 1e-4
+
+
+def test_predictions_are_calibrated(handed):
+    *_, model = handed
+    decisions = model._checkpoint_meta['decisions']
+    assert any(t is not None and abs(t - 1) > 0.05 for t in decisions['temperatures'])
+
+
+def test_the_submission_is_called_as_in_the_folder(handed):
+    _, done, _, classes, _ = handed
+    rows = table(done.files['submission'])
+    assert [row['image'] for row in rows] == ['deep/0.png', 'deep/1.png', 'deep/2.png']
+    assert list(rows[0]) == ['image', *classes]
+
+
+def test_the_report_lists_suspicious_labels(handed):
+    _, done, *_ = handed
+    page = done.files['report'].read_text()
+    rows = table(done.files['suspicious'])
+    assert done.suspicious == len(rows) > 3
+    part = page[page.index('id="suspicious"') : page.index('id="training"')]
+    assert part.count('<img src="data:image') == 3 and f'{len(rows)} labels among 48 images' in part
+    assert 'row 1 of suspicious.csv' in part and '.png' not in page
+    assert all(re.fullmatch(r'study\\\d+', row['image']) for row in rows)
+
+
+def test_the_model_card_is_read_by_hubs(handed):
+    _, done, *_, classes, _ = handed
+    text = done.files['model_card'].read_text()
+    front = yaml.safe_load(text.split('---')[1])
+    metrics = front['model-index'][0]['results'][0]['metrics']
+    assert front['library_name'] == 'mmdensenet' and front['pipeline_tag'] == 'image-classification'
+    assert metrics and all(isinstance(metric['value'], float | int) for metric in metrics)
+    hub = pytest.importorskip('huggingface_hub', reason='huggingface_hub is not installed')
+    assert hub.ModelCard(text).data.eval_results[0].metric_value == metrics[0]['value']
+    for words in ('no medical device', '(author)', *classes, 'fitted on 48 images', 'of 12 groups'):
+        assert words in text
+
+
+def test_the_folder_explains_itself(handed):
+    work, done, *_ = handed
+    text = done.files['readme'].read_text()
+    written = {path.name for path in work.iterdir()} - {'README.txt'}
+    assert {name for name in written if name in text} == written
+    assert text.count('\n  mmdensenet ') == 3 and 'no medical device' in text
+    assert 'mmdensenet predict IMAGES --model model.onnx' in text and '--checklist claim' in text
+
+
+def test_checklists_with_what_is_known(handed, run_tool):
+    work, done, tmp_path, classes, _ = handed
+    out = work.parent / 'claim.md'
+    ran = run_tool('report.py', work / 'animals.py', work / 'best.pth', '--checklist', 'claim', '--out', out)
+    assert ran.status == 0 and f'The checklist is in {out}' in ran.out
+    text = out.read_text()
+    card = done.files['model_card'].read_text()
+    for number, words in (
+        (22, 'parameters'),
+        (28, 'AUROC'),
+        (29, 'groups'),
+        (24, 'Random'),
+        (35, 'Test part: 24 images'),
+    ):
+        row = next(line for line in text.splitlines() if line.startswith(f'| {number} |'))
+        assert words in row
+    assert '| 44 | Funding, other support, and the role of funders | **author** |' in text
+    for secret in (PATIENT, FOLDER, str(tmp_path)):
+        assert secret not in text
+    assert 'Where the images are from' in card and all(name in text for name in classes)
+
+
+def test_images_that_samples_does_not_have(handed):
+    work, *_ = handed
+    find = names_of_images(work / 'samples.csv')
+    assert find(f'/elsewhere/{PATIENT}_3.png') == 'study\\3'
+    with pytest.raises(UserError, match=r'other\.png is not in .*samples\.csv'):
+        find('/x/other.png')
+    assert names_of_images(work / 'none.csv')('/x/y/other.png') == 'other.png'
