@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, log_softmax, logit
 
-from .bootstrap import Estimate, Resampling, divide, estimate
+from .bootstrap import CONFIDENCE, Estimate, Resampling, divide, estimate
 from .scores import Scores
 
 BINS = 15
@@ -58,7 +58,7 @@ def compute_calibration(scores: Scores, resampling: Resampling, seed: int = 0) -
     """
     values = logits_of(scores)
     before = _probabilities(scores, values)
-    error, loss = _error(scores, before, resampling), _loss(scores, values, resampling)
+    error, loss = calibration_error(scores, before, resampling), mean_log_loss(scores, values, resampling)
     groups = np.arange(len(scores)) if scores.groups is None else scores.groups
     distinct = np.unique(groups)
     if len(distinct) < 2 or len(scores) < FEWEST_IMAGES:
@@ -79,8 +79,8 @@ def compute_calibration(scores: Scores, resampling: Resampling, seed: int = 0) -
         loss,
         (temperatures[0], temperatures[1]),
         _bins(scores, after),
-        _error(scores, after, resampling),
-        _loss(scores, scaled, resampling),
+        calibration_error(scores, after, resampling),
+        mean_log_loss(scores, scaled, resampling),
     )
 
 
@@ -123,9 +123,12 @@ def _losses(logits: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return each.sum(1), known.sum(1).astype(float)
 
 
-def _loss(scores: Scores, logits: np.ndarray, resampling: Resampling) -> Estimate:
+def mean_log_loss(
+    scores: Scores, logits: np.ndarray, resampling: Resampling, confidence: float = CONFIDENCE
+) -> Estimate:
+    """Mean log loss of ``logits`` (N, C) in nats, of an image or of a known label."""
     sums, counts = _losses(logits, scores.truth)
-    return estimate(sums.sum() / counts.sum(), resampling.mean(sums, counts))
+    return estimate(sums.sum() / counts.sum(), resampling.mean(sums, counts), confidence)
 
 
 def _decisions(scores: Scores, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -151,14 +154,16 @@ def _bins(scores: Scores, probabilities: np.ndarray) -> Bins:
     return Bins(count.astype(int), divide(total, count), divide(hits, count))
 
 
-def _error(scores: Scores, probabilities: np.ndarray, resampling: Resampling) -> Estimate:
+def calibration_error(
+    scores: Scores, probabilities: np.ndarray, resampling: Resampling, confidence: float = CONFIDENCE
+) -> Estimate:
     """Mean over the decisions of their bin's distance between confidence and accuracy, in percent (ECE)."""
-    image, confidence, right = _decisions(scores, probabilities)
+    image, score, right = _decisions(scores, probabilities)
     gaps = np.zeros((len(scores), BINS))
-    np.add.at(gaps, (image, _place(confidence)), right - confidence)
+    np.add.at(gaps, (image, _place(score)), right - score)
     counts = np.bincount(image, minlength=len(scores))
     value = np.abs(gaps.sum(0)).sum() / counts.sum()
     drawn = np.abs(resampling.weights @ gaps).sum(1) / (resampling.weights @ counts.astype(np.float32))
     # resampling adds noise to every bin, and the distances are larger for it: on average by this much
     drawn = np.maximum(drawn - (drawn.mean() - value), 0) if len(drawn) else drawn
-    return estimate(100 * value, 100 * drawn)
+    return estimate(100 * value, 100 * drawn, confidence)

@@ -49,7 +49,7 @@ class ClassMetrics:
 
 def compute_metrics(scores: Scores, resampling: Resampling) -> tuple[list[Metric], list[ClassMetrics]]:
     """Overall metrics, and those of each class in the order of the classes."""
-    ranking = _ranking(scores, resampling)
+    ranking = rank_classes(scores, resampling)
     if scores.multi_label:
         counted, parts = _per_label(scores, resampling)
         kappa = None
@@ -155,7 +155,8 @@ def _per_label(scores: Scores, resampling: Resampling) -> tuple[Counted, list]:
     ]
 
 
-def _ranking(scores: Scores, resampling: Resampling) -> Counted:
+def rank_classes(scores: Scores, resampling: Resampling) -> Counted:
+    """'AUROC' and 'average precision' in percent: values (C,), and those of resamplings (B, C) or None."""
     count = len(scores.classes)
     most = RANKING_BUDGET // (len(scores) * count)
     drawn = resampling.weights[:most] if most >= FEWEST_RESAMPLINGS and _enough(scores) else None

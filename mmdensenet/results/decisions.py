@@ -90,6 +90,12 @@ class Decisions:
         return [name for name, point in zip(self.classes, self.points) if point is None] if self.multi_label else []
 
     @property
+    def without_sets(self) -> list[str]:
+        """Labels that conformal sets say nothing of."""
+        pairs = zip(self.classes, self.quantiles) if self.multi_label else ()
+        return [name for name, quantile in pairs if quantile is None]
+
+    @property
     def calibrated(self) -> bool:
         """Whether every score is calibrated."""
         return None not in self.temperatures

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from scipy.special import expit, softmax
 
 from mmdensenet.datasets.labels import POSITIVE_ABOVE
 from mmdensenet.errors import UserError
@@ -60,6 +61,52 @@ class Scores:
     def targets(self) -> np.ndarray:
         """(N, C) of 1, 0 and -1: each class against the others."""
         return self.truth if self.multi_label else np.eye(len(self.classes), dtype=np.int8)[self.truth]
+
+
+def join_scores(parts: Sequence[Scores]) -> Scores:
+    """The images of several parts, such as those that each of several folds has held out.
+
+    Groups are of one part each; without groups in one there are none.
+
+    Raises:
+        UserError: if the parts have other classes.
+    """
+    _require_same_classes(parts)
+
+    def joined(arrays: list) -> np.ndarray | None:
+        return None if any(array is None for array in arrays) else np.concatenate(arrays)
+
+    together = {name: joined([getattr(p, name) for p in parts]) for name in ('scores', 'truth', 'index', 'logits')}
+    numbers, first = [], 0
+    for part in parts:
+        of_part = None if part.groups is None else np.unique(part.groups, return_inverse=True)[1].ravel()
+        numbers.append(None if of_part is None else of_part + first)
+        first += 0 if of_part is None else len(np.unique(of_part))
+    paths = [path for part in parts for path in part.paths]
+    return replace(parts[0], paths=paths, groups=joined(numbers), **together)
+
+
+def average_scores(parts: Sequence[Scores]) -> Scores:
+    """The ensemble of several models' scores of the same images: of the mean of their logits.
+
+    Raises:
+        UserError: if the parts have other classes or images, or no logits.
+    """
+    _require_same_classes(parts)
+    first = parts[0]
+    for part in parts:
+        if part.logits is None:
+            raise UserError('an ensemble needs the logits of each model.')
+        if not (np.array_equal(part.index, first.index) and np.array_equal(part.truth, first.truth)):
+            raise UserError('an ensemble needs the same images of each model, in the same order.')
+    logits = np.mean([part.logits for part in parts], axis=0)
+    scores = expit(logits) if first.multi_label else softmax(logits, axis=1)
+    return replace(first, scores=scores, logits=logits)
+
+
+def _require_same_classes(parts: Sequence[Scores]) -> None:
+    if not parts or any(part.classes != parts[0].classes for part in parts):
+        raise UserError('the parts have other classes than each other, or there are none.')
 
 
 def read_scores(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from made_scores import close, make, several, single
+from scipy.special import expit, softmax
 from sklearn import metrics as sklearn
 
 from mmdensenet.results.bootstrap import Resampling
@@ -67,3 +68,17 @@ def test_the_last_bin_has_a_score_of_1():
     first = np.array([1.0, 0.94, 0.93])  # the last of 15 begins at 14/15, 0.9333
     scores = make(np.stack([first, 1 - first], 1), np.zeros(3, int))
     assert compute_calibration(scores, Resampling(3, count=2)).before.count.tolist() == [0] * 13 + [1, 2]
+
+
+def test_calibration_error_as_another_library():
+    """Figures of netcal 1.4.0, ECE(15)."""
+    rng = np.random.default_rng(7)
+    logits = rng.normal(size=60) * 2
+    truth = (rng.random(60) < expit(logits)).astype(float)
+    labels = make(expit(logits).round(4)[:, None], truth[:, None])
+    assert compute_calibration(labels, Resampling(60, count=2)).error.value == pytest.approx(100 * 0.21754)
+    rng = np.random.default_rng(8)
+    shares = softmax(2 * rng.normal(size=(80, 3)), axis=1).round(4)
+    classes = np.array([rng.choice(3, p=row / row.sum()) for row in shares])
+    scores = make(shares / shares.sum(1, keepdims=True), classes)
+    assert compute_calibration(scores, Resampling(80, count=2)).error.value == pytest.approx(100 * 0.10555717468)

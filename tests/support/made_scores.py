@@ -30,6 +30,13 @@ def make(scores, truth, **more) -> Scores:
     return Scores(scores, truth, np.arange(count), [''] * count, names, **more)
 
 
+def with_logits(scores):
+    """With the logits that the scores come from; softmax's up to a constant for each image."""
+    logits = np.log(scores.scores) - (np.log1p(-scores.scores) if scores.multi_label else 0)
+    scores.logits = logits + (0 if scores.multi_label else np.random.default_rng(0).normal(3, 1, (len(scores), 1)))
+    return scores
+
+
 def by_name(overall) -> dict:
     return {metric.name: metric.estimate for metric in overall}
 

@@ -2,20 +2,13 @@
 
 import numpy as np
 import pytest
-from made_scores import make, several, single
+from made_scores import make, several, single, with_logits
 from scipy.special import expit, softmax
 from sklearn import metrics as sklearn
 
 from mmdensenet.apis.fit.decide import SLACK, conformal_quantile, decide
 from mmdensenet.errors import UserError
 from mmdensenet.results.decisions import Decisions
-
-
-def with_logits(scores):
-    """The logits that the scores of tests/support/made_scores come from, up to a constant."""
-    logits = np.log(scores.scores) - (np.log1p(-scores.scores) if scores.multi_label else 0)
-    scores.logits = logits + (0 if scores.multi_label else np.random.default_rng(0).normal(3, 1, (len(scores), 1)))
-    return scores
 
 
 def test_one_class_per_image():
@@ -136,3 +129,33 @@ def test_mistakes():
         decide(scores)
     with pytest.raises(UserError, match='no images'):
         decide(scores.take(np.zeros(30, bool)))
+
+
+def test_sets_as_those_of_another_library():
+    mapie = pytest.importorskip('mapie.classification', reason='MAPIE is not installed (requirements/tests.txt)')
+    from sklearn.base import BaseEstimator, ClassifierMixin
+
+    class Given(ClassifierMixin, BaseEstimator):
+        """Probabilities as they come."""
+
+        def __init__(self):
+            self.classes_, self.n_features_in_ = np.arange(4), 4
+
+        def fit(self, x, y):
+            return self
+
+        def predict_proba(self, x):
+            return softmax(x, axis=1)
+
+        def predict(self, x):
+            return x.argmax(1)
+
+        def __sklearn_is_fitted__(self):
+            return True
+
+    scores = with_logits(single(images=700))
+    found = decide(scores.take(np.arange(300))).apply(scores.logits[300:]).sets
+    theirs = mapie.SplitConformalClassifier(Given(), confidence_level=0.9, conformity_score='lac', prefit=True)
+    theirs.conformalize(scores.logits[:300], scores.truth[:300])
+    _, sets = theirs.predict_set(scores.logits[300:])
+    assert np.array_equal(found, sets[:, :, 0]) and 0 < found.sum() < found.size

@@ -1,0 +1,36 @@
+"""Decision curves: what acting on a probability is worth, against acting on all images or on none."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+#: probabilities from which on somebody would act
+THRESHOLDS = tuple(round(0.01 * i, 2) for i in range(1, 100))
+
+
+@dataclass(frozen=True)
+class DecisionCurve:
+    """Net benefit (Vickers and Elkin, doi:10.1177/0272989X06295361) at each threshold, in true positives an image: of
+    acting where the probability is at least the threshold, and of acting on every image. Acting on none has 0."""
+
+    thresholds: tuple[float, ...]
+    model: tuple[float, ...]
+    everyone: tuple[float, ...]
+
+
+def decision_curve(
+    probability: np.ndarray, target: np.ndarray, thresholds: tuple[float, ...] = THRESHOLDS
+) -> DecisionCurve | None:
+    """Of probabilities and targets (N,); a target that is neither 1 nor 0 leaves its image out. None without images."""
+    known = (target == 1) | (target == 0)
+    probability, positive = probability[known], target[known] == 1
+    if not len(positive):
+        return None
+    level = np.asarray(thresholds)
+    acted = probability[:, None] >= level
+    true, false = (acted & positive[:, None]).mean(0), (acted & ~positive[:, None]).mean(0)
+    odds = level / (1 - level)
+    share = positive.mean()
+    return DecisionCurve(
+        tuple(thresholds), tuple((true - false * odds).tolist()), tuple((share - (1 - share) * odds).tolist())
+    )

@@ -1,0 +1,36 @@
+"""Shares with intervals, such as sensitivity and specificity."""
+
+import math
+
+import numpy as np
+from scipy.stats import norm
+
+from .bootstrap import CONFIDENCE, Estimate, Resampling, estimate
+
+
+def wilson(hits: float, count: float, confidence: float = CONFIDENCE) -> Estimate:
+    """A share with Wilson's score interval (doi:10.1080/01621459.1927.10502953); nan of nothing."""
+    if not count:
+        return Estimate(float('nan'))
+    share, z = hits / count, float(norm.ppf(0.5 + confidence / 2))
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return Estimate(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
+
+
+def share(
+    hit: np.ndarray, of: np.ndarray, resampling: Resampling, groups: np.ndarray | None, confidence: float = CONFIDENCE
+) -> Estimate:
+    """The share of the images ``of`` (N,) of True and False that are ``hit``.
+
+    Single images get Wilson's interval. With groups it is the one of resampled groups; where the share is 0 or 1 all
+    resamplings are alike, and it is Wilson's of so many groups as have such images.
+    """
+    hit = hit & of
+    if groups is None:
+        return wilson(int(hit.sum()), int(of.sum()), confidence)
+    value = hit.sum() / of.sum() if of.any() else float('nan')
+    if value in (0, 1):
+        count = len(np.unique(groups[of]))
+        return wilson(value * count, count, confidence)
+    return estimate(value, resampling.mean(hit, of), confidence)
