@@ -20,6 +20,7 @@ HEADLINES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
+    parser.add_argument('checkpoint', nargs='?', help='compare its classes with those of the data sets')
     parser.add_argument('--workers', type=int, help='processes that read (one per core)')
     parser.add_argument('--show', type=int, default=10, help='lines for each kind of problem (10); 0 for all')
     parser.add_argument('--out', metavar='FILE', help='write all problems to a file (.json)')
@@ -43,7 +44,9 @@ def run(args: argparse.Namespace) -> None:
             out.unlink()
     with progress_bar() as progress:
         options = parse_cfg_options(args.cfg_options)
-        report = verify_dataset(args.config, workers=args.workers, cfg_options=options, progress=progress)
+        report = verify_dataset(
+            args.config, args.checkpoint, workers=args.workers, cfg_options=options, progress=progress
+        )
     if args.out:
         content = dict(images=report.images, problems=report.problems)
         out.write_text(json.dumps(content, indent=1) + '\n')

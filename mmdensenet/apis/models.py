@@ -21,6 +21,7 @@ from mmdensenet.checkpoints.checkpoint_content import not_finite, require_weight
 from mmdensenet.checkpoints.checkpoint_meta import DECISIONS
 from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.convert.on_load import fit_checkpoint
+from mmdensenet.datasets import class_lists
 from mmdensenet.datasets.class_lists import ClassList, names_in, require_same_classes
 from mmdensenet.datasets.wrappers import leaf_configs
 from mmdensenet.errors import UserError
@@ -187,7 +188,9 @@ def class_names(cfg: Config) -> list[str] | None:
     from mmpretrain.registry import DATASETS
 
     _, dataset = next(leaf_configs((cfg.get('test_dataloader') or {}).get('dataset')), ('', {}))
-    classes = (dataset.get('metainfo') or {}).get('classes') or dataset.get('classes')
+    classes = (dataset.get('metainfo') or {}).get('classes') or dataset.get('classes') or dataset.get('label_columns')
+    if isinstance(classes, str):
+        classes = class_lists.class_names(classes) if Path(classes).expanduser().is_file() else None
     kind = dataset.get('type')
     if not classes and kind:
         kind = kind if isinstance(kind, type) else DATASETS.get(kind)

@@ -17,15 +17,20 @@ from multiprocessing import get_context
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.evaluator import Evaluator
 from mmengine.registry import DATASETS, DefaultScope
+from mmengine.runner import CheckpointLoader
+from mmpretrain.registry import MODELS
 
 from mmdensenet.datasets import LoadImage
-from mmdensenet.datasets.class_lists import class_lists, require_same_classes
+from mmdensenet.datasets.class_lists import ClassList, class_lists, names_in, require_same_classes
 from mmdensenet.datasets.load_image import has_16_bits, read_bytes
 from mmdensenet.datasets.wrappers import leaves, sample_info, sample_labels
 from mmdensenet.errors import BadImageError, UserError
+from mmdensenet.training.hooks.check_tasks import require_tasks
 
-from .runner import open_config, prepare_data
+from .runner import open_config, prepare_data, require_checkpoint
+from .tasks import task_names
 
 SPLITS = ('train', 'val', 'test')
 
@@ -52,6 +57,7 @@ class Report:
 
 def verify_dataset(
     config: str | Config,
+    checkpoint: str | None = None,
     *,
     workers: int | None = None,
     cfg_options: dict | None = None,
@@ -60,6 +66,7 @@ def verify_dataset(
     """Read all images of the train, validation and test set of a config, in parallel, and check all labels.
 
     Args:
+        checkpoint: path or URL of one whose classes are compared with those of the data sets.
         workers: processes; by default one per core. 0 reads in this process.
         progress: called with the numbers of images read and of all images.
 
@@ -69,8 +76,9 @@ def verify_dataset(
         head that has another number of classes than the data set.
 
     Raises:
-        UserError: if the config has no data set, or one cannot be found; and if the classes of the splits differ, for
-            then no label can be judged.
+        UserError: if the config has no data set, or one cannot be found; if the classes of the splits or the
+            checkpoint differ, for then no label can be judged; and for a label that does not fit its task, where there
+            are several.
     """
     cfg = open_config(config, cfg_options)
     DefaultScope.get_instance('verify_dataset', scope_name=cfg.get('default_scope') or 'mmengine')
@@ -78,9 +86,13 @@ def verify_dataset(
     splits = _build(cfg)
     if not splits:
         raise UserError('the config has no train_dataloader, val_dataloader or test_dataloader: nothing to verify.')
-    lists = []
+    lists = [] if checkpoint is None else [_classes_of(checkpoint)]
+    head = (cfg.get('model') or {}).get('head')
+    tasks = MODELS.build(head) if task_names(head) else None
     for name, part in splits.items():
-        lists += class_lists(part, f'{name.split(",")[0]}_dataloader.dataset')
+        key = f'{name.split(",")[0]}_dataloader'
+        lists += class_lists(part, f'{key}.dataset')
+        require_tasks(tasks, key, part, None if key == 'train_dataloader' else Evaluator([]))
     require_same_classes(lists)
     report = Report()
     classes = (cfg.get('model') or {}).get('head', {}).get('num_classes')
@@ -109,6 +121,16 @@ def verify_dataset(
     _report_groups(report, parts)
     _report_depth(report, deep)
     return report
+
+
+def _classes_of(checkpoint: str) -> ClassList:
+    require_checkpoint(checkpoint)
+    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
+    meta = loaded.get('meta') if isinstance(loaded, dict) else None
+    names = names_in(meta.get('dataset_meta')) if isinstance(meta, dict) else None
+    if names is None:
+        raise UserError(f'{checkpoint} has no names of classes (meta.dataset_meta.classes) to compare: leave it out.')
+    return ClassList(checkpoint, names, is_checkpoint=True)
 
 
 def _build(cfg: Config) -> dict[str, object]:

@@ -279,34 +279,32 @@ CONCATENATING = Fault(
     targets=(
         'mmengine.dataset.dataset_wrapper:ConcatDataset.__init__',
         'mmengine.dataset.dataset_wrapper:RepeatDataset',
-        'mmengine.dataset.base_dataset:BaseDataset._load_metainfo',
     ),
 )
 
 
 @CONCATENATING.repaired_by
 def name_different_classes() -> None:
-    from mmengine.dataset.base_dataset import BaseDataset
     from mmengine.dataset.dataset_wrapper import ConcatDataset, RepeatDataset
+    from mmengine.registry import DATASETS
 
-    init, load = ConcatDataset.__init__, BaseDataset._load_metainfo.__func__
+    init = ConcatDataset.__init__
 
     @functools.wraps(init)
-    def init_or_name(self, *args, **kwargs) -> None:
+    def init_or_name(self, datasets, *args, **kwargs) -> None:
+        built = [DATASETS.build(each) if isinstance(each, dict) else each for each in datasets]
+        listed = [each for each in built if isinstance(getattr(each, '_metainfo', {}).get('classes'), (list, tuple))]
+        for each in listed[1:]:  # the same names as a list and as a tuple are the same
+            each._metainfo['classes'] = type(listed[0]._metainfo['classes'])(each._metainfo['classes'])
+        given = zip(datasets, built)  # of what is built it takes no wrappers, of configs it does
+        datasets = [dict(type=lambda made=made: made) if isinstance(each, dict) else made for each, made in given]
         try:
-            init(self, *args, **kwargs)
+            init(self, datasets, *args, **kwargs)
         except (TypeError, ValueError) as error:
             from mmdensenet.datasets.class_lists import require_concatenable
 
             require_concatenable(self, error)
             raise
-
-    @functools.wraps(load)
-    def load_as_tuple(cls, metainfo=None) -> dict:
-        loaded = load(cls, metainfo)
-        if isinstance(loaded.get('classes'), list):
-            loaded['classes'] = tuple(loaded['classes'])
-        return loaded
 
     def get_cat_ids(self, idx: int) -> list[int]:
         from mmdensenet.datasets.wrappers import locate
@@ -316,7 +314,6 @@ def name_different_classes() -> None:
 
     ConcatDataset.__init__ = init_or_name
     ConcatDataset.get_cat_ids = RepeatDataset.get_cat_ids = get_cat_ids
-    BaseDataset._load_metainfo = classmethod(load_as_tuple)
 
 
 ANNOTATIONS = Fault(
@@ -337,8 +334,12 @@ def name_annotation_files() -> None:
     @functools.wraps(full_init)
     def init_or_explain(self) -> None:
         try:
+            if hasattr(self, 'img_prefix') and isinstance(self._metainfo.get('classes'), str):
+                from mmdensenet.datasets.class_lists import class_names
+
+                class_names(self._metainfo['classes'])  # text is left where there is no such file
             full_init(self)
-        except (AssertionError, KeyError, IndexError, OSError, TypeError, ValueError) as error:
+        except Exception as error:
             from mmdensenet.datasets.annotations import explain
 
             explained = explain(self, error)

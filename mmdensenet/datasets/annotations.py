@@ -3,7 +3,21 @@
 import json
 from pathlib import Path
 
+import mmengine
+from mmengine.dataset import BaseDataset
+
 from mmdensenet.errors import UserError
+
+#: endings of files that are one dict
+DICTS = ('.json', '.yaml', '.yml', '.pkl', '.pickle')
+
+
+class AnnotationError(UserError, TypeError, ValueError):
+    """A malformed annotation file; of the kinds that the data sets themselves raise then."""
+
+
+class NoAnnotationError(UserError, FileNotFoundError):
+    """An annotation file that does not exist."""
 
 
 def explain(dataset, error: Exception) -> UserError | None:
@@ -17,15 +31,22 @@ def explain(dataset, error: Exception) -> UserError | None:
     if not file or isinstance(error, UserError):
         return None
     if not Path(file).is_file():
-        return UserError(f'{file} does not exist: set dataset.ann_file.') if isinstance(error, OSError) else None
+        return (
+            NoAnnotationError(f'{file} does not exist: set dataset.ann_file.') if isinstance(error, OSError) else None
+        )
     if isinstance(error, json.JSONDecodeError):
-        return UserError(f'{file}, line {error.lineno}: {error.msg}.')
+        return AnnotationError(f'{file}, line {error.lineno}: {error.msg}.')
     if isinstance(error, UnicodeDecodeError):
-        return UserError(f'{file} is not text in UTF-8: {error.reason} at byte {error.start}.')
-    reason = _wrong_item(file) if file.endswith('.json') else _wrong_line(file)
+        return AnnotationError(f'{file} is not text in UTF-8: {error.reason} at byte {error.start}.')
+    try:
+        reason = _wrong_item(dataset, file) if file.endswith(DICTS) else _wrong_line(file)
+    except Exception:  # neither can it be read here
+        reason = None
     if reason is None:
-        return UserError(f'{file} is no annotation file of {type(dataset).__name__}: {type(error).__name__}: {error}.')
-    return UserError(f'{file}, {reason}')
+        return AnnotationError(
+            f'{file} is no annotation file of {type(dataset).__name__}: {type(error).__name__}: {error}.'
+        )
+    return AnnotationError(f'{file}, {reason}')
 
 
 def _wrong_line(file: str) -> str | None:
@@ -41,14 +62,20 @@ def _wrong_line(file: str) -> str | None:
     return None
 
 
-def _wrong_item(file: str) -> str | None:
-    """The first entry that has no path, or what the whole file lacks."""
-    with open(file, encoding='utf-8') as opened:
-        content = json.load(opened)
-    lacking = [key for key in ('metainfo', 'data_list') if not isinstance(content, dict) or key not in content]
+def _wrong_item(dataset, file: str) -> str | None:
+    """The first entry that has no path, or labels of another form, or what the whole file lacks."""
+    content = mmengine.load(file)
+    several_tasks = not isinstance(dataset, BaseDataset)
+    needed = ('data_list',) if several_tasks else ('metainfo', 'data_list')
+    lacking = [key for key in needed if not isinstance(content, dict) or key not in content]
     if lacking:
         return f'it has no {lacking[0]!r}: it must be a dict with metainfo and data_list.'
+    for key, kind, name in (('metainfo', dict, 'dict'), ('data_list', list, 'list')):
+        if not isinstance(content.get(key, kind()), kind):
+            return f'{key}: it must be a {name}.'
     for number, item in enumerate(content['data_list']):
-        if not isinstance(item, dict) or 'img_path' not in item:
-            return f'data_list[{number}]: it has no img_path ({json.dumps(item)[:80]}).'
+        if not isinstance(item, dict) or not isinstance(item.get('img_path'), str):
+            return f'data_list[{number}]: it has no img_path ({str(item)[:80]}).'
+        if several_tasks and not isinstance(item.get('gt_label', {}), dict):
+            return f'data_list[{number}]: its gt_label must be a dict, of each task its label ({str(item)[:80]}).'
     return None

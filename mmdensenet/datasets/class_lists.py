@@ -18,8 +18,8 @@ LEFT_BEHIND = ('__MACOSX', '__pycache__', '@eaDir', '$RECYCLE.BIN', 'lost+found'
 SHOWN = 20
 
 
-class ClassListError(UserError):
-    """Two lists of classes that cannot be of the same labels."""
+class ClassListError(UserError, ValueError):
+    """Two lists of classes that cannot be of the same labels; a ValueError as what mmengine raises of them is."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,20 @@ def names_in(metainfo) -> tuple[str, ...] | None:
     return tuple(map(str, classes)) if isinstance(classes, (list, tuple)) and classes else None
 
 
+def class_names(given) -> list[str] | None:
+    """The names of a ``classes`` argument, which may be the path of a file with one a line.
+
+    Raises:
+        UserError: if it is text, and no such file is there. mmengine takes the characters of its path for the names.
+    """
+    if not isinstance(given, str):
+        return None if given is None else [str(name) for name in given]
+    file = Path(given).expanduser()
+    if not file.is_file():
+        raise UserError(f'classes={given!r}: no such file. Give the names, or a file with one name a line.')
+    return file.read_text(encoding='utf-8-sig').splitlines()
+
+
 def require_no_hidden(folders: Iterable[str], folder: str) -> None:
     """Raises a UserError for a folder that is there for a system or a tool, and would count as a class."""
     hidden = [name for name in folders if name.startswith('.') or name in LEFT_BEHIND]
@@ -158,7 +172,9 @@ def require_concatenable(concat, error: Exception) -> None:
         lists += class_lists(part, f'ConcatDataset.datasets.{number}')
     require_same_classes(lists)
     if 'meta information' in str(error) or 'should be the same' in str(error):
-        raise UserError(f'ConcatDataset: {error}: give its data sets the same metainfo, or ignore_keys.') from error
+        raise ClassListError(
+            f'ConcatDataset: {error}: give its data sets the same metainfo, or ignore_keys.'
+        ) from error
 
 
 def number_folders(folders: Sequence[str], classes: Sequence[str], root: str) -> dict[str, int]:
@@ -195,8 +211,8 @@ def _describe(first: ClassList, other: ClassList) -> str:
         if not here:
             return f'{other.owner} or {first.owner} has a class twice: {_listed(other.names)}; {_listed(first.names)}.'
         return (
-            f'{other.owner} has the classes of {first.owner} in another order: label {at} is {there!r} there and '
-            f'{here!r} here.\nGive it the same order: add {_whole_list(first, other)}.'
+            f'{other.owner} has the classes of {first.owner} in another order: its label {at} is {there!r}, '
+            f'not {here!r}.\nGive it the same order: add {_whole_list(first, other)}.'
         )
     differ = []
     if lacking:

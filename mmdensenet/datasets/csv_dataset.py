@@ -10,6 +10,7 @@ from mmpretrain.datasets import BaseDataset
 from mmdensenet.errors import UserError
 from mmdensenet.registry import DATASETS
 
+from .class_lists import class_names
 from .labels import POSITIVE_ABOVE
 from .splits import assign_parts
 from .table import ImageFinder, Table, is_missing, portable_path, read_table
@@ -39,6 +40,8 @@ class CSVDataset(BaseDataset):
         no_label: with ``separator``, what stands in the column for none of the labels, such as 'No Finding'.
         classes: single-label: the names, in the order of the labels; by default all that occur, sorted (numbers by
             value). Multi-label it is ``label_columns``.
+        with_label: False for images without labels, whose table needs no column of them. ``label_columns`` or
+            ``classes`` still name what is predicted.
         uncertain, missing: what -1 and empty fields count as. Without one a file that has them is refused.
         split_column, split: take the rows whose ``split_column`` is ``split``.
         split_by: divide the rows without such a column. A dict with ``fractions`` (part names to shares, such as
@@ -51,6 +54,7 @@ class CSVDataset(BaseDataset):
             it as ``slice``, which :class:`LoadGreyImage` takes.
 
     Samples have ``gt_label`` (single-label), or ``gt_score``: (L,) float32 from 0 to 1, and -1 for what is ignored.
+    Without labels they have neither.
 
     Raises:
         UserError: naming file, row and column of what cannot be used.
@@ -65,6 +69,7 @@ class CSVDataset(BaseDataset):
         label_columns: Sequence[str] | None = None,
         separator: str | None = None,
         no_label: str | None = None,
+        with_label: bool = True,
         uncertain: str | None = None,
         missing: str | None = None,
         split_column: str | None = None,
@@ -75,8 +80,11 @@ class CSVDataset(BaseDataset):
         classes: Sequence[str] | str | None = None,
         **kwargs,
     ):
-        if (label_column is None) == (label_columns is None):
-            raise UserError('CSVDataset: give label_column (one class per image) or label_columns (several labels).')
+        if (label_column is None) == (label_columns is None) and (with_label or label_column is not None):
+            raise UserError(
+                'CSVDataset: give label_column (one class per image) or label_columns (several labels); '
+                'with_label=False for images without labels.'
+            )
         for key, policy in (('uncertain', uncertain), ('missing', missing)):
             if policy is not None and policy not in POLICIES:
                 raise UserError(f'dataset.{key}={policy!r}: choose {", ".join(map(repr, POLICIES))}')
@@ -91,14 +99,14 @@ class CSVDataset(BaseDataset):
         self.label_columns = None if label_columns is None else list(label_columns)
         if separator is not None and label_column is None:
             raise UserError(f'dataset.separator={separator!r} divides the labels of label_column: give that.')
-        self.separator, self.no_label = separator, no_label
+        self.separator, self.no_label, self.with_label = separator, no_label, with_label
         self.policies = dict(uncertain=uncertain, missing=missing)
         self.split_column, self.split, self.split_by = split_column, split, split_by
         self.group_column = group_column or (split_by or {}).get('group')
         self.slice_column = slice_column
         if self.label_columns is not None:
-            stated = classes or (kwargs.get('metainfo') or {}).get('classes')
-            if stated is not None and list(stated) != self.label_columns:
+            stated = class_names(classes or (kwargs.get('metainfo') or {}).get('classes'))
+            if stated is not None and stated != self.label_columns:
                 raise UserError(
                     f'CSVDataset: label_columns are {self.label_columns}, and classes {stated}: leave classes out.'
                 )
@@ -108,12 +116,14 @@ class CSVDataset(BaseDataset):
     def load_data_list(self) -> list[dict]:
         table = read_table(self.ann_file)
         group = (self.split_by or {}).get('group')
-        labels = [self.label_column, *(self.label_columns or ())]
+        labels = [self.label_column, *(self.label_columns or ())] if self.with_label else []
         table.require(self.image_column, *labels, self.split_column, group, self.group_column, self.slice_column)
         for index, row in enumerate(table.rows):
             if not row[self.image_column]:
                 raise UserError(f'{table.where(index)}: no path in {self.image_column!r}.')
-        if self.separator is None and self.label_columns is None:
+        if not self.with_label:
+            targets, onehot = [{} for _ in table.rows], None
+        elif self.separator is None and self.label_columns is None:
             targets, onehot = self._single(table)
         else:
             scores = self._scores(table) if self.separator is None else self._listed(table)
@@ -205,7 +215,9 @@ class CSVDataset(BaseDataset):
     def get_cat_ids(self, idx: int) -> list[int]:
         """The class, or the positive labels."""
         info = self.get_data_info(idx)
-        return [info['gt_label']] if 'gt_label' in info else np.flatnonzero(info['gt_score'] > POSITIVE_ABOVE).tolist()
+        return (
+            [info['gt_label']] if 'gt_score' not in info else np.flatnonzero(info['gt_score'] > POSITIVE_ABOVE).tolist()
+        )
 
     def counts(self) -> np.ndarray:
         """(L, 2): how many samples of each class or label are positive, and how many negative; unknown is neither."""
@@ -255,7 +267,7 @@ class CSVDataset(BaseDataset):
             )
         return POLICIES[self.policies[key]]
 
-    def _chosen(self, rows: list[dict], onehot: np.ndarray) -> list[int]:
+    def _chosen(self, rows: list[dict], onehot: np.ndarray | None) -> list[int]:
         if self.split_column is not None:
             return [i for i, row in enumerate(rows) if row[self.split_column] == self.split]
         if self.split_by is None:

@@ -11,7 +11,8 @@ POSITIVE_ABOVE = 0.5
 def unlabelled_parts(dataset) -> list:
     """The data sets inside ``dataset`` whose samples have no label, such as CustomDataset's with ``with_label=False``.
 
-    The first sample speaks for its data set. A data set that does not describe its samples counts as labelled.
+    The first sample speaks for its data set, but where labels are of several tasks, of which images may lack any. A
+    data set that does not describe its samples counts as labelled.
     """
     return [leaf for leaf in leaves(dataset) if _is_unlabelled(leaf)]
 
@@ -25,4 +26,6 @@ def _is_unlabelled(dataset) -> bool:
     if not hasattr(dataset, 'get_data_info') or len(dataset) == 0:
         return False
     info = dataset.get_data_info(0)
+    if isinstance(info, dict) and info.get('gt_label') == {}:
+        return not any(dataset.get_data_info(index).get('gt_label') for index in range(len(dataset)))
     return isinstance(info, dict) and all(info.get(field) is None for field in FIELDS)

@@ -1,6 +1,7 @@
 """What is inside RepeatDataset, ConcatDataset and other wrappers of data sets, in configs and when they are built."""
 
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 
 from mmengine.dataset import BaseDataset
 from torch.utils.data import ConcatDataset, Subset
@@ -131,14 +132,35 @@ def sample_info(dataset, index: int) -> dict:
 
 
 def sample_labels(dataset, index: int) -> list[int] | None:
-    """The class of a sample, or its positive labels; None if it has none, or is of several tasks."""
+    """The class of a sample, or its positive labels; None if it has none, or is of several tasks.
+
+    Raises:
+        UserError: if its label is something else than the number of a class, or several.
+    """
     leaf, index = locate(dataset, index)
     if not hasattr(leaf, 'get_cat_ids'):
         return None
     try:
-        return [int(label) for label in leaf.get_cat_ids(index)]
-    except (KeyError, TypeError, NotImplementedError):
+        labels = [int(label) for label in leaf.get_cat_ids(index)]
+    except (KeyError, NotImplementedError):
         return None
+    except (TypeError, ValueError) as error:
+        _require_numbers(leaf, index, error)
+        return None
+    _require_numbers(leaf, index)
+    return labels
+
+
+def _require_numbers(leaf, index: int, error: Exception | None = None) -> None:
+    """Refuse what only looks like a number of a class, such as '1' and 1.5, which int() takes."""
+    info = sample_info(leaf, index)
+    given = info.get('gt_label')
+    several = isinstance(given, (list, tuple))
+    odd = [label for label in (given if several else [given]) if isinstance(label, (str, float, bool))]
+    if odd or (error is not None and isinstance(given, Integral)):
+        of = getattr(leaf, 'ann_file', '') or type(leaf).__name__
+        what = f'no list of numbers as {type(leaf).__name__} needs' if not odd else 'not the number of a class'
+        raise UserError(f'{info.get("img_path", f"sample {index}")} in {of} has the label {given!r}: {what}.')
 
 
 def dataset_classes(dataset) -> list[str] | None:

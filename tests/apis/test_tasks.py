@@ -56,6 +56,29 @@ def test_each_tasks_predictions_are_written(trained, tmp_path):
     assert table[2]['dark/gt_label'] == 1 and table[1]['dark/gt_label'] is None
 
 
+def test_images_without_labels_of_several_tasks(trained, tmp_path):
+    """Some images without any keep their paths; a test set without any is predicted and not evaluated."""
+    config, checkpoint, folder = trained
+    wanted = expected_scores(config, checkpoint, folder)
+    content = json.loads((folder / 'data/a.json').read_text())
+    for name, kept in (('some', 3), ('none', 0)):
+        for sample in content['data_list'][kept:]:
+            sample.pop('gt_label', None)
+        (folder / f'data/{name}.json').write_text(json.dumps(content))
+        options = {'test_dataloader.dataset.ann_file': f'{name}.json'}
+        out = tmp_path / f'{name}.json'
+        metrics = test_model(config, checkpoint, work_dir=str(tmp_path / 'w'), out=str(out), cfg_options=options)
+        assert set(metrics) == ({'kind_accuracy/top1', 'dark_accuracy/top1'} if kept else set())
+        records = json.loads(out.read_text())
+        assert [record['img_path'] for record in records] == [f'{folder}/data/{i}.png' for i in range(12)]
+        assert [i for i, record in enumerate(records) if 'kind/gt_label' in record] == list(range(kept))
+        assert np.allclose([record['kind/pred_score'] for record in records], wanted['kind'], atol=1e-6)
+    with pytest.raises(UserError, match=r'^train_dataloader: the data set .*none\.json has no labels'):
+        train_model(
+            config, work_dir=str(tmp_path / 'w'), cfg_options={'train_dataloader.dataset.ann_file': 'none.json'}
+        )
+
+
 def test_what_does_not_support_it_says_so_before_the_work(trained, tmp_path):
     config, checkpoint, folder = trained
     image = str(folder / 'data/0.png')

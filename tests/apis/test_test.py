@@ -54,6 +54,33 @@ def test_a_config_without_evaluator_is_predicted(model, tmp_path):
     assert np.load(out)['gt_label'].tolist() == [i // 4 for i in range(12)]
 
 
+KINDS = {
+    'table': "dict(type='mmdensenet.CSVDataset', ann_file='{root}/t.csv', with_label=False, pipeline=pipeline)",
+    'list': "dict(plain, ann_file='{root}/l.txt')",
+    'concatenated': "dict(type='ConcatDataset', datasets=[plain, plain])",
+    'repeated': "dict(type='RepeatDataset', times=2, dataset=plain)",
+    'part': "dict(type='KFoldDataset', dataset=plain, fold=0, num_splits=3, test_mode=True)",
+    'tables': "dict(type='ConcatDataset', datasets=[{table}, {table}])",
+}
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_each_kind_of_data_set_without_labels_is_predicted(model, tmp_path, kind):
+    config, checkpoint, root, work_dir = model
+    files = sorted(str(path) for path in root.rglob('*.jpg'))
+    names = [path.removeprefix(f'{root}/') for path in files]
+    (root / 't.csv').write_text('\n'.join(['image', *(f'{root}/{name}' for name in names)]))
+    (root / 'l.txt').write_text('\n'.join(names))
+    chosen = KINDS[kind].replace('{table}', KINDS['table']).replace('{root}', str(root))
+    out = tmp_path / 'p.json'
+    assert test_model(config(chosen), checkpoint, work_dir=work_dir, out=str(out)) == {}
+    records = json.loads(out.read_text())
+    times = 2 if kind in ('concatenated', 'repeated', 'tables') else 1
+    expected = files[:4] if kind == 'part' else files * times
+    assert [record['img_path'] for record in records] == expected
+    assert all('gt_label' not in record for record in records)
+
+
 @pytest.mark.parametrize(
     ('chosen', 'arguments', 'message'),
     [

@@ -6,6 +6,7 @@ import pytest
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
+from mmdensenet.datasets.wrappers import sample_labels
 from mmdensenet.errors import UserError
 
 GOOD = dict(metainfo=dict(classes=['a', 'b']), data_list=[dict(img_path='a.png', gt_label=0)])
@@ -22,6 +23,10 @@ GOOD = dict(metainfo=dict(classes=['a', 'b']), data_list=[dict(img_path='a.png',
         ('l.json', '[]', r"l\.json, it has no 'metainfo'"),
         ('l.json', '{"metainfo": {}}', r"l\.json, it has no 'data_list'"),
         ('l.json', json.dumps(dict(metainfo={}, data_list=[dict(img_path='a'), {}])), r'data_list\[1\]: .*no img_path'),
+        ('l.json', '{"metainfo": [], "data_list": []}', r'l\.json, metainfo: it must be a dict'),
+        ('l.json', '{"metainfo": {}, "data_list": {}}', r'l\.json, data_list: it must be a list'),
+        ('l.yaml', 'metainfo: {}\ndata_list: [{img_path: a.png}, {path: b.png}]\n', r'l\.yaml, data_list\[1\]'),
+        ('l.yaml', 'metainfo: {\n', r'l\.yaml is no annotation file of BaseDataset: ParserError'),
         ('gone.txt', None, r'gone\.txt does not exist'),
     ],
 )  # fmt: skip
@@ -29,7 +34,7 @@ def test_the_line_is_named(tmp_path, name, content, message):
     init_default_scope('mmpretrain')
     if content is not None:
         (tmp_path / name).write_text(content)
-    kind = 'BaseDataset' if name.endswith('.json') else 'CustomDataset'
+    kind = 'CustomDataset' if name.endswith('.txt') else 'BaseDataset'
     with pytest.raises(UserError, match=message):
         DATASETS.build(dict(type=f'mmpretrain.{kind}', ann_file=name, data_root=str(tmp_path)))
 
@@ -40,3 +45,65 @@ def test_one_that_is_right(tmp_path):
     one = DATASETS.build(dict(type='mmpretrain.BaseDataset', ann_file='l.json', data_root=str(tmp_path)))
     two = DATASETS.build(dict(type='mmpretrain.CustomDataset', ann_file='l.txt', data_root=str(tmp_path)))
     assert one.get_data_info(0)['gt_label'] == 0 and two.get_data_info(0)['gt_label'] == 1
+
+
+TASKS = [dict(img_path='a.png', gt_label=dict(kind=0)), dict(img_path='b.png')]
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('{"data_list": [}', r'a\.json, line 1: Expecting value'),
+        ([], r"a\.json, it has no 'data_list'"),
+        (dict(data_list={}), r'a\.json, data_list: it must be a list'),
+        (dict(metainfo=[], data_list=[]), r'a\.json, metainfo: it must be a dict'),
+        (dict(data_list=[*TASKS, dict(gt_label={})]), r'a\.json, data_list\[2\]: it has no img_path'),
+        (dict(data_list=[*TASKS, 'c.png']), r'a\.json, data_list\[2\]: it has no img_path'),
+        (dict(data_list=[*TASKS, dict(img_path='c.png', gt_label=1)]), r'data_list\[2\]: its gt_label must be a dict'),
+        (None, r'a\.json does not exist'),
+    ],
+)
+def test_the_entry_of_several_tasks_is_named(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / 'a.json').write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(UserError, match=message):
+        DATASETS.build(dict(type='mmpretrain.MultiTaskDataset', ann_file='a.json', data_root=str(tmp_path)))
+
+
+def test_images_of_several_tasks_without_labels_or_root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'a.json').write_text(json.dumps(dict(data_list=TASKS)))
+    made = DATASETS.build(dict(type='mmpretrain.MultiTaskDataset', ann_file='a.json'))
+    assert [made.get_data_info(i) for i in range(2)] == [TASKS[0], dict(TASKS[1], gt_label={})]
+
+
+@pytest.mark.parametrize(
+    ('kind', 'label', 'message'),
+    [
+        ('BaseDataset', 'cat', r"a\.png in .*l\.json has the label 'cat': not the number of a class"),
+        ('BaseDataset', '1', r"the label '1'"),
+        ('BaseDataset', 1.5, r'the label 1\.5'),
+        ('BaseDataset', ['a'], r"the label \['a'\]"),
+        ('MultiLabelDataset', 'cat', r"the label 'cat'"),
+        ('MultiLabelDataset', 1, r'the label 1: no list of numbers as MultiLabelDataset needs'),
+        ('MultiLabelDataset', [0, 'b'], r"the label \[0, 'b'\]"),
+    ],
+)
+def test_a_label_that_is_no_number(tmp_path, kind, label, message):
+    (tmp_path / 'l.json').write_text(json.dumps(dict(GOOD, data_list=[dict(img_path='a.png', gt_label=label)])))
+    made = DATASETS.build(dict(type=f'mmpretrain.{kind}', ann_file='l.json', data_root=str(tmp_path)))
+    with pytest.raises(UserError, match=message):
+        sample_labels(made, 0)
+
+
+def test_labels_that_are_numbers_or_none(tmp_path):
+    for kind, label, expected in (
+        ('BaseDataset', 1, [1]),
+        ('BaseDataset', None, None),
+        ('MultiLabelDataset', [0, 1], [0, 1]),
+        ('MultiLabelDataset', [], []),
+        ('MultiLabelDataset', None, None),
+    ):
+        (tmp_path / 'l.json').write_text(json.dumps(dict(GOOD, data_list=[dict(img_path='a.png', gt_label=label)])))
+        made = DATASETS.build(dict(type=f'mmpretrain.{kind}', ann_file='l.json', data_root=str(tmp_path)))
+        assert sample_labels(made, 0) == expected

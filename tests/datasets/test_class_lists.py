@@ -24,7 +24,7 @@ def lists(first, second, **of_second):
         ),
         ('abc', 'ab', r"val lacks 'c'\.\n.*add metainfo=dict\(classes=\['a', 'b', 'c'\]\) to val"),
         ('bc', 'abc', r"val has 'a'\.\nRemove it if that is no class.*add metainfo=.* to train"),
-        ('abc', 'acb', r"another order: label 1 is 'c' there and 'b' here"),
+        ('abc', 'acb', r"another order: its label 1 is 'c', not 'b'"),
         (['ant', 'bee'], ['Bee', 'ant'], r"lacks 'bee', has 'Bee'\.\n'Bee' and 'bee' are likely one class"),
         (['cat', 'dog'], ['dog', 'kat'], r"'kat' and 'cat' are likely one class"),
         (['polar bear', 'x'], ['polar_bear', 'x'], r"'polar_bear' and 'polar bear' are likely one class"),
@@ -79,7 +79,7 @@ def test_folders_with_a_list(tmp_path):
     write_images(tmp_path / 'train')
     names = ('class_2', 'class_0', 'class_1', 'none')
     dataset = DATASETS.build(folder(tmp_path, 'train', metainfo=dict(classes=list(names))))
-    assert dataset.metainfo['classes'] == names
+    assert dataset.metainfo['classes'] == list(names)
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         assert names[info['gt_label']] in info['img_path']

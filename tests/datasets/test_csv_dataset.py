@@ -3,6 +3,7 @@ import pytest
 from mmpretrain.registry import DATASETS
 
 from mmdensenet.datasets import CSVDataset
+from mmdensenet.datasets.labels import unlabelled_parts
 from mmdensenet.errors import UserError
 
 LABELS = ['edema', 'mass']
@@ -166,3 +167,34 @@ def test_mistakes(single, settings, message):
 def test_short_rows(tmp_path):
     with pytest.raises(UserError, match='row 3: too few fields'):
         CSVDataset(label_column='kind', **write(tmp_path, 'image,kind\na,cat\nb\n'))
+
+
+def test_images_without_labels(multi, tmp_path):
+    (tmp_path / 'labels.csv').write_text('image,patient\na.png,1\nb.png,1\nc.png,2\nd.png,3\n')
+    plain = DATASETS.build(dict(type='mmdensenet.CSVDataset', with_label=False, group_column='patient', **multi))
+    infos = [plain.get_data_info(i) for i in range(4)]
+    assert [set(info) for info in infos] == [{'img_path', 'group', 'sample_idx'}] * 4
+    assert infos[2]['img_path'] == str(tmp_path / 'images/c.png') and unlabelled_parts(plain) == [plain]
+    for names in (dict(label_columns=LABELS), dict(label_column='kind', classes=LABELS), dict(classes=LABELS)):
+        named = CSVDataset(with_label=False, **names, **multi)
+        assert list(named.CLASSES) == LABELS and 'gt_score' not in named.get_data_info(0)
+    parts = dict(fractions=dict(a=0.5, b=0.5), group='patient')
+    divided = [CSVDataset(with_label=False, split_by=parts, split=part, **multi) for part in 'ab']
+    assert sorted(info['img_path'] for part in divided for info in map(part.get_data_info, range(len(part)))) == [
+        info['img_path'] for info in infos
+    ]
+    with pytest.raises(UserError, match='with_label=False for images without labels'):
+        CSVDataset(**multi)
+
+
+def test_names_in_a_file(multi, tmp_path):
+    (tmp_path / 'names.txt').write_text('edema\nmass\n')
+    given = dict(label_columns=LABELS, uncertain='ignore', missing='ignore', **multi)
+    file = str(tmp_path / 'names.txt')
+    for names in (dict(classes=file), dict(metainfo=dict(classes=file))):
+        assert list(CSVDataset(**names, **given).CLASSES) == LABELS
+    for names in (dict(classes='gone.txt'), dict(metainfo=dict(classes='gone.txt'))):
+        with pytest.raises(UserError, match=r"classes='gone.txt': no such file"):
+            CSVDataset(**names, **given)
+    with pytest.raises(UserError, match=r"classes='gone.txt': no such file"):
+        CSVDataset(label_column='edema', metainfo=dict(classes='gone.txt'), **multi)

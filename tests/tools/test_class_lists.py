@@ -127,12 +127,25 @@ def test_an_empty_folder_in_all_parts(tool, folders):
     assert 'num_classes' not in done.err
 
 
-def test_the_checkpoint_has_another_order(tool, folders, tmp_path):
+def test_the_checkpoint_has_another_order(tool, run_tool, folders, tmp_path):
     for name in ('test', 'report', 'export', 'predict'):
         extra = "test_dataloader['dataset'].update(metainfo=dict(classes=['ant', 'bee', 'cat']))"
         done = tool(*out(tmp_path, name), trained=('cat', 'ant', 'bee'), extra=extra)
         assert done.status == 2, (name, done.out)
-        assert "another order: label 0 is 'ant' there and 'cat' here" in done.err and 'w.pth' in done.err
+        assert "another order: its label 0 is 'ant', not 'cat'" in done.err and 'w.pth' in done.err
+    for trained, status, text in (
+        (
+            ('cat', 'ant', 'bee'),
+            2,
+            "train_dataloader.dataset has the classes of {file} in another order: its label 0 is 'ant', not 'cat'",
+        ),
+        (('ant', 'bee'), 2, '{file} and train_dataloader.dataset have different classes'),
+        (None, 2, '{file} has no names of classes'),
+        (('ant', 'bee', 'cat'), 0, ''),
+    ):
+        torch.save(dict(meta=dict(dataset_meta=dict(classes=trained))), tmp_path / 'w.pth')
+        done = run_tool('verify_dataset.py', tmp_path / 'c.py', tmp_path / 'w.pth', '--workers', '0')
+        assert done.status == status and text.format(file=tmp_path / 'w.pth') in done.err, done.err
 
 
 def test_a_checkpoint_without_names_is_compared_through_the_training_part(tool, folders):

@@ -23,6 +23,8 @@ from mmdensenet.errors import UserError
 from mmdensenet.registry import HOOKS
 from mmdensenet.results import RankingMetric
 
+from .check_tasks import require_tasks
+
 
 @HOOKS.register_module()
 class CheckLabelsHook(Hook):
@@ -56,7 +58,9 @@ class CheckLabelsHook(Hook):
         if runner.val_loop is not None:
             built.append(('val_dataloader', runner.val_dataloader.dataset))
         self._check(runner, lists, built, ('test_dataloader',))
+        require_tasks(_head(runner.model), 'train_dataloader', runner.train_dataloader.dataset)
         if runner.val_loop is not None:
+            require_tasks(_head(runner.model), *built[-1], runner.val_evaluator)
             metrics = getattr(runner.val_evaluator, 'metrics', ())
             if any(isinstance(metric, RankingMetric) for metric in metrics):
                 _require_both_kinds(runner.val_dataloader.dataset)
@@ -66,6 +70,7 @@ class CheckLabelsHook(Hook):
         lists = self._of_checkpoint()
         # only the training data say which classes a checkpoint without names is for
         self._check(runner, lists, built, () if lists else ('train_dataloader', 'val_dataloader'))
+        require_tasks(_head(runner.model), *built[0], runner.test_evaluator)
 
     def _of_checkpoint(self) -> list[ClassList]:
         return [ClassList(self.source, self.trained, is_checkpoint=True)] if self.trained else []
@@ -128,10 +133,14 @@ def _require_both_kinds(dataset) -> None:
             )
 
 
-def _num_classes(model) -> int | None:
+def _head(model):
     while is_model_wrapper(model) or (not hasattr(model, 'head') and hasattr(model, 'module')):
         model = model.module
-    return getattr(getattr(model, 'head', None), 'num_classes', None)
+    return getattr(model, 'head', None)
+
+
+def _num_classes(model) -> int | None:
+    return getattr(_head(model), 'num_classes', None)
 
 
 def _check_leaf(dataset, key: str, num_classes: int) -> None:
