@@ -17,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--show', nargs='?', const='predictions', metavar='DIR', help='write annotated pictures to DIR (predictions)'
     )
+    parser.add_argument(
+        '--dicom-sr', metavar='FOLDER', help='write a DICOM structured report for each study of DICOM images to FOLDER'
+    )
     parser.add_argument('--batch-size', type=int, default=32, metavar='N', help='images at once (32)')
     parser.add_argument('--device', help='cpu, cuda, cuda:1; by default the GPU if there is one')
     add_debug(parser)
@@ -34,6 +37,10 @@ def run(args: argparse.Namespace) -> None:
 
     if args.topk < 1:
         raise UserError(f'--topk {args.topk}: give 1 or more.')
+    if args.dicom_sr:
+        from mmdensenet.apis.dicom_sr import identify, require_highdicom, write_dicom_sr
+
+        require_highdicom()
     with contextlib.redirect_stdout(sys.stderr):  # what libraries log must not be in the results
         inferencer = open_inferencer(args.model, args.checkpoint, args.device)
         results = inferencer(args.images, args.batch_size, show_dir=args.show)
@@ -44,6 +51,10 @@ def run(args: argparse.Namespace) -> None:
         | ({} if inferencer.decisions is None else dict(decision=plain_decision(result, inferencer.classes)))
         for result in results
     ]
+    written = []
+    if args.dicom_sr:
+        identity = identify(inferencer, args.model, args.checkpoint)
+        written = write_dicom_sr(args.dicom_sr, results, inferencer, identity)
     notes = [UNCALIBRATED] if inferencer.decisions is None else inferencer.decisions.lines()
     print('\n'.join(notes), file=sys.stderr)
     if args.json:
@@ -55,6 +66,8 @@ def run(args: argparse.Namespace) -> None:
             print(f'  {entry["score"]:.4f}  {entry.get("class", entry["label"])}')
         if 'decision' in record:
             print(f'  decided: {_in_words(record["decision"])}')
+    if written:
+        print(f'Structured reports of {len(written)} studies are in {args.dicom_sr}')
     if args.show:
         print(f'The pictures are in {args.show}')
 
