@@ -16,7 +16,7 @@ export MKL_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-all kill-test fuzz mutants sanitize lint format bench bench-gpu gpu-session bench-depth bench-rdnet docs linkcheck model-zoo wheel-check clean
+.PHONY: help demo install test test-all test-foundations kill-test fuzz mutants sanitize lint format bench bench-gpu gpu-session bench-depth bench-rdnet docs linkcheck model-zoo wheel-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -38,6 +38,11 @@ test: $(STAMPS)/tests  ## run the test suite
 
 test-all: $(STAMPS)/peers $(STAMPS)/downstream  ## run the test suite and the long tests
 	$(PYTEST) -n 2 --cov --cov-report=term --durations=20
+
+FOUNDATION_ARGS ?= -- -n 2 -m "not slow"
+
+test-foundations: $(STAMPS)/tests  ## run the test suite on mmengine's pre-release and on the OneDL forks
+	$(BIN)/python tests/scripts/foundations.py $(FOUNDATION_ARGS)
 
 kill-test: $(STAMPS)/tests  ## kill a training run 200 times, resume it, compare what it ends with
 	$(BIN)/python tests/scripts/kill_loop.py --kills 200

@@ -1,4 +1,4 @@
-"""Metadata, dependencies, the ``.mim`` folder that OpenMMLab's launchers look for, and the C++ kernels."""
+"""The ``.mim`` folder that OpenMMLab's launchers look for, and the C++ kernels; pyproject.toml has all the rest."""
 
 import importlib.util
 import os
@@ -7,7 +7,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
 from setuptools.command.build_py import build_py
 
 try:
@@ -18,17 +18,6 @@ except ImportError:  # setuptools before 70.1
 ROOT = Path(__file__).resolve().parent
 KERNELS = Path('mmdensenet', 'ops', 'native')
 MIM_CONTENT = ('configs', 'tools', 'model-index.yml')
-
-
-def read_version() -> str:
-    scope: dict = {}
-    exec((ROOT / 'mmdensenet' / 'version.py').read_text(), scope)
-    return scope['__version__']
-
-
-def requirements(name: str) -> list[str]:
-    lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
-    return [line for line in map(str.strip, lines) if line and not line.startswith('#')]
 
 
 class BuildPackage(build_py):
@@ -96,48 +85,4 @@ def link_mim(target: Path):
         copy_mim(target)
 
 
-setup(
-    name='mmdensenet',
-    version=read_version(),
-    description='DenseNet image classification, config-driven, on OpenMMLab: train, test, inherit.',
-    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
-    long_description_content_type='text/markdown',
-    license='Apache-2.0',
-    keywords='densenet image-classification pytorch openmmlab',
-    classifiers=[
-        'Development Status :: 4 - Beta',
-        'Intended Audience :: Science/Research',
-        'Operating System :: OS Independent',
-        'Programming Language :: Python :: 3',
-        'Programming Language :: Python :: 3.11',
-        'Topic :: Scientific/Engineering :: Artificial Intelligence',
-    ],
-    packages=find_packages(include=['mmdensenet', 'mmdensenet.*', 'mmdensenet_cli']),
-    package_data={
-        'mmdensenet.ops.steps.native': ['*.cpp', '*.h'],
-        'mmdensenet.ops.steps.triton': ['*.json'],
-        'mmdensenet.analysis.report': ['*.j2', '*.css'],
-        'mmdensenet.serving': ['static/*'],
-    },
-    entry_points={'console_scripts': ['mmdensenet = mmdensenet_cli.main:main']},
-    python_requires='>=3.11',
-    install_requires=requirements('runtime'),
-    extras_require={
-        # mmcv-lite and mmcv install into the same folder, so neither may be a hard requirement.
-        'lite': requirements('lite'),
-        'optional': requirements('optional'),
-        'see': requirements('see'),
-        'dicom': requirements('dicom'),
-        'nifti': requirements('nifti'),
-        'keras': requirements('keras'),
-        'export': requirements('export'),
-        'serve': requirements('serve'),
-        'completion': requirements('completion'),
-        'tests': requirements('tests'),
-        'peers': requirements('peers'),
-        'docs': requirements('docs'),
-        'bench': requirements('bench'),
-    },
-    cmdclass={'build_py': BuildPackage, 'bdist_wheel': PlatformWheel},
-    zip_safe=False,
-)
+setup(cmdclass={'build_py': BuildPackage, 'bdist_wheel': PlatformWheel})

@@ -1,22 +1,16 @@
 """Print what a bug report needs: versions, the foundation found, kernels, processor and GPUs."""
 
 import argparse
-import importlib.metadata
 import importlib.util
 import os
 import platform
+import runpy
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 STANDALONE = True
 
-#: import name -> distributions that bring it
-FOUNDATION = {
-    'mmengine': ('mmengine', 'mmengine-lite', 'onedl-mmengine'),
-    'mmpretrain': ('mmpretrain', 'onedl-mmpretrain'),
-    'mmcv': ('mmcv', 'mmcv-lite', 'onedl-mmcv'),
-}
 PACKAGES = ('torch', 'torchvision', 'triton', 'numpy', 'pillow', 'opencv-python', 'opencv-python-headless')
 EXTRAS = ('onnx', 'onnxruntime', 'openvino', 'fastapi', 'grad-cam', 'pydicom', 'tensorboard', 'timm', 'mmdet')
 
@@ -38,21 +32,25 @@ def run(args: argparse.Namespace) -> None:
 
 
 def installed() -> Iterator[tuple[str, str]]:
+    foundation = runpy.run_path(str(package() / 'compat' / 'foundation.py'))
+    versions = foundation['versions']
     yield 'mmdensenet', own_version()
     yield 'Python', f'{platform.python_version()} ({platform.python_implementation()})'
-    for module, distributions in FOUNDATION.items():
+    for module, distributions in foundation['FOUNDATION'].items():
         yield module, versions(distributions) or 'not installed'
     yield 'packages', versions(PACKAGES)
     yield 'optional', versions(EXTRAS) or 'none'
 
 
+def package() -> Path:
+    """mmdensenet's folder, without importing it."""
+    return Path(importlib.util.find_spec('mmdensenet').origin).parent
+
+
 def own_version() -> str:
     """The version, and whether it is a clone's (with its commit) or an installed wheel's."""
-    spec = importlib.util.find_spec('mmdensenet')
-    package = Path(spec.origin).parent
-    scope: dict = {}
-    exec((package / 'version.py').read_text(encoding='utf-8'), scope)
-    clone = package.parent
+    scope = runpy.run_path(str(package() / 'version.py'))
+    clone = package().parent
     if not (clone / 'setup.py').is_file():
         return f'{scope["__version__"]}, an installed wheel'
     commit = ''
@@ -63,17 +61,6 @@ def own_version() -> str:
         except (OSError, subprocess.SubprocessError):  # no git
             pass
     return f'{scope["__version__"]}, a clone {commit}'.rstrip()
-
-
-def versions(distributions: tuple[str, ...]) -> str:
-    """Those that are installed, with their versions. Two that bring the same module overwrite each other's files."""
-    there = []
-    for name in distributions:
-        try:
-            there.append(f'{name} {importlib.metadata.version(name)}')
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return ', '.join(there)
 
 
 def machine() -> Iterator[tuple[str, str]]:

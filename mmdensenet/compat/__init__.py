@@ -8,13 +8,16 @@ A small repair is made here. A larger one belongs to the part of mmdensenet that
 the fault (:meth:`Fault.repaired_by`): nothing here imports the rest of mmdensenet. No warning filter is touched.
 
 Raises:
-    ImportError: without mmcv or mmcv-lite, or with a torch older than 2.6; the message says what to install.
+    ImportError: without mmengine, mmpretrain, or mmcv or mmcv-lite, or with a torch older than 2.6; the message says
+        what to install.
 """
 
 import importlib.util
+import logging
 
 import torch as _torch
 
+from . import foundation
 from .faults import FAULTS, Fault, replace_everywhere
 
 MINIMUM_TORCH = (2, 6)
@@ -37,7 +40,18 @@ def _require_mmcv() -> None:
         )
 
 
+def _require_foundation() -> None:
+    """Without one the import fails; what is found is in the log, of level INFO."""
+    if missing := foundation.what_is_missing():
+        raise ImportError(missing)
+    log = logging.getLogger('mmdensenet')
+    log.info('on %s', foundation.describe())
+    for names in foundation.overwritten():
+        log.warning('%s bring the same files, one over the other: uninstall both, then install one.', names)
+
+
 _require_torch()
+_require_foundation()
 _require_mmcv()
 
 from . import torchvision  # noqa: E402, I001  before anything imports torchvision
@@ -47,6 +61,7 @@ __all__ = [
     'FAULTS',
     'MINIMUM_TORCH',
     'Fault',
+    'foundation',
     'mmcv',
     'mmengine',
     'mmpretrain',

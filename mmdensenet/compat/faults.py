@@ -10,6 +10,7 @@ from typing import Any
 import wrapt
 
 WAITING, APPLIED, SKIPPED = 'waiting', 'applied', 'skipped'
+REPAIRED = 'this version has repaired it'
 
 
 @dataclass(eq=False)
@@ -22,6 +23,7 @@ class Fault:
         is_repaired: whether the installed version no longer has the fault.
         owner: a module that takes seconds to import: the repair waits until somebody does.
         state: 'waiting' until the owner of the repair is imported, then 'applied' or 'skipped'.
+        reason: why it is skipped, or None.
     """
 
     what: str
@@ -31,6 +33,7 @@ class Fault:
     is_repaired: Callable[[], bool] = lambda: False
     owner: str | None = None
     state: str = field(default=WAITING, init=False)
+    reason: str | None = field(default=None, init=False)
 
     def __post_init__(self):
         FAULTS.append(self)
@@ -54,7 +57,7 @@ class Fault:
                 repair()
             except (AttributeError, ImportError, TypeError) as error:
                 reason = f'{type(error).__name__}: {error}'
-        self.state = SKIPPED if reason else APPLIED
+        self.state, self.reason = SKIPPED if reason else APPLIED, reason
         if reason:
             # no logger of mmengine's: making one configures it for the run that follows
             logging.getLogger('mmdensenet').warning('mmdensenet.compat leaves out %s (%s)', repair.__name__, reason)
@@ -65,7 +68,7 @@ class Fault:
                 find(target)
             except (ImportError, AttributeError):
                 return f'{target} is not there in this version'
-        return 'this version has repaired it' if self.is_repaired() else None
+        return REPAIRED if self.is_repaired() else None
 
 
 FAULTS: list[Fault] = []

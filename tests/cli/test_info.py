@@ -1,5 +1,6 @@
 """mmdensenet info: what a bug report needs, also where importing mmdensenet fails."""
 
+import importlib.metadata
 import platform
 
 import mmengine
@@ -54,7 +55,7 @@ def test_the_foundation_found(there, said, monkeypatch):
     def version(name):
         if name in there:
             return there[name]
-        raise info.importlib.metadata.PackageNotFoundError(name)
+        raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(info.importlib.metadata, 'version', version)
+    monkeypatch.setattr(importlib.metadata, 'version', version)
     assert dict(info.installed())['mmengine'] == said

@@ -42,6 +42,7 @@ def test_a_repair_is_left_out_with_one_line(caplog, targets, options, reason):
 
     assert entry.state == 'skipped'
     assert caplog.record_tuples == [('mmdensenet', logging.WARNING, f'mmdensenet.compat leaves out mend_it ({reason})')]
+    assert entry.reason == reason
 
 
 def test_a_repair_that_does_not_fit_is_left_out(caplog):
