@@ -16,7 +16,7 @@ except ImportError:  # setuptools before 70.1
     from wheel.bdist_wheel import bdist_wheel
 
 ROOT = Path(__file__).resolve().parent
-KERNELS = Path('mmdensenet', 'ops', 'native')
+KERNELS = Path('mmdensenet', 'ops', 'steps', 'native')
 MIM_CONTENT = ('configs', 'tools', 'model-index.yml')
 
 
