@@ -12,35 +12,28 @@ import sys
 import time
 import traceback
 import urllib.error
-import warnings
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 
 from mmengine.config import DictAction
 
+from mmdensenet import terminal
 from mmdensenet.errors import UserError
-
-#: (message, module) of warnings of other packages that a normal run shows and a user can do nothing about
-UNHELPFUL_WARNINGS = [
-    (r'Fail to import ``MultiScaleDeformableAttention``', r'mmcv\.cnn\.bricks\.transformer'),
-    (r'Setting (OMP|MKL)_NUM_THREADS', r'mmengine\.utils\.dl_utils\.setup_env'),
-    (r'`broadcast_buffers` is deprecated', r'mmengine\.model\.wrappers\.distributed'),
-    (r'`torch\.cuda\.amp\.GradScaler', r'mmengine\.optim\.optimizer\.amp_optimizer_wrapper'),
-]
+from mmdensenet.similar import similar_path
 
 
 def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
     """Call ``tool(args)``; a user's mistake is printed without a traceback (``args.debug`` shows it), with status 2.
 
-    Ctrl-C ends it with status 130, without a traceback too.
+    Ctrl-C ends it with status 130, without a traceback too. mmengine's lines are in the log only, unless
+    ``args.verbose``.
     """
     atexit.register(gc.freeze)  # else the interpreter's end looks through all objects of torch's: a second and more
-    for message, module in UNHELPFUL_WARNINGS:
-        warnings.filterwarnings('ignore', message=message, module=module)
     if getattr(sys.stdout, 'errors', None) == 'strict' and hasattr(sys.stdout, 'reconfigure'):
         sys.stdout.reconfigure(errors='backslashreplace')  # names of files may be in no encoding
     try:
-        tool(args)
+        with terminal.command(verbose=getattr(args, 'verbose', False)):
+            tool(args)
         _leave_process_group(0)
     except SystemExit as stop:
         if stop.code in (128 + signal.SIGTERM, 128 + signal.SIGINT):  # all ranks stop together
@@ -149,7 +142,9 @@ def explain(error: BaseException) -> str | None:
         where = f'{error.filename}: ' if error.filename else ''
         return f'{where}{error.strerror}. Make room there, or set another folder with --work-dir.'
     if isinstance(error, FileNotFoundError):
-        return f'{error.filename}: no such file or folder.' if error.filename else _last_line(text)
+        if not error.filename:
+            return _last_line(text)
+        return f'{error.filename}: no such file or folder.{similar_path(os.fsdecode(error.filename))}'
     if isinstance(error, (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)) and error.filename:
         return f'{error.filename}: {error.strerror}.'
     if isinstance(error, (RuntimeError, AssertionError)) and re.match(

@@ -63,6 +63,6 @@ def run(args: argparse.Namespace) -> None:
     from mmdensenet.apis.verify import progress_bar
 
     out = sys.stdout
-    options = {name: value for name, value in vars(args).items() if name not in ('data', 'debug')}
+    options = {name: value for name, value in vars(args).items() if name not in ('data', 'debug', 'verbose')}
     with progress_bar() as progress, contextlib.redirect_stdout(sys.stderr):  # what libraries log is beside the steps
         fit(args.data, **options, ask=ask, report=lambda line: print(line, file=out, flush=True), progress=progress)

@@ -30,7 +30,9 @@ def run(args: argparse.Namespace) -> None:
     import sys
 
     from mmdensenet.apis import open_inferencer
+    from mmdensenet.apis.image_lists import expand
     from mmdensenet.apis.inference import best_classes
+    from mmdensenet.apis.summary import summarise
     from mmdensenet.errors import UserError
     from mmdensenet.results.decided import plain_decision
     from mmdensenet.results.decisions import UNCALIBRATED
@@ -42,8 +44,12 @@ def run(args: argparse.Namespace) -> None:
 
         require_highdicom()
     with contextlib.redirect_stdout(sys.stderr):  # what libraries log must not be in the results
+        images = [image for item in args.images for image in expand(item)]  # before a model is loaded
         inferencer = open_inferencer(args.model, args.checkpoint, args.device)
-        results = inferencer(args.images, args.batch_size, show_dir=args.show)
+        is_long = 0 < args.batch_size < len(images) or sys.stderr.isatty()
+        if is_long and hasattr(inferencer.model, '_config'):  # an exported file is no model
+            summarise(inferencer.model, args.checkpoint, images=f'{len(images):,}')
+        results = inferencer(images, args.batch_size, show_dir=args.show)
     records = [
         dict(
             img_path=result['img_path'], predictions=best_classes(result['pred_scores'], inferencer.classes, args.topk)

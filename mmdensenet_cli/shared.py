@@ -39,3 +39,4 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
 
 def add_debug(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--debug', action='store_true', help='show the traceback of a mistake')
+    parser.add_argument('--verbose', action='store_true', help='show all lines of the log, with those of mmengine')

@@ -70,7 +70,9 @@ def run(args: argparse.Namespace) -> None:
     from mmdensenet.cli import parse_cfg_options
     from mmdensenet.results.figures import picture_file
 
-    given = {key: value for key, value in vars(args).items() if key not in ('command', 'debug', 'cfg_options')}
+    given = {
+        key: value for key, value in vars(args).items() if key not in ('command', 'debug', 'verbose', 'cfg_options')
+    }
     if hasattr(args, 'cfg_options'):
         given['options'] = parse_cfg_options(args.cfg_options)
     picture_file(args.out)

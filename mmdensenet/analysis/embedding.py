@@ -12,6 +12,7 @@ from mmengine.model import BaseModel
 from mmdensenet.datasets.wrappers import sample_labels
 from mmdensenet.errors import UserError
 from mmdensenet.results.figures import COLOURS, MARKERS, new_figure, shorten
+from mmdensenet.terminal import each
 
 
 def choose_images(dataset, images: int = 1000, classes: int = 20, seed: int = 0) -> list[int]:
@@ -54,7 +55,7 @@ def pooled_features(
     """
     indices = range(len(dataset)) if indices is None else indices
     features, labels = [], []
-    for start in range(0, len(indices), batch_size):
+    for start in each(range(0, len(indices), batch_size), f'computing the features of {len(indices)} images'):
         items = [dataset[int(index)] for index in indices[start : start + batch_size]]
         sizes = {tuple(item['inputs'].shape) for item in items}
         if len(sizes) > 1:

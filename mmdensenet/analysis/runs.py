@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from mmdensenet.errors import UserError
 from mmdensenet.results.figures import new_figure
 from mmdensenet.results.training_curves import SETTINGS, Curve, draw_curves, read_scalars
+from mmdensenet.similar import similar_path
 
 
 def read_runs(work_dirs: Sequence[str | Path], names: Sequence[str] | None = None) -> tuple[dict, str]:
@@ -29,7 +30,7 @@ def read_runs(work_dirs: Sequence[str | Path], names: Sequence[str] | None = Non
     units: dict[str, str] = {}
     for name, folder in zip(names or _short_names(work_dirs), work_dirs):
         if not Path(folder).is_dir():
-            raise UserError(f'{folder} is not a folder: name the work directory of a run.')
+            raise UserError(f'{folder} is not a folder: name the work directory of a run.{similar_path(folder)}')
         curves, unit = read_scalars(folder)
         if not curves:
             raise UserError(f'{folder} has no curves: there is nothing in {folder}/*/vis_data/scalars.json.')

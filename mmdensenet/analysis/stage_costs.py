@@ -111,6 +111,11 @@ def count_stages(cfg: Config, shape: tuple[int, int, int], memory: bool = True) 
     return stages, reason
 
 
+def count_multiply_adds(cfg: Config, shape: tuple[int, int, int]) -> int:
+    """Multiply-adds of the reference on one image (C, H, W), without the rest of :func:`count_stages`."""
+    return sum(_multiply_adds(build_meta_model(cfg, 'reference').eval(), shape).values())
+
+
 def predict_memory(cfg: Config, shape: tuple[int, int, int], engine: str) -> StepMemory:
     """Memory of a training step, from shapes: weights, gradients, the optimiser's state, activations and temporaries.
 
@@ -192,7 +197,7 @@ def _measure(connection, job: dict) -> None:
 
 @contextmanager
 def _without_warning() -> Iterator[None]:
-    """A process that is started here does not repeat a warning of :data:`mmdensenet.cli.UNHELPFUL_WARNINGS`."""
+    """A process that is started here does not repeat a warning of :data:`mmdensenet.terminal.UNHELPFUL_WARNINGS`."""
     before = os.environ.get('PYTHONWARNINGS')
     ours = 'ignore:Fail to import:UserWarning:mmcv.cnn.bricks.transformer'
     os.environ['PYTHONWARNINGS'] = f'{before},{ours}' if before else ours

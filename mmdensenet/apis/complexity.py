@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmdensenet.analysis.input_shape import input_shape
 from mmdensenet.analysis.stage_costs import ENGINES, count_stages, measure_memory, predict_memory
 from mmdensenet.errors import UserError
+from mmdensenet.terminal import waiting
 
 from .models import require_device
 from .runner import open_config
@@ -70,7 +71,8 @@ def complexity(
     for engine in engines:
         steps = dict(predicted=predict_memory(cfg, shape, engine))
         if measure:
-            steps['measured'] = measure_memory(cfg, shape, engine, device, steps['predicted'])
+            with waiting(f'measuring the memory of a training step, {engine} engine'):
+                steps['measured'] = measure_memory(cfg, shape, engine, device, steps['predicted'])
         found['memory'][engine] = {
             name: dict(
                 constant_bytes=step.constant,

@@ -1,6 +1,5 @@
 """Configs as the tools use them: loaded, checked against typing errors, completed."""
 
-import difflib
 import functools
 import inspect
 import os
@@ -21,6 +20,7 @@ from mmdensenet.compat.faults import APPLIED
 from mmdensenet.compat.mmengine import CONFIG_SCOPE, DATA_CONFIGS
 from mmdensenet.datasets.wrappers import leaf_configs
 from mmdensenet.errors import UserError, option_text
+from mmdensenet.similar import did_you_mean, similar_path
 
 #: endings of configs that are no programs
 DATA_ONLY = ('.json', '.yaml', '.yml')
@@ -55,7 +55,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
     except FileNotFoundError as error:
         if '::' in path:
             raise UserError(f'config {path} does not exist.{_similar_own_config(path)}') from error
-        raise UserError(f'{path}: a file that it names does not exist: {error}') from error
+        hint = similar_path(error.filename) if error.filename else ''
+        raise UserError(f'{path}: a file that it names does not exist: {error}.{hint}') from error
     except Exception as error:  # a config is a program: it can fail in any way
         text = str(error).strip().splitlines() or ['']
         raise UserError(f'{path} cannot be read: {type(error).__name__}: {text[0]}') from error
@@ -155,7 +156,7 @@ def merge_options(cfg: Config, options: dict) -> None:
         first = key.split('.')[0]
         if first not in cfg and first not in KNOWN_KEYS:
             raise UserError(
-                f'`cfg_options` {key}: the config has no {first!r}.{_did_you_mean(first, [*cfg.keys(), *KNOWN_KEYS])}'
+                f'`cfg_options` {key}: the config has no {first!r}.{did_you_mean(first, [*cfg.keys(), *KNOWN_KEYS])}'
             )
     try:
         cfg.merge_from_dict(options)
@@ -171,27 +172,21 @@ def _require_config_file(path: str) -> None:
         return
     if file.is_dir():
         raise UserError(f'{path} is a folder: name a config file in it.')
-    names = [p.name for p in file.parent.glob('*.py')] if file.parent.is_dir() else []
-    raise UserError(f'config {path} does not exist.{_did_you_mean(file.name, names)}')
+    raise UserError(f'config {path} does not exist.{similar_path(path, (".py", *DATA_ONLY))}')
 
 
 def _require_package(path: str) -> None:
     package = path.partition('::')[0]
     if package not in MODULE2PACKAGE or not is_installed(MODULE2PACKAGE[package]):
         raise UserError(
-            f'config {path}: the package {package} is not installed.{_did_you_mean(package, ["mmdensenet"])}'
+            f'config {path}: the package {package} is not installed.{did_you_mean(package, ["mmdensenet"])}'
         )
 
 
 def _similar_own_config(path: str) -> str:
     package, _, name = path.partition('::')
     folder = Path(get_installed_path(package), '.mim', 'configs')
-    return _did_you_mean(name, [str(file.relative_to(folder)) for file in folder.rglob('*.py')])
-
-
-def _did_you_mean(word: str, choices: list[str]) -> str:
-    close = difflib.get_close_matches(word, choices, n=1)
-    return f' Did you mean {close[0]}?' if close else ''
+    return did_you_mean(name, [str(file.relative_to(folder)) for file in folder.rglob('*.py')])
 
 
 def complete_dataloaders(cfg: Config, pin_memory: bool = True, persistent_workers: bool = True) -> None:
@@ -276,6 +271,6 @@ def _require_paths(name: str, dataset: dict) -> None:
         if str(path) and not Path(path).expanduser().exists():
             option = 'data_root' if key == 'split' else key
             raise UserError(
-                f'{name}.{key}: {path} does not exist. Put the data there, or set '
+                f'{name}.{key}: {path} does not exist.{similar_path(path)} Put the data there, or set '
                 f'{option_text(f"{name}.{option}", "PATH")}.'
             )

@@ -39,12 +39,16 @@ from mmdensenet.models import NormedAveragePooling, RDNet
 from mmdensenet.output import output_file
 from mmdensenet.results import RankingMetric
 from mmdensenet.results.decided import decisions_of
+from mmdensenet.terminal import each, waiting
 from mmdensenet.version import __version__
 
-from .export_images import ExportImages, images_of_data_set, images_of_folder
+from .config import require_data
+from .export_images import BATCH, ExportImages, images_of_data_set, images_of_folder
+from .image_lists import expand
 from .inference import pipeline_of
 from .models import get_model, names_of, require_classes_of
 from .runner import open_config, require_checkpoint
+from .summary import summarise
 from .tasks import require_one_task
 
 
@@ -129,6 +133,10 @@ def export_model(
     require_packages(*NEEDS[format])
     cfg = open_config(config, cfg_options)
     require_checkpoint(checkpoint)
+    if images is not None:
+        expand(images)  # before anything is built
+    elif cfg.get('test_dataloader') is not None:
+        require_data(cfg, 'test_dataloader')
     pipeline = pipeline_of(cfg)
     if input_size is not None:
         _resize_last(pipeline, input_size)
@@ -149,6 +157,7 @@ def export_model(
     file = Path(out) if out else Path(f'{metadata.model}{"-int8" if int8 else ""}{SUFFIXES[format]}')
     output_file(file, (SUFFIXES[format],))
 
+    summarise(model, checkpoint, images=images or f'{len(source):,} of the test set', file=file)
     reason = why_not_foldable(model.backbone)
     done = Export(file, metadata, reason)
     example = _example(metadata, 2 if dynamic else batch)
@@ -160,10 +169,10 @@ def export_model(
         graph = ScoresOf(model).eval() if reason else inference_graph(model, format)
     if with_preprocess:
         graph = put_before(Preprocess(metadata, steps).eval(), graph, example, metadata)
+    write = {'onnx': write_onnx, 'openvino': write_openvino, 'torch-export': write_torch_export}[format]
     report(f'writing {file}')
-    {'onnx': write_onnx, 'openvino': write_openvino, 'torch-export': write_torch_export}[format](
-        graph, example, metadata, file
-    )
+    with waiting(f'writing {file}'):
+        write(graph, example, metadata, file)
     whole = None
     if metadata.any_size:
         as_read = [step for step in pipeline if is_at_an_end(step)]
@@ -278,8 +287,10 @@ def _int8_graph(cfg, model, source, images, calib, format, done: Export, report)
             done.calibrated_on = 'the test set, as there is no training set'
     calib = min(calib, len(source))
     done.metadata.calibration = calib
-    report(f'calibrating with {calib} images of {done.calibrated_on}')
-    normalised = (_normalised(model, pixels) for pixels, _ in source.batches(calib))
+    text = f'calibrating with {calib} images of {done.calibrated_on}'
+    report(text)
+    batches = each(source.batches(calib), text, -(-calib // BATCH))
+    normalised = (_normalised(model, pixels) for pixels, _ in batches)
     metadata = done.metadata
     try:
         if isinstance(model.backbone, RDNet):
@@ -330,7 +341,9 @@ def _compare(model: BaseModel, source: ExportImages, whole: ExportImages | None,
     agree, right, torch_right = [], [], []
     ranking, torch_ranking = (RankingMetric(('auroc',), prefix='export') for _ in range(2))
     lists = whole.lists(count) if whole else itertools.repeat(None)
-    for (pixels, targets), pairs in zip(source.batches(count), lists):
+    count = min(count, len(source))
+    batches = each(zip(source.batches(count), lists), f'comparing with PyTorch on {count} images', -(-count // BATCH))
+    for (pixels, targets), pairs in batches:
         with torch.no_grad():
             expected = scores_of(_normalised(model, pixels)).numpy()
         given = exported.scores(pixels if pairs is None else [image for image, _ in pairs])

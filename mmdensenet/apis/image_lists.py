@@ -7,6 +7,7 @@ from urllib.request import url2pathname
 from mmdensenet.datasets.nifti import is_nifti
 from mmdensenet.datasets.table import portable_path, read_table
 from mmdensenet.errors import UserError
+from mmdensenet.similar import similar_path
 
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.dcm', '.dicom', '.npy'}
 TABLE_SUFFIXES = {'.csv', '.tsv', '.parquet'}
@@ -40,7 +41,7 @@ def expand(item) -> list:
             raise UserError(f'{item}: no images in this folder (by suffix: {", ".join(sorted(IMAGE_SUFFIXES))}).')
         return found
     if not path.is_file():
-        raise UserError(f'{item} does not exist.')
+        raise UserError(f'{item} does not exist.{similar_path(path)}')
     return _listed(path) if path.suffix.lower() in LIST_SUFFIXES else [str(path)]
 
 
@@ -103,4 +104,7 @@ def _find(file: Path, row: int, text: str) -> str:
     for candidate in (file.parent / path, path):
         if candidate.is_file():
             return str(candidate)
-    raise UserError(f'{file}, row {row}: {text} does not exist, neither beside the list nor in the current folder.')
+    hint = similar_path(file.parent / path) or similar_path(path)
+    raise UserError(
+        f'{file}, row {row}: {text} does not exist, neither beside the list nor in the current folder.{hint}'
+    )

@@ -1,7 +1,6 @@
 """Models by name, with weights."""
 
 import contextlib
-import difflib
 import fnmatch
 import logging
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from mmdensenet.datasets import class_lists
 from mmdensenet.datasets.class_lists import ClassList, names_in, require_same_classes
 from mmdensenet.datasets.wrappers import leaf_configs
 from mmdensenet.errors import UserError
+from mmdensenet.similar import did_you_mean, similar_path
 
 from .config import DATA_ONLY, load_to_build, named
 from .runner import require_checkpoint
@@ -245,8 +245,8 @@ def _config(model: str | Config) -> tuple[Config, str | None]:
                 f'model {model} is a file, but neither a config (.py) nor of tools/export.py (.onnx, .xml, .pt2). '
                 'Weights are a checkpoint: give it with the config that they were trained with.'
             )
-        close = difflib.get_close_matches(model, [*names, *(n.partition('_')[0] for n in names)], n=1)
-        hint = f' Did you mean {close[0]}?' if close else ''
+        known = [*names, *(n.partition('_')[0] for n in names)]
+        hint = did_you_mean(model, known) or similar_path(model)
         raise UserError(f'model {model} does not exist.{hint} mmdensenet.list_models() has the names.')
     return load_to_build(f'mmdensenet::{name}.py'), name
 

@@ -3,6 +3,7 @@
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +30,20 @@ from mmdensenet.output import output_file
 from mmdensenet.results.bootstrap import Resampling
 from mmdensenet.results.calibration import compute_calibration
 from mmdensenet.results.class_metrics import ClassMetrics, compute_metrics, count_confusions
+from mmdensenet.results.predictions import require_predictions
 from mmdensenet.results.score_curves import compute_curves
 from mmdensenet.results.scores import Scores
 from mmdensenet.results.suspicious import find_suspicious
 from mmdensenet.results.training_curves import read_scalars
+from mmdensenet.similar import similar_path
+from mmdensenet.terminal import each, waiting
 
 from .config import name_bad_images, require_data
 from .inference import Inferencer
 from .models import get_model
 from .runner import open_config, require_checkpoint
 from .scoring import run_test
+from .summary import summarise
 from .tasks import require_one_task
 
 #: what is looked at first comes first
@@ -74,9 +79,11 @@ class Timer:
     start: float = field(default_factory=time.perf_counter)
 
     @contextmanager
-    def of(self, name: str):
+    def of(self, name: str, text: str | None = None):
+        """The work inside; ``text`` is what a terminal says meanwhile."""
         start = time.perf_counter()
-        yield
+        with waiting(text) if text else nullcontext():
+            yield
         self.seconds[name] = self.seconds.get(name, 0) + time.perf_counter() - start
 
     def beyond_inference(self) -> float:
@@ -134,16 +141,22 @@ def make_report(
     if bootstrap < 0 or gallery < 0 or seed < 0:
         raise UserError(f'bootstrap={bootstrap}, gallery={gallery}, seed={seed}: give 0 or more.')
     if work_dir is not None and not Path(work_dir).is_dir():
-        raise UserError(f'work_dir={work_dir} does not exist.')
+        raise UserError(f'work_dir={work_dir} does not exist.{similar_path(work_dir)}')
+    if predictions is not None:
+        require_predictions(predictions)
     cfg, model, dataset = open_subject(config, checkpoint, device, cfg_options)
+    if predictions is not None:  # else the test has its summary
+        summarise(model, checkpoint, predictions=predictions, data=f'{len(dataset):,} images')
     with timer.of('inference') if predictions is None else nullcontext():
         scores, evaluator = run_test(cfg, checkpoint, model, dataset, predictions)
     with timer.of('metrics'):
-        content = _results(scores, Resampling(len(scores), scores.groups, bootstrap, seed), seed)
+        bar = partial(each, text=f'resampling {len(scores):,} images')
+        resampling = Resampling(len(scores), scores.groups, bootstrap, seed, bar if bootstrap else iter)
+        content = _results(scores, resampling, seed)
     with timer.of('gallery'):
         content |= _gallery(scores, model, dataset, cfg, gallery, names)
         content |= _suspicious(suspicious, model, cfg, gallery, names)
-    with timer.of('measurements'):
+    with timer.of('measurements' if measure else 'counting', None if measure else 'counting operations and memory'):
         content |= _cost(cfg, model, _shape(cfg, dataset), measure)
     with timer.of('page'):
         name = Path(cfg.filename).stem if cfg.filename else 'model'
@@ -197,8 +210,10 @@ def open_subject(config: str | Config, checkpoint: str, device: str | None, cfg_
 
 def _results(scores: Scores, resampling: Resampling, seed: int) -> dict:
     overall, classes = compute_metrics(scores, resampling)
-    calibration = compute_calibration(scores, resampling, seed)
-    curves = compute_curves(scores, classes, seed)
+    with waiting('fitting temperatures'):
+        calibration = compute_calibration(scores, resampling, seed)
+    with waiting('computing ROC and PR curves'):
+        curves = compute_curves(scores, classes, seed)
     there = [each for each in classes if scores.multi_label or each.images]
     there.sort(key=lambda each: (np.isnan(each.metrics['F1'].value), each.metrics['F1'].value))
     kind = 'label' if scores.multi_label else 'class'
@@ -295,13 +310,15 @@ def _cost(cfg: Config, model: BaseModel, shape: tuple[int, int, int], measure: b
             content['memories'].append((engine, 'predicted', predicted))
             try:
                 if measure:
-                    measured = measure_memory(cfg, shape, engine, str(device), predicted)
+                    with waiting(f'measuring the memory of a training step, {engine} engine'):
+                        measured = measure_memory(cfg, shape, engine, str(device), predicted)
                     content['memories'].append((engine, 'measured', measured))
             except UserError as error:  # the rest of the report is worth having
                 content['no_memory'] = without_paths(str(error))
     if measure:
         sizes = {1, min(MOST_AT_ONCE, cfg.test_dataloader.get('batch_size', 1))}
-        content['speeds'] = [measure_speed(model, shape, size) for size in sorted(sizes)]
+        sizes = each(sorted(sizes), 'measuring the time of evaluations')
+        content['speeds'] = [measure_speed(model, shape, size) for size in sizes]
     return content
 
 

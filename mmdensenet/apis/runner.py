@@ -9,11 +9,15 @@ from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmdensenet import terminal
 from mmdensenet.errors import UserError
 from mmdensenet.ops.show_engine import engine
+from mmdensenet.similar import similar_path
+from mmdensenet.training.hooks import ProgressHook, TerminalHook
 
 from .config import complete_dataloaders, load_to_build, merge_options, name_bad_images, named, require_data
 from .follow_loop import require_backends
+from .summary import cost_in_words
 
 _MMENGINES_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
@@ -53,8 +57,9 @@ def set_work_dir(cfg: Config, work_dir: str | None) -> None:
 
 def require_checkpoint(path: str) -> None:
     if '://' not in path and not Path(path).expanduser().is_file():
-        is_folder = Path(path).expanduser().is_dir()
-        raise UserError(f'checkpoint {path} {"is a folder: give a file in it" if is_folder else "does not exist"}.')
+        if Path(path).expanduser().is_dir():
+            raise UserError(f'checkpoint {path} is a folder: give a file in it.')
+        raise UserError(f'checkpoint {path} does not exist.{similar_path(path)}')
 
 
 def prepare_data(cfg: Config, *loaders: str, pin_memory: bool = True, persistent_workers: bool = True) -> None:
@@ -91,6 +96,7 @@ def build_runner(cfg: Config) -> Runner:
     hooks = cfg.get('default_hooks') or {}
     for name in [name for name, hook in hooks.items() if hook is None and name not in _MMENGINES_HOOKS]:
         hooks.pop(name)  # None leaves a hook out; mmengine knows that for its own only
+    cost = cost_in_words(cfg) if terminal.is_quiet() and terminal.is_first() else None  # before seeds are set
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.logger.addFilter(
         # the last: gradients that are being accumulated are in our checkpoints
@@ -102,6 +108,9 @@ def build_runner(cfg: Config) -> Runner:
     )
     device = next((parameter.device for parameter in runner.model.parameters()), 'cpu')
     runner.logger.info(f'Dense blocks are computed by {engine(device)}.')
+    if terminal.is_quiet():
+        runner.register_hook(TerminalHook(cost))
+        add_if_missing(runner, ProgressHook)
     return runner
 
 

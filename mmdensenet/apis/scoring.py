@@ -1,7 +1,5 @@
 """Scores of a part of the data: the test as the report and the decisions use it."""
 
-import tempfile
-
 import numpy as np
 from mmengine.config import Config
 from mmengine.model import BaseModel
@@ -13,6 +11,7 @@ from mmdensenet.datasets.wrappers import dataset_classes, sample_info
 from mmdensenet.errors import UserError
 from mmdensenet.results.decided import is_multi_label
 from mmdensenet.results.scores import Scores, read_scores
+from mmdensenet.terminal import temporary_work_dir
 
 from .models import get_model, require_classes_of
 from .runner import open_config
@@ -70,7 +69,7 @@ def run_test(
     elif predictions is not None:
         scores, metrics = read_scores(predictions, several, classes, threshold), {}
     else:
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_work_dir() as folder:
             file = f'{folder}/predictions.npz'
             metrics = test_model(cfg, checkpoint, work_dir=folder, out=file, logits=logits)
             try:

@@ -14,6 +14,7 @@ from mmdensenet.datasets.labels import source_of, unlabelled_parts
 from mmdensenet.datasets.wrappers import leaf_configs, leaves
 from mmdensenet.errors import UserError
 from mmdensenet.results.predictions import DumpPredictions
+from mmdensenet.terminal import SHOWN
 from mmdensenet.training.end_workers import end_workers_of
 from mmdensenet.training.hooks import BadImagesHook, CheckLabelsHook, DecisionsHook
 from mmdensenet.training.memory import advise, is_out_of_memory
@@ -139,7 +140,9 @@ def _evaluate_only_labels(runner, out: str | None, out_item: str | None) -> None
         )
     _require_predictions('the test set has no labels', out, out_item)
     runner.test_evaluator.metrics.clear()
-    runner.logger.info(f'The test set has no labels: its {len(dataset)} images are predicted and not evaluated.')
+    runner.logger.info(
+        f'The test set has no labels: its {len(dataset)} images are predicted and not evaluated.', extra=SHOWN
+    )
 
 
 def _require_predictions(reason: str, out: str | None, out_item: str | None) -> None:

@@ -1,6 +1,5 @@
 """The pictures of tools/visualize.py: from configs, checkpoints and work directories to files."""
 
-import tempfile
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -29,11 +28,14 @@ from mmdensenet.datasets.labels import unlabelled_parts
 from mmdensenet.datasets.wrappers import dataset_classes, first_pipeline, leaf_configs
 from mmdensenet.errors import UserError
 from mmdensenet.results.figures import picture_grid, save_figure, shorten
+from mmdensenet.terminal import each, temporary_work_dir, waiting
 
 from .config import name_bad_images, require_data
+from .image_lists import expand
 from .inference import Inferencer, pipeline_of
 from .models import class_names, get_model
 from .runner import open_config
+from .summary import summarise
 from .tasks import require_one_task
 from .test import test_model
 
@@ -99,17 +101,19 @@ def draw_cam(
         target: the class of the maps, by name or number; by default each image's predicted one.
         layer: see :func:`class_activation`.
     """
-    inferencer = Inferencer(_model(config, checkpoint, options))
+    cfg = open_config(config, options)
+    pipeline_of(cfg)
+    files = [file for item in images for file in expand(item)]
+    if len(files) > 100:
+        raise UserError(f'{len(files)} images do not fit into one picture: draw at most 100.')
+    inferencer = Inferencer(_model(cfg, checkpoint))
     model = inferencer.model
     names = inferencer.classes or _test_classes(model._config)
     label = None if target is None else _class(target, names)
     preprocessor = model.data_preprocessor
     bgr = is_bgr(preprocessor, first_pipeline(model._config.test_dataloader, 'test_dataloader'))
     pictures, titles = [], []
-    files = inferencer._inputs_to_list(list(images))
-    if len(files) > 100:
-        raise UserError(f'{len(files)} images do not fit into one picture: draw at most 100.')
-    for file in files:
+    for file in each(files, 'computing activation maps'):
         [batch] = inferencer.preprocess([file])
         inputs = preprocessor(batch, False)['inputs']
         with torch.no_grad():
@@ -154,7 +158,7 @@ def draw_confusion(
     if predictions is not None:
         found = read_predictions(predictions)
     else:
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_work_dir() as folder:
             # mmengine's names of runs have seconds, so that two of one second would be the same
             cfg.experiment_name = f'confusion_{Path(folder).name}'
             test_model(cfg, checkpoint, work_dir=folder, out=str(Path(folder, 'predictions.npz')))
@@ -213,7 +217,9 @@ def draw_embedding(
     of_all = f' of {len(names)}' if names and len(names) > classes else ''
     present = f'{len({label for some in labels for label in some})}{of_all} classes'
     title = f'{_name(cfg)}: {len(labels)} {split} images of {present}, {features.shape[1]} features'
-    return save_figure(embedding_figure(tsne(features, perplexity, seed), labels, names, title), out)
+    with waiting('arranging them by t-SNE'):
+        places = tsne(features, perplexity, seed)
+    return save_figure(embedding_figure(places, labels, names, title), out)
 
 
 def draw_reuse(
@@ -229,8 +235,10 @@ def draw_reuse(
     return save_figure(reuse_figure(feature_reuse(model), scale, f'{_name(model._config)}: feature reuse'), out)
 
 
-def _model(config: str | Config, checkpoint: str, options: dict | None) -> BaseModel:
-    return get_model(open_config(config, options), pretrained=checkpoint)
+def _model(config: str | Config, checkpoint: str, options: dict | None = None) -> BaseModel:
+    model = get_model(open_config(config, options), pretrained=checkpoint)
+    summarise(model, checkpoint)
+    return model
 
 
 def _name(cfg: Config) -> str:

@@ -19,6 +19,7 @@ import torch
 
 from mmdensenet.compat.mmengine import READING
 from mmdensenet.errors import UserError
+from mmdensenet.similar import similar_path
 
 from .checkpoint import as_data, first_line, load_from_file
 
@@ -36,7 +37,8 @@ def load_from_url(
     target = local_copy(url, model_dir, file_name)
     if url.startswith('file://'):
         if not target.is_file():
-            raise UserError(f'{url}: {target} {"is a folder" if target.is_dir() else "does not exist"}.')
+            wrong = 'is a folder.' if target.is_dir() else f'does not exist.{similar_path(target)}'
+            raise UserError(f'{url}: {target} {wrong}')
     elif not target.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
         sys.stderr.write(f'Downloading {url} to {target}\n')

@@ -10,6 +10,7 @@ from mmdensenet.checkpoints.checkpoint_file import sha256
 from mmdensenet.checkpoints.checkpoint_sources import load_from_url, local_copy
 from mmdensenet.checkpoints.writing import save_whole
 from mmdensenet.errors import UserError
+from mmdensenet.similar import similar_path
 from mmdensenet.version import __version__
 
 from .convert import Report, convert_state_dict
@@ -25,8 +26,9 @@ def read_checkpoint(path: str) -> dict:
     if '://' in path:
         loaded = load_from_url(path, map_location='cpu')
     elif not Path(path).expanduser().is_file():
-        is_folder = Path(path).expanduser().is_dir()
-        raise UserError(f'{path} is a folder: give a file in it.' if is_folder else f'{path} does not exist.')
+        if Path(path).expanduser().is_dir():
+            raise UserError(f'{path} is a folder: give a file in it.')
+        raise UserError(f'{path} does not exist.{similar_path(path)}')
     else:
         loaded = load_from_file(path, map_location='cpu')
     if not isinstance(loaded, dict):

@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger, print_log
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdensenet.compat.mmengine import OTHER_LAYOUTS
 from mmdensenet.errors import UserError
+from mmdensenet.terminal import SHOWN
 
 from .convert import EMA_CONTAINERS, adapt_channels, convert_state_dict, notes_on_ema, unwrap
 from .layouts import prefixes
@@ -81,7 +82,7 @@ def fit_checkpoint(model: nn.Module, checkpoint: MutableMapping, fit_channels: b
     if 'backbone' in (checkpoint.get('meta') or {}):
         checkpoint['meta'] = {**checkpoint['meta'], 'backbone': {}}  # what was done is not done again
     checkpoint['state_dict'] = converted
-    print_log('; '.join(done), logger='current')
+    MMLogger.get_current_instance().info('; '.join(done), extra=SHOWN)
     return True
 
 

@@ -7,6 +7,7 @@ import mmengine
 from mmengine.dataset import BaseDataset
 
 from mmdensenet.errors import UserError
+from mmdensenet.similar import similar_path
 
 #: endings of files that are one dict
 DICTS = ('.json', '.yaml', '.yml', '.pkl', '.pickle')
@@ -31,9 +32,9 @@ def explain(dataset, error: Exception) -> UserError | None:
     if not file or isinstance(error, UserError):
         return None
     if not Path(file).is_file():
-        return (
-            NoAnnotationError(f'{file} does not exist: set dataset.ann_file.') if isinstance(error, OSError) else None
-        )
+        if not isinstance(error, OSError):
+            return None
+        return NoAnnotationError(f'{file} does not exist: set dataset.ann_file.{similar_path(file)}')
     if isinstance(error, json.JSONDecodeError):
         return AnnotationError(f'{file}, line {error.lineno}: {error.msg}.')
     if isinstance(error, UnicodeDecodeError):

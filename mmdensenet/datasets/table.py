@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmdensenet.errors import UserError
+from mmdensenet.similar import similar_path
 
 DELIMITERS = ',;\t|'
 #: what stands for no value, in any case
@@ -60,7 +61,7 @@ def read_table(file: str | Path) -> Table:
     try:
         content = Path(file).read_bytes()
     except FileNotFoundError as error:
-        raise UserError(f'{file} does not exist: set dataset.ann_file.') from error
+        raise UserError(f'{file} does not exist: set dataset.ann_file.{similar_path(file)}') from error
     except OSError as error:
         raise UserError(f'{file} cannot be read: {(error.strerror or str(error)).lower()}.') from error
     text = _decode(file, content)
@@ -152,7 +153,7 @@ def _read_parquet(file: str) -> Table:
     try:
         rows = parquet.read_table(file).to_pylist()
     except FileNotFoundError as error:
-        raise UserError(f'{file} does not exist: set dataset.ann_file.') from error
+        raise UserError(f'{file} does not exist: set dataset.ann_file.{similar_path(file)}') from error
     except Exception as error:  # pyarrow raises many kinds
         raise UserError(f'{file} is not a Parquet file: {str(error).splitlines()[0][:120]}') from error
     texts = [{key: '' if value is None else str(value).strip() for key, value in row.items()} for row in rows]

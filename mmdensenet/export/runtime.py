@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmdensenet.checkpoints.checkpoint_file import sha256
 from mmdensenet.errors import UserError
+from mmdensenet.similar import similar_path
 
 from .files import WEIGHTS, require_packages
 from .metadata import KEY, Metadata
@@ -34,7 +35,7 @@ class ExportedModel:
     def __init__(self, file: str | Path, threads: int | None = None):
         self.file = Path(file).expanduser()
         if not self.file.is_file():
-            raise UserError(f'{file} does not exist.')
+            raise UserError(f'{file} does not exist.{similar_path(self.file)}')
         text, start = open_file(self.file, threads)
         self.metadata = Metadata.from_json(text, str(file))
         self._run = start()

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import torch
 from mmcv.cnn import build_activation_layer, build_norm_layer
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdensenet import ops
 from mmdensenet.registry import MODELS
+from mmdensenet.terminal import SHOWN
 
 from .blur_pool import BlurPool
 
@@ -141,7 +142,8 @@ class DenseBlock(nn.Module):
 
 @functools.cache
 def log_once(reason: str) -> None:
-    print_log(f'The dense blocks are computed with concatenation: {reason}.', logger='current')
+    logger = MMLogger.get_current_instance()
+    logger.info(f'The dense blocks are computed with concatenation: {reason}.', extra=SHOWN)
 
 
 @ops.known

@@ -1,5 +1,6 @@
 """Percentile intervals from resampled images."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,16 +24,24 @@ class Resampling:
         images: N.
         groups: (N,) numbers; images of a group are drawn together. None draws single images.
         count: B, resamplings.
+        progress: what the resamplings go through while they are drawn, for a bar.
 
     ``weights`` is (B, N) float32, whole numbers.
     """
 
-    def __init__(self, images: int, groups: np.ndarray | None = None, count: int = 1000, seed: int = 0):
+    def __init__(
+        self,
+        images: int,
+        groups: np.ndarray | None = None,
+        count: int = 1000,
+        seed: int = 0,
+        progress: Callable[[np.ndarray], Iterable[np.ndarray]] = iter,
+    ):
         members = np.arange(images) if groups is None else np.unique(groups, return_inverse=True)[1].ravel()
         number = int(members.max(initial=-1)) + 1
         rng = np.random.default_rng(seed)
         self.weights = np.empty((count, images), np.float32)
-        for row in self.weights:
+        for row in progress(self.weights):
             row[:] = np.bincount(rng.integers(number, size=number), minlength=number)[members]
 
     def mean(self, values: np.ndarray, of: np.ndarray | None = None) -> np.ndarray:

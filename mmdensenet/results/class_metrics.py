@@ -6,6 +6,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from mmdensenet.results.ranking import auroc, average_precision
+from mmdensenet.terminal import each
 
 from .bootstrap import Estimate, Resampling, divide, estimate, nan_mean
 from .scores import Scores
@@ -165,7 +166,8 @@ def rank_classes(scores: Scores, resampling: Resampling) -> Counted:
         weights = np.concatenate([weights, drawn])
     result, targets = {}, scores.targets
     for name, function in (('AUROC', auroc), ('average precision', average_precision)):
-        values = 100 * np.stack([function(scores.scores[:, i], targets[:, i], weights) for i in range(count)], 1)
+        labels = each(range(count), f'computing {name}')
+        values = 100 * np.stack([function(scores.scores[:, i], targets[:, i], weights) for i in labels], 1)
         result[name] = values[0], values[1:] if drawn is not None else None
     return result
 

@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 
 from mmdensenet.errors import UserError
+from mmdensenet.similar import similar_path
 
 
 class DumpPredictions(BaseMetric):
@@ -77,15 +78,19 @@ def _common_names(records: list[dict]) -> list[str]:
     return [name for name in records[0] if all(name in record for record in records)] if records else []
 
 
+def require_predictions(file: str | Path) -> Path:
+    if not Path(file).is_file():
+        raise UserError(f'predictions {file} do not exist.{similar_path(file)}')
+    return Path(file)
+
+
 def read_columns(file: str | Path) -> dict[str, Sequence]:
     """The columns of a file of :class:`DumpPredictions`, by name, those that all images have.
 
     Raises:
         UserError: if there is no such file, it is none of these, or has scores that are no probabilities.
     """
-    path = Path(file)
-    if not path.is_file():
-        raise UserError(f'predictions {file} do not exist.')
+    path = require_predictions(file)
     if path.suffix not in ('.npz', '.json', '.parquet'):
         raise UserError(f'{file} is no file of predictions: they are read from .npz, .json and .parquet, without code.')
     try:

@@ -132,8 +132,8 @@ def test_every_option_of_a_tool_is_documented(tool, monkeypatch):
     for action in actions(captured[0]):
         if action.help == argparse.SUPPRESS or isinstance(action, argparse._HelpAction):
             continue
-        if action.option_strings == ['--debug']:
-            assert 'Every tool takes `--debug`' in pages
+        if action.option_strings in (['--debug'], ['--verbose']):
+            assert f'Every tool takes `{action.option_strings[0]}`' in pages
         else:
             assert any(option in about_it for option in action.option_strings), f'{tool.name} {action.option_strings}'
 

@@ -23,7 +23,7 @@ def test_convert_test_and_export_say_how_many(run_tool, checkpoint, tmp_path, ca
     done = run_tool('convert_checkpoint.py', checkpoint, tmp_path / 'c.pth')
     assert said in done.out
     done = run_tool('test.py', DIGITS, checkpoint, '--work-dir', tmp_path / 't')
-    assert f'WARNING - {checkpoint}: {said}.' in done.out
+    assert f'warning: {checkpoint}: {said}.' in done.out
     caplog.clear()
     run_tool('export.py', DIGITS, checkpoint, '--out', tmp_path / 'm.onnx', '--check', '5')
     messages = [message for message in caplog.messages if 'finite' in message]

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from mmdensenet.errors import UserError
+from mmdensenet.similar import similar_path
 
 from .class_folders import read_class_folders
 from .divide import divide, read_parts, write_samples
@@ -124,7 +125,7 @@ def _look(data, images, work: WorkFolder, report, progress, options: dict) -> Lo
     if is_table(data):
         samples, absent = read_labelled_table(data, None if images is None else str(images), **options)
     elif not Path(data).exists():
-        raise UserError(f'{data} does not exist: give a folder of class folders, or a table.')
+        raise UserError(f'{data} does not exist: give a folder of class folders, or a table.{similar_path(data)}')
     elif not Path(data).is_dir():
         raise UserError(f'{data} is neither a folder nor a table (.csv, .tsv, .txt, .parquet).')
     else:

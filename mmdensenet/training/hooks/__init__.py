@@ -9,6 +9,7 @@ from .exact_resume_hook import ExactResumeHook
 from .finite_hook import FiniteHook
 from .head_first_hook import HeadFirstHook
 from .progress_hook import ProgressHook
+from .terminal_hook import TerminalHook
 from .visualization_hook import VisualizationHook
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     'FiniteHook',
     'HeadFirstHook',
     'ProgressHook',
+    'TerminalHook',
     'VisualizationHook',
 ]

@@ -24,6 +24,7 @@ from mmdensenet.ops.show_engine import kernel_variant
 from mmdensenet.ops.steps import VARIABLE as KERNELS_VARIABLE
 from mmdensenet.ops.steps.native.library import VARIABLE as VARIANT_VARIABLE
 from mmdensenet.registry import HOOKS
+from mmdensenet.terminal import SHOWN
 from mmdensenet.training.adopt_schedule import adopt_schedule
 from mmdensenet.training.draws import NumberedSampler, number_draws
 from mmdensenet.training.random_state import get_random_state, set_random_state
@@ -110,7 +111,7 @@ class ExactResumeHook(Hook):
             self._run = _begin(runner)
             for folder in {runner.work_dir, *(hook.out_dir for hook in _checkpoint_hooks(runner))}:
                 for name in remove_leftovers(folder) if osp.isdir(folder) else ():
-                    runner.logger.info(f'{name}, which a killed process has left, is removed.')
+                    runner.logger.info(f'{name}, which a killed process has left, is removed.', extra=SHOWN)
         self._catch_signals()
         self._saved_at = time.monotonic()
         for scheduler, steps in zip(runner.param_schedulers or (), self._missed):
@@ -135,7 +136,7 @@ class ExactResumeHook(Hook):
                 'not as if uninterrupted.'
             )
         if not loaded['validated'] and _validation_is_due(runner):
-            runner.logger.info('The validation that was interrupted is repeated.')
+            runner.logger.info('The validation that was interrupted is repeated.', extra=SHOWN)
             runner.val_loop.run()
 
     def before_train_epoch(self, runner) -> None:
@@ -209,7 +210,8 @@ class ExactResumeHook(Hook):
     def _stop(self, runner, done: int) -> None:
         number = self._signal or signal.SIGTERM  # another process got it
         runner.logger.info(
-            f'Stopped by {signal.Signals(number).name} at iteration {runner.iter}; resume the run to go on.'
+            f'Stopped by {signal.Signals(number).name} at iteration {runner.iter}; resume the run to go on.',
+            extra=SHOWN,
         )
         self.release()
         raise SystemExit(128 + number)

@@ -10,6 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mmdensenet import terminal
 from mmdensenet.registry import HOOKS
 
 
@@ -18,7 +19,7 @@ class ProgressHook(Hook):
     """Show one bar for the whole training and one for the validation or test that is under way.
 
     mmengine logs every so many iterations, which can take minutes on a CPU: every ``seconds`` this adds a line to the
-    log. Only the first rank shows anything.
+    log. Only the first rank shows anything. A command that is quiet shows these lines where there is no bar.
     """
 
     priority = 'VERY_LOW'
@@ -93,7 +94,9 @@ class ProgressHook(Hook):
             self._logged = now
             start, before, total = self._begun[name]
             left = (now - start) / (completed - before) * (total - completed)
-            runner.logger.info(f'{name}: {completed} of {total} batches, {timedelta(seconds=round(left))} left')
+            text = f'{name}: {completed} of {total} batches, {timedelta(seconds=round(left))} left'
+            seen = self.progress is not None or terminal.silence() < self.seconds
+            runner.logger.info(text, extra=None if seen else terminal.SHOWN)
 
     def _end(self, name: str) -> None:
         if name not in self._tasks:

@@ -36,8 +36,9 @@ def test_bar_with_time_left_below_the_log(short_config, tmp_path):
     plain = re.sub(r'\x1b\[[0-9;?]*[a-zA-Z]', '', output)
     assert re.search(r'train .*━.* \d/6 \d:\d\d:\d\d left (\d|-)', plain), plain[-2000:]
     assert re.search(r'val .*━.* \d/1 ', plain)
-    lines = [line for line in plain.replace('\r', '\n').splitlines() if 'Epoch(train)' in line]
-    assert any(re.match(r'\d\d/\d\d \d\d:\d\d:\d\d - mmengine - INFO - Epoch\(train\)', line) for line in lines)
+    lines = [line for line in plain.replace('\r', '\n').splitlines() if 'epoch' in line and 'loss' in line]
+    assert [re.match(r'epoch (\d)/2  loss \d\.\d{4}  accuracy/top1 ', line)[1] for line in lines] == ['1', '2']
+    assert 'INFO' not in plain
     assert output.count('\x1b[?25l') == output.count('\x1b[?25h'), 'the cursor comes back'
     log = next((tmp_path / 'w').glob('*/*.log')).read_text()
     assert '━' not in log and '\x1b' not in log

@@ -1,0 +1,215 @@
+"""What a command shows while it works: a few lines and bars of its own, and of the log what a user needs.
+
+Only inside :func:`command`, and only on the first of several processes: a library's caller sees mmengine's behaviour.
+"""
+
+import functools
+import logging
+import os
+import re
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TypeVar
+
+from mmengine.logging import MMLogger
+
+T = TypeVar('T')
+
+#: ``extra`` of a record of the log that a quiet command shows too: ``logger.info(TEXT, extra=SHOWN)``
+SHOWN = {'on_terminal': True}
+#: how mmengine's records begin that a user needs
+USEFUL = re.compile(r'resumed epoch|LR is set based|the monitored metric')
+#: how records begin that warn and that nobody can do anything about
+UNHELPFUL_RECORDS = re.compile(
+    r'The prefix is not set|Failed to search registry|init_weights of|"FileClient" will|"HardDiskBackend" is'
+)
+#: (message, module) of warnings of other packages that a normal run shows and a user can do nothing about
+UNHELPFUL_WARNINGS = [
+    (r'Fail to import ``MultiScaleDeformableAttention``', r'mmcv\.cnn\.bricks\.transformer'),
+    (r'Setting (OMP|MKL)_NUM_THREADS', r'mmengine\.utils\.dl_utils\.setup_env'),
+    (r'`broadcast_buffers` is deprecated', r'mmengine\.model\.wrappers\.distributed'),
+    (r'`torch\.cuda\.amp\.GradScaler', r'mmengine\.optim\.optimizer\.amp_optimizer_wrapper'),
+    # mmengine keeps a counter of its own, which a checkpoint has restored
+    (r'Detected call of `scheduler\.step\(\)` before', r'mmengine\.optim\.scheduler\.param_scheduler'),
+]
+#: packages whose use of what is deprecated is their own business
+OTHERS = r'(torch|torchvision|mmcv|mmengine|mmpretrain|matplotlib|multiprocessing|onnx\w*|openvino|google)(\.|$)'
+#: seconds without a line after which a run that is no terminal's says how far it is
+SILENCE = 30
+
+_mode: str | None = None  # 'quiet' or 'verbose' while a command runs
+_bar_is_shown = False
+_temporary: set[str] = set()
+_last_line = 0.0
+
+
+@contextmanager
+def command(verbose: bool = False) -> Iterator[None]:
+    """What runs inside is a command's work.
+
+    Args:
+        verbose: the log's lines go to the terminal too, all of them and as mmengine writes them.
+    """
+    global _mode
+    before, _mode = _mode, 'verbose' if verbose else 'quiet'
+    _hide_warnings(verbose)
+    try:
+        with nullcontext() if verbose else _quiet_logs():
+            yield
+    finally:
+        _mode = before
+
+
+def is_quiet() -> bool:
+    """Whether a command runs whose log is shown in its file only."""
+    return _mode == 'quiet'
+
+
+def is_first() -> bool:
+    """Whether this is the only process, or the first of several, which speaks for all."""
+    ranks = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+    return int(next((os.environ[name] for name in ranks if os.environ.get(name)), '0')) == 0
+
+
+def say(text: str) -> None:
+    """A line on the terminal."""
+    global _last_line
+    if _mode is not None and is_first():
+        print(text, flush=True)
+        _last_line = time.monotonic()
+
+
+def silence() -> float:
+    """Seconds since the last line."""
+    return time.monotonic() - _last_line
+
+
+def summary(rows: Sequence[tuple[str, object]]) -> None:
+    """What a run works with, a line for each name with its value; None leaves a line out."""
+    say('\n'.join(f'{name:11} {value}' for name, value in rows if value not in (None, '')))
+
+
+@contextmanager
+def temporary_work_dir() -> Iterator[str]:
+    """A work directory that is gone afterwards, which no summary names."""
+    with tempfile.TemporaryDirectory() as folder:
+        _temporary.add(folder)
+        try:
+            yield folder
+        finally:
+            _temporary.remove(folder)
+
+
+def is_temporary(work_dir: str) -> bool:
+    return work_dir in _temporary
+
+
+def short_path(path: str | None) -> str | None:
+    """A path from the current folder where it is below it, and one of our configs by its name."""
+    if not path:
+        return path
+    place = Path(path)
+    if place.parent.name == 'configs' and place.parent.parent.name == '.mim':
+        return f'{place.parent.parent.parent.name}::{place.stem}'
+    return str(place.relative_to(Path.cwd())) if place.is_relative_to(Path.cwd()) else path
+
+
+@contextmanager
+def waiting(text: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Say what takes long. On a terminal it is a bar, which goes when it is done; else a line.
+
+    Args:
+        total: how many pieces there are, if that is known. The function that is given is called with how many more are
+            done.
+    """
+    global _bar_is_shown
+    if _mode is None or not is_first() or _bar_is_shown:
+        yield lambda more: None
+        return
+    if not sys.stdout.isatty():
+        say(f'{text} ...')
+        yield lambda more: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = [TextColumn('{task.description}'), BarColumn(), TimeElapsedColumn()]
+    if total is not None:
+        columns.insert(2, MofNCompleteColumn())
+    with Progress(*columns, console=Console(), transient=True) as progress:  # of today's sys.stdout
+        task = progress.add_task(text, total=total)
+        _bar_is_shown = True
+        try:
+            yield lambda more: progress.advance(task, more)
+        finally:
+            _bar_is_shown = False
+
+
+def each(items: Iterable[T], text: str, total: int | None = None) -> Iterator[T]:
+    """The items, with a bar of how many are done: :func:`waiting`."""
+    total = len(items) if total is None and hasattr(items, '__len__') else total
+    with waiting(text, total) as done:
+        for item in items:
+            yield item
+            done(1)
+
+
+class _ShowSome(logging.Handler):
+    """In the place of a log's handler for the terminal: warnings, and what is useful."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            if not UNHELPFUL_RECORDS.match(text):
+                kind = 'warning' if record.levelno < logging.ERROR else 'error'
+                print(f'{kind}: {text}', flush=True)
+        elif getattr(record, 'on_terminal', False) or USEFUL.match(text):
+            say(text)
+
+
+@contextmanager
+def _quiet_logs() -> Iterator[None]:
+    """mmengine's loggers, those that are there and those that are made meanwhile, show the terminal less."""
+    changed: list[tuple[MMLogger, int, logging.Handler]] = []
+
+    def change(logger: MMLogger) -> None:
+        for place, handler in enumerate(logger.handlers):
+            if type(handler) is logging.StreamHandler:
+                less = _ShowSome(handler.level)
+                less.filters = handler.filters
+                logger.handlers[place] = less
+                changed.append((logger, place, handler))
+
+    make = MMLogger.__init__
+    print_log_module = sys.modules[MMLogger.__module__]
+
+    @functools.wraps(make)
+    def make_quiet(self, *args, **kwargs) -> None:
+        make(self, *args, **kwargs)
+        change(self)
+
+    for logger in MMLogger._instance_dict.values():
+        change(logger)
+    MMLogger.__init__ = make_quiet
+    print_log_module.print = lambda *args, **kwargs: None  # of what print_log gets without a logger
+    try:
+        yield
+    finally:
+        MMLogger.__init__ = make
+        del print_log_module.print
+        for logger, place, handler in changed:
+            logger.handlers[place] = handler
+
+
+def _hide_warnings(verbose: bool) -> None:
+    for message, module in UNHELPFUL_WARNINGS:
+        warnings.filterwarnings('ignore', message=message, module=module)
+    if not verbose:
+        for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+            warnings.filterwarnings('ignore', category=category, module=OTHERS)
+        logging.getLogger('matplotlib.font_manager').setLevel(logging.ERROR)  # that it makes its cache
