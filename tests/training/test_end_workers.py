@@ -127,7 +127,7 @@ def test_a_training_ends_with_its_last_line(short_config, tmp_path, workers, per
         extra += "default_hooks = dict(logger=dict(interval=1), finite=dict(type='mmdensenet.FiniteHook'))\n"
         extra += 'optim_wrapper = dict(optimizer=dict(lr=1e30))\n'
     epochs = 2 if end in ('success', 'error') else 1000
-    command = [TOOLS / 'train.py', short_config(extra), '--work-dir', tmp_path / 'w']
+    command = [TOOLS / 'train.py', short_config(extra), '--verbose', '--work-dir', tmp_path / 'w']
     number = getattr(signal, end, None)
     status, seconds, err = end_of([*command, '--cfg-options', f'train_cfg.max_epochs={epochs}'], '[2][1/', number)
     assert status == dict(success=0, error=2, SIGINT=130, SIGTERM=143)[end], err
@@ -155,7 +155,7 @@ def test_a_test_and_a_report_end_with_their_last_line(short_config, tmp_path, to
     checkpoint = tmp_path / 'm.pth'
     torch.save(dict(state_dict=mmdensenet.get_model(str(config)).state_dict()), checkpoint)
     last = ['--work-dir', tmp_path / 't'] if tool == 'test' else ['--out', tmp_path / 'r.html']
-    command = [TOOLS / f'{tool}.py', config, checkpoint, *last]
+    command = [TOOLS / f'{tool}.py', config, checkpoint, '--verbose', *last]
     status, seconds, err = end_of(command, 'Epoch(test)', getattr(signal, end, None))
     assert status == dict(success=0, SIGINT=130, SIGTERM=-15)[end], err
     assert seconds < patience()
