@@ -9,12 +9,12 @@ import numpy as np
 from mmengine.model import BaseModel
 from PIL import Image
 
+from mmdensenet import terminal
 from mmdensenet.analysis.cam import class_activation, overlay
 from mmdensenet.analysis.pictures import to_pictures
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.results.scores import Scores
 from mmdensenet.results.suspicious import Suspicion, in_words
-from mmdensenet.terminal import each
 
 from .paths import short_path
 
@@ -63,7 +63,7 @@ def make_gallery(
         names: False numbers the images, from 1, in the place of their paths.
     """
     shown, reason = [], None
-    for place, label in each(find_mistakes(scores, count), 'computing activation maps of errors'):
+    for place, label in terminal.each(find_mistakes(scores, count), 'computing activation maps of errors'):
         try:
             sample = dataset[int(scores.index[place])]
         except (BadImageError, IndexError):
