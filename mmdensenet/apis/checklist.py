@@ -13,6 +13,7 @@ from mmdensenet.results.class_metrics import compute_metrics
 from mmdensenet.results.decided import decisions_of
 from mmdensenet.results.scores import Scores
 
+from .fit.judge import judge
 from .report import open_subject
 from .scoring import run_test
 from .study_facts import study_facts
@@ -50,5 +51,9 @@ def make_checklist(
     scores, _ = run_test(cfg, checkpoint, model, dataset, predictions)
     overall, _ = compute_metrics(scores, Resampling(len(scores), scores.groups, bootstrap, seed))
     decisions = decisions_of(model, checkpoint)
+    if decisions is not None:
+        judged = judge(scores, decisions, resamplings=bootstrap, seed=seed)
+        found = dict(performance=' '.join(judged.lines()), metrics=f'{", ".join(judged.overall)}.')
+        known = found | dict(known or {})
     facts = study_facts(cfg, model, checkpoint, scores, overall, bootstrap, decisions, known)
     out.write_text(write_checklist(name, facts), encoding='utf-8')

@@ -1,6 +1,7 @@
 """Step 7, hand over: everything that goes to others, and a folder that explains itself."""
 
 import csv
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,8 @@ from mmdensenet.results.decisions import Decisions
 from mmdensenet.results.scores import Scores
 from mmdensenet.results.suspicious import find_suspicious, write_suspicious
 
-from .model_card import write_model_card
+from .judge import judge
+from .model_card import figures_of, write_model_card
 from .readme import write_readme
 
 #: largest difference of a score between the ONNX file and the model
@@ -125,14 +127,30 @@ def hand_over(
         done.files['submission'] = folder / 'submission.csv'
         write_submission(done.files['submission'], Inferencer(model, device=device), predict)
     overall, _ = compute_metrics(scores, Resampling(len(scores), scores.groups, bootstrap, seed))
+    judged = _judged(folder, scores, decisions, bootstrap)
+    if judged:
+        metrics = ', '.join(judged['figures']['overall'])
+        known = dict(performance=' '.join(judged['lines']), metrics=f'{metrics}.') | dict(known or {})
     facts = study_facts(cfg, model, checkpoint, scores, overall, bootstrap, decisions, known)
     if done.suspicious is not None:
         facts['suspicious'] = f'{done.suspicious} labels of {len(validation)} images are contradicted by the model.'
     done.files['model_card'] = folder / 'model_card.md'
-    write_model_card(done.files['model_card'], facts, overall, scores, 'onnx' in done.files)
+    images = judged['figures']['images'] if judged else len(scores)
+    write_model_card(done.files['model_card'], facts, figures_of(overall, judged), images, judged, onnx)
     done.files['readme'] = folder / 'README.txt'
     write_readme(folder, Path(config), Path(checkpoint), decisions is not None)
     return done
+
+
+def _judged(folder: Path, scores: Scores, decisions: Decisions | None, resamplings: int) -> dict:
+    """What step 6 said, ``figures`` and ``lines``, or is said now; {} without decisions."""
+    file = folder / 'judgement.json'
+    if file.is_file():
+        return json.loads(file.read_text(encoding='utf-8'))['result']
+    if decisions is None:
+        return {}
+    found = judge(scores, decisions, resamplings=resamplings)
+    return dict(figures=found.to_dict(), lines=found.lines())
 
 
 def names_of_images(samples: Path) -> Callable[[str], str]:

@@ -1,24 +1,56 @@
 """The model card: Markdown with the front matter that model hubs read."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mmdensenet.apis.study_facts import RESEARCH_ONLY
 from mmdensenet.results.class_metrics import Metric
-from mmdensenet.results.scores import Scores
 
 AUTHOR = '*(author)*'
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the test part; shares are from 0 to 1; None for what is not defined."""
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+
+
+def figures_of(overall: Sequence[Metric], judged: Mapping) -> list[Figure]:
+    """Those of the judgement, at its operating points; without one, those of the scores as they are."""
+    if judged:
+        overall = judged['figures']['overall']
+        found = [(name, each['value'], each['low'], each['high']) for name, each in overall.items()]
+    else:
+        found = []
+        for metric in overall:
+            scale = 100 if metric.unit == '%' else 1
+            values = (metric.estimate.value, metric.estimate.low, metric.estimate.high)
+            found.append((metric.name, *(value / scale if math.isfinite(value) else None for value in values)))
+    return [Figure(*each) for each in found if each[1] is not None]
+
+
 def write_model_card(
-    file: Path, facts: Mapping[str, str], overall: list[Metric], scores: Scores, onnx: bool, name: str = 'model'
+    file: Path,
+    facts: Mapping[str, str],
+    figures: Sequence[Figure],
+    images: int,
+    judged: Mapping,
+    onnx: bool,
+    name: str = 'model',
 ) -> None:
     """What the model is, what it is for, how it was made and how well it does; '(author)' marks what only people know.
 
     Args:
         facts: of :func:`mmdensenet.apis.study_facts.study_facts`.
-        overall: metrics of the test part, of ``scores``.
+        figures: of ``images`` images of the test part.
+        judged: ``lines`` on the test part, see :meth:`mmdensenet.results.judgement.Judgement.lines`; or {}.
         onnx: there is a model.onnx beside it.
     """
     sections = [
@@ -34,15 +66,16 @@ def write_model_card(
         ('Limitations', [facts.get('limitations'), f'Groups of people for whom it may do worse: {AUTHOR}']),
         ('How to use it', _usage(onnx)),
     ]  # fmt: skip
-    lines = [*_front_matter(overall, scores, name), '', f'# {name}', '', f'**{RESEARCH_ONLY}**']
+    lines = [*_front_matter(figures, images, name), '', f'# {name}', '', f'**{RESEARCH_ONLY}**']
     for title, texts in sections:
         lines += ['', f'## {title}', '', '\n\n'.join(text for text in texts if text)]
         if title.startswith('Results'):
-            lines += ['', *_table(overall)]
+            lines += ['', *_table(figures)]
+            lines += ['', 'As decided:', '', *(f'- {line}' for line in judged['lines'])] if judged else []
     file.write_text('\n'.join(lines) + '\n', encoding='utf-8')
 
 
-def _front_matter(overall: list[Metric], scores: Scores, name: str) -> list[str]:
+def _front_matter(figures: Sequence[Figure], images: int, name: str) -> list[str]:
     """YAML; JSON's strings are YAML's, too."""
     lines = [
         '---',
@@ -54,25 +87,20 @@ def _front_matter(overall: list[Metric], scores: Scores, name: str) -> list[str]
         f'- name: {json.dumps(name)}',
         '  results:',
         '  - task: {type: image-classification}',
-        f'    dataset: {{type: private, name: "test part, {len(scores)} images", split: test}}',
+        f'    dataset: {{type: private, name: "test part, {images} images", split: test}}',
         '    metrics:',
     ]
-    for metric in overall:
-        if metric.estimate.value == metric.estimate.value:
-            kind = json.dumps(metric.name.lower().replace(' ', '_'))
-            lines.append(
-                f'    - {{type: {kind}, value: {round(metric.estimate.value, 4)}, name: {json.dumps(metric.name)}}}'
-            )
+    for figure in figures:
+        kind = json.dumps(figure.name.lower().replace(' ', '_'))
+        lines.append(f'    - {{type: {kind}, value: {figure.value:.4f}, name: {json.dumps(figure.name)}}}')
     return [*lines, '---']
 
 
-def _table(overall: list[Metric]) -> list[str]:
-    lines = ['| metric | value | 95% interval |', '| --- | --- | --- |']
-    for metric in overall:
-        value, digits = metric.estimate, metric.digits
-        interval = '' if value.low != value.low else f'{value.low:.{digits}f} to {value.high:.{digits}f}'
-        shown = '' if value.value != value.value else f'{value.value:.{digits}f} {metric.unit}'.strip()
-        lines.append(f'| {metric.name} | {shown} | {interval} |')
+def _table(figures: Sequence[Figure]) -> list[str]:
+    lines = ['| figure | value | 95% interval |', '| --- | --- | --- |']
+    for figure in figures:
+        interval = '' if figure.low is None else f'{figure.low:.4f} to {figure.high:.4f}'
+        lines.append(f'| {figure.name} | {figure.value:.4f} | {interval} |')
     return lines
 
 

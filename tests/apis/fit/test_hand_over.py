@@ -15,8 +15,11 @@ from PIL import Image
 from mmdensenet import get_model, inference
 from mmdensenet.apis.fit.decide import decide
 from mmdensenet.apis.fit.hand_over import hand_over, names_of_images
+from mmdensenet.apis.fit.judge import judge
+from mmdensenet.apis.scoring import score_part
 from mmdensenet.checkpoints.checkpoint_meta import hash_weights
 from mmdensenet.errors import UserError
+from mmdensenet.results.decisions import Decisions
 from mmdensenet.results.scores import Scores
 
 pytest.importorskip('onnxruntime', reason='onnxruntime is not installed (the extra export)')
@@ -206,7 +209,7 @@ def test_the_report_lists_suspicious_labels(handed):
 
 
 def test_the_model_card_is_read_by_hubs(handed):
-    _, done, *_, classes, _ = handed
+    work, done, _, classes, model = handed
     text = done.files['model_card'].read_text()
     front = yaml.safe_load(text.split('---')[1])
     metrics = front['model-index'][0]['results'][0]['metrics']
@@ -214,6 +217,13 @@ def test_the_model_card_is_read_by_hubs(handed):
     assert metrics and all(isinstance(metric['value'], float | int) for metric in metrics)
     hub = pytest.importorskip('huggingface_hub', reason='huggingface_hub is not installed')
     assert hub.ModelCard(text).data.eval_results[0].metric_value == metrics[0]['value']
+    assert re.search(r'- 24 images of 12 groups.*\n- .*AUROC', text), 'what was judged at the stored points'
+    decisions = Decisions.from_dict(model._checkpoint_meta['decisions'], 'the checkpoint')
+    scores = score_part(str(work / 'animals.py'), str(work / 'best.pth'), 'test')
+    figures = judge(scores, decisions, resamplings=100).to_dict()['overall']
+    assert {m['name']: m['value'] for m in metrics} == {
+        name: round(each['value'], 4) for name, each in figures.items() if each['value'] is not None
+    }
     for words in ('no medical device', '(author)', *classes, 'fitted on 48 images', 'of 12 groups'):
         assert words in text
 
