@@ -142,10 +142,10 @@ def make_report(
         raise UserError(f'bootstrap={bootstrap}, gallery={gallery}, seed={seed}: give 0 or more.')
     if work_dir is not None and not Path(work_dir).is_dir():
         raise UserError(f'work_dir={work_dir} does not exist.{similar_path(work_dir)}')
-    if predictions is not None:
+    if isinstance(predictions, (str, Path)):
         require_predictions(predictions)
     cfg, model, dataset = open_subject(config, checkpoint, device, cfg_options)
-    if predictions is not None:  # else the test has its summary
+    if isinstance(predictions, (str, Path)):  # else the test has its summary
         summarise(model, checkpoint, predictions=predictions, data=f'{len(dataset):,} images')
     with timer.of('inference') if predictions is None else nullcontext():
         scores, evaluator = run_test(cfg, checkpoint, model, dataset, predictions)
