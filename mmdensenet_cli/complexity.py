@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--no-measure', action='store_true', help='only predict: run no training steps')
     parser.add_argument('--device', help='on which to measure: cpu, cuda, cuda:1; by default the GPU if there is one')
     parser.add_argument('--json', action='store_true', help='print one JSON object, in bytes')
-    add_cfg_options(parser)
+    add_cfg_options(parser, 'train_dataloader')
     add_debug(parser)
 
 

@@ -15,8 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='youden, f1, sensitivity=X, specificity=X or argmax (youden; of more than two classes argmax)',
     )
     parser.add_argument('--coverage', type=float, default=0.9, metavar='X', help='of the conformal sets (0.9)')
-    keys = {'--batch-size': 'val_dataloader.batch_size', '--workers': 'val_dataloader.num_workers'}
-    add_cfg_options(parser, keys, example='val_dataloader.batch_size=8')
+    add_cfg_options(parser, 'val_dataloader', example='val_dataloader.batch_size=8')
     add_debug(parser)
 
 

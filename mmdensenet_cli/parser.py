@@ -11,6 +11,8 @@ class Parser(argparse.ArgumentParser):
 
     #: unknown option -> the config's key to set with ``--cfg-options``
     config_keys: Mapping[str, str] = {}
+    #: unknown option -> a line that says what to do
+    instead: Mapping[str, str] = {}
     _given: Sequence[str] = ()
 
     def parse_known_args(self, args=None, namespace=None):
@@ -21,21 +23,34 @@ class Parser(argparse.ArgumentParser):
         super().error('\n'.join([message, *self._hints()]))
 
     def _hints(self) -> Iterator[str]:
-        known = sorted(set(options(self)))
+        parsers = [self, *self._chosen()]
+        known = sorted({option for parser in parsers for option in options(parser)})
+        keys = {option: key for parser in parsers for option, key in parser.config_keys.items()}
+        instead = {option: text for parser in parsers for option, text in parser.instead.items()}
         settings = []
         for place, argument in enumerate(self._given):
             name, equals, value = argument.partition('=')
             if not name.startswith('--') or name == '--' or any(option.startswith(name) for option in known):
                 continue  # argparse takes the beginning of an option for it
-            if name in self.config_keys:
+            own = next((option for option in known if name.startswith(f'{option}-')), None)
+            if own is None and name in keys:
                 following = self._given[place + 1 : place + 2]
                 if not equals:
                     value = following[0] if following and not following[0].startswith('--') else 'VALUE'
-                settings.append(f'{self.config_keys[name]}={value}')
-            elif close := difflib.get_close_matches(name, known, n=1, cutoff=0.7):
+                settings.append(f'{keys[name]}={value}')
+            elif name in instead:
+                yield instead[name]
+            elif close := [own] if own else difflib.get_close_matches(name, known, n=1, cutoff=0.7):
                 yield f'Did you mean {close[0]} instead of {name}?'
         if settings:
             yield f'That is in the config: --cfg-options {" ".join(settings)}'
+
+    def _chosen(self) -> Iterator['Parser']:
+        """The parsers of the sub-command that is given."""
+        for action in self._actions:
+            for name, child in action.choices.items() if isinstance(action, argparse._SubParsersAction) else ():
+                if name in self._given:
+                    yield child
 
 
 def options(parser: argparse.ArgumentParser) -> Iterator[str]:

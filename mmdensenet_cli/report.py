@@ -2,7 +2,7 @@
 
 import argparse
 
-from .shared import TEST_KEYS, add_cfg_options, add_config, add_debug
+from .shared import add_cfg_options, add_config, add_debug
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--no-measure', action='store_true', help='leave out the measurement of speed and memory')
     parser.add_argument('--device', help='for activation maps and speed; by default the GPU if there is one')
     parser.add_argument('--seed', type=int, default=0, help='of the resamplings (0)')
-    add_cfg_options(parser, TEST_KEYS)
+    add_cfg_options(parser)
     add_debug(parser)
 
 

@@ -5,12 +5,51 @@ from collections.abc import Mapping
 
 from .config_files import complete_config
 
-#: what other tools have as options -> the key of the config, where a test set is evaluated
-TEST_KEYS = {
-    '--batch-size': 'test_dataloader.batch_size',
-    '--workers': 'test_dataloader.num_workers',
-    '--num-workers': 'test_dataloader.num_workers',
+#: what other tools have as options -> the key of the config; LOADER stands for the data loader that a command uses
+CONFIG_KEYS = {
+    '--batch-size': 'LOADER.batch_size',
+    '--workers': 'LOADER.num_workers',
+    '--num-workers': 'LOADER.num_workers',
+    '--data-root': 'LOADER.dataset.data_root',
+    '--data-path': 'LOADER.dataset.data_root',
+    '--ann-file': 'LOADER.dataset.ann_file',
+    '--num-classes': 'model.head.num_classes',
+    '--drop-rate': 'model.backbone.drop_rate',
+    '--dropout': 'model.backbone.drop_rate',
+    '--channels-last': 'model.backbone.channels_last',
+    '--engine': 'model.backbone.engine',
     '--seed': 'randomness.seed',
+    '--deterministic': 'randomness.deterministic',
+}
+#: the same where a model is trained
+TRAIN_KEYS = {
+    **CONFIG_KEYS,
+    '--max-epochs': 'train_cfg.max_epochs',
+    '--epochs': 'train_cfg.max_epochs',
+    '--num-epochs': 'train_cfg.max_epochs',
+    '--val-interval': 'train_cfg.val_interval',
+    '--lr': 'optim_wrapper.optimizer.lr',
+    '--learning-rate': 'optim_wrapper.optimizer.lr',
+    '--momentum': 'optim_wrapper.optimizer.momentum',
+    '--weight-decay': 'optim_wrapper.optimizer.weight_decay',
+    '--optimizer': 'optim_wrapper.optimizer.type',
+    '--accumulative-counts': 'optim_wrapper.accumulative_counts',
+    '--save-interval': 'default_hooks.checkpoint.interval',
+    '--log-interval': 'default_hooks.logger.interval',
+    '--load-from': 'load_from',
+    '--pretrained': 'load_from',
+    '--weights': 'load_from',
+}
+#: options that neither a command nor the config has -> what to do
+INSTEAD = {
+    '--device': 'A GPU is used if there is one: CUDA_VISIBLE_DEVICES=1 before the command takes another, "" the CPU.',
+    '--gpus': 'Several GPUs: bash tools/dist_train.sh CONFIG GPUS, or torchrun with --launcher pytorch.',
+    '--gpu-ids': 'CUDA_VISIBLE_DEVICES=0,1 before the command says which GPUs it sees.',
+    '--fp16': 'Mixed precision is --amp.',
+    '--bf16': 'Mixed precision is --amp, on a CPU in bfloat16.',
+    '--quiet': 'A run is quiet, unless it has --verbose.',
+    '--output': 'Did you mean --work-dir or --out?',
+    '--output-dir': 'Did you mean --work-dir or --out?',
 }
 
 
@@ -20,16 +59,21 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def add_cfg_options(
-    parser: argparse.ArgumentParser, config_keys: Mapping[str, str] | None = None, example: str | None = None
+    parser: argparse.ArgumentParser,
+    loader: str = 'test_dataloader',
+    keys: Mapping[str, str] = CONFIG_KEYS,
+    example: str | None = None,
 ) -> None:
     """Add ``--cfg-options``.
 
     Args:
-        config_keys: options that the parser does not have -> the config's key that the error names instead.
+        loader: the data loader that the command uses.
+        keys: options that the parser does not have -> the config's key that the error names instead.
     """
     text = 'override the config' + (f': {example}' if example else '')
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help=text)
-    parser.config_keys = config_keys or {}
+    parser.config_keys = {option: key.replace('LOADER', loader) for option, key in keys.items()}
+    parser.instead = INSTEAD
 
 
 def add_launcher(parser: argparse.ArgumentParser) -> None:

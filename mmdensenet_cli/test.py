@@ -3,7 +3,7 @@
 import argparse
 import os
 
-from .shared import TEST_KEYS, add_cfg_options, add_config, add_debug, add_launcher
+from .shared import add_cfg_options, add_config, add_debug, add_launcher
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--partial', action='store_true', help="accept a checkpoint with only some of the model's tensors"
     )
-    add_cfg_options(parser, TEST_KEYS, example='test_dataloader.batch_size=8')
+    add_cfg_options(parser, example='test_dataloader.batch_size=8')
     add_launcher(parser)
     add_debug(parser)
 

@@ -3,21 +3,7 @@
 import argparse
 import os
 
-from .shared import add_cfg_options, add_config, add_debug, add_launcher
-
-#: what other trainers have as options -> the key of the config
-CONFIG_KEYS = {
-    '--max-epochs': 'train_cfg.max_epochs',
-    '--epochs': 'train_cfg.max_epochs',
-    '--lr': 'optim_wrapper.optimizer.lr',
-    '--learning-rate': 'optim_wrapper.optimizer.lr',
-    '--weight-decay': 'optim_wrapper.optimizer.weight_decay',
-    '--batch-size': 'train_dataloader.batch_size',
-    '--workers': 'train_dataloader.num_workers',
-    '--num-workers': 'train_dataloader.num_workers',
-    '--seed': 'randomness.seed',
-    '--load-from': 'load_from',
-}
+from .shared import TRAIN_KEYS, add_cfg_options, add_config, add_debug, add_launcher
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--tensorboard', action='store_true', help="also write TensorBoard's event files")
     parser.add_argument('--no-pin-memory', action='store_true', help='data loaders do not pin memory')
     parser.add_argument('--no-persistent-workers', action='store_true', help='data loaders restart their workers')
-    add_cfg_options(parser, CONFIG_KEYS, example='train_cfg.max_epochs=3 key="[a,b]"')
+    add_cfg_options(parser, 'train_dataloader', TRAIN_KEYS, example='train_cfg.max_epochs=3 key="[a,b]"')
     add_launcher(parser)
     add_debug(parser)
 

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--workers', type=int, help='processes that read (one per core)')
     parser.add_argument('--show', type=int, default=10, help='lines for each kind of problem (10); 0 for all')
     parser.add_argument('--out', metavar='FILE', help='write all problems to a file (.json)')
-    add_cfg_options(parser)
+    add_cfg_options(parser, 'train_dataloader')
     add_debug(parser)
 
 

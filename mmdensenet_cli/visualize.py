@@ -2,7 +2,7 @@
 
 import argparse
 
-from .shared import add_cfg_options, add_config, add_debug
+from .shared import CONFIG_KEYS, TRAIN_KEYS, add_cfg_options, add_config, add_debug
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +57,8 @@ def _add(commands, name: str, text: str, config: bool = True, checkpoint: bool =
     parser = commands.add_parser(name, help=text, description=f'{text[0].upper()}{text[1:]}.')
     if config:
         add_config(parser)
-        add_cfg_options(parser)
+        loader = 'train_dataloader' if name in ('data', 'schedule') else 'test_dataloader'
+        add_cfg_options(parser, loader, TRAIN_KEYS if name == 'schedule' else CONFIG_KEYS)
     if checkpoint:
         parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument('--out', metavar='FILE', default=f'{name}.png', help=f'the picture ({name}.png)')

@@ -16,6 +16,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmdensenet.errors import UserError
+from mmdensenet.extras import install_command
 
 #: name to the library's class
 METHODS = {'gradcam': 'GradCAM', 'gradcam++': 'GradCAMPlusPlus', 'layercam': 'LayerCAM'}
@@ -184,9 +185,7 @@ def _library():
     try:
         import pytorch_grad_cam
     except ImportError as error:
-        raise UserError(
-            f'activation maps need the library grad-cam ({error}): pip install "mmdensenet[see]".'
-        ) from error
+        raise UserError(f'activation maps need the library grad-cam ({error}): {install_command("see")}.') from error
     return pytorch_grad_cam
 
 

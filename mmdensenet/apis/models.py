@@ -27,7 +27,7 @@ from mmdensenet.errors import UserError
 from mmdensenet.similar import did_you_mean, similar_path
 
 from .config import DATA_ONLY, load_to_build, named
-from .runner import require_checkpoint
+from .runner import fetch_checkpoint, fetch_weights_of
 from .tasks import require_one_task
 
 
@@ -81,11 +81,15 @@ def get_model(
 
     if cfg.get('data_preprocessor') is not None:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    built = MODELS.build(cfg.model)
-    classes = None
+    source = None
     if pretrained:
         source = _weights_of(name) if pretrained is True else str(pretrained)
-        require_checkpoint(source)
+        fetch_checkpoint(source)
+    else:
+        fetch_weights_of(cfg.model)
+    built = MODELS.build(cfg.model)
+    classes = None
+    if source is not None:
         classes = load_weights(built, source, num_classes is not None, in_channels is not None)
         built._is_init = True  # a runner would initialise it again
         if num_classes is not None or in_channels is not None:  # the weights become others

@@ -10,6 +10,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmdensenet import terminal
+from mmdensenet.checkpoints.checkpoint_sources import fetch
 from mmdensenet.errors import UserError
 from mmdensenet.ops.show_engine import engine
 from mmdensenet.similar import similar_path
@@ -60,6 +61,31 @@ def require_checkpoint(path: str) -> None:
         if Path(path).expanduser().is_dir():
             raise UserError(f'checkpoint {path} is a folder: give a file in it.')
         raise UserError(f'checkpoint {path} does not exist.{similar_path(path)}')
+
+
+def fetch_checkpoint(path: str) -> None:
+    """Check that weights are there, before anything is built; download those of a URL.
+
+    Raises:
+        UserError: if they do not exist, or cannot be downloaded.
+    """
+    require_checkpoint(path)
+    if path.startswith(('http://', 'https://', 'file://')) and terminal.is_first():
+        fetch(path)
+
+
+def fetch_weights_of(model: dict, key: str = 'model') -> None:
+    """The same for the weights with which parts of a model begin, ``init_cfg=dict(type='Pretrained')``."""
+    for name, value in model.items():
+        if name == 'init_cfg':
+            for init in value if isinstance(value, (list, tuple)) else [value]:
+                if isinstance(init, dict) and init.get('type') == 'Pretrained' and init.get('checkpoint'):
+                    try:
+                        fetch_checkpoint(str(init['checkpoint']))
+                    except UserError as error:
+                        raise UserError(f'{key}.init_cfg: {error}') from error
+        elif isinstance(value, dict):
+            fetch_weights_of(value, f'{key}.{name}')
 
 
 def prepare_data(cfg: Config, *loaders: str, pin_memory: bool = True, persistent_workers: bool = True) -> None:

@@ -19,7 +19,15 @@ from mmdensenet.training.end_workers import end_workers_of
 from mmdensenet.training.hooks import BadImagesHook, CheckLabelsHook, DecisionsHook
 from mmdensenet.training.memory import advise, is_out_of_memory
 
-from .runner import add_if_missing, build_runner, open_config, prepare_data, require_checkpoint, set_work_dir
+from .runner import (
+    add_if_missing,
+    build_runner,
+    fetch_checkpoint,
+    open_config,
+    prepare_data,
+    require_checkpoint,
+    set_work_dir,
+)
 from .tasks import require_one_task, task_names
 
 
@@ -89,6 +97,7 @@ def test_model(
     if tta:
         _use_tta(cfg)
     prepare_data(cfg, 'test_dataloader', pin_memory=pin_memory)
+    fetch_checkpoint(checkpoint)
     writer = _prediction_writer(out, out_item)
 
     runner = build_runner(cfg)

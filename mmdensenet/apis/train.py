@@ -24,7 +24,15 @@ from mmdensenet.training.launch import LAUNCH_TIME
 from mmdensenet.training.memory import advise, is_out_of_memory
 
 from .follow_loop import follow_loop, require_intervals
-from .runner import add_if_missing, build_runner, open_config, prepare_data, require_checkpoint, set_work_dir
+from .runner import (
+    add_if_missing,
+    build_runner,
+    fetch_checkpoint,
+    fetch_weights_of,
+    open_config,
+    prepare_data,
+    set_work_dir,
+)
 
 
 def train_model(
@@ -90,7 +98,8 @@ def train_model(
         cfg, 'train_dataloader', 'val_dataloader', pin_memory=pin_memory, persistent_workers=persistent_workers
     )
     if cfg.get('load_from'):
-        require_checkpoint(cfg.load_from)
+        fetch_checkpoint(cfg.load_from)
+    fetch_weights_of(cfg.model)
 
     runner = build_runner(cfg)
     _require_known_hook_keys(runner)

@@ -34,6 +34,11 @@ def load_from_url(
     Raises:
         UserError: if it cannot be downloaded; the message says where to put the file by hand.
     """
+    return load_from_file(str(fetch(url, model_dir, progress, check_hash, file_name)), map_location)
+
+
+def fetch(url: str, model_dir=None, progress: bool = True, check_hash: bool = True, file_name=None) -> Path:
+    """The local file of a URL, which is downloaded unless it has been; see :func:`load_from_url`."""
     target = local_copy(url, model_dir, file_name)
     if url.startswith('file://'):
         if not target.is_file():
@@ -50,7 +55,7 @@ def load_from_url(
             raise UserError(
                 f'cannot download {url} ({first_line(error)}). Download it elsewhere and put it at {target}.'
             ) from error
-    return load_from_file(str(target), map_location)
+    return target
 
 
 def local_copy(url: str, model_dir=None, file_name: str | None = None) -> Path:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mmdensenet.checkpoints.checkpoint_file import sha256
 from mmdensenet.errors import UserError
+from mmdensenet.extras import install_command
 from mmdensenet.output import writing
 
 from .logits import add_logits_to_onnx, add_logits_to_openvino
@@ -41,7 +42,7 @@ def require_packages(*names: str) -> None:
         try:
             __import__(name)
         except ImportError as error:
-            raise UserError(f'{name} is not installed. Run: pip install mmdensenet[export]') from error
+            raise UserError(f'{name} is not installed. Run: {install_command("export")}') from error
 
 
 def write_onnx(model: 'nn.Module | object', example: Tensor, metadata: Metadata, out: Path) -> None:

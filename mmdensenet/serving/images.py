@@ -1,6 +1,7 @@
 """What is accepted as an image, decided before anything is decoded."""
 
 from mmdensenet.datasets.load_image import image_size, is_cut, jpeg_scans
+from mmdensenet.extras import install_command
 
 #: what the first bytes say: few decoders are a small surface for hostile files
 FORMATS = {
@@ -70,9 +71,7 @@ def _dicom_size(content: bytes) -> tuple[int, int]:
         file = pydicom.dcmread(BytesIO(content), stop_before_pixels=True, force=True)
         return int(file.Columns) * int(file.get('NumberOfFrames') or 1), int(file.Rows)
     except ImportError:
-        raise RefusedRequestError(
-            415, 'DICOM files need pydicom on the server: pip install "mmdensenet[dicom]".'
-        ) from None
+        raise RefusedRequestError(415, f'DICOM files need pydicom on the server: {install_command("dicom")}.') from None
     except Exception:  # pydicom raises whatever the bytes lead to
         return 0, 0
 

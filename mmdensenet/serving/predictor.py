@@ -12,6 +12,7 @@ from mmengine.model import BaseModel
 
 from mmdensenet.apis.inference import Inferencer, best_classes
 from mmdensenet.errors import UserError
+from mmdensenet.extras import install_command
 from mmdensenet.results.decided import decided_result, plain_decision
 
 from .images import RefusedRequestError, check_image
@@ -151,7 +152,7 @@ def _why_no_cam(inferencer) -> str | None:
     if inferencer.channels not in (1, 3):
         return f'There is no picture of {inferencer.channels} channels.'
     if importlib.util.find_spec('pytorch_grad_cam') is None:
-        return 'Grad-CAM needs a library: pip install "mmdensenet[serve]".'
+        return f'Grad-CAM needs a library: {install_command("serve")}.'
     return None
 
 

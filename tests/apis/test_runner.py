@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import DIGITS
 from mmengine.config import Config
+from mmengine.runner import Runner
 
+from mmdensenet.apis import test_model, train_model
 from mmdensenet.apis.runner import build_runner, open_config, prepare_data, require_checkpoint, set_work_dir
 from mmdensenet.errors import UserError
 from mmdensenet.ops.show_engine import engine
@@ -66,3 +69,28 @@ def test_loops_are_ours_unless_the_config_names_one():
     assert cfg.train_cfg == dict(type='mmdensenet.IterBasedTrainLoop', max_iters=3)
     assert (cfg.val_cfg.type, cfg.test_cfg.type) == ('ValLoop', 'mmdensenet.TestLoop')
     assert cfg.val_dataloader.dataset.pipeline[0].type == 'mmdensenet.LoadImage'
+
+
+def test_weights_are_there_before_anything_is_built(short_config, tmp_path, monkeypatch):
+    """A download, a path, and the weights with which a part of the model begins."""
+
+    def fail(url, *args, **kwargs):
+        raise OSError('no network')
+
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', fail)
+    monkeypatch.setattr(Runner, '__init__', lambda *args, **kwargs: pytest.fail('a runner is built'))
+    url, config = 'https://example.org/model.pth', str(short_config())
+    for call, name in (
+        (lambda: train_model(config, cfg_options={'load_from': url}), 'cannot download'),
+        (lambda: test_model(config, url), 'cannot download'),
+        (lambda: train_model(config, resume=url), 'cannot download'),
+        (lambda: train_model(config, cfg_options={'model.backbone.init_cfg': pretrained(url)}), 'cannot download'),
+        (lambda: train_model(config, cfg_options={'model.init_cfg': [pretrained('w.pth')]}), r'w\.pth does not exist'),
+    ):
+        with pytest.raises(UserError, match=name):
+            call()
+
+
+def pretrained(checkpoint: str) -> dict:
+    return dict(type='Pretrained', checkpoint=checkpoint)

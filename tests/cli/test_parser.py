@@ -1,16 +1,19 @@
 """An unknown option names what to write instead."""
 
 import functools
+import inspect
 import operator
 
 import pytest
 from conftest import DIGITS
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
 
 from mmdensenet.apis.config import load_config
 from mmdensenet.cli import parse_cfg_options
-from mmdensenet_cli import train
+from mmdensenet.models import DenseNet
 from mmdensenet_cli.main import main
-from mmdensenet_cli.shared import TEST_KEYS
+from mmdensenet_cli.shared import CONFIG_KEYS, INSTEAD, TRAIN_KEYS
 
 
 @pytest.mark.parametrize(
@@ -30,6 +33,13 @@ from mmdensenet_cli.shared import TEST_KEYS
         ('report c.py x.pth --workers 0', ['--cfg-options test_dataloader.num_workers=0']),
         ('export c.py x.pth --batch-size 8', ['Did you mean --batch instead of --batch-size?']),
         ('visualize cam c.py x.pth a.jpg --method a --layr b', ['Did you mean --layer instead of --layr?']),
+        ('complexity c.py --batch-size 8', ['Did you mean --batch instead of --batch-size?']),
+        ('decide c.py x.pth --workers 0', ['--cfg-options val_dataloader.num_workers=0']),
+        ('visualize data c.py --batch-size 8', ['--cfg-options train_dataloader.batch_size=8']),
+        ('visualize schedule c.py --max-epochs 8', ['--cfg-options train_cfg.max_epochs=8']),
+        ('verify c.py --data-root x', ['--cfg-options train_dataloader.dataset.data_root=x']),
+        ('train c.py --device cpu', ['CUDA_VISIBLE_DEVICES']),
+        ('test c.py x.pth --device=cpu --fp16', ['CUDA_VISIBLE_DEVICES', '--amp']),
         ('train c.py --frobnicate', []),
         ('train c.py d.py', []),
     ],
@@ -45,10 +55,22 @@ def test_unknown_options(arguments, hints, capsys):
 
 
 def test_the_keys_exist():
-    """Each is one that a config has, or that is the runner's."""
-    cfg = load_config(str(DIGITS))
-    for key in {*train.CONFIG_KEYS.values(), *TEST_KEYS.values()} - {'load_from'}:
+    """Each is one that a config has, or that is the runner's or the backbone's."""
+    cfg = load_config('mmdensenet::densenet121_4xb256_in1k')
+    may_be_missing = {'load_from', 'randomness.deterministic', 'optim_wrapper.accumulative_counts'}
+    may_be_missing |= {f'model.backbone.{name}' for name in ('drop_rate', 'channels_last', 'engine')}
+    keys = {key.replace('LOADER', 'train_dataloader') for key in {**CONFIG_KEYS, **TRAIN_KEYS}.values()}
+    for key in keys - may_be_missing - {'train_dataloader.dataset.ann_file'}:
         *parents, name = key.split('.')
         assert name in functools.reduce(operator.getitem, parents, cfg), key
-    changed = load_config(str(DIGITS), parse_cfg_options([f'{key}=3' for key in train.CONFIG_KEYS.values()]))
+    assert {key.rpartition('.')[2] for key in may_be_missing} <= {
+        *inspect.signature(Runner.__init__).parameters,
+        *inspect.signature(Runner.set_randomness).parameters,
+        *inspect.signature(OptimWrapper.__init__).parameters,
+        *inspect.signature(DenseNet.__init__).parameters,
+    }
+    assert not set(INSTEAD) & set(TRAIN_KEYS)
+    changed = load_config(
+        str(DIGITS), parse_cfg_options([f'{TRAIN_KEYS[key]}=3' for key in ('--epochs', '--lr', '--seed')])
+    )
     assert changed.train_cfg.max_epochs == changed.optim_wrapper.optimizer.lr == changed.randomness.seed == 3
