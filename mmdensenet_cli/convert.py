@@ -4,6 +4,9 @@ import argparse
 
 from .shared import add_debug
 
+#: what is imported before it runs
+NEEDS = 'mmdensenet.convert'
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('source', help='file or URL: .pth, .pt, .ckpt, .bin or .safetensors')

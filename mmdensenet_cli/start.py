@@ -1,12 +1,17 @@
 """From arguments to a command that runs."""
 
+import argparse
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from .importing import importing
 from .parser import Parser
+
+#: commands that tell on standard output how far they are
+SPEAK_ON_STDOUT = ('train', 'test', 'report', 'visualize', 'fit')
 
 
 class CommandError(Exception):
@@ -35,9 +40,16 @@ def start(name: str, arguments: Sequence[str] | None = None, prog: str | None = 
             sys.exit(2)
         return
     # What is heavy is imported after the arguments are parsed, so that --help answers at once.
-    from mmdensenet.cli import run_tool
+    stream = sys.stdout if name in SPEAK_ON_STDOUT else sys.stderr  # of the others that is for results
+    with importing(stream):
+        from mmdensenet.cli import run_tool
 
-    run_tool(command.run, args)
+    def run(args: argparse.Namespace) -> None:
+        with importing(stream):
+            importlib.import_module(getattr(command, 'NEEDS', 'mmdensenet.apis'))
+        command.run(args)
+
+    run_tool(run, args)
 
 
 def make_parser(command: ModuleType, prog: str | None = None) -> Parser:
