@@ -7,7 +7,8 @@ as it likes. :mod:`.int8` has a scale and an offset for each stored channel and 
 
 One scale per tensor would leave channels with small values few levels. What gives a tensor, a norm or a convolution,
 therefore divides each channel by its largest value, which ReLU and pooling let through, and the weights that read it
-have the factor. Weights use 7 bits as there, so that ONNX Runtime gives the same on processors that overflow with 8.
+have the factor. Weights use all 8 bits: nothing here overflows, as ONNX Runtime computes such a file's convolutions in
+float, and TensorRT sums in 32 bits.
 """
 
 import numpy as np
@@ -16,11 +17,13 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from .fold import FoldedLayer, NormReLU, ScoresOf
-from .int8 import SMALLEST, WEIGHT_LEVELS, Range
+from .int8 import SMALLEST, Range
 from .int8_onnx import IR_VERSION, OPSET, OnnxWriter
 
 #: of a signed byte; -128 is not used, so that the range is symmetric
 LEVELS = 127
+#: a bias in the unit of its products must be well inside 32 bits
+LARGEST_BIAS = 2**30
 
 
 def int8_symmetric(model: ScoresOf, ranges: dict, batch: int | None, size: tuple[int, int]) -> onnx.ModelProto:
@@ -98,7 +101,10 @@ class _Writer(OnnxWriter):
         weight = conv.weight.detach().double().numpy() * factors[:, None, None]
         weight = weight / np.reshape(divisors, (-1, 1, 1, 1))
         bias = np.zeros(len(weight)) if conv.bias is None else conv.bias.detach().double().numpy()
-        scales = np.maximum(np.abs(weight).reshape(len(weight), -1).max(1), 1e-30) / WEIGHT_LEVELS
+        # ONNX Runtime rounds the bias too, to whole products of the scales in 32 bits: of a channel whose weights are
+        # (nearly) 0 beside its bias that would cut the bias off
+        largest = np.abs(weight).reshape(len(weight), -1).max(1) / LEVELS
+        scales = np.maximum(np.maximum(largest, np.abs(bias / divisors) * LEVELS / LARGEST_BIAS), 1e-30)
         levels = np.rint(weight / scales[:, None, None, None]).astype(np.int8)
         zeros = self.constant(np.zeros(len(scales), np.int8))
         rounded = self.node(

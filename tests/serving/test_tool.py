@@ -44,6 +44,24 @@ def test_serving_others_is_warned_about(run_tool, model_files, monkeypatch):
     assert open_app.state.service.settings.any_address and not local_app.state.service.settings.any_address
 
 
+def test_weights_that_are_not_finite_are_said(run_tool, model_files, monkeypatch, tmp_path, caplog):
+    import torch
+    import uvicorn
+
+    monkeypatch.setattr(uvicorn.Server, 'run', lambda self, sockets: None)
+    config, checkpoint = model_files
+    content = torch.load(checkpoint)
+    content['state_dict']['head.fc.bias'][1] = float('nan')
+    torch.save(content, tmp_path / 'nan.pth')
+    run_tool('serve.py', config, '--checkpoint', tmp_path / 'nan.pth', '--port', '0')
+    assert [message for message in caplog.messages if 'finite' in message] == [
+        f'{tmp_path}/nan.pth: 1 tensor has values that are not finite (NaN or infinity), the first head.fc.bias.'
+    ]
+    caplog.clear()
+    run_tool('serve.py', config, '--checkpoint', checkpoint, '--port', '0')
+    assert not [message for message in caplog.messages if 'finite' in message]
+
+
 def test_without_the_extra(run_tool, monkeypatch):
     import sys
 
