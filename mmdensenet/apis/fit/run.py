@@ -11,6 +11,7 @@ from mmdensenet.similar import similar_path
 from .class_folders import read_class_folders
 from .divide import divide, read_parts, write_samples
 from .labelled_table import is_table, read_labelled_table
+from .last_steps import Model, decide_step, hand_over_step, judge_step
 from .look import Look, look
 from .samples import Ask
 from .train_best import fold_options, train_best
@@ -26,6 +27,7 @@ class Fitted:
         work_dir: with everything; ``config``, ``checkpoints`` (of folds one each) and what else there is are below it.
         found: what step 1 found: unreadable images, duplicates and so on.
         figures: by step.
+        files: what is handed over, by name.
     """
 
     work_dir: str
@@ -34,6 +36,7 @@ class Fitted:
     config: str | None = None
     checkpoints: list[str] = field(default_factory=list)
     figures: dict = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -117,6 +120,16 @@ def fit(
         report(f'\nNothing is trained yet: read {done.config}, change it, and call again without the dry run.')
         return done
     _train(columns, work, report, done)
+    models = _decide(columns, work, operating_point, report, done)
+    report(
+        '\n6. Judge, on '
+        + ('the test part' if len(models) == 1 else 'all images, each by the model that has not seen it')
+    )
+    done.figures['judgement'] = judge_step(
+        work, models, [fold_options(column) for column in columns], subgroups, report
+    )
+    report('\n7. Hand over')
+    done.files = hand_over_step(work, models[0], predict, images, report)
     return done
 
 
@@ -204,7 +217,7 @@ def _config(seen: Look, columns, work: WorkFolder, report, weights, minutes, ste
     plan = write_config(
         seen,
         columns,
-        samples_file=str(work / 'samples.csv'),
+        samples_file=os.path.abspath(work / 'samples.csv'),
         config_file=str(file),
         minutes=minutes,
         weights=weights,
@@ -216,6 +229,16 @@ def _config(seen: Look, columns, work: WorkFolder, report, weights, minutes, ste
     result = dict(text=fingerprint(plan.text), lines=plan.lines, seconds=plan.seconds)
     work.write('config', made_of, result)
     report(f'  written: {file}')
+
+
+def _decide(columns, work: WorkFolder, operating_point, report, done: Fitted) -> list[Model]:
+    report('\n5. Decide, on the validation part')
+    models = []
+    for column, trained in zip(columns, done.checkpoints):
+        models.append(decide_step(work, column, Path(trained), fold_options(column), operating_point, report))
+        done.figures['decisions' if column == 'split' else f'decisions_{column}'] = models[-1].decisions.to_dict()
+    done.checkpoints = [str(model.checkpoint) for model in models]
+    return models
 
 
 def _train(columns, work: WorkFolder, report, done: Fitted) -> None:

@@ -3,13 +3,10 @@
 import os
 from pathlib import Path
 
-from mmdensenet.apis.config import load_config
-from mmdensenet.apis.test import test_model
 from mmdensenet.apis.train import train_model
 from mmdensenet.errors import UserError
-from mmdensenet.results.scores import Scores, read_scores
 
-from .work_folder import WorkFolder, fingerprint
+from .work_folder import WorkFolder
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -60,34 +57,6 @@ def train_best(work: WorkFolder, config: Path, name: str, options: dict, made_of
 def describe(result: dict) -> str:
     value = '' if result['best'] is None else f' of {result["best"]:.4g}'
     return f'epoch {result["epoch"]} is the best, with {result["metric"]}{value} on the validation part'
-
-
-def scores_of(work: WorkFolder, config: Path, checkpoint: str, part: str, name: str, options: dict) -> Scores:
-    """What a checkpoint predicts for a part, from ``name.npz`` where that is there and of the same weights."""
-    file = work / f'{name}.npz'
-    made_of = dict(config=hash_file(config), checkpoint=hash_file(work / checkpoint), part=part, options=options)
-    if work.done(name, made_of) is None or not file.is_file():
-        overrides = dict(options, **{'test_dataloader.dataset.split': part})
-        metrics = test_model(
-            str(config), str(work / checkpoint), work_dir=str(work / 'tests'), out=str(file), cfg_options=overrides
-        )
-        work.write(name, made_of, {key: float(value) for key, value in metrics.items()})
-    cfg = load_config(str(config))
-    multi_label = 'MultiLabel' in cfg.model.head.type
-    data = cfg.test_dataloader.dataset
-    classes = data.label_columns if multi_label else data.classes
-    return read_scores(file, multi_label, list(classes))
-
-
-def hash_file(path: Path) -> str:
-    return fingerprint(path.read_bytes().hex() if path.stat().st_size < 1 << 20 else _digest(path))
-
-
-def _digest(path: Path) -> str:
-    import hashlib
-
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def fold_options(column: str) -> dict:

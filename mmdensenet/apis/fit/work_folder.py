@@ -62,10 +62,19 @@ def plain(values: dict) -> dict:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
+    write_bytes(path, text.encode('utf-8'))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        UserError: naming it, with the system's reason.
+    """
     try:
         handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-        with os.fdopen(handle, 'w', encoding='utf-8', newline='') as out:
-            out.write(text)
+        with os.fdopen(handle, 'wb') as out:
+            out.write(content)
             out.flush()
             os.fsync(out.fileno())
         os.chmod(beside, 0o666 & ~_umask())

@@ -1,6 +1,7 @@
 """Step 3: a leaf config with the measured values and a comment for each choice."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -329,7 +330,7 @@ test_pipeline = [
 data = dict(
     type='mmdensenet.CSVDataset',
     ann_file={samples_file!r},
-    data_prefix={samples.root!r},
+    data_prefix={os.path.abspath(samples.root)!r},
     image_column='file',
     {labels}
     group_column='group',

@@ -1,0 +1,186 @@
+"""Steps 5 to 7: decide on the validation part, judge on the test part once, hand over."""
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mmdensenet.apis.models import get_model
+from mmdensenet.apis.runner import open_config
+from mmdensenet.checkpoints.checkpoint_meta import DECISIONS, hash_weights, write_meta
+from mmdensenet.datasets.file_index import FileIndex
+from mmdensenet.datasets.table import read_table
+from mmdensenet.errors import UserError
+from mmdensenet.results.calibration import logits_of
+from mmdensenet.results.decisions import Decided, Decisions
+from mmdensenet.results.scores import Scores
+
+from .columns import find_path_column
+from .decide import decide
+from .kept_scores import hash_file, kept_scores
+from .labelled_table import is_table
+from .work_folder import WorkFolder
+
+try:
+    from .hand_over import hand_over, require_hand_over
+except ModuleNotFoundError:
+    hand_over = require_hand_over = None
+try:
+    from .judge import judge, judge_decided
+except ModuleNotFoundError:
+    judge = judge_decided = None
+
+
+@dataclass
+class Model:
+    """One trained model: ``column`` of its parts in samples.csv, ``checkpoint`` with its decisions, its scores."""
+
+    column: str
+    checkpoint: Path
+    decisions: Decisions
+    validation: Scores
+    test: Scores | None = None
+
+
+def decide_step(
+    work: WorkFolder, column: str, trained: Path, options: dict, operating_point: str | None, report: Callable
+) -> Model:
+    """Fit decisions on the validation part, and write the checkpoint with them: ``model.pth``, ``model_fold0.pth``."""
+    config = work / 'config.py'
+    end = '' if column == 'split' else f'_{column}'
+    scores = kept_scores(work, f'validation{end}', config, trained, 'val', options)
+    out = work / f'model{end}.pth'
+    made_of = dict(
+        trained=hash_file(trained), operating_point=operating_point, scores=hash_file(work / f'validation{end}.npz')
+    )
+    done = work.done(f'decisions{end}', made_of)
+    for line in work.changed(f'decisions{end}', made_of):
+        report(f'  changed since the last call: {line}')
+    if done is not None and out.is_file():
+        decisions = Decisions.from_dict(done, str(work / f'decisions{end}.json'))
+    else:
+        weights = hash_weights(get_model(open_config(str(config)), str(trained)).state_dict())
+        decisions = decide(scores, operating_point=operating_point, weights=weights)
+        write_meta(trained, DECISIONS, decisions.to_dict(), out)
+        work.write(f'decisions{end}', made_of, decisions.to_dict())
+    for line in decisions.lines():
+        report(f'  {line}')
+    return Model(column, out, decisions, scores)
+
+
+def judge_step(
+    work: WorkFolder, models: Sequence[Model], options: Sequence[dict], subgroups: Sequence[str], report: Callable
+) -> dict:
+    """Judge on the test part; of folds on all images, each as the model decides that has not seen it."""
+    config = work / 'config.py'
+    for model, option in zip(models, options):
+        end = '' if model.column == 'split' else f'_{model.column}'
+        model.test = kept_scores(work, f'test{end}', config, model.checkpoint, 'test', option)
+    made_of = dict(
+        scores=[hash_file(work / f'test{"" if m.column == "split" else f"_{m.column}"}.npz') for m in models],
+        decisions=[hash_file(m.checkpoint) for m in models],
+        subgroups=list(subgroups),
+    )
+    done = work.done('judgement', made_of)
+    if done is None:
+        rows = rows_of(work, models)
+        of_subgroups = {name: [row[name] for row in rows] for name in subgroups}
+        groups = np.unique([row['group'] for row in rows], return_inverse=True)[1].ravel()
+        if len(models) == 1:
+            found = judge(models[0].test, models[0].decisions, groups=groups, subgroups=of_subgroups)
+        else:
+            scores, decided = out_of_fold(models)
+            undecided = sorted({name for model in models for name in model.decisions.undecided})
+            found = judge_decided(
+                replace(scores, groups=groups),
+                decided,
+                undecided=undecided,
+                subgroups=of_subgroups,
+                caveats=[f'Each image is decided by the one of {len(models)} models that has not seen it.'],
+            )
+        done = dict(figures=found.to_dict(), lines=found.lines())
+        work.write('judgement', made_of, done)
+    for line in done['lines']:
+        report(f'  {line}')
+    return done['figures']
+
+
+def hand_over_step(work: WorkFolder, model: Model, predict, images, report: Callable) -> dict[str, str]:
+    """Everything that goes to others. Returns the files by name."""
+    made_of = dict(
+        checkpoint=hash_file(model.checkpoint),
+        scores=hash_file(work / f'{"test" if model.column == "split" else f"test_{model.column}"}.npz'),
+        predict=None if predict is None else str(predict),
+    )
+    done = work.done('hand_over', made_of)
+    if done is not None and all((work / name).is_file() for name in done['files'].values()):
+        report('  as before')
+    else:
+        handed = hand_over(
+            work.path,
+            work / 'config.py',
+            model.checkpoint,
+            test=model.test,
+            validation=model.validation,
+            predict=None if predict is None else named_images(predict, images),
+            report=lambda line: report(f'  {line}'),
+        )
+        files = {name: Path(file).relative_to(work.path).as_posix() for name, file in handed.files.items()}
+        done = work.write('hand_over', made_of, dict(files=files, suspicious=handed.suspicious))
+    for name, file in done['files'].items():
+        report(f'  {name.replace("_", " ")}: {work / file}')
+    return {name: str(work / file) for name, file in done['files'].items()}
+
+
+def named_images(predict: str | Path, images: str | Path | None):
+    """A folder as it is; of a table (name, path) of each row, found as those of the labelled table are.
+
+    Raises:
+        UserError: for a row without an image: a submission has to have all.
+    """
+    if not is_table(str(predict)):
+        return predict
+    table = read_table(predict)
+    index = FileIndex(images or Path(predict).parent)
+    column, _ = find_path_column(table, index, None)
+    pairs = []
+    for i, row in enumerate(table.rows):
+        file = index.find(row[column])
+        if file is None:
+            raise UserError(f'{table.where(i)}: {row[column]} is not below {index.root}.')
+        pairs.append((row[column], str(index.root / file)))
+    return pairs
+
+
+def out_of_fold(models: Sequence[Model]) -> tuple[Scores, Decided]:
+    """The test scores of the models of folds, one after the other, and what each one's model decides of its own."""
+    parts = [model.test for model in models]
+    decided = [model.decisions.apply(logits_of(model.test)) for model in models]
+
+    def joined(found: Sequence, name: str) -> np.ndarray | None:
+        values = [getattr(each, name) for each in found]
+        return None if any(value is None for value in values) else np.concatenate(values)
+
+    scores = Scores(
+        joined(parts, 'scores'),
+        joined(parts, 'truth'),
+        np.arange(sum(map(len, parts))),
+        [path for part in parts for path in part.paths],
+        parts[0].classes,
+        parts[0].threshold,
+        logits=joined(parts, 'logits'),
+    )
+    return scores, Decided(**{name: joined(decided, name) for name in Decided.__dataclass_fields__})
+
+
+def rows_of(work: WorkFolder, models: Sequence[Model]) -> list[dict[str, str]]:
+    """The rows of samples.csv of the scored images, in their order."""
+    with (work / 'samples.csv').open(encoding='utf-8', newline='') as lines:
+        rows = list(csv.DictReader(lines))
+    found = []
+    for model in models:
+        of_part = [row for row in rows if row[model.column] == 'test']
+        found += [of_part[i] for i in model.test.index]
+    return found
