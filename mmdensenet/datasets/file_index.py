@@ -3,6 +3,7 @@
 import os
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from mmdensenet.errors import UserError
@@ -54,8 +55,14 @@ class FileIndex:
         return found[0] if found else None
 
 
-def _walk(root: Path):
+def _walk(root: Path) -> Iterator[str]:
+    seen = set()  # folders, by where links lead: one may lead to a folder above itself
     for folder, folders, names in os.walk(root, followlinks=True):
+        where = os.path.realpath(folder)
+        if where in seen:
+            folders.clear()
+            continue
+        seen.add(where)
         folders[:] = sorted(name for name in folders if name not in LEFT_BEHIND and not name.startswith('.'))
         below = Path(folder).relative_to(root)
         for name in names:

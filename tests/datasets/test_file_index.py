@@ -12,6 +12,7 @@ def root(tmp_path):
     for file in ('a/1.png', 'b/1.png', 'b/2.jpg', '3.0.1.dcm.png', '4.png', '.hidden/5.png', '__MACOSX/6.png'):
         write(tmp_path / file, np.zeros((2, 2), np.uint8))
     (tmp_path / 'notes.txt').write_text('no image')
+    (tmp_path / 'a' / 'loop').symlink_to(tmp_path)
     return tmp_path
 
 

@@ -382,7 +382,13 @@ test_cfg = dict()
 {head_first}
 # The best epoch by {accuracy} of the validation part.
 default_hooks = dict(
-    checkpoint=dict(interval={length.val_interval}, max_keep_ckpts=1, save_best='{best}', rule='greater'),
+    checkpoint=dict(
+        type='mmdensenet.LatestBestCheckpointHook',  # of equally good ones the latest
+        interval={length.val_interval},
+        max_keep_ckpts=1,
+        save_best='{best}',
+        rule='greater',
+    ),
     logger=dict(interval={max(1, min(50, len(train) // batch))}),
 )
 randomness = dict(seed=0)

@@ -8,6 +8,7 @@ from .decisions_hook import DecisionsHook
 from .exact_resume_hook import ExactResumeHook
 from .finite_hook import FiniteHook
 from .head_first_hook import HeadFirstHook
+from .latest_best_hook import LatestBestCheckpointHook
 from .progress_hook import ProgressHook
 from .terminal_hook import TerminalHook
 from .visualization_hook import VisualizationHook
@@ -21,6 +22,7 @@ __all__ = [
     'ExactResumeHook',
     'FiniteHook',
     'HeadFirstHook',
+    'LatestBestCheckpointHook',
     'ProgressHook',
     'TerminalHook',
     'VisualizationHook',
