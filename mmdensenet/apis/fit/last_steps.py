@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmdensenet.apis.inference import Inferencer
 from mmdensenet.apis.models import get_model
 from mmdensenet.apis.runner import open_config
 from mmdensenet.checkpoints.checkpoint_meta import DECISIONS, hash_weights, write_meta
@@ -19,18 +20,14 @@ from mmdensenet.results.scores import Scores
 
 from .columns import find_path_column
 from .decide import decide
+from .hand_over import hand_over, write_predictions, write_submission
+from .judge import judge, judge_decided
 from .kept_scores import hash_file, kept_scores
 from .labelled_table import is_table
 from .work_folder import WorkFolder
 
-try:
-    from .hand_over import hand_over, require_hand_over
-except ModuleNotFoundError:
-    hand_over = require_hand_over = None
-try:
-    from .judge import judge, judge_decided
-except ModuleNotFoundError:
-    judge = judge_decided = None
+#: of the judgement, that are printed
+MOST_LINES = 14
 
 
 @dataclass
@@ -102,15 +99,24 @@ def judge_step(
             )
         done = dict(figures=found.to_dict(), lines=found.lines())
         work.write('judgement', made_of, done)
-    for line in done['lines']:
+    told = [line for line in done['lines'] if not line.startswith('Left out: ')]  # step 5 has said that
+    for line in told[:MOST_LINES]:
         report(f'  {line}')
+    if len(told) > MOST_LINES:
+        report(f'  {len(told) - MOST_LINES} lines more in {work / "judgement.json"}')
     return done['figures']
 
 
-def hand_over_step(work: WorkFolder, model: Model, predict, images, report: Callable) -> dict[str, str]:
-    """Everything that goes to others. Returns the files by name."""
+def hand_over_step(work: WorkFolder, models: Sequence[Model], predict, images, report: Callable) -> dict[str, str]:
+    """Everything that goes to others, of folds the first one's model; predictions of folds are of all images, each by
+    the model that has not seen it, and those of images without labels are the mean of all models.
+
+    Returns:
+        The files by name.
+    """
+    model = models[0]
     made_of = dict(
-        checkpoint=hash_file(model.checkpoint),
+        checkpoints=[hash_file(each.checkpoint) for each in models],
         scores=hash_file(work / f'{"test" if model.column == "split" else f"test_{model.column}"}.npz'),
         predict=None if predict is None else str(predict),
     )
@@ -123,15 +129,40 @@ def hand_over_step(work: WorkFolder, model: Model, predict, images, report: Call
             work / 'config.py',
             model.checkpoint,
             test=model.test,
-            validation=model.validation,
-            predict=None if predict is None else named_images(predict, images),
+            validation=model.validation if len(models) == 1 else out_of_fold(models)[0],
+            predict=named_images(predict, images) if predict is not None and len(models) == 1 else None,
             report=lambda line: report(f'  {line}'),
         )
+        if len(models) > 1:
+            _predictions_of_folds(work, models, handed.files, predict, images, report)
         files = {name: Path(file).relative_to(work.path).as_posix() for name, file in handed.files.items()}
         done = work.write('hand_over', made_of, dict(files=files, suspicious=handed.suspicious))
     for name, file in done['files'].items():
         report(f'  {name.replace("_", " ")}: {work / file}')
     return {name: str(work / file) for name, file in done['files'].items()}
+
+
+def _predictions_of_folds(work: WorkFolder, models: Sequence[Model], files: dict, predict, images, report) -> None:
+    scores, decided = out_of_fold(models)
+    called = [row['image'] for row in rows_of(work, models)]
+    write_predictions(files['predictions'], called, replace(scores, scores=decided.probabilities), None)
+    report(f'  report, ONNX file and model card are of the model of {models[0].column}')
+    if predict is not None:
+        files['submission'] = work / 'submission.csv'
+        ensemble = Ensemble([Inferencer(str(work / 'config.py'), str(model.checkpoint)) for model in models])
+        write_submission(files['submission'], ensemble, named_images(predict, images))
+        report(f'  images without labels are predicted by the mean of {len(models)} models')
+
+
+class Ensemble:
+    """Several inferencers as one: the mean of their (calibrated) scores."""
+
+    def __init__(self, inferencers: Sequence[Inferencer]):
+        self.inferencers, self.classes = inferencers, inferencers[0].classes
+
+    def __call__(self, images: list[str]) -> list[dict]:
+        results = [inferencer(images) for inferencer in self.inferencers]
+        return [dict(pred_scores=np.mean([each['pred_scores'] for each in of], axis=0)) for of in zip(*results)]
 
 
 def named_images(predict: str | Path, images: str | Path | None):

@@ -11,6 +11,7 @@ from mmdensenet.similar import similar_path
 from .class_folders import read_class_folders
 from .divide import divide, read_parts, write_samples
 from .labelled_table import is_table, read_labelled_table
+from .hand_over import require_hand_over
 from .last_steps import Model, decide_step, hand_over_step, judge_step
 from .look import Look, look
 from .samples import Ask
@@ -105,6 +106,8 @@ def fit(
     """
     if minutes is not None and not minutes > 0:
         raise UserError(f'minutes={minutes}: give more than 0.')
+    if not dry_run:
+        require_hand_over()  # a package that is missing then is missed now
     data = str(data)
     stem = Path(data).stem if is_table(data) else Path(data).resolve().name
     work = WorkFolder(work_dir or Path('work_dirs', f'fit_{stem}'))
@@ -129,7 +132,7 @@ def fit(
         work, models, [fold_options(column) for column in columns], subgroups, report
     )
     report('\n7. Hand over')
-    done.files = hand_over_step(work, models[0], predict, images, report)
+    done.files = hand_over_step(work, models, predict, images, report)
     return done
 
 
@@ -219,7 +222,7 @@ def _config(seen: Look, columns, work: WorkFolder, report, weights, minutes, ste
         columns,
         samples_file=os.path.abspath(work / 'samples.csv'),
         config_file=str(file),
-        minutes=minutes,
+        minutes=None if minutes is None else minutes / len(columns),
         weights=weights,
         title=f'A model of the images of {stem}',
     )
