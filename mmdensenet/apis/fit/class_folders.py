@@ -55,6 +55,11 @@ def read_class_folders(root: str, labels: list[str] | None = None) -> Samples:
         require_same_classes(lists)
     if len(classes) < 2:
         raise UserError(f'{root} has one class folder ({classes[0]}): at least two classes are needed.')
+    if len(classes) > max(3, len(rows) / 2):
+        raise UserError(
+            f'{root} has {len(classes)} folders for {len(rows)} images, so that they are no classes: make a folder per '
+            'class, or give a table.'
+        )
     counts = {name: sum(1 for row in rows if row[1] == name) for name in classes}
     if labels is None:
         require_no_typo(counts, f'{root}: the folder', 'rename the folder')
@@ -81,7 +86,7 @@ def read_class_folders(root: str, labels: list[str] | None = None) -> Samples:
 def _why_none(root: str, index: FileIndex, folders: list[str]) -> str:
     tables = sorted(p.name for p in Path(root).glob('*') if p.suffix.lower() in ('.csv', '.tsv', '.parquet'))
     if tables:
-        return f'{root} has no class folders with images: give its table, data={root}/{tables[0]} images={root}.'
+        return f'{root} has no class folders, but a table: give {root}/{tables[0]}, with images={root} for its files.'
     if index.files:
         return f'{root} has {len(index.files)} images but no class folders: make one per class, or give a table.'
     return f'{root} has no images' + (f' in its folders {listed(folders)}.' if folders else '.')

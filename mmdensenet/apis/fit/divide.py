@@ -153,8 +153,18 @@ def _assign(samples: Samples, groups: np.ndarray, places: np.ndarray, shares: li
     if len(set(names)) < len(shares):
         return np.zeros(len(places), dtype=int)
     order = sorted(range(len(places)), key=lambda i: (names[i], samples.images[places[i]]))
+    onehot, groups = samples.onehot[places[order]], np.array([names[i] for i in order])
     found = np.empty(len(places), dtype=int)
-    found[order] = assign_parts(shares, labels=samples.onehot[places[order]], groups=[names[i] for i in order], seed=0)
+    wanted = np.array(shares) / sum(shares) * len(places)
+    found[order] = assign_parts(shares, labels=onehot, groups=groups)
+    if (np.bincount(found, minlength=len(shares)) < wanted / 2).any():
+        # most classes have fewer images than would be shared out: one of each for the first part, the rest by number
+        first = np.isin(groups, groups[np.unique(onehot.argmax(1), return_index=True)[1]])
+        if len(set(groups[~first])) >= len(shares):
+            shared = np.zeros(len(places), dtype=int)
+            left = np.maximum(wanted - np.eye(len(shares))[0] * first.sum(), 1)
+            shared[~first] = assign_parts(left, groups=groups[~first])
+            found[order] = shared
     return found
 
 

@@ -16,7 +16,7 @@ from mmdensenet.datasets.table import read_table
 from mmdensenet.errors import UserError
 from mmdensenet.results.calibration import logits_of
 from mmdensenet.results.decisions import Decided, Decisions
-from mmdensenet.results.scores import Scores
+from mmdensenet.results.scores import Scores, join_scores
 
 from .columns import find_path_column
 from .decide import decide
@@ -89,11 +89,14 @@ def judge_step(
             found = judge(models[0].test, models[0].decisions, groups=groups, subgroups=of_subgroups)
         else:
             scores, decided = out_of_fold(models)
-            undecided = sorted({name for model in models for name in model.decisions.undecided})
+            lacking = {
+                key: sorted({name for model in models for name in getattr(model.decisions, key)})
+                for key in ('undecided', 'without_sets')
+            }
             found = judge_decided(
                 replace(scores, groups=groups),
                 decided,
-                undecided=undecided,
+                **lacking,
                 subgroups=of_subgroups,
                 caveats=[f'Each image is decided by the one of {len(models)} models that has not seen it.'],
             )
@@ -171,6 +174,8 @@ def named_images(predict: str | Path, images: str | Path | None):
     Raises:
         UserError: for a row without an image: a submission has to have all.
     """
+    if not Path(predict).exists():
+        raise UserError(f'predict={predict} does not exist: give a folder or a table of images.')
     if not is_table(str(predict)):
         return predict
     table = read_table(predict)
@@ -187,23 +192,14 @@ def named_images(predict: str | Path, images: str | Path | None):
 
 def out_of_fold(models: Sequence[Model]) -> tuple[Scores, Decided]:
     """The test scores of the models of folds, one after the other, and what each one's model decides of its own."""
-    parts = [model.test for model in models]
     decided = [model.decisions.apply(logits_of(model.test)) for model in models]
 
-    def joined(found: Sequence, name: str) -> np.ndarray | None:
-        values = [getattr(each, name) for each in found]
+    def joined(name: str) -> np.ndarray | None:
+        values = [getattr(each, name) for each in decided]
         return None if any(value is None for value in values) else np.concatenate(values)
 
-    scores = Scores(
-        joined(parts, 'scores'),
-        joined(parts, 'truth'),
-        np.arange(sum(map(len, parts))),
-        [path for part in parts for path in part.paths],
-        parts[0].classes,
-        parts[0].threshold,
-        logits=joined(parts, 'logits'),
-    )
-    return scores, Decided(**{name: joined(decided, name) for name in Decided.__dataclass_fields__})
+    together = Decided(**{name: joined(name) for name in Decided.__dataclass_fields__})
+    return join_scores([model.test for model in models]), together
 
 
 def rows_of(work: WorkFolder, models: Sequence[Model]) -> list[dict[str, str]]:

@@ -10,9 +10,9 @@ from mmdensenet.similar import similar_path
 
 from .class_folders import read_class_folders
 from .divide import divide, read_parts, write_samples
-from .labelled_table import is_table, read_labelled_table
 from .hand_over import require_hand_over
-from .last_steps import Model, decide_step, hand_over_step, judge_step
+from .labelled_table import is_table, read_labelled_table
+from .last_steps import Model, decide_step, hand_over_step, judge_step, named_images
 from .look import Look, look
 from .samples import Ask
 from .train_best import fold_options, train_best
@@ -107,7 +107,9 @@ def fit(
     if minutes is not None and not minutes > 0:
         raise UserError(f'minutes={minutes}: give more than 0.')
     if not dry_run:
-        require_hand_over()  # a package that is missing then is missed now
+        require_hand_over()  # what is missing then is missed now
+    if predict is not None:
+        named_images(predict, images)
     data = str(data)
     stem = Path(data).stem if is_table(data) else Path(data).resolve().name
     work = WorkFolder(work_dir or Path('work_dirs', f'fit_{stem}'))

@@ -41,6 +41,7 @@ def test_class_folders_with_and_without_parts(tmp_path):
             "the folder 'Cat' .* is likely 'cat'|the folder 'cat' .* likely 'Cat'",
         ),
         (['cat/1.png'], 'has one class folder'),
+        ([f'train/patient{i}/1.png' for i in range(4)], 'has 4 folders for 4 images, so that they are no classes'),
         (['1.png', '2.png'], 'has 2 images but no class folders'),
     ],
 )
@@ -52,7 +53,7 @@ def test_folders_that_are_no_classes(tmp_path, files, message):
 def test_a_folder_with_a_table_says_how_to_give_it(tmp_path):
     root = blank(tmp_path, '1.png')
     (tmp_path / 'labels.csv').write_text('image,label\n')
-    with pytest.raises(UserError, match=r'give its table, data=.*labels.csv images='):
+    with pytest.raises(UserError, match=r'but a table: give .*labels.csv, with images='):
         read_class_folders(root)
     (tmp_path / 'empty').mkdir()
     with pytest.raises(UserError, match='has no images'):

@@ -120,3 +120,10 @@ def test_parts_without_labels_to_tell_apart_are_refused():
     look.samples.targets = np.array([0, 1] * 3 + [0] * 3 + [0, 1, 0])
     with pytest.raises(UserError, match='the val part has no two kinds of labels'):
         divide(look, None)
+
+
+def test_many_rare_classes_leave_no_part_empty():
+    look = looked(180, classes=[f'class {k:02d}' for k in range(60)])
+    look.samples.targets = np.arange(180) % 60  # three images each
+    parts = divide(look, None)[0]['split']
+    assert min(parts.count(part) / 180 / share for part, share in (('train', 0.7), ('val', 0.1), ('test', 0.2))) > 0.5

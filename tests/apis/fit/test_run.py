@@ -1,6 +1,9 @@
+import csv
 import json
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import own_images
 import pytest
 
@@ -118,3 +121,75 @@ def test_results_are_whole_or_not_there(tmp_path):
 def test_refuse():
     with pytest.raises(UserError, match=r'What\? Say it: missing=positive, or negative, ignore\.'):
         run.refuse('What?', 'missing', ('positive', 'negative', 'ignore'))
+
+
+@pytest.fixture(scope='module')
+def fitted(tmp_path_factory):
+    """600 images of 64 pixels in a table with patients, a few of which are copied, cut short and labelled wrongly."""
+    root = tmp_path_factory.mktemp('fit')
+    file = own_images.nih(root / 'data', 600)
+    (root / 'data/test_list.txt').unlink()
+    images = sorted((root / 'data').glob('images_*/images/*.png'))
+    images[10].write_bytes(images[400].read_bytes())
+    cv2.imwrite(str(images[20]), cv2.imread(str(images[401]), 0) // 8 * 8)  # the same with fewer grey values
+    images[30].write_bytes(images[30].read_bytes()[:300])
+    lines = []
+    done = mmdensenet.fit(
+        file, work_dir=root / 'work', subgroups=['Patient Gender'], predict=images[-1].parent, report=lines.append
+    )
+    return root, images, done, '\n'.join(lines)
+
+
+@pytest.mark.slow
+def test_a_whole_run_finds_the_faults_and_learns_the_task(fitted):
+    _, images, done, text = fitted
+    assert [each['image'] for each in done.found['unreadable']] == [images[30].name]
+    assert [sorted(each) for each in done.found['exact_duplicates']] == [sorted((images[10].name, images[400].name))]
+    assert [sorted(each) for each in done.found['near_duplicates']] == [sorted((images[20].name, images[401].name))]
+    overall = done.figures['judgement']['overall']
+    assert overall['macro AUROC']['value'] >= 0.95
+    assert overall['coverage']['value'] >= 0.8
+    assert {part['column'] for part in done.figures['judgement']['subgroups']} == {'Patient Gender'}
+    assert {'report', 'onnx', 'predictions', 'submission', 'suspicious', 'model_card', 'readme'} <= set(done.files)
+    for step in ('1. Look', '2. Split', '3. Write', '4. Train', '5. Decide', '6. Judge', '7. Hand over'):
+        assert step in text
+
+
+@pytest.mark.slow
+def test_the_exported_file_decides_as_the_checkpoint_and_the_judgement(fitted):
+    root, _, done, _ = fitted
+    rows = [row for row in csv.DictReader((root / 'work/samples.csv').open()) if row['split'] == 'test']
+    paths = [str(root / 'data' / row['file']) for row in rows]
+    from mmdensenet.apis import open_inferencer
+
+    exported = open_inferencer(done.files['onnx'])(paths)
+    model = open_inferencer(done.config, done.checkpoints[0])(paths)
+    with open(done.files['predictions'], newline='') as lines:
+        table = {row['image']: row for row in csv.DictReader(lines)}
+    assert len(table) == len(rows) > 100
+    hits = np.zeros(2)
+    for row, one, other in zip(rows, exported, model):
+        assert one['pred_label'] == other['pred_label'], 'the same thresholds'
+        written = [float(table[row['image']][name]) for name in own_images.SHAPES if name in row]
+        np.testing.assert_allclose(sorted(one['pred_scores']), sorted(written), atol=1e-4)
+        hits += np.array([(row['disc'] == '1') and ('disc' in one['pred_class']), row['disc'] == '1'])
+    (label,) = [each for each in done.figures['judgement']['labels'] if each['name'] == 'disc']
+    assert hits[0] / hits[1] == pytest.approx(label['figures']['sensitivity']['value'])
+
+
+@pytest.mark.slow
+def test_a_second_call_does_nothing_again(fitted, monkeypatch):
+    root, _, before, _ = fitted
+    monkeypatch.setattr('mmdensenet.apis.fit.train_best.train_model', None)
+    monkeypatch.setattr('mmdensenet.apis.fit.kept_scores.score_part', None)
+    monkeypatch.setattr('mmdensenet.apis.fit.last_steps.hand_over', None)
+    lines = []
+    done = mmdensenet.fit(
+        root / 'data/Data_Entry_2017.csv',
+        work_dir=root / 'work',
+        subgroups=['Patient Gender'],
+        predict=root / 'data/images_002/images',
+        report=lines.append,
+    )
+    assert done.to_dict() == before.to_dict()
+    assert not any('changed' in line for line in lines)
