@@ -70,7 +70,7 @@ def look(samples: Samples, absent: list[dict], work: WorkFolder, progress: Calla
     """
     pictures = read_pictures(samples.root, samples.files, work / 'pictures.jsonl', progress)
     good = np.array([i for i, picture in enumerate(pictures) if 'reason' not in picture], dtype=int)
-    bad = [dict(image=p['file'], reason=p['reason']) for p in pictures if 'reason' in p]
+    bad = [dict(image=name, reason=p['reason']) for name, p in zip(samples.images, pictures) if 'reason' in p]
     if not len(good):
         raise UserError(f'no image of {samples.root} can be read, the first is {bad[0]["image"]}: {bad[0]["reason"]}.')
     samples, pictures = samples.take(good), [pictures[i] for i in good]

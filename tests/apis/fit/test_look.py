@@ -1,12 +1,16 @@
+import sys
+
 import cv2
 import numpy as np
 import pytest
+from helpers import write_dicom
 from own_images import class_folders, picture, write
 
 from mmdensenet.apis.fit.class_folders import read_class_folders
 from mmdensenet.apis.fit.look import look
 from mmdensenet.apis.fit.pictures import read_picture, read_pictures
 from mmdensenet.apis.fit.work_folder import WorkFolder
+from mmdensenet.datasets import LoadGreyImage
 from mmdensenet.errors import UserError
 
 
@@ -85,3 +89,28 @@ def test_nothing_to_read_is_an_error(tmp_path):
         (tmp_path / 'data' / name / '1.png').write_bytes(b'')
     with pytest.raises(UserError, match=r'no image of .* can be read, the first is a/1.png: the file is empty'):
         look(read_class_folders(str(tmp_path / 'data')), [], WorkFolder(tmp_path / 'work'), quiet)
+
+
+def test_dicom_facts_and_patients_without_their_names(tmp_path, monkeypatch):
+    pytest.importorskip('pydicom', reason='pydicom is not installed (the extra dicom)')
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        (tmp_path / 'data' / 'ab'[i % 2]).mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 4096, (16, 16)).astype(np.uint16)
+        tags = dict(BitsStored=12, HighBit=11, WindowCenter=2048, WindowWidth=2048, Modality='DX')
+        file = tmp_path / 'data' / 'ab'[i % 2] / f'{i}.dcm'
+        write_dicom(file, pixels, PatientID=f'Smith^{i // 2}', PatientName='Smith', **tags)
+    seen = look(read_class_folders(str(tmp_path / 'data')), [], WorkFolder(tmp_path / 'work'), quiet)
+    assert len(set(seen.samples.groups)) == 4, 'by PatientID'
+    assert 'Smith' not in (tmp_path / 'work/pictures.jsonl').read_text()
+    assert any('4 patients by PatientID' in line for line in seen.lines())
+    assert any('DICOM DX; all 16x16' in line for line in seen.lines())
+    last = LoadGreyImage('dicom').transform(dict(img_path=str(file)))['img']
+    np.testing.assert_allclose(
+        seen.pictures[-1]['windowed'], [last.mean(), (last.astype(float) ** 2).mean()], rtol=1e-5
+    )
+    last = LoadGreyImage('full').transform(dict(img_path=str(file)))['img']
+    np.testing.assert_allclose(seen.pictures[-1]['mean'][0], last.mean(), rtol=1e-5)
+    monkeypatch.setitem(sys.modules, 'pydicom', None)
+    with pytest.raises(UserError, match=r'is DICOM, which needs pydicom\. Run: pip install pydicom'):
+        look(read_class_folders(str(tmp_path / 'data')), [], WorkFolder(tmp_path / 'other'), quiet)

@@ -158,7 +158,8 @@ def test_a_whole_run_finds_the_faults_and_learns_the_task(fitted):
 @pytest.mark.slow
 def test_the_exported_file_decides_as_the_checkpoint_and_the_judgement(fitted):
     root, _, done, _ = fitted
-    rows = [row for row in csv.DictReader((root / 'work/samples.csv').open()) if row['split'] == 'test']
+    with (root / 'work/samples.csv').open(newline='') as lines:
+        rows = [row for row in csv.DictReader(lines) if row['split'] == 'test']
     paths = [str(root / 'data' / row['file']) for row in rows]
     from mmdensenet.apis import open_inferencer
 
