@@ -85,6 +85,7 @@ def judge_step(
         rows = rows_of(work, models)
         of_subgroups = {name: [row[name] for row in rows] for name in subgroups}
         groups = np.unique([row['group'] for row in rows], return_inverse=True)[1].ravel()
+        groups = groups if len(set(groups.tolist())) < len(groups) else None  # each image for itself
         if len(models) == 1:
             found = judge(models[0].test, models[0].decisions, groups=groups, subgroups=of_subgroups)
         else:
