@@ -1,7 +1,9 @@
 """What is known of a model and its evaluation, in sentences that a study can state."""
 
 import platform
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 
 import mmengine
 import numpy as np
@@ -11,6 +13,7 @@ from mmengine.model import BaseModel
 
 from mmdensenet.analysis.report.cards import data_card, model_card
 from mmdensenet.analysis.report.paths import short_path, without_folders
+from mmdensenet.datasets.table import read_table
 from mmdensenet.datasets.wrappers import leaf_configs
 from mmdensenet.results.calibration import logits_of
 from mmdensenet.results.class_metrics import FEWEST_IMAGES, Metric
@@ -49,6 +52,7 @@ def study_facts(
         source=_sentence('Training data as the config names them', card.get('training data')),
         preprocessing=_sentence('Steps', data.get('preparation')) + _sentence(' Values', card.get('normalisation')),
         missing=_missing(cfg, data),
+        **_partitions(cfg),
         sample_size=f'The test part has {_size(scores)}; {_counts(scores)}.',
         model=f'{card["model"]}; {card.get("architecture", "")}; {card["parameters"]} parameters; '
         f'{card.get("classes")} {"labels" if several else "classes"}: {", ".join(scores.classes)}.',
@@ -114,6 +118,32 @@ def _missing(cfg: Config, data: dict) -> str:
     }
     known = [f'{data["known labels"]} labels of the test part are known'] if 'known labels' in data else []
     return _sentence('Labels', '; '.join([*sorted(policies), *known]))
+
+
+def _partitions(cfg: Config) -> dict[str, str]:
+    """How a table was divided, and whether groups are in one part each, as its columns have it."""
+    for _, dataset in leaf_configs((cfg.get('test_dataloader') or {}).get('dataset')):
+        column, rule, group = (dataset.get(key) for key in ('split_column', 'split_by', 'group_column'))
+        if rule:
+            share = ', '.join(f'{key} {value}' for key, value in rule.items())
+            level = f'A {rule["group"]} is in one part only.' if rule.get('group') else 'Images; no group is known.'
+            return dict(partitions=f'By the config: {share}.', partition_level=level)
+        file = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+        if not column or not file.is_file():
+            continue
+        rows = [row for row in read_table(file).rows if row.get(column)]
+        counts = Counter(row[column] for row in rows)
+        facts = dict(partitions=f'{", ".join(f"{part} {n:,} images" for part, n in counts.items())}.')
+        if group and all(group in row for row in rows):
+            pairs = {(row[group], row[column]) for row in rows}
+            groups = Counter(name for name, _ in pairs)
+            several = sum(n > 1 for n in groups.values())
+            level = f'{several:,} of {len(groups):,} are in several parts' if several else 'each is in one part only'
+            facts['partition_level'] = (
+                'Images; no group is known.' if len(groups) == len(rows) else f'Groups, such as patients: {level}.'
+            )
+        return facts
+    return {}
 
 
 def _initialisation(cfg: Config) -> str:

@@ -138,7 +138,7 @@ def hand_over(
     images = judged['figures']['images'] if judged else len(scores)
     write_model_card(done.files['model_card'], facts, figures_of(overall, judged), images, judged, onnx)
     done.files['readme'] = folder / 'README.txt'
-    write_readme(folder, Path(config), Path(checkpoint), decisions is not None)
+    write_readme(folder, Path(config), Path(checkpoint), decisions)
     return done
 
 

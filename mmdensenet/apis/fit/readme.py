@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from mmdensenet.results.decisions import UNCALIBRATED, Decisions
+
 #: what files are, by name or pattern; those with names of images or state of training are not for others
 FILES = [
     ('report.html', 'the report: figures, curves, errors and suspicious labels with pictures; opens without network'),
@@ -14,6 +16,8 @@ FILES = [
     ('samples.csv', 'what was understood of your data: image, labels, part, group (hashed)'),
     ('*.py', 'the config: edit it, and `mmdensenet train` takes it'),
     ('*.json', 'results of the steps, so that the same command goes on where it was'),
+    ('pictures.jsonl', 'what was found of each image; it has their names'),
+    ('*.npz', 'scores of the validation and the test part; they have the names of images'),
     ('*.pth', 'weights and state of training; they hold paths of this machine, so pass on model.onnx instead'),
     ('training*', 'weights, log and curves of the training; the weights hold paths of this machine'),
     ('vis_data', 'curves of the training'),
@@ -21,7 +25,7 @@ FILES = [
 ]
 
 
-def write_readme(folder: Path, config: Path, checkpoint: Path, calibrated: bool) -> None:
+def write_readme(folder: Path, config: Path, checkpoint: Path, decisions: Decisions | None) -> None:
     """Of the files that are there."""
     lines = ['What is in this folder', '']
     told: set[str] = set()
@@ -34,7 +38,7 @@ def write_readme(folder: Path, config: Path, checkpoint: Path, calibrated: bool)
     model = 'model.onnx' if 'model.onnx' in told else f'{config.name} --checkpoint {inside(folder, checkpoint)}'
     lines += [
         '',
-        'Probabilities are ' + ('calibrated on the validation part.' if calibrated else 'uncalibrated.'),
+        *([UNCALIBRATED] if decisions is None else decisions.lines()),
         'Research use only. This is no medical device.',
         '',
         'The next three commands, in this folder:',

@@ -233,6 +233,7 @@ def test_the_folder_explains_itself(handed):
     text = done.files['readme'].read_text()
     written = {path.name for path in work.iterdir()} - {'README.txt'}
     assert {name for name in written if name in text} == written
+    assert 'Scores are calibrated (temperature' in text
     assert text.count('\n  mmdensenet ') == 3 and 'no medical device' in text
     assert 'mmdensenet predict IMAGES --model model.onnx' in text and '--checklist claim' in text
 

@@ -1,0 +1,32 @@
+"""What is said of partitions is what the table has."""
+
+import pytest
+from mmengine.config import Config
+
+from mmdensenet.apis.study_facts import _partitions
+
+
+@pytest.mark.parametrize(
+    ('rows', 'level'),
+    [
+        ('p1,train p1,train p2,test', 'Groups, such as patients: each is in one part only.'),
+        ('p1,train p1,test p2,test', 'Groups, such as patients: 1 of 2 are in several parts.'),
+        ('p1,train p2,train p3,test', 'Images; no group is known.'),
+    ],
+)
+def test_a_table_with_parts(tmp_path, rows, level):
+    (tmp_path / 't.csv').write_text('\n'.join(['group,split', *rows.split()]))
+    dataset = dict(data_root=str(tmp_path), ann_file='t.csv', split_column='split', group_column='group')
+    facts = _partitions(Config(dict(test_dataloader=dict(dataset=dataset))))
+    counts = [rows.count(part) for part in ('train', 'test')]
+    assert facts['partitions'] == f'train {counts[0]} images, test {counts[1]} images.'
+    assert facts['partition_level'] == level
+
+
+def test_a_rule_of_the_config():
+    dataset = dict(split_by=dict(folds=5, fold=0, group='patient'))
+    facts = _partitions(Config(dict(test_dataloader=dict(dataset=dataset))))
+    assert facts == dict(
+        partitions='By the config: folds 5, fold 0, group patient.', partition_level='A patient is in one part only.'
+    )
+    assert _partitions(Config(dict(test_dataloader=dict(dataset=dict(type='CustomDataset'))))) == {}
