@@ -10,6 +10,8 @@ from typing import TextIO
 PATIENCE = 3
 TEXT = 'importing PyTorch and mmpretrain, which takes longer the first time ...'
 
+_said: list[str] = []  # once is enough
+
 
 @contextmanager
 def importing(stream: TextIO, patience: float = PATIENCE) -> Iterator[None]:
@@ -20,6 +22,9 @@ def importing(stream: TextIO, patience: float = PATIENCE) -> Iterator[None]:
     shows_it = threading.Event()
 
     def show() -> None:
+        if _said:
+            return
+        _said.append(TEXT)
         shows_it.set()
         print(TEXT, end='' if stream.isatty() else '\n', file=stream, flush=True)
 
