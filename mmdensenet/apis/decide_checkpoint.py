@@ -7,7 +7,6 @@ from mmengine.config import Config
 from mmdensenet.checkpoints.checkpoint_meta import DECISIONS, hash_weights, write_meta
 from mmdensenet.results.decisions import Decisions
 
-from .fit.decide import decide
 from .models import get_model
 from .runner import open_config, require_checkpoint
 from .scoring import score_part
@@ -37,6 +36,8 @@ def decide_checkpoint(
     Raises:
         UserError: for what the user can put right, such as a config without validation part.
     """
+    from .fit.decide import decide  # fit decides by this
+
     cfg = open_config(config, cfg_options)
     require_checkpoint(checkpoint)
     require_one_task(cfg.model.get('head'), 'decide')

@@ -18,6 +18,7 @@ from mmdensenet.analysis.input_shape import input_shape
 from mmdensenet.analysis.pictures import is_bgr
 from mmdensenet.analysis.report import plots
 from mmdensenet.analysis.report.cards import data_card, model_card
+from mmdensenet.analysis.report.decisions_section import decisions_section
 from mmdensenet.analysis.report.gallery import make_gallery, make_suspects
 from mmdensenet.analysis.report.page import number, render
 from mmdensenet.analysis.report.paths import short_path, without_folders, without_paths
@@ -30,6 +31,8 @@ from mmdensenet.output import output_file
 from mmdensenet.results.bootstrap import Resampling
 from mmdensenet.results.calibration import compute_calibration
 from mmdensenet.results.class_metrics import ClassMetrics, compute_metrics, count_confusions
+from mmdensenet.results.decided import decisions_of
+from mmdensenet.results.judgement import Judgement
 from mmdensenet.results.predictions import require_predictions
 from mmdensenet.results.score_curves import compute_curves
 from mmdensenet.results.scores import Scores
@@ -55,6 +58,7 @@ SECTIONS = [
     ('metrics', 'Metrics'),
     ('classes', 'Classes'),
     ('calibration', 'Calibration'),
+    ('decisions', 'Decisions'),
     ('curves', 'ROC and PR'),
     ('data', 'Data'),
     ('model', 'Model'),
@@ -103,6 +107,7 @@ def make_report(
     *,
     predictions: str | Scores | None = None,
     suspicious: Scores | None = None,
+    judgement: Judgement | None = None,
     names: bool = True,
     work_dir: str | None = None,
     bootstrap: int = 1000,
@@ -121,6 +126,8 @@ def make_report(
             run.
         suspicious: scores of images that the model was not trained on, validation or out-of-fold, among whose labels
             likely wrong ones are listed with pictures, see :mod:`mmdensenet.results.suspicious`.
+        judgement: of :func:`mmdensenet.apis.fit.judge.judge` on the same images; by default a checkpoint with decisions
+            is judged here.
         names: False keeps the names of images off the page; they are numbered as the rows of the files beside it.
         work_dir: of the training, for its curves; by default the folder of the checkpoint.
         bootstrap: resamplings of the test images for the intervals.
@@ -136,6 +143,8 @@ def make_report(
     Raises:
         UserError: for what the user can put right.
     """
+    from .fit.judge import judge  # fit writes reports
+
     timer = Timer()
     out = output_file(out, ('.html', '.htm'))
     if bootstrap < 0 or gallery < 0 or seed < 0:
@@ -153,6 +162,10 @@ def make_report(
         bar = partial(each, text=f'resampling {len(scores):,} images')
         resampling = Resampling(len(scores), scores.groups, bootstrap, seed, bar if bootstrap else iter)
         content = _results(scores, resampling, seed)
+        decisions = decisions_of(model, checkpoint)
+        if judgement is None and decisions is not None:
+            judgement = judge(scores, decisions, resamplings=bootstrap, seed=seed)
+        content |= decisions_section(decisions, judgement)
     with timer.of('gallery'):
         content |= _gallery(scores, model, dataset, cfg, gallery, names)
         content |= _suspicious(suspicious, model, cfg, gallery, names)

@@ -65,7 +65,8 @@ def test_model(
         partial: go on with a checkpoint that has only some of the model's tensors.
 
     Returns:
-        The metrics by name, in the units of the config's evaluator (mmpretrain's accuracy is in percent).
+        The metrics by name, in the units of the config's evaluator (mmpretrain's accuracy is in percent); those of the
+        checkpoint's decisions as ``decided/NAME``, as fractions of 1.
 
     Raises:
         UserError: for what the user can put right, among it a checkpoint of another model.
@@ -107,14 +108,16 @@ def test_model(
     runner.register_hook(CheckLabelsHook(checkpoint))
     add_if_missing(runner, BadImagesHook)
     runner.register_hook(CheckpointContentHook(checkpoint))
+    decisions = DecisionsHook(checkpoint, logits)
     if tta:
         runner.logger.info('The scores are uncalibrated: decisions are not for test-time augmentation.')
     elif not task_names(cfg.model.get('head')):
-        runner.register_hook(DecisionsHook(checkpoint, logits))
+        runner.register_hook(decisions)
     if not partial:
         runner.register_hook(CheckpointCoverageHook(checkpoint))
     try:
         _evaluate_only_labels(runner, out, out_item)
+        decisions.evaluate = bool(runner.test_evaluator.metrics)
         if writer is not None:
             runner.test_evaluator.metrics.append(writer)
         metrics = runner.test()

@@ -6,7 +6,7 @@ It is read from checkpoints and exported files of strangers, so that :meth:`Deci
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ from scipy.special import expit, logsumexp, softmax
 
 from mmdensenet.errors import UserError
 
+from .calibration import logits_of
 from .operating_points import OperatingPoint, parse_rule
+from .scores import Scores
 
 #: raised when an older reader would misread the entry
 FORMAT = 1
@@ -120,6 +122,11 @@ class Decisions:
             energies,
             None if energies is None else energies > self.ood_threshold,
         )
+
+    def apply_to(self, scores: Scores) -> Decided:
+        """Decide on scores of images. Those without logits have no energy: the constant of a softmax is lost."""
+        decisions = replace(self, ood_threshold=None) if scores.logits is None else self
+        return decisions.apply(logits_of(scores))
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """(N, C) of the logits divided by their temperature."""

@@ -21,14 +21,16 @@ class DecisionCurve:
 def decision_curve(
     probability: np.ndarray, target: np.ndarray, thresholds: tuple[float, ...] = THRESHOLDS
 ) -> DecisionCurve | None:
-    """Of probabilities and targets (N,); a target that is neither 1 nor 0 leaves its image out. None without images."""
+    """Of probabilities and targets (N,), at ascending thresholds. A target that is neither 1 nor 0 leaves its image
+    out. None without images."""
     known = (target == 1) | (target == 0)
     probability, positive = probability[known], target[known] == 1
     if not len(positive):
         return None
     level = np.asarray(thresholds)
-    acted = probability[:, None] >= level
-    true, false = (acted & positive[:, None]).mean(0), (acted & ~positive[:, None]).mean(0)
+    reached = np.searchsorted(level, probability, side='right')  # so many thresholds
+    counts = [np.bincount(reached[kind], minlength=len(level) + 1) for kind in (positive, ~positive)]
+    true, false = (count[::-1].cumsum()[::-1][1:] / len(positive) for count in counts)
     odds = level / (1 - level)
     share = positive.mean()
     return DecisionCurve(

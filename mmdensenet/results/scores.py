@@ -119,7 +119,13 @@ def read_scores(
     Raises:
         UserError: if it is no such file, has no true labels, or its labels do not fit.
     """
-    columns = read_columns(file)
+    return scores_of_columns(read_columns(file), file, multi_label, classes, threshold)
+
+
+def scores_of_columns(
+    columns: dict, file: str | Path, multi_label: bool, classes: Sequence[str] | None = None, threshold: float = 0.5
+) -> Scores:
+    """The same of the columns of predictions; ``file`` is what messages call them."""
     try:
         scores = np.stack([np.atleast_1d(np.asarray(row, dtype=np.float64)) for row in columns['pred_score']])
     except (ValueError, KeyError, TypeError) as error:

@@ -11,6 +11,7 @@ from mmdensenet.analysis.confusion import confusion_figure
 from mmdensenet.results.calibration import Bins
 from mmdensenet.results.figures import COLOURS, label_ticks, new_figure, shorten, whole_numbers
 from mmdensenet.results.inline_svg import inline_svg
+from mmdensenet.results.net_benefit import DecisionCurve
 from mmdensenet.results.score_curves import ScoreCurve
 from mmdensenet.results.training_curves import NOT_CURVES, Curve, best_point, draw_curves, is_loss, mark_best
 
@@ -126,6 +127,19 @@ def class_count_chart(counts: np.ndarray, classes: Sequence[str], kind: str = 'c
         whole_numbers(axes)
     titles = [f'{name}: {count} images' for name, count in zip(classes, counts)]
     return _render(figure, f'images of each {kind}', _bars(axes, np.arange(len(counts) + 1) - 0.5, counts, titles))
+
+
+def net_benefit_chart(curve: DecisionCurve) -> Markup:
+    """Net benefit of the model, of acting on every image, and of acting on none."""
+    top = max(*curve.model, *curve.everyone, 0.01)
+    figure = new_figure(WIDTH, 3.2)
+    axes = figure.add_subplot(
+        xlabel='probability from which on one acts', ylabel='net benefit', xlim=(0, 1), ylim=(-0.25 * top, 1.1 * top)
+    )
+    axes.plot(curve.thresholds, curve.model, color=COLOURS[0], label='the model')
+    axes.plot(curve.thresholds, curve.everyone, '--', color=COLOURS[1], label='every image')
+    axes.plot([0, 1], [0, 0], ':', color='grey', label='none')
+    return _render(figure, 'decision curve')
 
 
 def _unit_square(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:

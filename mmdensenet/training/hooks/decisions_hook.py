@@ -9,24 +9,27 @@ from mmengine.model import is_model_wrapper
 
 from mmdensenet.registry import HOOKS
 from mmdensenet.results.decided import keeping_logits, note_decisions, read_decisions
+from mmdensenet.results.decided_metric import DecidedMetric
 from mmdensenet.results.decisions import UNCALIBRATED, Decisions
 
 
 @HOOKS.register_module()
 class DecisionsHook(Hook):
     """While a checkpoint is tested, add to each sample what its decisions say: ``logits``, ``calibrated_score``,
-    ``decided_label``, ``conformal_set``, ``ood`` and ``ood_score``. Scores and labels, and so the metrics, stay.
+    ``decided_label``, ``conformal_set``, ``ood`` and ``ood_score``. Scores and labels, and so the metrics, stay;
+    :class:`mmdensenet.results.decided_metric.DecidedMetric` comes beside them.
 
     Args:
         source: what to call the checkpoint in messages.
         logits: keep the logits even where there are no decisions.
+        evaluate: the test set has labels, and the decisions' figures are wanted.
 
     Raises:
         UserError: if the decisions are for other weights.
     """
 
-    def __init__(self, source: str = 'the checkpoint', logits: bool = False):
-        self.source, self.logits = source, logits
+    def __init__(self, source: str = 'the checkpoint', logits: bool = False, evaluate: bool = True):
+        self.source, self.logits, self.evaluate = source, logits, evaluate
         self.decisions: Decisions | None = None
         self._meta: Any = None
         self._open = ExitStack()
@@ -42,6 +45,8 @@ class DecisionsHook(Hook):
         if self.decisions is not None or self.logits:
             then = None if self.decisions is None else partial(note_decisions, self.decisions)
             self._open.enter_context(keeping_logits(model.head, then))
+        if self.decisions is not None and self.evaluate:
+            runner.test_evaluator.metrics.append(DecidedMetric(self.decisions))
 
     def after_test(self, runner) -> None:
         self._open.close()

@@ -1,0 +1,147 @@
+"""The figures of decisions on images with true labels."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from .bootstrap import CONFIDENCE, Estimate, Resampling, divide, estimate, nan_mean
+from .calibration import calibration_error, logits_of, mean_log_loss
+from .class_metrics import FEWEST_IMAGES, rank_classes
+from .decisions import Decided
+from .delong import delong
+from .judgement import LabelJudgement
+from .net_benefit import decision_curve
+from .proportions import share
+from .scores import Scores
+
+
+def figures(
+    scores: Scores,
+    decided: Decided,
+    undecided: Sequence[str] = (),
+    without_sets: Sequence[str] = (),
+    confidence: float = CONFIDENCE,
+    resamplings: int = 0,
+    seed: int = 0,
+    curves: bool = True,
+) -> tuple[dict[str, Estimate], list[LabelJudgement]]:
+    """Overall, and of each label; see :class:`.judgement.Judgement` for the names.
+
+    Args:
+        undecided: names of labels without an operating point; ``without_sets`` of those without a conformal quantile.
+        curves: with decision curves.
+    """
+    resampling = Resampling(len(scores), scores.groups, resamplings, seed)
+    calibrated = replace(scores, scores=decided.probabilities)
+    truth, targets = scores.truth, np.where(np.isin(scores.targets, (0, 1)), scores.targets, -1)
+    known, present = targets >= 0, targets == 1
+    ranks = {
+        name: (values / 100, None if drawn is None else drawn / 100)
+        for name, (values, drawn) in rank_classes(calibrated, resampling).items()
+    }
+    names = {'AUROC': 'AUROC', 'AP': 'average precision'}
+    right = decided.positive == present
+
+    def mean(hits: np.ndarray, of: np.ndarray | None = None) -> Estimate:
+        total = len(hits) if of is None else of.sum()
+        return estimate(hits.sum() / total if total else np.nan, resampling.mean(hits, of), confidence)
+
+    overall = {}
+    for name, key in names.items():
+        values, drawn = ranks[key]
+        overall[f'macro {name}'] = estimate(
+            nan_mean(values, 0), None if drawn is None else nan_mean(drawn, 1), confidence
+        )
+    if scores.multi_label:
+        which = known & ~np.isin(scores.classes, list(undecided))
+        overall['label accuracy'] = mean((right & which).sum(1), which.sum(1))
+    else:
+        hit = decided.positive[np.arange(len(scores)), truth]
+        overall['accuracy'] = share(hit, np.ones(len(scores), bool), resampling, scores.groups, confidence)
+        hits = hit[:, None] & present
+        recall = nan_mean(divide(hits.sum(0), present.sum(0)), 0)
+        drawn = nan_mean(resampling.mean(hits, present), 1)
+        overall['balanced accuracy'] = estimate(recall, drawn, confidence)
+    plain = logits_of(scores)
+    for name, probabilities in (('', decided.probabilities), (' uncalibrated', scores.scores)):
+        squares = _squares(probabilities, targets, scores.multi_label)
+        overall[f'Brier{name}'] = mean(squares.sum(1), known.sum(1) if scores.multi_label else None)
+        found = calibration_error(scores, probabilities, resampling, confidence)
+        overall[f'calibration error{name}'] = Estimate(found.value / 100, found.low / 100, found.high / 100)
+    overall['log loss'] = mean_log_loss(scores, _logs(decided.probabilities, scores), resampling, confidence)
+    overall['log loss uncalibrated'] = mean_log_loss(scores, plain, resampling, confidence)
+    if decided.sets is not None:
+        has_set = ~np.isin(scores.classes, list(without_sets))
+        overall['coverage'] = mean((decided.sets & present).sum(1), (present & has_set).sum(1))
+        overall['set size'] = mean(decided.sets.sum(1))
+        overall['empty sets'] = mean(~decided.sets.any(1))
+    if decided.ood is not None:
+        overall['out of distribution'] = mean(decided.ood)
+
+    squares = _squares(decided.probabilities, targets, True)
+    brier, briers = divide(squares.sum(0), known.sum(0)), resampling.mean(squares, known)
+    labels = []
+    for i in [1] if len(scores.classes) == 2 and not scores.multi_label else range(len(scores.classes)):
+        yes, no, called = present[:, i], known[:, i] & ~present[:, i], decided.positive[:, i]
+        few = min(yes.sum(), no.sum()) < FEWEST_IMAGES
+        values_of = {}
+        for name, key in names.items():
+            values, drawn = ranks[key]
+            values_of[name] = estimate(values[i], None if few or drawn is None else drawn[:, i], confidence)
+        values_of['AUROC (DeLong)'] = delong(decided.probabilities[:, i], targets[:, i], scores.groups, confidence)
+        nothing = scores.classes[i] in undecided
+        for name, hits, of in (
+            ('sensitivity', called, yes),
+            ('specificity', ~called, no),
+            ('PPV', yes, called & known[:, i]),
+            ('NPV', no, ~called & known[:, i]),
+        ):
+            values_of[name] = (
+                Estimate(float('nan')) if nothing else share(hits, of, resampling, scores.groups, confidence)
+            )
+        values_of['Brier'] = estimate(brier[i], briers[:, i], confidence)
+        if decided.sets is not None and scores.classes[i] not in without_sets:
+            values_of['coverage'] = share(decided.sets[:, i], yes, resampling, scores.groups, confidence)
+        curve = decision_curve(decided.probabilities[:, i], targets[:, i]) if curves else None
+        labels.append(LabelJudgement(scores.classes[i], int(yes.sum()), int(no.sum()), values_of, curve))
+    return overall, labels
+
+
+def _squares(probabilities: np.ndarray, targets: np.ndarray, each: bool) -> np.ndarray:
+    """(N, C) squared distances of probabilities and known targets, of two classes the second's only (Brier)."""
+    squares = np.where(targets >= 0, (probabilities - targets) ** 2, 0)
+    return squares[:, 1:] if squares.shape[1] == 2 and not each else squares
+
+
+def _logs(probabilities: np.ndarray, scores: Scores) -> np.ndarray:
+    return logits_of(replace(scores, scores=probabilities, logits=None))
+
+
+def figures_by_group(
+    scores: Scores, decided: Decided, confidence: float, resamplings: int, seed: int
+) -> list[LabelJudgement]:
+    """Groups in the place of images: the mean probability, and whether any image has the label.
+
+    A group without a known label is left out, as is an image whose label is not known.
+    """
+    group = np.unique(scores.groups, return_inverse=True)[1].ravel()
+    count = int(group.max()) + 1
+    targets = scores.targets
+    found = []
+    for i in [1] if len(scores.classes) == 2 and not scores.multi_label else range(len(scores.classes)):
+        known = np.isin(targets[:, i], (0, 1))
+        images = np.bincount(group[known], minlength=count)
+        mean = np.bincount(group[known], decided.probabilities[known, i], count) / np.maximum(images, 1)
+        has = np.bincount(group[known], targets[known, i], count) > 0
+        target = np.where(images > 0, has, -1)
+        one = Scores(mean[:, None], target[:, None], np.arange(count), [''] * count, [scores.classes[i]])
+        ranks = rank_classes(one, Resampling(count, None, resamplings, seed))
+        yes, no = int((target == 1).sum()), int((target == 0).sum())
+        values_of = {}
+        for name, key in (('AUROC', 'AUROC'), ('AP', 'average precision')):
+            values, drawn = ranks[key]
+            few = min(yes, no) < FEWEST_IMAGES or drawn is None
+            values_of[name] = estimate(values[0] / 100, None if few else drawn[:, 0] / 100, confidence)
+        found.append(LabelJudgement(scores.classes[i], yes, no, values_of))
+    return found
