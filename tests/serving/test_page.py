@@ -4,8 +4,12 @@ import base64
 
 import pytest
 from browser import open_browser
+from decided_digits import digit_images, make_digits
+from PIL import Image
 from serving_helpers import picture, running
 
+from mmdensenet.apis import open_inferencer
+from mmdensenet.apis.decide_checkpoint import decide_checkpoint
 from mmdensenet.serving import Predictor
 
 pytestmark = pytest.mark.slow  # a browser takes seconds to start
@@ -158,3 +162,21 @@ def test_a_full_server_is_asked_again(page, server, tmp_path):
     service.in_work = kept
     done(page)
     assert len(find(page, '.class')) == 4
+
+
+def test_what_is_decided_is_shown(browser, tmp_path):
+    config, checkpoint = make_digits(tmp_path)
+    decide_checkpoint(config, checkpoint)
+    predictor = Predictor(open_inferencer(config, checkpoint))
+    Image.fromarray(digit_images(0, 1)[0][..., 0]).save(tmp_path / 'digit.png')
+    content = (tmp_path / 'digit.png').read_bytes()
+    _, answer = predictor.answer(predictor.predict([predictor.prepare(content)[1]])[0], 1)
+    decision = answer['decision']
+    with running(predictor, name='digits') as (url, _):
+        browser.get(url)
+        wait(browser, lambda: text(browser, '#model') == 'digits')
+        assert 'Scores are calibrated (temperature' in text(browser, '#notice')
+        choose(browser, tmp_path / 'digit.png')
+        done(browser)
+        shown = text(browser, '.card .details')
+        assert f'decided: {decision["class"]}; set: {", ".join(decision["conformal_set"])}' in shown

@@ -161,7 +161,8 @@ async function ask(job, path) {
 
 function show(job, answer, milliseconds) {
   job.answered = true;
-  details(job, `${answer.width} × ${answer.height} pixels, ${milliseconds.toFixed(0)} ms`);
+  const size = `${answer.width} × ${answer.height} pixels, ${milliseconds.toFixed(0)} ms`;
+  details(job, [size, ...(answer.decision ? [inWords(answer.decision)] : [])].join(' · '));
   const list = job.card.querySelector('.classes');
   list.replaceChildren(
     ...answer.predictions.map((entry) => {
@@ -238,6 +239,15 @@ function details(job, text) {
 
 function say(text) {
   byId('status').textContent = text;
+}
+
+// what is decided from the scores: the label, the classes that cannot be ruled out, whether the image is unlike others
+function inWords(decision) {
+  const join = (names) => names.join(', ') || 'none';
+  const parts = [`decided: ${join([decision.class ?? decision.label].flat())}`];
+  if (decision.conformal_set) parts.push(`set: ${join(decision.conformal_set)}`);
+  if (decision.ood) parts.push('unlike the validation images');
+  return parts.join('; ');
 }
 
 const nameOf = (entry) => entry.class ?? `class ${entry.label}`;
