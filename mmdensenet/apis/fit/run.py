@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from mmdensenet.errors import UserError
+from mmdensenet.results.decisions import ARGMAX
+from mmdensenet.results.operating_points import parse_rule
 from mmdensenet.similar import similar_path
 
 from .class_folders import read_class_folders
@@ -106,6 +108,8 @@ def fit(
     """
     if minutes is not None and not minutes > 0:
         raise UserError(f'minutes={minutes}: give more than 0.')
+    if operating_point not in (None, ARGMAX):
+        parse_rule(operating_point)
     if not dry_run:
         require_hand_over()  # what is missing then is missed now
     if predict is not None:

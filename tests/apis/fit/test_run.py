@@ -60,6 +60,8 @@ def test_a_dry_run_writes_what_it_found_and_a_config_and_says_what_changed(tmp_p
         (dict(label='x'), 'label=x: is for a table'),
         (dict(images='x'), 'images=x: is for a table'),
         (dict(weights='none.pth'), 'none.pth'),
+        (dict(operating_point='best'), 'best'),
+        (dict(predict='none'), 'predict=none does not exist'),
     ],
 )
 def test_mistakes(tmp_path, options, message):
