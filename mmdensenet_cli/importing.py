@@ -1,32 +1,29 @@
-"""Says what a command waits for while it imports PyTorch and mmpretrain, which takes seconds, and longer at first."""
+"""Says on a terminal what a command waits for while it imports PyTorch and mmpretrain: seconds, and more at first."""
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
 
 #: seconds without a word
-PATIENCE = 3
+PATIENCE = 2
 TEXT = 'importing PyTorch and mmpretrain, which takes longer the first time ...'
-
-_said: list[str] = []  # once is enough
 
 
 @contextmanager
-def importing(stream: TextIO, patience: float = PATIENCE) -> Iterator[None]:
-    """Imports inside: after ``patience`` seconds a line says so, which a terminal gets back afterwards."""
-    if int(os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0):  # the first process speaks
+def importing(patience: float = PATIENCE) -> Iterator[None]:
+    """Imports inside: after ``patience`` seconds a line says so, and goes afterwards. Without a terminal there is none."""
+    rank = os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or '0'
+    stream = sys.stderr
+    if rank != '0' or not stream.isatty():  # the first process speaks, and nobody waits before a pipe
         yield
         return
     shows_it = threading.Event()
 
     def show() -> None:
-        if _said:
-            return
-        _said.append(TEXT)
         shows_it.set()
-        print(TEXT, end='' if stream.isatty() else '\n', file=stream, flush=True)
+        print(TEXT, end='', file=stream, flush=True)
 
     timer = threading.Timer(patience, show)
     timer.daemon = True
@@ -36,5 +33,5 @@ def importing(stream: TextIO, patience: float = PATIENCE) -> Iterator[None]:
     finally:
         timer.cancel()
         timer.join()
-        if shows_it.is_set() and stream.isatty():
+        if shows_it.is_set():
             print('\r\x1b[K', end='', file=stream, flush=True)

@@ -10,9 +10,6 @@ from types import ModuleType
 from .importing import importing
 from .parser import Parser
 
-#: commands that tell on standard output how far they are
-SPEAK_ON_STDOUT = ('train', 'test', 'report', 'visualize', 'fit')
-
 
 class CommandError(Exception):
     """A mistake of the user, of a command that does without mmdensenet's own UserError: one or two lines."""
@@ -40,12 +37,11 @@ def start(name: str, arguments: Sequence[str] | None = None, prog: str | None = 
             sys.exit(2)
         return
     # What is heavy is imported after the arguments are parsed, so that --help answers at once.
-    stream = sys.stdout if name in SPEAK_ON_STDOUT else sys.stderr  # of the others that is for results
-    with importing(stream):
+    with importing():
         from mmdensenet.cli import run_tool
 
     def run(args: argparse.Namespace) -> None:
-        with importing(stream):
+        with importing():
             importlib.import_module(getattr(command, 'NEEDS', 'mmdensenet.apis'))
         command.run(args)
 

@@ -1,4 +1,4 @@
-"""What is shown while a command imports."""
+"""What a terminal shows while a command imports."""
 
 import io
 import threading
@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mmdensenet_cli.importing import TEXT, _said, importing
+from mmdensenet_cli.importing import TEXT, importing
 
 
 class Terminal(io.StringIO):
@@ -14,24 +14,30 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(
-    ('stream', 'shown'), [(io.StringIO(), f'{TEXT}\n'), (Terminal(), f'{TEXT}\r\x1b[K')], ids=['file', 'terminal']
-)
-def test_a_long_import_is_said_and_no_thread_stays(stream, shown):
-    _said.clear()
+def shown(monkeypatch, stream: io.StringIO, seconds: float, patience: float) -> str:
+    with monkeypatch.context() as patch:
+        patch.setattr('sys.stderr', stream)
+        with importing(patience):
+            time.sleep(seconds)
+    return stream.getvalue()
+
+
+def test_a_long_import_is_said_and_no_thread_stays(monkeypatch):
     threads = threading.active_count()
-    for _ in range(2):
-        with importing(stream, patience=0.01):
-            time.sleep(0.2)
-    _said.clear()
-    assert stream.getvalue() == shown and threading.active_count() == threads
+    assert shown(monkeypatch, Terminal(), 0.2, 0.01) == f'{TEXT}\r\x1b[K'
+    assert threading.active_count() == threads
 
 
-def test_silence_of_a_short_one_of_other_processes_and_after_an_error(monkeypatch):
-    stream = io.StringIO()
-    with pytest.raises(ImportError), importing(stream):
-        raise ImportError
+def test_silence_of_a_short_one_of_a_pipe_and_of_other_processes(monkeypatch):
+    assert shown(monkeypatch, Terminal(), 0, 60) == ''
+    assert shown(monkeypatch, io.StringIO(), 0.1, 0) == ''
     monkeypatch.setenv('RANK', '1')
-    with importing(stream, patience=0):
-        time.sleep(0.1)
-    assert stream.getvalue() == ''
+    assert shown(monkeypatch, Terminal(), 0.1, 0) == ''
+
+
+def test_an_error_passes_through(monkeypatch):
+    monkeypatch.setattr('sys.stderr', Terminal())
+    threads = threading.active_count()
+    with pytest.raises(ImportError), importing():
+        raise ImportError
+    assert threading.active_count() == threads
