@@ -13,7 +13,7 @@ TEXT = 'importing PyTorch and mmpretrain, which takes longer the first time ...'
 
 @contextmanager
 def importing(patience: float = PATIENCE) -> Iterator[None]:
-    """Imports inside: after ``patience`` seconds a line says so, and goes afterwards. Without a terminal there is none."""
+    """Imports inside: after ``patience`` seconds a line says so, and goes afterwards. None without a terminal."""
     rank = os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or '0'
     stream = sys.stderr
     if rank != '0' or not stream.isatty():  # the first process speaks, and nobody waits before a pipe
