@@ -5,10 +5,10 @@
     python tests/scripts/peer_suites.py mmengine mmpretrain
 
 Each part of a suite runs in a process of its own, once as it is and once with ``import mmdensenet`` first. Tests that
-differ run once more, alone, both ways; what differs again is printed: tests that pass only without mmdensenet, tests
-that pass only with it, and those that were not compared because their part took too long. The status is 1 if one of
-the first kind is not in :data:`DELIBERATE`. It takes about an hour on two cores. The file is also the plugin of pytest
-that writes the outcomes.
+differ run once more, by themselves, both ways. Printed are the tests that pass only without mmdensenet, those that pass
+only with it, those that pass neither way, and those that were not compared because their part took too long. The
+status is 1 if one of the first kind is not in :data:`DELIBERATE`. It takes hours on two cores; ``--only`` makes slices.
+The file is also the plugin of pytest that writes the outcomes.
 """
 
 import argparse
@@ -26,9 +26,12 @@ ROOT = Path(__file__).resolve().parents[2]
 #: tests that pass only without mmdensenet, with the reasons; docs/compatibility.md has them too
 DELIBERATE = {
     'tests/test_infer/test_infer.py::TestBaseInferencer::test_init': 'the config text in a checkpoint is not executed',
-    'tests/test_utils/test_package_utils.py::test_get_installed_path': 'it mocks pkg_resources, which is not used',
+    'tests/test_utils/test_package_utils.py::test_get_install_path': 'it mocks pkg_resources, which is not used',
 }
 WAYS = ('without', 'with')
+KINDS = {(True, False): 'only_without', (False, True): 'only_with', (False, False): 'neither', (True, True): 'both'}
+#: a folder with more tests than these is run file by file, since a part that takes too long is lost whole
+FEW = 8
 
 
 def pytest_runtest_logreport(report) -> None:
@@ -60,18 +63,20 @@ def run(checkout: Path, what: list[str], way: str, seconds: float) -> tuple[dict
 
 
 def parts(checkout: Path) -> list[str]:
-    """Folders and files of the suite; of the models, which are many, one level further down."""
-    found = []
-    for path in sorted((checkout / 'tests').iterdir()):
-        inner = sorted(path.iterdir()) if path.name == 'test_models' else [path]
-        found += [str(p.relative_to(checkout)) for p in inner if p.name.startswith('test_')]
-    return found
+    """Folders and files of the suite; of a folder with many tests, its files."""
+
+    def inside(folder: Path) -> list[Path]:
+        found = sorted(path for path in folder.iterdir() if path.name.startswith('test_'))
+        large = [path for path in found if path.is_dir() and (len(list(path.glob('test_*'))) > FEW)]
+        return [part for path in found for part in (inside(path) if path in large else [path])]
+
+    return [str(path.relative_to(checkout)) for path in inside(checkout / 'tests')]
 
 
-def compare(checkout: Path, only: str, seconds: float) -> dict[str, list[str]]:
-    """The three lists of a suite, and ``passed``, what passes both ways."""
-    lists: dict[str, list[str]] = dict(only_without=[], only_with=[], not_compared=[], passed=[])
-    for part in [part for part in parts(checkout) if only in part]:
+def compare(checkout: Path, only: list[str], seconds: float) -> dict[str, list[str]]:
+    """The lists of a suite: what passes one way only, what neither, what was not compared, and what passes both."""
+    lists: dict[str, list[str]] = dict(only_without=[], only_with=[], neither=[], not_compared=[], both=[])
+    for part in [part for part in parts(checkout) if any(text in part for text in only)]:
         passed, ended = zip(*(run(checkout, [part], way, seconds) for way in WAYS))
         differ = []
         for name in sorted(passed[0].keys() | passed[1].keys()):
@@ -80,28 +85,30 @@ def compare(checkout: Path, only: str, seconds: float) -> dict[str, list[str]]:
                 lists['not_compared'].append(name)
             elif given[0] != given[1]:
                 differ.append(name)
-            elif given[0]:
-                lists['passed'].append(name)
+            else:
+                lists[KINDS[tuple(given)]].append(name)
         if not all(ended):
             lists['not_compared'].append(f'{part}: the rest')
+        again = [run(checkout, differ, way, seconds)[0] for way in WAYS if differ]
         for name in differ:
-            given = [run(checkout, [name], way, seconds)[0].get(name, False) for way in WAYS]
+            given = [some.get(name, False) for some in again]
+            lists[KINDS[tuple(given)]].append(name)
             if given[0] != given[1]:
-                lists['only_without' if given[0] else 'only_with'].append(name)
-        print(f'{part}: {sum(map(bool, passed[0].values()))} pass without, {sum(passed[1].values())} with', flush=True)
+                print(f'  {KINDS[tuple(given)].replace("_", " ")}: {name}', flush=True)
+        print(f'{part}: {sum(passed[0].values())} pass without, {sum(passed[1].values())} with', flush=True)
     return lists
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('checkouts', nargs='+', type=Path, help='of mmengine 0.10.7 and of mmpretrain 1.2.0')
-    parser.add_argument('--only', default='', metavar='TEXT', help='the parts whose path has this text')
+    parser.add_argument('--only', nargs='+', default=[''], metavar='TEXT', help='the parts whose path has one of these')
     parser.add_argument('--seconds', type=float, default=900, help='that a part may take, each way (900)')
     args = parser.parse_args()
     unexpected = []
     for checkout in args.checkouts:
         lists = compare(checkout.resolve(), args.only, args.seconds)
-        print(f'\n{checkout.name}: {len(lists.pop("passed"))} tests pass both ways')
+        print(f'\n{checkout.name}: {len(lists.pop("both"))} tests pass both ways')
         for name, tests in lists.items():
             print(f'{name.replace("_", " ")}: {len(tests)}')
             for test in tests:

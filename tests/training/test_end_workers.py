@@ -68,9 +68,11 @@ LOADERS = """
 for loader in (train_dataloader, val_dataloader, test_dataloader):
     loader.update(num_workers={workers}, persistent_workers={persistent})
 """
-#: as many cores as workers, for no data loader gets more workers than there are cores
+#: as many cores as workers, for no data loader gets more workers than there are cores; and Ctrl-C as from a terminal,
+#: for what a shell starts in the background ignores it
 TOOL = """
-import os, runpy, sys
+import os, runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.sched_getaffinity = lambda pid: range(4)
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name='__main__')
@@ -90,9 +92,8 @@ def test_training_and_testing_leave_no_workers(short_config, tmp_path, monkeypat
 def end_of(command: list, wait_for: str | None, number: int | None) -> tuple[int, float, str]:
     """Status, time from the last line to the end, and stderr; ``number`` goes to the group at a line with a word.
 
-    The time is in units of what the process took to its first line, mostly for imports: seconds of its own, so that a
-    machine that is busy with other things slows both. It is about a tenth without a wait; the fault was to wait five
-    seconds for each worker, which is more than one.
+    The time is a share of what the process took up to that line, most of it for imports, so that a machine that is busy
+    with other things slows both. The fault was to wait five seconds for each worker, after ten of work.
     """
     command = [sys.executable, '-u', '-c', TOOL, *map(str, command)]
     begin = time.monotonic()
@@ -100,14 +101,13 @@ def end_of(command: list, wait_for: str | None, number: int | None) -> tuple[int
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        times = []
         for line in started.stdout:
-            times.append(time.monotonic())
+            last = time.monotonic()
             if number is not None and wait_for in line:
                 os.killpg(started.pid, number)
                 number = None
         status = started.wait(60)
-        return status, (time.monotonic() - times[-1]) / (times[0] - begin), started.stderr.read()
+        return status, (time.monotonic() - last) / (last - begin), started.stderr.read()
     finally:
         if started.poll() is None:
             os.killpg(started.pid, signal.SIGKILL)
@@ -117,7 +117,7 @@ def end_of(command: list, wait_for: str | None, number: int | None) -> tuple[int
 
 
 #: of :func:`end_of`
-LONGEST = 0.5
+LONGEST = 0.4
 
 
 CASES = [  # pairs of workers, persistent workers and end

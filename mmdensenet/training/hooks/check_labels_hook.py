@@ -61,6 +61,7 @@ class CheckLabelsHook(Hook):
         require_tasks(_head(runner.model), 'train_dataloader', runner.train_dataloader.dataset)
         if runner.val_loop is not None:
             require_tasks(_head(runner.model), *built[-1], runner.val_evaluator)
+            _require_topk(runner.val_evaluator, 'val_evaluator', _num_classes(runner.model))
             metrics = getattr(runner.val_evaluator, 'metrics', ())
             if any(isinstance(metric, RankingMetric) for metric in metrics):
                 _require_both_kinds(runner.val_dataloader.dataset)
@@ -71,6 +72,7 @@ class CheckLabelsHook(Hook):
         # only the training data say which classes a checkpoint without names is for
         self._check(runner, lists, built, () if lists else ('train_dataloader', 'val_dataloader'))
         require_tasks(_head(runner.model), *built[0], runner.test_evaluator)
+        _require_topk(runner.test_evaluator, 'test_evaluator', _num_classes(runner.model))
 
     def _of_checkpoint(self) -> list[ClassList]:
         return [ClassList(self.source, self.trained, is_checkpoint=True)] if self.trained else []
@@ -130,6 +132,17 @@ def _require_both_kinds(dataset) -> None:
             raise UserError(
                 'val_dataloader: no label has both images with it and images without it, so that the area under the '
                 'ROC curve is undefined and no checkpoint would be the best: give a larger validation part.'
+            )
+
+
+def _require_topk(evaluator, key: str, num_classes: int | None) -> None:
+    """The five best of three classes are no measure, of which mmpretrain speaks after the first epoch."""
+    for metric in getattr(evaluator, 'metrics', ()) if num_classes is not None else ():
+        topk = getattr(metric, 'topk', None)
+        if isinstance(topk, (list, tuple)) and any(k > num_classes for k in topk):
+            fits = tuple(k for k in topk if k <= num_classes) or (1,)
+            raise UserError(
+                f'{key}: topk={tuple(topk)}, and the model has {num_classes} classes: set {key}.topk={fits}.'
             )
 
 

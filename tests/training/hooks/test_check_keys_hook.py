@@ -29,6 +29,10 @@ def refusal(config, work_dir, **options) -> str:
             f"{BEST}='top5_acc' is none of the metrics that are reported. Choose one of accuracy/top1.",
         ),
         (
+            'val_evaluator = dict(topk=(1, 20))',
+            'val_evaluator: topk=(1, 20), and the model has 10 classes: set val_evaluator.topk=(1,).',
+        ),
+        (
             "custom_hooks = [dict(type='EarlyStoppingHook', monitor='loss')]",
             "EarlyStoppingHook.monitor='loss' is none of the metrics that are reported. Choose one of accuracy/top1.",
         ),
