@@ -19,7 +19,9 @@ def unlabelled_parts(dataset) -> list:
 
 def source_of(dataset) -> str:
     """What to call a data set in messages: its annotation file, folder or class."""
-    return getattr(dataset, 'ann_file', '') or getattr(dataset, 'img_prefix', '') or type(dataset).__name__
+    prefix = getattr(dataset, 'data_prefix', None)  # CIFAR's has no img_path
+    folder = prefix.get('img_path') if isinstance(prefix, dict) else prefix
+    return getattr(dataset, 'ann_file', '') or folder or type(dataset).__name__
 
 
 def _is_unlabelled(dataset) -> bool:

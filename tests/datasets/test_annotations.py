@@ -4,8 +4,10 @@ import json
 
 import pytest
 from mmengine.registry import init_default_scope
+from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
+from mmdensenet.datasets.labels import source_of
 from mmdensenet.datasets.wrappers import sample_labels
 from mmdensenet.errors import UserError
 
@@ -107,3 +109,14 @@ def test_labels_that_are_numbers_or_none(tmp_path):
         (tmp_path / 'l.json').write_text(json.dumps(dict(GOOD, data_list=[dict(img_path='a.png', gt_label=label)])))
         made = DATASETS.build(dict(type=f'mmpretrain.{kind}', ann_file='l.json', data_root=str(tmp_path)))
         assert sample_labels(made, 0) == expected
+
+
+def test_a_data_set_without_a_prefix_of_images():
+    """As mmpretrain's CIFAR10 and MNIST, whose ``img_prefix`` raises."""
+
+    class Rooted(BaseDataset):
+        def load_data_list(self) -> list[dict]:
+            return [dict(img=None, gt_label=1)]
+
+    made = Rooted('', data_prefix=dict(root='somewhere'))
+    assert sample_labels(made, 0) == [1] and source_of(made) == 'Rooted'
