@@ -9,11 +9,14 @@ from .decided_figures import figures
 from .decisions import Decisions
 from .scores import scores_of_columns
 
+#: of more labels each would be pages: the report has them
+MOST_LABELS = 20
+
 
 class DecidedMetric(BaseMetric):
     """Figures of decisions, as fractions of 1: accuracy, calibration, coverage and so on as ``decided/NAME``, and those
-    of each label as ``decided/NAME/LABEL``; see :class:`.judgement.Judgement`. Those that are not defined are left out.
-    Works across ranks.
+    of each label as ``decided/NAME/LABEL``; see :class:`.judgement.Judgement`. Those that are not defined are left out,
+    and those of labels where there are more than 20. Works across ranks.
 
     Samples have ``logits`` of :func:`.decided.keeping_logits`.
     """
@@ -41,7 +44,7 @@ class DecidedMetric(BaseMetric):
             curves=False,
         )
         found = {name.replace(' ', '_'): value.value for name, value in overall.items()}
-        for label in labels:
+        for label in labels if len(labels) <= MOST_LABELS else ():
             for name in ('sensitivity', 'specificity', 'PPV', 'NPV'):
                 found[f'{name}/{label.name}'] = label.figures[name].value
         return {name: float(value) for name, value in found.items() if math.isfinite(value)}
