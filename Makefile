@@ -86,7 +86,7 @@ bench-rdnet: $(STAMPS)/bench  ## measure RDNet beside timm's
 
 docs: $(STAMPS)/docs  ## build the documentation into docs/_build/html
 	rm -rf docs/api/generated  # pages of modules that are gone
-	$(BIN)/sphinx-build -E -W --keep-going -b html docs docs/_build/html
+	$(BIN)/sphinx-build -j auto -E -W --keep-going -b html docs docs/_build/html
 
 linkcheck: $(STAMPS)/docs  ## follow the external links of the documentation (needs the network, so not in .ci/run)
 	$(BIN)/sphinx-build --keep-going -b linkcheck docs docs/_build/linkcheck

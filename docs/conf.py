@@ -13,11 +13,18 @@ copyright = '2026, mmdensenet contributors'
 release = version = re.search(r"__version__ = '(.+)'", (DOCS.parent / 'mmdensenet' / 'version.py').read_text())[1]
 
 extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.autosummary', 'sphinx.ext.napoleon']
+extensions += ['sphinx_copybutton', 'sphinx_design']
+myst_enable_extensions = ['colon_fence']
+copybutton_prompt_text = '$ '  # of console blocks only the commands are copied, without it
 exclude_patterns = ['_build']
 templates_path = ['_templates']
 myst_heading_anchors = 3
 
+#: modules that nobody imports from outside: what is public of them is documented with their package
+PRIVATE = ('mmdensenet.compat.', 'mmdensenet.ops.steps', 'mmdensenet.ops.block', 'mmdensenet.analysis.report.')
+
 autosummary_generate = True
+autosummary_context = dict(private=PRIVATE)
 autosummary_ignore_module_all = True  # lists all modules of a package; automodule keeps to __all__
 # only what is said here: torch's words for every forward() are in its own reference
 autodoc_inherit_docstrings = False
@@ -36,6 +43,7 @@ napoleon_use_rtype = False
 nitpicky = True
 # of other packages, and private bases, which have no page
 nitpick_ignore_regex = [(r'py:.*', r'(?!mmdensenet\b).*'), (r'py:class', r'mmdensenet\..*\._\w+')]
+nitpick_ignore_regex += [(r'py:.*', re.escape(module) + '.*') for module in PRIVATE]
 
 html_theme = 'furo'
 html_title = f'mmdensenet {version}'

@@ -27,7 +27,7 @@ from mmdensenet.training import memory
 from .meter import Meter
 
 ENGINES = ('reference', 'fused')
-#: images of the two steps from which memory is extrapolated: enough that small images, too, fill the temporaries of the
+#: images of the two steps from which memory is extrapolated; enough that small images, too, fill the temporaries of the
 #: fused engine, whose size does not grow any more then
 TWO_STEPS = (16, 32)
 #: by how much the larger of two measured steps has to exceed the smaller, so that the allocator's pages do not matter
