@@ -16,7 +16,7 @@ export MKL_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-all test-foundations kill-test fuzz mutants sanitize lint format bench bench-gpu gpu-session bench-depth bench-rdnet docs linkcheck model-zoo wheel-check clean
+.PHONY: help demo install test test-all test-foundations kill-test fuzz mutants sanitize lint format bench bench-gpu gpu-session bench-depth bench-rdnet bench-data docs linkcheck model-zoo wheel-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -83,6 +83,9 @@ bench-depth: $(STAMPS)/bench  ## measure one dense block against its depth, and 
 
 bench-rdnet: $(STAMPS)/bench  ## measure RDNet beside timm's
 	$(BENCH).rdnet $(BENCH_ARGS)
+
+bench-data: $(STAMPS)/bench  ## measure images a second and core, from JPEG files to a batch, beside other loaders
+	$(BENCH).data $(BENCH_ARGS)
 
 docs: $(STAMPS)/docs  ## build the documentation into docs/_build/html
 	rm -rf docs/api/generated  # pages of modules that are gone

@@ -3,7 +3,6 @@
 import os
 import stat
 import struct
-from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
 
@@ -24,6 +23,7 @@ _START_OF_SCAN = 0xDA
 _SUBFILE_TYPE, _REDUCED, _MASK = 254, 1, 4
 _BITS_PER_SAMPLE = 258
 _PNG = b'\x89PNG\r\n\x1a\n'
+_JPEG, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 
 
 @TRANSFORMS.register_module()
@@ -128,10 +128,11 @@ def read_bytes(path: str, file_client_args: dict | None = None, backend_args: di
 
 def check_content(path: str, content: bytes, max_pixels: int) -> None:
     """Raise BadImageError if the header states more pixels, or the end is missing. Nothing is decoded."""
-    width, height = image_size(content)
+    jpeg = _jpeg_head(content) if content.startswith(_JPEG) else None
+    width, height = jpeg[:2] if jpeg else image_size(content)
     if width * height > max_pixels:
         raise BadImageError.of(path, f'{width}x{height} is more than max_pixels={max_pixels:,}')
-    if is_cut(content):
+    if _ends_early(content, jpeg[2]) if jpeg else _is_cut_png(content):
         raise BadImageError.of(path, why_unreadable(content))
     pages = tiff_pages(content)
     if pages > 1:
@@ -173,7 +174,7 @@ def image_size(content: bytes) -> tuple[int, int]:
     if content.startswith(_PNG) and len(content) >= 24:
         return struct.unpack('>II', content[16:24])
     if content.startswith(b'\xff\xd8'):
-        return _jpeg_size(content)
+        return _jpeg_head(content)[:2]
     try:
         with Image.open(BytesIO(content)) as image:
             return image.size
@@ -190,9 +191,12 @@ def is_cut(content: bytes) -> bool:
 
 def _is_cut_jpeg(content: bytes) -> bool:
     """Whether a JPEG ends before its end marker. OpenCV before version 5 fills such an image up with grey."""
-    if not content.startswith(b'\xff\xd8'):
-        return False
-    return content.find(b'\xff\xd9', _first_scan(content)) < 0  # inside a scan 0xFF is followed by 0
+    return content.startswith(_JPEG) and _ends_early(content, _first_scan(content))
+
+
+def _ends_early(content: bytes, scan: int) -> bool:
+    # inside a scan 0xFF is followed by 0, so it is no other byte's half
+    return not content.endswith(_JPEG_END, scan) and content.find(_JPEG_END, scan) < 0
 
 
 def jpeg_scans(content: bytes) -> int:
@@ -206,7 +210,7 @@ def jpeg_scans(content: bytes) -> int:
 
 
 def _first_scan(content: bytes) -> int:
-    return next((position for marker, position in _jpeg_markers(content) if marker == _START_OF_SCAN), len(content))
+    return _jpeg_head(content)[2]
 
 
 def _is_cut_png(content: bytes) -> bool:
@@ -234,25 +238,20 @@ def _is_cut_png(content: bytes) -> bool:
     return True
 
 
-def _jpeg_size(content: bytes) -> tuple[int, int]:
-    for marker, position in _jpeg_markers(content):
-        if marker in _MARKERS_WITH_SIZE:
-            height, width = struct.unpack('>HH', content[position + 5 : position + 9])
-            return width, height
-    return 0, 0
-
-
-def _jpeg_markers(content: bytes) -> Iterator[tuple[int, int]]:
-    """Each segment's marker and position, up to the first scan."""
-    position = 2
-    while position + 9 < len(content) and content[position] == 0xFF:
+def _jpeg_head(content: bytes) -> tuple[int, int, int]:
+    """Width, height (0, 0 if no segment has them) and where the first scan begins (the end if there is none)."""
+    position, end, size = 2, len(content) - 9, None
+    while position < end and content[position] == 0xFF:
         marker = content[position + 1]
-        yield marker, position
         if marker == _START_OF_SCAN:
-            return
+            return *(size or (0, 0)), position
+        if size is None and marker in _MARKERS_WITH_SIZE:
+            height, width = struct.unpack_from('>HH', content, position + 5)
+            size = width, height
         if marker == 0xFF:  # fill byte
             position += 1
         elif marker == 1 or 0xD0 <= marker <= 0xD8:  # without a length
             position += 2
         else:
-            position += 2 + int.from_bytes(content[position + 2 : position + 4], 'big')
+            position += 2 + (content[position + 2] << 8 | content[position + 3])
+    return *(size or (0, 0)), len(content)

@@ -16,10 +16,14 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from mmdensenet.compat.faults import SKIPPED, uses
 from mmdensenet.compat.torch import RANDOM_SAMPLES
+from mmdensenet.datasets.quick_steps import draws_from_uniforms
+from mmdensenet.datasets.uniforms import uniforms_of
 
 from .end_workers import end_workers_at_exit
 from .random_state import seed_everything, unchanged_random_state
 from .signals import OutliveSignals
+
+_CHUNK = 4096
 
 
 class Draw(int):
@@ -49,7 +53,7 @@ class NumberedSampler:
     def __iter__(self) -> Iterator[Draw]:
         start, self.start = self.start, 0
         epoch = getattr(self.sampler, 'epoch', self.epoch)
-        for number, index in enumerate(islice(iter(self.sampler), start, None), start):
+        for number, index in enumerate(_indices(self.sampler, start), start):
             yield Draw(index, (self.seed, epoch, self.rank, number))
 
     def __len__(self) -> int:
@@ -72,6 +76,21 @@ class NumberedSampler:
             self.sampler.seed = state['sampler_seed']
 
 
+def _indices(sampler, start: int) -> Iterator[int]:
+    """A sampler's indices from ``start`` on. mmengine's DefaultSampler makes lists of all, 36 MB each for a million."""
+    if type(sampler) is not DefaultSampler:
+        yield from islice(iter(sampler), start, None)
+        return
+    size = len(sampler.dataset)
+    if sampler.shuffle:
+        order = torch.randperm(size, generator=torch.Generator().manual_seed(sampler.seed + sampler.epoch))
+    else:
+        order = torch.arange(size)
+    for begin in range(sampler.rank + start * sampler.world_size, sampler.total_size, _CHUNK * sampler.world_size):
+        end = min(begin + _CHUNK * sampler.world_size, sampler.total_size)
+        yield from order[torch.arange(begin, end, sampler.world_size) % size].tolist()  # it rounds up by beginning anew
+
+
 class Fetch:
     """The samples of a batch; torch's data loaders call it where a data set has it as ``__getitems__``.
 
@@ -85,18 +104,22 @@ class Fetch:
         self.may_be_empty = False
 
     def __call__(self, indices: list[int]) -> list:
-        if get_worker_info() is not None or not any(isinstance(index, Draw) for index in indices):
-            return self._fetch(indices)
+        with_uniforms = draws_from_uniforms(self.dataset)  # a hook may have put another pipeline in
+        in_worker = get_worker_info() is not None
+        if in_worker or with_uniforms or not any(isinstance(index, Draw) for index in indices):
+            return self._fetch(indices, with_uniforms)
         with unchanged_random_state():  # without workers it is the model's generators that are seeded
-            return self._fetch(indices)
+            return self._fetch(indices, with_uniforms)
 
-    def _fetch(self, indices: list[int]) -> list:
+    def _fetch(self, indices: list[int], with_uniforms: bool) -> list:
         samples, dropped = [], []
         for index in indices:
-            if isinstance(index, Draw):
-                seed_everything(*index.words)
+            words = index.words if isinstance(index, Draw) else None
+            if words is not None and not with_uniforms:
+                seed_everything(*words)
             try:
-                samples.append(self._get(int(index)))
+                with uniforms_of(words if with_uniforms else None):
+                    samples.append(self._get(int(index)))
             except Dropped as drop:
                 dropped.append(drop)
         if not samples and dropped and not self.may_be_empty:

@@ -10,9 +10,16 @@ from mmengine.runner import ValLoop as _ValLoop
 from mmdensenet.errors import UserError
 from mmdensenet.registry import LOOPS
 from mmdensenet.training.draws import NoImages
+from mmdensenet.training.quicken import quicken
 
 
-class _PassOverSteps:
+class _Quick:
+    def __init__(self, runner, *args, **kwargs):
+        super().__init__(runner, *args, **kwargs)
+        quicken(runner.model, self.dataloader)
+
+
+class _PassOverSteps(_Quick):
     """Training with iterations without a step.
 
     With ``may_be_empty`` (:class:`~mmdensenet.training.hooks.BadImagesHook` sets it on all ranks) a batch without any
@@ -100,7 +107,7 @@ class IterBasedTrainLoop(_PassOverSteps, _IterBasedTrainLoop):
             super().run_iter(data_batch)
 
 
-class _PassOver:
+class _PassOver(_Quick):
     """Evaluation without the batches that have no image; their hooks get ``outputs=[]``."""
 
     may_be_empty = False

@@ -5,8 +5,10 @@ import random
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import BaseDataset, DefaultSampler
 from torch.utils.data import DataLoader, Dataset
 
+from mmdensenet.datasets.quick_steps import QuickFlip, draws_from_uniforms
 from mmdensenet.training.draws import NumberedSampler, number_draws
 
 
@@ -38,3 +40,58 @@ def test_an_epoch_can_begin_anywhere(workers):
     assert torch.equal(torch.get_rng_state(), before), "the model's generator is left alone"
     assert str(epoch(0, 2)) == str(first[2:]) and epoch(0, 4) == []
     assert str(epoch(1)) != str(first) and str(epoch(0)) == str(first)
+
+
+@pytest.mark.parametrize('shuffle', [True, False])
+@pytest.mark.parametrize('round_up', [True, False])
+@pytest.mark.parametrize(('size', 'ranks'), [(10, 1), (10, 3), (2, 5), (9000, 2)])
+def test_default_samplers_order_without_lists(monkeypatch, shuffle, round_up, size, ranks):
+    for rank in range(ranks):
+        monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda rank=rank: (rank, ranks))
+        sampler = DefaultSampler(range(size), shuffle, seed=3, round_up=round_up)
+        sampler.epoch = 4
+        expected = list(sampler)
+        numbered = NumberedSampler(sampler, seed=5, rank=rank)
+        assert list(numbered) == expected and len(numbered) == len(expected)
+        numbered.start = len(expected) // 2
+        drawn = list(numbered)
+        assert drawn == expected[len(expected) // 2 :]
+        assert [draw.words for draw in drawn] == [(5, 4, rank, len(expected) // 2 + i) for i in range(len(drawn))]
+
+
+class Draws(BaseDataset):
+    """Samples with what their pipeline draws from the sample's own numbers."""
+
+    def load_data_list(self):
+        return [{} for _ in range(10)]
+
+
+def test_a_pipeline_of_known_steps_draws_from_the_samples_own_numbers():
+    flip = QuickFlip(0.5, 'horizontal')
+    data = Draws(pipeline=[])
+    data.pipeline.transforms = [flip]
+    image = np.zeros((2, 2, 3), np.uint8)
+    data.get_data_info = lambda index: dict(img=image)
+
+    def epoch(workers, start=0):
+        loader = DataLoader(data, batch_size=5, collate_fn=list, num_workers=workers)
+        sampler = number_draws(loader, seed=5, rank=0)
+        sampler.start = start
+        return [sample['flip'] for batch in loader for sample in batch]
+
+    np.random.seed(0)
+    before = np.random.get_state()[1].copy()
+    first = epoch(0)
+    assert np.array_equal(np.random.get_state()[1], before) and set(first) == {True, False}
+    assert epoch(0, 5) == first[5:] and epoch(1) == first
+    data.pipeline.transforms = [flip, lambda results: results | dict(noise=np.random.rand())]
+    assert epoch(0) == epoch(1) != first, "a step of one's own draws from numpy, and so do all"
+
+    class Own(Draws):
+        def prepare_data(self, idx):
+            return super().prepare_data(idx)
+
+    data.pipeline.transforms = [flip]
+    assert draws_from_uniforms(data)
+    data.__class__ = Own
+    assert not draws_from_uniforms(data), 'what a class of its own draws is not known'
