@@ -18,8 +18,8 @@ LEFT_BEHIND = ('__MACOSX', '__pycache__', '@eaDir', '$RECYCLE.BIN', 'lost+found'
 SHOWN = 20
 
 
-class ClassListError(UserError, ValueError):
-    """Two lists of classes that cannot be of the same labels; a ValueError as what mmengine raises of them is."""
+class ClassListError(UserError, AssertionError, ValueError):
+    """Two lists of classes that cannot be of the same labels; of the kinds that mmpretrain and mmengine raise then."""
 
 
 @dataclass(frozen=True)
@@ -195,9 +195,10 @@ def number_folders(folders: Sequence[str], classes: Sequence[str], root: str) ->
         lacking = [name for name in classes if name not in folders]
         similar = _similar(strange[0], lacking)
         guess = f'It is likely {similar!r}, spelt otherwise: rename it.' if similar else 'Remove it, or add its class.'
+        counts = f"; the number of folders ({len(folders)}) doesn't match that of classes ({len(classes)})"
         raise ClassListError(
-            f'{Path(root, strange[0])} is no class of metainfo.classes ({_listed(classes)}), which has {len(classes)} '
-            f'names for {len(folders)} folders. {guess}'
+            f'{Path(root, strange[0])} is no class of metainfo.classes ({_listed(classes)})'
+            f'{counts if len(folders) != len(classes) else ""}. {guess}'
         )
     return {name: number for number, name in enumerate(sorted(folders))}
 
