@@ -102,7 +102,7 @@ def _tests(dry: bool) -> Iterator[Step]:
     parallel = ['-n', '12'] if importlib.util.find_spec('xdist') and not dry else []
     options = '-q', '-m', 'not slow', '-p', 'no:cacheprovider', '--durations=10'
     for name, files in (
-        ('triton', ['tests/ops/test_triton.py', 'tests/ops/steps/triton']),
+        ('triton', ['tests/ops/steps/triton']),
         ('cuda', ['tests/ops/test_cuda.py']),
     ):
         # one test that runs, of the interpreter's; those of cuda need a GPU and are collected

@@ -1,7 +1,7 @@
 // The 3x3 convolution (padding 1) as F(2x2, 3x3) of Lavin and Gray, arXiv:1509.09308: 4x4 pixels, which overlap by two, and
 // the filters are transformed, multiplied elementwise over the channels (16 matrix products for four outputs, where the
 // convolution itself has 36) and transformed back. The points 0, 1, -1 and infinity need additions alone, and sums of a ninth
-// of the length round less: the result is closer to the exact one than the direct convolution's (tests/ops/test_steps.py).
+// of the length round less: the result is closer to the exact one than the direct convolution's (tests/ops/steps/test_steps.py).
 #include "winograd.h"
 
 namespace {
