@@ -195,8 +195,10 @@ class CSVDataset(BaseDataset):
 
     def _listed(self, table: Table) -> np.ndarray:
         """(N, L) float32 of 1 and 0, of a column that lists the labels that are there; UNKNOWN where it is empty."""
-        cells = [[part.strip() for part in row[self.label_column].split(self.separator)] for row in table.rows]
-        found = {name for parts in cells for name in parts if not is_missing(name) and name != self.no_label}
+        cells = [split_labels(row[self.label_column], self.separator) for row in table.rows]
+        stated = self._metainfo.get('classes') or ()
+        no_class = {self.no_label} | ({'-1'} - set(map(str, stated)))
+        found = {name for parts in cells for name in parts if not is_missing(name) and name not in no_class}
         classes = self._metainfo.setdefault('classes', tuple(sorted(found)))
         scores = np.zeros((len(cells), len(classes)), np.float32)
         for i, parts in enumerate(cells):
@@ -205,6 +207,8 @@ class CSVDataset(BaseDataset):
                     scores[i] = self._policy('missing', f'{table.where(i)}, column {self.label_column!r}')
                 elif name in classes:
                     scores[i, classes.index(name)] = 1
+                elif parts == ['-1']:
+                    scores[i] = self._policy('uncertain', f'{table.where(i)}, column {self.label_column!r}')
                 elif name != self.no_label:
                     raise UserError(
                         f'{table.where(i)}: {self.label_column} has {name!r}, which is neither no_label nor one of the '
@@ -306,6 +310,12 @@ def _slice(table: Table, index: int, text: str) -> int:
         return int(canonical(text)) if not text.startswith('-') else int('')
     except ValueError:
         raise UserError(f'{table.where(index)}: the slice {text!r} is no whole number from 0.') from None
+
+
+def split_labels(text: str, separator: str) -> list[str]:
+    """The labels of ``a|b``; what is empty between or behind separators is none. One empty text if nothing is there."""
+    parts = [part.strip() for part in text.split(separator)]
+    return [part for part in parts if not is_missing(part)] or [parts[0]]
 
 
 def canonical(label: str) -> str:

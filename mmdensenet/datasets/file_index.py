@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,8 @@ class FileIndex:
 
     A text finds the file with that path below the root, or with the longest end of it, so that paths from another
     machine (``C:\\data\\train\\a.png``, ``CheXpert-v1.0/train/a.png``) are found too; else the one with that name in
-    any folder, with or without its ending (HAM10000's ``ISIC_0027419`` in one of two folders).
+    any folder, with or without its ending (HAM10000's ``ISIC_0027419`` in one of two folders). Accents are compared as
+    they look, as macOS writes them in two characters.
     """
 
     def __init__(self, root: str | Path):
@@ -29,8 +31,8 @@ class FileIndex:
         self._by_name: dict[str, list[str]] = defaultdict(list)
         for file in self.files:
             name = PurePosixPath(file).name
-            self._by_name[name].append(file)
-            self._by_name[_stem(name)].append(file)
+            for key in {_composed(name), _composed(_stem(name))}:
+                self._by_name[key].append(file)
 
     def find(self, text: str) -> str | None:
         """The path below the root, or None.
@@ -39,17 +41,21 @@ class FileIndex:
             UserError: if several files fit equally well.
         """
         parts = [part for part in re.split(r'[\\/]' if '\\' in text else '/', text) if part not in ('', '.')]
-        for start in range(len(parts)):
-            path = '/'.join(parts[start:])
-            if path in self._there:
-                return path
         if not parts:
             return None
+        if '/'.join(parts) in self._there:
+            return '/'.join(parts)
+        parts = [_composed(part) for part in parts]
         found = self._by_name.get(parts[-1]) or self._by_name.get(_stem(parts[-1])) or []
         if len(parts) > 1:  # patient2/view1.png is not patient1/view1.png
-            common = {file: _common_end(PurePosixPath(file).parts[:-1], parts[:-1]) for file in found}
+            folders = {file: [_composed(part) for part in PurePosixPath(file).parts[:-1]] for file in found}
+            common = {file: _common_end(folders[file], parts[:-1]) for file in found}
             best = max(common.values(), default=0)
-            found = [file for file in found if common[file] == best] if best else []
+            if best == 0 and len(found) > 1:
+                return None
+            found = [file for file in found if common[file] == best]
+            whole = [file for file in found if len(folders[file]) == best]  # the text ends with all of its path
+            found = whole or (found if best else [])
         if len(found) > 1:
             raise UserError(f'{text} is {found[0]} as well as {found[1]} below {self.root}: write the folder, too.')
         return found[0] if found else None
@@ -68,6 +74,10 @@ def _walk(root: Path) -> Iterator[str]:
         for name in names:
             if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith('.'):
                 yield (below / name).as_posix()
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize('NFC', name)
 
 
 def _stem(name: str) -> str:

@@ -102,7 +102,7 @@ class ImageFinder:
             for file in Path(self.folder).rglob('*') if Path(self.folder).is_dir() else ():
                 if file.suffix.lower() in IMAGE_SUFFIXES:
                     self.by_name.setdefault(file.stem, []).append(file)
-        found = [file for file in self.by_name.get(whole.name, ()) if str(file.with_suffix('')).endswith(path)]
+        found = [file for file in self.by_name.get(whole.name, ()) if f'/{file.with_suffix("")}'.endswith(f'/{path}')]
         if len(found) > 1:
             raise UserError(f'{path} is {found[0]} as well as {found[1]}: write the ending, too.')
         return str(found[0] if found else whole)
@@ -156,5 +156,12 @@ def _read_parquet(file: str) -> Table:
         raise UserError(f'{file} does not exist: set dataset.ann_file.{similar_path(file)}') from error
     except Exception as error:  # pyarrow raises many kinds
         raise UserError(f'{file} is not a Parquet file: {str(error).splitlines()[0][:120]}') from error
-    texts = [{key: '' if value is None else str(value).strip() for key, value in row.items()} for row in rows]
+    texts = [{key: _text_of(value) for key, value in row.items()} for row in rows]
     return Table(file, list(texts[0]) if texts else [], texts, list(range(1, len(texts) + 1)))
+
+
+def _text_of(value: object) -> str:
+    """A cell of Parquet as a CSV file has it; a list as ``a|b``."""
+    if isinstance(value, list):
+        return '|'.join(_text_of(each) for each in value)
+    return '' if value is None else str(value).strip()

@@ -39,6 +39,18 @@ def test_find(root, text, file):
     assert FileIndex(root).find(text) == file
 
 
+def test_the_longest_end_of_a_path_and_accents_as_they_look(tmp_path):
+    import numpy as np
+
+    for file in ('1.png', 'old/train/1.png', 'e\u0301t\u0061/2.png'):
+        write(tmp_path / file, np.zeros((2, 2), np.uint8))
+    index = FileIndex(tmp_path)
+    assert index.find('train/1.png') == 'old/train/1.png', 'not the file of that name in another folder'
+    assert index.find('other/1.png') is None
+    assert index.find('1.png') == '1.png'
+    assert index.find('\u00e9ta/2') == 'e\u0301ta/2.png'
+
+
 def test_what_is_ambiguous_and_what_is_not_there(root):
     with pytest.raises(UserError, match=r'1 is a/1.png as well as b/1.png below .*: write the folder'):
         FileIndex(root).find('1')

@@ -100,6 +100,16 @@ def test_labels_of_one_column(tmp_path):
     assert single(tmp_path, ['none', 'mild'], classes=['none', 'mild']) == (('none', 'mild'), [0, 1])
 
 
+def test_separators_at_the_end_are_no_missing_label_and_minus_one_is_none_of_the_labels(tmp_path):
+    write(tmp_path, 'image,y\n0.png,a|b\n1.png,a|\n2.png,-1\n')
+    settings = dict(label_column='y', separator='|')
+    with pytest.raises(UserError, match=r"row 4, column 'y' is uncertain: say what that counts as"):
+        CSVDataset(str(tmp_path / 't.csv'), **settings)
+    found = CSVDataset(str(tmp_path / 't.csv'), uncertain='ignore', **settings)
+    assert tuple(found.CLASSES) == ('a', 'b')
+    assert [info['gt_score'].tolist() for info in map(found.get_data_info, range(3))] == [[1, 1], [1, 0], [-1, -1]]
+
+
 def test_lists_of_labels_in_one_column(tmp_path):
     with pytest.raises(UserError, match=r"row 2: y 'a\|b' lists several labels: give dataset\.separator"):
         single(tmp_path, ['a|b', 'a'])

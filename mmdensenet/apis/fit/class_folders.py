@@ -27,8 +27,11 @@ def read_class_folders(root: str, labels: list[str] | None = None) -> Samples:
         for path in Path(root).iterdir()
         if path.is_dir() and not path.name.startswith('.') and path.name not in LEFT_BEHIND
     )
-    parts = {name: PART_NAMES.get(name.lower()) for name in folders}
-    given = bool(folders) and all(parts.values())
+    filled = sorted({file.split('/')[0] for file in index.files if '/' in file})
+    parts = {name: PART_NAMES.get(name.lower()) for name in filled}
+    given = bool(filled) and all(parts.values())
+    if labels is None and not given:
+        _refuse_parts_among_classes(root, index.files, parts)
     rows = []
     for file in index.files:
         pieces = file.split('/')
@@ -65,7 +68,7 @@ def read_class_folders(root: str, labels: list[str] | None = None) -> Samples:
         require_no_typo(counts, f'{root}: the folder', 'rename the folder')
     facts = [f'{len(rows)} images in {len(classes)} class folders: {listed(classes)}']
     if given:
-        facts.append(f'the parts are given by the folders {listed(folders)}')
+        facts.append(f'the parts are given by the folders {listed(filled)}')
     empty = [name for name in folders if not given and not any(row[1] == name for row in rows)]
     if empty and labels is None:
         facts.append(f'no image is in the folder {listed(empty)}: no class')
@@ -81,6 +84,23 @@ def read_class_folders(root: str, labels: list[str] | None = None) -> Samples:
         parts=[part for _, _, part in rows] if given else None,
         facts=facts,
     )
+
+
+def _refuse_parts_among_classes(root: str, files: list[str], parts: dict[str, str | None]) -> None:
+    """Raise UserError where train or test would be a class, or would be overlooked below the classes."""
+    named = [name for name, part in parts.items() if part]
+    if named:
+        other = next(name for name, part in parts.items() if not part)
+        raise UserError(
+            f'{root} has the folder {named[0]!r}, a part, beside {other!r}, which is none: move one of them elsewhere, '
+            'or name the classes, labels=A,B,C.'
+        )
+    below = {pieces[1].lower() for file in files if len(pieces := file.split('/')) > 2}
+    if below and below <= set(PART_NAMES):
+        raise UserError(
+            f'{root} has {listed(sorted(below))} inside the folders of classes: put the classes inside the parts, '
+            'train/CLASS, or give a table.'
+        )
 
 
 def _why_none(root: str, index: FileIndex, folders: list[str]) -> str:

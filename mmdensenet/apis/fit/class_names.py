@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Mapping
 from itertools import combinations
 
@@ -35,7 +36,8 @@ def require_no_typo(counts: Mapping[str, int], where: str, remedy: str) -> None:
 
 
 def _plain(name: str) -> str:
-    return ''.join(char for char in name.casefold() if char.isalnum()) or name
+    composed = unicodedata.normalize('NFKC', name)  # an accent may be a character of its own, as macOS writes it
+    return ''.join(char for char in composed.casefold() if char.isalnum()) or name
 
 
 def _similar(one: str, other: str) -> bool:

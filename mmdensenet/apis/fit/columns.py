@@ -23,7 +23,14 @@ GROUP_NAMES = (
     'participant', 'animalid', 'caseid', 'case', 'lesionid', 'studyid', 'studyinstanceuid', 'examid', 'group',
     'groupid',
 )  # fmt: skip
+#: a table of images often has columns of masks and row numbers that are files, too
+PATH_NAMES = (
+    'image', 'images', 'imageid', 'imageindex', 'imagename', 'imagefile', 'imagepath', 'img', 'imgpath', 'imgname',
+    'file', 'filename', 'filepath', 'path', 'id',
+)  # fmt: skip
 SPLIT_NAMES = ('split', 'set', 'subset', 'partition', 'part', 'phase', 'datasplit', 'dataset', 'usage', 'fold')
+#: parts in columns of yes and no
+PART_FLAG = re.compile(r'(is|in)?(train|training|val|valid|validation|test)(image|ing|set)?')
 #: columns of 0 and 1 that describe the image or the person
 DESCRIPTIONS = (
     'sex', 'gender', 'age', 'male', 'female', 'view', 'frontal', 'lateral', 'frontallateral', 'appa', 'site', 'fold',
@@ -42,20 +49,27 @@ def find_path_column(table: Table, index: FileIndex, stated: str | None) -> tupl
     """The column whose values are files below the folder of images, and why it is that.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is none, or several name different files.
     """
     if stated is not None:
         table.require(stated)
         return stated, 'as said'
-    step = max(1, len(table.rows) // 200)
-    found = {}
-    for column in table.header:
-        values = {row[column] for row in table.rows[::step] if row[column]}
-        try:
-            found[column] = sum(index.find(value) is not None for value in values)
-        except UserError:  # ambiguous
-            found[column] = 0
+    rows = table.rows[:: max(1, len(table.rows) // 200)]
+    files = {column: [_file_of(index, row[column]) for row in rows] for column in table.header}
+    found = {column: len({file for file in of if file is not None}) for column, of in files.items()}
     best = max(found, key=found.get, default=None)
+    possible = [
+        column for column in found if found[column] >= 0.9 * found[best] and _differ(files[column], files[best])
+    ]
+    if possible and found[best]:
+        possible = [best, *possible]
+        named = [column for column in possible if plain(column) in PATH_NAMES]
+        if len(named) != 1:
+            raise UserError(
+                f'{table.file}: the columns {" and ".join(map(repr, possible))} name different files below '
+                f'{index.root}: say which are the images, path=COLUMN.'
+            )
+        return named[0], 'by its name'
     if best is None or not found[best]:
         example = next((v for v in table.rows[0].values() if v), '') if table.rows else ''
         raise UserError(
@@ -65,14 +79,25 @@ def find_path_column(table: Table, index: FileIndex, stated: str | None) -> tupl
     return best, f'its values are files below {index.root}'
 
 
-def find_group_column(table: Table, stated: str | None, path_column: str) -> tuple[str | None, str]:
-    """The column of patients or the like, and why."""
+def _file_of(index: FileIndex, text: str) -> str | None:
+    try:
+        return index.find(text)
+    except UserError:  # several fit: it names files
+        return f'several: {text}'
+
+
+def _differ(one: list[str | None], other: list[str | None]) -> bool:
+    return any(a is not None and b is not None and a != b for a, b in zip(one, other))
+
+
+def find_group_column(table: Table, stated: str | None, taken: Sequence[str | None]) -> tuple[str | None, str]:
+    """The column of patients or the like, which is none of ``taken``, and why."""
     if stated is not None:
         table.require(stated)
         return stated, 'as said'
     for name in GROUP_NAMES:
         for column in table.header:
-            if plain(column) == name and column != path_column:
+            if plain(column) == name and column not in taken:
                 values = [row[column] for row in table.rows]
                 if len(set(values)) > 1:
                     return column, 'by its name'
@@ -80,29 +105,61 @@ def find_group_column(table: Table, stated: str | None, path_column: str) -> tup
 
 
 def group_in_path(files: Sequence[str]) -> list[str] | None:
-    """The part of each path that names a patient, as ``patient00012`` does; None if not all have one."""
+    """The part of each path that names a patient, as ``patient00012`` does, and '' where none does; None if most have
+    none."""
     found = []
     for file in files:
         pieces = file.rsplit('.', 1)[0].split('/')
         match = next((piece for piece in pieces if _GROUP_IN_PATH.match(piece)), None)
         if match is None:
-            return None
+            found.append('')
+            continue
         # of a file's name only the beginning: patient12_view1
         found.append(_GROUP_IN_PATH.match(match)[0] if match == pieces[-1] else match)
-    return found if 1 < len(set(found)) < len(files) else None
+    named = [name for name in found if name]
+    return found if 2 * len(named) >= len(files) and 1 < len(set(named)) < len(named) else None
 
 
-def find_split_column(table: Table, stated: str | None, taken: Sequence[str]) -> tuple[str | None, str]:
+def find_split_column(table: Table, stated: str | None, taken: Sequence[str | None]) -> tuple[str | None, str]:
+    """The column of the parts, which is none of ``taken``, and why.
+
+    Raises:
+        UserError: if a column has parts and other values, or two columns have different parts.
+    """
+    table.require(stated)
+    possible = []
     for column in table.header if stated is None else [stated]:
-        table.require(column)
-        values = {row[column].lower() for row in table.rows}
-        known = values and all(value in PART_NAMES for value in values if value) and any(values)
-        if stated is not None and not known:
-            strange = sorted(value for value in values if value and value not in PART_NAMES)
+        if stated is None and column in taken:
+            continue
+        values = {row[column].lower() for row in table.rows if not is_missing(row[column])}
+        parts = {PART_NAMES[value] for value in values if value in PART_NAMES}
+        strange = sorted(values - set(PART_NAMES))
+        if stated is not None and (strange or not parts):
             raise UserError(f'split={stated}: {listed(map(repr, strange))} is none of train, val and test.')
-        if known and column not in taken and (stated is not None or plain(column) in SPLIT_NAMES):
-            return column, 'as said' if stated is not None else f'its values are {listed(sorted(filter(None, values)))}'
-    return None, ''
+        likely = len(parts) > 1 or (parts and plain(column) in SPLIT_NAMES)
+        if likely and strange:
+            raise UserError(
+                f'{table.file}: the column {column!r} seems to give the parts, but {listed(map(repr, strange))} is '
+                'none of train, val and test: correct it, leave these rows out, or give the right column, split=COLUMN.'
+            )
+        if likely:
+            possible.append((column, 'as said' if stated is not None else f'its values are {listed(sorted(values))}'))
+        elif PART_FLAG.fullmatch(plain(column)) and values and values <= {'0', '1', '0.0', '1.0', 'true', 'false'}:
+            raise UserError(
+                f'{table.file}: the column {column!r} seems to give a part with yes and no: write a column of train, '
+                'val and test, or rename it if it is a label.'
+            )
+    for column, _ in possible[1:]:
+        if any(part_of(row[column]) != part_of(row[possible[0][0]]) for row in table.rows):
+            raise UserError(
+                f'{table.file}: the columns {possible[0][0]!r} and {column!r} give different parts: split=COLUMN.'
+            )
+    return possible[0] if possible else (None, '')
+
+
+def part_of(text: str) -> str:
+    """'train', 'val', 'test', or '' where none is given."""
+    return PART_NAMES.get(text.lower(), '')
 
 
 @dataclass
@@ -155,7 +212,8 @@ def find_label_columns(
         return _one_column(table, named[0], 'by its name')
     if not named and len(numbered) > 1:
         return _several(table, numbered, 'their values are 0, 1 and what is uncertain or missing')
-    possible = named or numbered or [column for column in free if _few(table, column)]
+    few = [column for column in free if column not in numbered and _few(table, column)]
+    possible = named or numbered + [column for column in few if plain(column) not in DESCRIPTIONS] or few
     if len(possible) == 1:
         return _one_column(table, possible[0], 'no other column can be the label')
     which = f'it may be {listed(map(repr, possible))}' if possible else f'it has {listed(map(repr, table.header), 20)}'

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import secrets
 from collections import defaultdict
 from pathlib import Path
 
@@ -206,13 +207,28 @@ def _by(samples: Samples) -> str:
     return 'whole groups' if samples.groups is not None else 'each image for itself (no group is known)'
 
 
-def hash_group(name: str) -> str:
-    """What stands for a group in files, which no name of a patient enters. Of few possible ids it can be guessed."""
-    return hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
+def hash_group(name: str, salt: bytes = b'') -> str:
+    """What stands for a group in files, which no name of a patient enters. Of few possible ids it can be guessed, but
+    not without the salt."""
+    return hashlib.blake2b(name.encode(), digest_size=6, key=salt).hexdigest()
 
 
-def write_samples(file: Path, samples: Samples, columns: dict[str, list[str]]) -> str:
-    """samples.csv: image as in the table, file below the root, labels, group (hashed), subgroups and parts.
+def kept_salt(file: Path) -> bytes:
+    """A random key of 16 bytes, of the first call that asks for it."""
+    if not file.is_file():
+        write_text(file, secrets.token_hex(16) + '\n')
+        file.chmod(0o600)
+    try:
+        salt = bytes.fromhex(file.read_text(encoding='ascii'))
+    except ValueError:
+        salt = b''
+    if len(salt) != 16:
+        raise UserError(f'{file} is damaged: remove it; groups get other hashes then, and the training starts again.')
+    return salt
+
+
+def write_samples(file: Path, samples: Samples, columns: dict[str, list[str]], salt: bytes = b'') -> str:
+    """samples.csv: image as in the table, file below the root, labels, group (hashed with the salt), subgroups, parts.
 
     Labels of several are 1, 0 and between, and empty where they are not known. Returns the text.
     """
@@ -231,7 +247,7 @@ def write_samples(file: Path, samples: Samples, columns: dict[str, list[str]]) -
             values = ['' if v < 0 else f'{v:g}' for v in samples.targets[i].tolist()]
         else:
             values = [samples.classes[samples.targets[i]]]
-        group = hash_group(samples.groups[i]) if samples.groups is not None else str(i)
+        group = hash_group(samples.groups[i], salt) if samples.groups is not None else str(i)
         extra = [values[i] for values in (*samples.subgroups.values(), *columns.values())]
         writer.writerow([samples.images[i], samples.files[i], *values, group, *extra])
     write_text(file, out.getvalue())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmdensenet.datasets.csv_dataset import POLICIES, by_value, canonical
+from mmdensenet.datasets.csv_dataset import POLICIES, by_value, canonical, split_labels
 from mmdensenet.datasets.file_index import FileIndex
 from mmdensenet.datasets.table import IMAGE_SUFFIXES, Table, is_missing, read_table
 from mmdensenet.errors import UserError
@@ -20,6 +20,7 @@ from .columns import (
     find_path_column,
     find_split_column,
     group_in_path,
+    part_of,
     plain,
 )
 from .samples import PART_NAMES, Ask, Samples, listed
@@ -62,11 +63,13 @@ def read_labelled_table(
     path_column, why = find_path_column(table, index, path)
     facts = [f'{len(table.rows)} rows', f'images: the column {path_column!r}, as {why}']
     given = [path_column, *subgroups]
-    split_column, why_split = find_split_column(table, split, [path_column, label])
-    group_column, why_group = find_group_column(table, group, path_column)
+    stated = [path_column, label, *(labels or ())]
+    split_column, why_split = find_split_column(table, split, stated)
+    group_column, why_group = find_group_column(table, group, [*stated, split_column])
     found = find_label_columns(table, label, labels, [*given, split_column, group_column])
-    policies = _policies(table, found, dict(uncertain=uncertain, missing=missing), ask)
+    table.require(path_column, split_column, group_column, *found.columns)
     names = list(labels) if labels and found.columns != list(labels) else None
+    policies = _policies(table, found, names or (), dict(uncertain=uncertain, missing=missing), ask)
     classes, targets = _targets(table, found, policies, names)
     facts.append(f'labels: {_describe(found, classes)}, {found.why}')
     facts += [f'{key} labels count as {policy}' for key, policy in policies.items()]
@@ -80,7 +83,7 @@ def read_labelled_table(
             kept.append(i)
     if left_out:
         facts.append(f'{left_out} rows without a class are left out')
-    kept, repeated = _merge(table, kept, files, targets)
+    kept, repeated = _merge(table, kept, files, targets, [c for c in (split_column, group_column) if c is not None])
     if repeated:
         facts.append(f'{repeated} rows repeat an image with the same labels')
     if not kept:
@@ -95,29 +98,45 @@ def read_labelled_table(
         facts=facts,
     )
     if group_column is not None:
-        samples.groups = [table.rows[i][group_column] or f'row {i}' for i in kept]
+        names = [canonical(table.rows[i][group_column]) for i in kept]
+        samples.groups = [f'row {i}' if is_missing(name) else name for i, name in zip(kept, names)]
+        alone = sum(map(is_missing, names))
         facts.append(f'groups: the column {group_column!r}, {why_group}; {len(set(samples.groups))} of them')
+        if alone:
+            facts.append(f'{alone} images have no group and are taken each for itself')
     else:
-        samples.groups = group_in_path(samples.images)
-        if samples.groups is not None:
-            facts.append(f'groups: {len(set(samples.groups))} patients named in the paths, as {samples.groups[0]!r}')
+        named = group_in_path(samples.images)
+        if named is not None:
+            samples.groups = [name or f'row {i}' for i, name in zip(kept, named)]
+            example = next(filter(None, named))
+            facts.append(f'groups: {len(set(named) - {""})} patients named in the paths, as {example!r}')
+            if '' in named:
+                facts.append(f'{named.count("")} images have no patient in their path and are taken each for itself')
     if split_column is not None:
-        samples.parts = [PART_NAMES.get(table.rows[i][split_column].lower(), '') for i in kept]
+        samples.parts = [part_of(table.rows[i][split_column]) for i in kept]
         facts.append(f'the parts are given by the column {split_column!r}, {why_split}')
     elif lists := _list_files(file, index):
-        samples.parts = [lists[1].get(Path(f).name, lists[1].get(Path(f).stem, '')) for f in samples.files]
+        samples.parts = [lists[1].get(file, '') for file in samples.files]
         facts.append(f'the parts are given by the lists {listed(lists[0])}')
     return samples, absent
 
 
-def _policies(table: Table, found: LabelColumns, given: dict[str, str | None], ask: Ask) -> dict[str, str]:
-    """What uncertain and missing labels count as, of what there is."""
+def _policies(
+    table: Table, found: LabelColumns, names: Sequence[str], given: dict[str, str | None], ask: Ask
+) -> dict[str, str]:
+    """What uncertain and missing labels count as, of what there is; what is one of the ``names`` is a class."""
     one_class = found.kind == 'classes'
     choices = ('ignore',) if one_class else tuple(POLICIES)
     there = {}
-    cells = [(i, column) for i in range(len(table.rows)) for column in found.columns]
+    cells = {
+        (i, column): split_labels(row[column], found.separator) if found.separator else [row[column]]
+        for i, row in enumerate(table.rows)
+        for column in found.columns
+    }
     for key, is_it in (('missing', is_missing), ('uncertain', lambda text: canonical(text) == '-1')):
-        where = [(i, column) for i, column in cells if is_it(table.rows[i][column])]
+        where = [
+            place for place, texts in cells.items() if len(texts) == 1 and texts[0] not in names and is_it(texts[0])
+        ]
         if not where:
             continue
         i, column = where[0]
@@ -146,14 +165,18 @@ def _targets(
         return found.columns, [int(np.argmax([float(row[column]) for column in found.columns])) for row in table.rows]
     column = found.columns[0]
     cells = [
-        [part.strip() for part in row[column].split(found.separator)] if found.separator else [canonical(row[column])]
+        split_labels(row[column], found.separator) if found.separator else [canonical(row[column])]
         for row in table.rows
     ]
     without = {part for parts in cells for part in parts if plain(part) in NO_LABEL} if found.separator else set()
+    without -= set(names or ())
     counts = Counter(
-        part for parts in cells for part in parts if not is_missing(part) and part != '-1' and part not in without
+        part
+        for parts in cells
+        for part in parts
+        if part in (names or ()) or not (is_missing(part) or part == '-1' or part in without)
     )
-    classes = [str(name) for name in names] if names else sorted(counts, key=by_value)
+    classes = list(names) if names else sorted(counts, key=by_value)
     for i, parts in enumerate(cells):
         strange = [part for part in parts if part in counts and part not in classes]
         if strange:
@@ -168,10 +191,14 @@ def _targets(
     for parts in cells:
         row = np.zeros(len(classes), np.float32)
         for part in parts:
-            if is_missing(part):
-                row[:] = POLICIES[policies['missing']]
-            elif part in counts:
+            if part in counts:
                 row[classes.index(part)] = 1
+            elif is_missing(part):
+                row[:] = POLICIES[policies['missing']]
+            elif parts == ['-1']:
+                row[:] = POLICIES[policies['uncertain']]
+            elif part == '-1':
+                raise UserError(f'{table.where(i)}: {column} has -1 beside labels: correct it.')
         targets.append(row)
     return classes, targets
 
@@ -226,7 +253,7 @@ def _files(table: Table, column: str, index: FileIndex, images: str | None) -> t
     return [by_text[row[column]] for row in table.rows], absent
 
 
-def _merge(table: Table, kept: list[int], files: list, targets: list) -> tuple[list[int], int]:
+def _merge(table: Table, kept: list[int], files: list, targets: list, columns: list[str]) -> tuple[list[int], int]:
     """Rows with images that no earlier row has, and how many repeat one; all say the same of it."""
     first: dict[str, int] = {}
     for i in kept:
@@ -236,21 +263,27 @@ def _merge(table: Table, kept: list[int], files: list, targets: list) -> tuple[l
                 f'{table.where(i)}: {files[i]} has other labels than in row {table.lines[before]}: keep one of the '
                 'rows, or write all labels of an image in one.'
             )
+        other = next((c for c in columns if table.rows[before][c] != table.rows[i][c]), None)
+        if other is not None:
+            raise UserError(
+                f'{table.where(i)}: {files[i]} has {other!r} {table.rows[i][other]!r}, and '
+                f'{table.rows[before][other]!r} in row {table.lines[before]}: keep one of the rows.'
+            )
     return list(first.values()), len(kept) - len(first)
 
 
 def _list_files(file: str, index: FileIndex) -> tuple[list[str], dict[str, str]] | None:
-    """Text files beside the table, such as ``train_val_list.txt``, whose lines are names of images: part by name."""
-    known = {Path(name).name for name in index.files} | {Path(name).stem for name in index.files}
+    """Text files beside the table, such as ``train_val_list.txt``, whose lines are names of images: part by file."""
     lists: dict[str, list[str]] = defaultdict(list)
     for beside in sorted(Path(file).parent.glob('*.txt')):
         words = beside.stem.lower().replace('-', '_').removesuffix('_list').removesuffix('_images')
         part = PART_NAMES.get(words)
         if part is None or beside == Path(file):
             continue
-        names = [Path(line.strip()).name for line in beside.read_text(encoding='utf-8').splitlines() if line.strip()]
-        if names and sum(name in known for name in names) >= 0.5 * len(names):
-            lists[part] += names
+        lines = [line.strip() for line in beside.read_text(encoding='utf-8', errors='replace').splitlines()]
+        found = [index.find(line) for line in lines if line]
+        if found and sum(name is not None for name in found) >= 0.5 * len(found):
+            lists[part] += [name for name in found if name is not None]
             lists['files'].append(beside.name)
     if 'files' not in lists:
         return None

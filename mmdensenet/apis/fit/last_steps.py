@@ -20,11 +20,12 @@ from mmdensenet.results.scores import Scores, join_scores
 
 from .columns import find_path_column
 from .decide import decide
-from .hand_over import hand_over, write_predictions, write_submission
+from .hand_over import called_images, hand_over, write_predictions, write_submission
 from .judge import judge, judge_decided
 from .kept_scores import hash_file, kept_scores
 from .labelled_table import is_table
-from .work_folder import WorkFolder
+from .pictures import stat_of
+from .work_folder import WorkFolder, fingerprint
 
 #: of the judgement, that are printed
 MOST_LINES = 14
@@ -111,9 +112,14 @@ def judge_step(
     return done['figures']
 
 
-def hand_over_step(work: WorkFolder, models: Sequence[Model], predict, images, report: Callable) -> dict[str, str]:
+def hand_over_step(
+    work: WorkFolder, models: Sequence[Model], predict: list[tuple[str, str]] | None, report: Callable
+) -> dict[str, str]:
     """Everything that goes to others, of folds the first one's model; predictions of folds are of all images, each by
     the model that has not seen it, and those of images without labels are the mean of all models.
+
+    Args:
+        predict: images without labels, see :func:`named_images`.
 
     Returns:
         The files by name.
@@ -122,7 +128,8 @@ def hand_over_step(work: WorkFolder, models: Sequence[Model], predict, images, r
     made_of = dict(
         checkpoints=[hash_file(each.checkpoint) for each in models],
         scores=hash_file(work / f'{"test" if model.column == "split" else f"test_{model.column}"}.npz'),
-        predict=None if predict is None else str(predict),
+        judgement=hash_file(work / 'judgement.json'),
+        predict=None if predict is None else fingerprint([[name, path, stat_of(path)] for name, path in predict]),
     )
     done = work.done('hand_over', made_of)
     if done is not None and all((work / name).is_file() for name in done['files'].values()):
@@ -134,11 +141,11 @@ def hand_over_step(work: WorkFolder, models: Sequence[Model], predict, images, r
             model.checkpoint,
             test=model.test,
             validation=model.validation if len(models) == 1 else out_of_fold(models)[0],
-            predict=named_images(predict, images) if predict is not None and len(models) == 1 else None,
+            predict=predict if len(models) == 1 else None,
             report=lambda line: report(f'  {line}'),
         )
         if len(models) > 1:
-            _predictions_of_folds(work, models, handed.files, predict, images, report)
+            _predictions_of_folds(work, models, handed.files, predict, report)
         files = {name: Path(file).relative_to(work.path).as_posix() for name, file in handed.files.items()}
         done = work.write('hand_over', made_of, dict(files=files, suspicious=handed.suspicious))
     for name, file in done['files'].items():
@@ -146,7 +153,7 @@ def hand_over_step(work: WorkFolder, models: Sequence[Model], predict, images, r
     return {name: str(work / file) for name, file in done['files'].items()}
 
 
-def _predictions_of_folds(work: WorkFolder, models: Sequence[Model], files: dict, predict, images, report) -> None:
+def _predictions_of_folds(work: WorkFolder, models: Sequence[Model], files: dict, predict, report) -> None:
     scores, decided = out_of_fold(models)
     called = [row['image'] for row in rows_of(work, models)]
     write_predictions(files['predictions'], called, replace(scores, scores=decided.probabilities), None)
@@ -154,7 +161,7 @@ def _predictions_of_folds(work: WorkFolder, models: Sequence[Model], files: dict
     if predict is not None:
         files['submission'] = work / 'submission.csv'
         ensemble = Ensemble([Inferencer(str(work / 'config.py'), str(model.checkpoint)) for model in models])
-        write_submission(files['submission'], ensemble, named_images(predict, images))
+        write_submission(files['submission'], ensemble, predict)
         report(f'  images without labels are predicted by the mean of {len(models)} models')
 
 
@@ -169,8 +176,11 @@ class Ensemble:
         return [dict(pred_scores=np.mean([each['pred_scores'] for each in of], axis=0)) for of in zip(*results)]
 
 
-def named_images(predict: str | Path, images: str | Path | None):
-    """A folder as it is; of a table (name, path) of each row, found as those of the labelled table are.
+def named_images(predict: str | Path, images: str | Path | None, column: str | None = None) -> list[tuple[str, str]]:
+    """(name, path) of each image of a folder, or of each row of a table, found as those of the labelled table are.
+
+    Args:
+        column: of the paths, in the labelled table; that of a table which has it, too.
 
     Raises:
         UserError: for a row without an image: a submission has to have all.
@@ -178,10 +188,10 @@ def named_images(predict: str | Path, images: str | Path | None):
     if not Path(predict).exists():
         raise UserError(f'predict={predict} does not exist: give a folder or a table of images.')
     if not is_table(str(predict)):
-        return predict
+        return called_images(predict)
     table = read_table(predict)
     index = FileIndex(images or Path(predict).parent)
-    column, _ = find_path_column(table, index, None)
+    column, _ = find_path_column(table, index, column if column in table.header else None)
     pairs = []
     for i, row in enumerate(table.rows):
         file = index.find(row[column])

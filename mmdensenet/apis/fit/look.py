@@ -110,9 +110,12 @@ def look(samples: Samples, absent: list[dict], work: WorkFolder, progress: Calla
 def _group_by_patient(samples: Samples, pictures: list[Picture]) -> None:
     """DICOM files name their patient."""
     patients = [picture.get('patient', '') for picture in pictures]
-    if samples.groups is None and all(patients) and len(set(patients)) > 1:
-        samples.groups = patients
-        samples.facts.append(f'groups: {len(set(patients))} patients by PatientID of the DICOM files')
+    named = set(patients) - {''}
+    if samples.groups is None and len(named) > 1:
+        samples.groups = [patient or file for patient, file in zip(patients, samples.files)]
+        samples.facts.append(f'groups: {len(named)} patients by PatientID of the DICOM files')
+        if '' in patients:
+            samples.facts.append(f'{patients.count("")} images have no PatientID and are taken each for itself')
 
 
 def _sizes(pictures: list[Picture]) -> str:

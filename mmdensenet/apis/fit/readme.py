@@ -14,6 +14,7 @@ FILES = [
     ('suspicious.csv', 'labels that are likely wrong, the most suspicious first: look at them'),
     ('checklist-*.md', 'a checklist for authors'),
     ('samples.csv', 'what was understood of your data: image, labels, part, group (hashed)'),
+    ('.group_salt', 'what groups are hashed with: without it nobody can guess them, so pass it on to nobody'),
     ('*.py', 'the config: edit it, and `mmdensenet train` takes it'),
     ('*.json', 'results of the steps, so that the same command goes on where it was'),
     ('pictures.jsonl', 'what was found of each image; it has their names'),

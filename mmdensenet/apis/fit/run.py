@@ -11,7 +11,7 @@ from mmdensenet.results.operating_points import parse_rule
 from mmdensenet.similar import similar_path
 
 from .class_folders import read_class_folders
-from .divide import divide, read_parts, write_samples
+from .divide import divide, kept_salt, read_parts, write_samples
 from .hand_over import require_hand_over
 from .labelled_table import is_table, read_labelled_table
 from .last_steps import Model, decide_step, hand_over_step, judge_step, named_images
@@ -20,6 +20,9 @@ from .samples import Ask
 from .train_best import fold_options, train_best
 from .work_folder import WorkFolder, fingerprint, write_text
 from .write_config import describe_seconds, write_config
+
+#: what group ids are hashed with; it goes to nobody
+SALT = '.group_salt'
 
 
 @dataclass
@@ -113,7 +116,7 @@ def fit(
     if not dry_run:
         require_hand_over()  # what is missing then is missed now
     if predict is not None:
-        named_images(predict, images)
+        named_images(predict, images, path)
     data = str(data)
     stem = Path(data).stem if is_table(data) else Path(data).resolve().name
     work = WorkFolder(work_dir or Path('work_dirs', f'fit_{stem}'))
@@ -128,7 +131,7 @@ def fit(
     if dry_run:
         report(f'\nNothing is trained yet: read {done.config}, change it, and call again without the dry run.')
         return done
-    _train(columns, work, report, done)
+    _train(seen, columns, work, report, done)
     models = _decide(columns, work, operating_point, report, done)
     report(
         '\n6. Judge, on '
@@ -138,7 +141,7 @@ def fit(
         work, models, [fold_options(column) for column in columns], subgroups, report
     )
     report('\n7. Hand over')
-    done.files = hand_over_step(work, models, predict, images, report)
+    done.files = hand_over_step(work, models, None if predict is None else named_images(predict, images, path), report)
     return done
 
 
@@ -187,7 +190,8 @@ def _split(seen: Look, work: WorkFolder, report, folds, allow_leak: bool, done: 
     columns, lines = divide(seen, read_parts(file), folds=folds, allow_leak=allow_leak)
     for line in lines:
         report(f'  {line}')
-    write_samples(file, seen.samples, columns)
+    salt = b'' if seen.samples.groups is None else kept_salt(work / SALT)
+    write_samples(file, seen.samples, columns, salt)
     work.write('split', made_of, dict(lines=lines))
     done.samples = str(file)
     return columns
@@ -250,11 +254,12 @@ def _decide(columns, work: WorkFolder, operating_point, report, done: Fitted) ->
     return models
 
 
-def _train(columns, work: WorkFolder, report, done: Fitted) -> None:
+def _train(seen: Look, columns, work: WorkFolder, report, done: Fitted) -> None:
     report('\n4. Train')
     config = work / 'config.py'
     made_of = dict(
         config=fingerprint(config.read_text(encoding='utf-8')),
+        images=fingerprint([p['digest'] for p in seen.pictures]),  # an image may be another under its old name
         samples=fingerprint((work / 'samples.csv').read_text(encoding='utf-8')),
     )
     names = ['training'] if 'split' in columns else [f'training_{column}' for column in columns]

@@ -26,6 +26,8 @@ def test_class_folders_with_and_without_parts(tmp_path):
     samples = read_class_folders(given)
     assert samples.parts == ['train', 'train', 'val', 'val']
     assert samples.targets.tolist() == [0, 1, 0, 1]
+    (tmp_path / 'given' / 'work_dirs').mkdir()
+    assert read_class_folders(given).parts == samples.parts, 'a folder without images is no class'
     assert read_class_folders(flat, ['dog', 'cat']).targets.tolist() == [1, 1, 0]
 
 
@@ -42,6 +44,9 @@ def test_class_folders_with_and_without_parts(tmp_path):
         ),
         (['cat/1.png'], 'has one class folder'),
         ([f'train/patient{i}/1.png' for i in range(4)], 'has 4 folders for 4 images, so that they are no classes'),
+        (['train/cat/1.png', 'train/dog/1.png', 'extra/cat/2.png'], "the folder 'train', a part, beside 'extra'"),
+        (['cat/1.png', 'dog/1.png', 'test/1.png'], "the folder 'test', a part, beside 'cat'"),
+        (['cat/train/1.png', 'cat/test/2.png', 'dog/train/1.png'], 'has test, train inside the folders of classes'),
         (['1.png', '2.png'], 'has 2 images but no class folders'),
     ],
 )

@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pytest
 
-from mmdensenet.apis.fit.divide import divide, read_parts, write_samples
+from mmdensenet.apis.fit.divide import divide, hash_group, kept_salt, read_parts, write_samples
 from mmdensenet.apis.fit.look import Look
 from mmdensenet.apis.fit.samples import Samples
 from mmdensenet.errors import UserError
@@ -110,6 +110,13 @@ def test_samples_csv_has_no_name_of_a_group_and_all_labels(tmp_path):
     first, second = csv.DictReader(text.splitlines())
     assert (first['x'], first['y'], second['x'], second['sex']) == ('1', '0.25', '', 'M')
     assert first['group'] == second['group']
+    salt = kept_salt(tmp_path / '.group_salt')
+    salted = write_samples(tmp_path / 'samples.csv', samples, {'split': ['train', 'test']}, salt)
+    assert hash_group('Smith') not in salted, 'guessed'
+    assert kept_salt(tmp_path / '.group_salt') == salt != kept_salt(tmp_path / 'other')
+    (tmp_path / '.group_salt').write_text('00')
+    with pytest.raises(UserError, match=r'\.group_salt is damaged: remove it'):
+        kept_salt(tmp_path / '.group_salt')
     samples.classes = ['file', 'y']
     with pytest.raises(UserError, match="a label is called 'file'"):
         write_samples(tmp_path / 'samples.csv', samples, {'split': ['train', 'test']})

@@ -117,6 +117,22 @@ ROWS = [[f'{i}.png', 'benign' if i % 2 else 'malignant'] for i in range(40)]
         (['image', 'a', 'b'], [[f'{i}.png', i % 2, i % 2] for i in range(40)], dict(labels=['a', 'c']),
          "has no column 'c'"),
         (HEADER, ROWS, dict(path='file'), "has no column 'file'"),
+        (['image', 'dx', 'split'], [[*row, ('train', 'test', 'extra')[i % 3]] for i, row in enumerate(ROWS)], {},
+         r"column 'split' seems to give the parts, but 'extra' is none"),
+        (['image', 'dx', 'part', 'official'],
+         [[*row, ('train', 'test')[i % 2], ('train', 'test')[i % 3 % 2]] for i, row in enumerate(ROWS)], {},
+         "the columns 'part' and 'official' give different parts: split=COLUMN"),
+        (['image', 'dx', 'is_train'], [[*row, i % 2] for i, row in enumerate(ROWS)], {},
+         "column 'is_train' seems to give a part with yes and no"),
+        (['', 'number', 'dx'], [[i, 80 - i, row[1]] for i, row in enumerate(ROWS)], {},
+         "the columns '' and 'number' name different files below .*: say which are the images, path=COLUMN"),
+        (['image', 'histology', 'biopsied'], [[*row, i % 3 % 2] for i, row in enumerate(ROWS)], {},
+         "cannot be known, it may be 'biopsied', 'histology'"),
+        (['image', 'patient', 'patient', 'dx'], [[row[0], i // 2, i // 3, row[1]] for i, row in enumerate(ROWS)], {},
+         "has the column 'patient' 2 times"),
+        (['image', 'dx', 'split'], [*[[*row, 'train'] for row in ROWS], ['0.png', 'malignant', 'test']], {},
+         "row 42: 0.png has 'split' 'test', and 'train' in row 2"),
+        (HEADER, [[f'{i}.png', ('caf\u00e9', 'cafe\u0301', 'tea')[i % 3]] for i in range(40)], {}, 'spelt otherwise'),
         (HEADER, ROWS, dict(split='dx'), 'is none of train, val and test'),
     ],
 )  # fmt: skip
@@ -140,3 +156,64 @@ def test_a_few_missing_images_are_listed(tmp_path):
     samples, absent = read_labelled_table(str(table(tmp_path / 'labels.csv', HEADER, ROWS)), None, ask=refuse)
     assert len(samples) == 39
     assert absent == [dict(image='39.png', where='row 41')]
+
+
+def test_the_images_are_the_column_that_is_called_so_where_numbers_of_rows_are_files_too(tmp_path):
+    blank(tmp_path, *(f'{i}.png' for i in range(40)), *(f'masks/{i}m.png' for i in range(40)))
+    rows = [[i, f'masks/{i}m.png', 39 - i, row[1]] for i, row in enumerate(ROWS)]
+    samples = read(table(tmp_path / 'labels.csv', ['', 'mask', 'id', 'dx'], rows))
+    assert samples.files[:2] == ['39.png', '38.png']
+    assert [samples.classes[k] for k in samples.targets[:2]] == ['malignant', 'benign']
+
+
+def test_empty_groups_are_alone_and_one_group_has_one_spelling(tmp_path):
+    blank(tmp_path, *(f'{i}.png' for i in range(8)))
+    groups = ['1', '1.0', 'nan', '', 'NA', '2', '2.0', '2']
+    rows = [[f'{i}.png', group, 'ab'[i % 2]] for i, group in enumerate(groups)]
+    samples = read(table(tmp_path / 'labels.csv', ['image', 'patient', 'label'], rows))
+    assert samples.groups == ['1', '1', 'row 2', 'row 3', 'row 4', '2', '2', '2']
+    assert '3 images have no group and are taken each for itself' in samples.facts
+    samples = read(table(tmp_path / 'b.csv', ['image', 'case'], [[row[0], row[2]] for row in rows]), label='case')
+    assert samples.groups is None, 'what is said to be the label is no group'
+
+
+def test_most_paths_name_a_patient_and_the_others_are_alone(tmp_path):
+    files = [f'patient{i // 2}/{i}.png' for i in range(6)] + ['healthy/1.png', 'healthy/2.png']
+    blank(tmp_path, *files)
+    samples = read(table(tmp_path / 'labels.csv', ['image', 'label'], [[f, 'ab'[i % 2]] for i, f in enumerate(files)]))
+    assert samples.groups == ['patient0'] * 2 + ['patient1'] * 2 + ['patient2'] * 2 + ['row 6', 'row 7']
+
+
+def test_separators_at_the_end_and_what_is_unknown_in_lists(tmp_path):
+    blank(tmp_path, *(f'{i}.png' for i in range(5)))
+    cells = ['a|b', 'a|', '|', '-1', 'No Finding']
+    file = table(tmp_path / 'labels.csv', ['image', 'label'], [[f'{i}.png', cell] for i, cell in enumerate(cells)])
+    with pytest.raises(UserError, match=r'1 labels are empty \(missing\), the first in row 4'):
+        read(file)
+    samples = read(file, missing='positive', uncertain='ignore')
+    assert samples.targets.tolist() == [[1, 1], [1, 0], [1, 1], [-1, -1], [0, 0]]
+    named = read(file, labels=['No Finding', 'a', 'b'], missing='ignore', uncertain='ignore')
+    assert named.targets[4].tolist() == [1, 0, 0]
+
+
+def test_what_is_named_is_a_class(tmp_path):
+    blank(tmp_path, *(f'{i}.png' for i in range(6)))
+    for classes in (['none', 'mild'], ['-1', '1']):
+        rows = [[f'{i}.png', classes[i % 2]] for i in range(6)]
+        file = table(tmp_path / 'labels.csv', ['image', 'label'], rows)
+        with pytest.raises(UserError, match='What do they count as'):
+            read(file, label='label')
+        samples = read(file, label='label', labels=classes)
+        assert (samples.classes, samples.targets.tolist()) == (classes, [0, 1] * 3)
+
+
+def test_lists_of_parts_name_folders(tmp_path):
+    blank(tmp_path, *(f'{name}/{i}.png' for name in 'ab' for i in range(4)))
+    rows = [[f'{name}/{i}.png', name] for name in 'ab' for i in range(4)]
+    file = table(tmp_path / 'labels.csv', ['image', 'label'], rows)
+    (tmp_path / 'test.txt').write_text('a/0.png\nb/1.png\n')
+    (tmp_path / 'train.txt').write_text('b/0.png\na/1.png\n')
+    parts = dict(zip((samples := read(file)).files, samples.parts))
+    assert [parts[f] for f in ('a/0.png', 'b/0.png', 'a/1.png', 'b/1.png', 'a/2.png')] == (
+        ['test', 'train', 'train', 'test', '']
+    )

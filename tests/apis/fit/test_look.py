@@ -111,6 +111,10 @@ def test_dicom_facts_and_patients_without_their_names(tmp_path, monkeypatch):
     )
     last = LoadGreyImage('full').transform(dict(img_path=str(file)))['img']
     np.testing.assert_allclose(seen.pictures[-1]['mean'][0], last.mean(), rtol=1e-5)
+    write_dicom(file, pixels, PatientID='', **tags)
+    seen = look(read_class_folders(str(tmp_path / 'data')), [], WorkFolder(tmp_path / 'work'), quiet)
+    assert len(set(seen.samples.groups)) == 5, 'the one without a patient is alone, and the others stay together'
+    assert '1 images have no PatientID and are taken each for itself' in seen.samples.facts
     monkeypatch.setitem(sys.modules, 'pydicom', None)
     with pytest.raises(UserError, match=r'is DICOM, which needs pydicom\. Run: pip install pydicom'):
         look(read_class_folders(str(tmp_path / 'data')), [], WorkFolder(tmp_path / 'other'), quiet)

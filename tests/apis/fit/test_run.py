@@ -8,7 +8,8 @@ import own_images
 import pytest
 
 import mmdensenet
-from mmdensenet.apis.fit import run, write_config
+from mmdensenet.apis.fit import last_steps, run, write_config
+from mmdensenet.apis.fit.hand_over import Handed
 from mmdensenet.apis.fit.work_folder import WorkFolder, fingerprint
 from mmdensenet.errors import UserError
 
@@ -118,6 +119,27 @@ def test_results_are_whole_or_not_there(tmp_path):
     (tmp_path / 'look.json').write_text('{"made_of": {')
     assert work.read('look') is None
     assert [path.name for path in tmp_path.iterdir()] == ['look.json'], 'nothing temporary is left'
+
+
+def test_handing_over_is_done_again_for_other_images_and_another_judgement(tmp_path, monkeypatch):
+    work, calls = WorkFolder(tmp_path / 'work'), []
+    for name in ('model.pth', 'test.npz', 'judgement.json'):
+        (work / name).write_text(name)
+    monkeypatch.setattr(last_steps, 'hand_over', lambda *args, **kwargs: calls.append(kwargs['predict']) or Handed())
+    model = last_steps.Model('split', work / 'model.pth', None, None)
+    folder = tmp_path / 'new'
+    own_images.write(folder / '1.png', np.zeros((2, 2), np.uint8))
+
+    def again() -> int:
+        last_steps.hand_over_step(work, [model], last_steps.named_images(folder, None), lambda line: None)
+        return len(calls)
+
+    assert (again(), again()) == (1, 1)
+    own_images.write(folder / '2.png', np.zeros((2, 2), np.uint8))
+    assert (again(), again()) == (2, 2)
+    assert calls[-1] == [(name, str(folder / name)) for name in ('1.png', '2.png')]
+    (work / 'judgement.json').write_text('by sex')
+    assert again() == 3
 
 
 def test_refuse():
