@@ -18,6 +18,7 @@ COMMANDS = {
     'serve': 'serve a model on a web page and as JSON',
     'convert': "convert other libraries' checkpoints",
     'verify': "check all images and labels of a config's data",
+    'prepare': 'copy a data set into shards, which load faster',
     'complexity': 'count parameters and multiply-adds, measure memory',
     'configs': "list mmdensenet's configs, or copy one to change it",
     'info': 'print the versions, kernels and devices that a bug report needs',

@@ -107,7 +107,7 @@ def verify_dataset(
     seen: dict[bytes, list[tuple[str, str]]] = defaultdict(list)
     deep: dict[str, list[float]] = defaultdict(list)
     for done, ((name, _, _), (place, digest, reason, brightest)) in enumerate(
-        zip(samples, _read_all(parts, samples, _workers(workers, len(samples)))), 1
+        zip(samples, _read_all(parts, samples, worker_count(workers, len(samples)))), 1
     ):
         if brightest is not None:
             deep[name].append(brightest)
@@ -151,7 +151,7 @@ def _build(cfg: Config) -> dict[str, object]:
     return built
 
 
-def _workers(workers: int | None, samples: int) -> int:
+def worker_count(workers: int | None, samples: int) -> int:
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     if workers < 0:

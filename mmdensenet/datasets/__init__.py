@@ -5,6 +5,7 @@ from .csv_dataset import CSVDataset
 from .digits import Digits
 from .grey_image import LoadGreyImage
 from .load_image import LoadImage
+from .shard_dataset import ShardDataset
 from .splits import assign_parts
 from .svhn import SVHN
 from .trivial_augment import TrivialAugment
@@ -16,6 +17,7 @@ __all__ = [
     'Digits',
     'LoadGreyImage',
     'LoadImage',
+    'ShardDataset',
     'TrivialAugment',
     'assign_parts',
 ]
