@@ -49,6 +49,9 @@ def divide(look: Look, before: dict[str, list[str]] | None, *, folds: int | None
             lines.append('the parts that are given are not used, for there are folds')
         number = _folds(samples, groups, before, folds)
         columns = {f'fold{k}': _parts_of_fold(number, k, folds) for k in range(folds)}
+        for name, column in columns.items():
+            for part in ('train', 'val'):  # the test parts are judged together
+                _require_labels(samples, np.array(column) == part, f'{part} part of {name}', lines)
         counts = np.bincount(number, minlength=folds)
         lines.append(f'{folds} folds of {counts.min()} to {counts.max()} images, {_by(samples)}')
         return columns, lines
@@ -82,11 +85,11 @@ def divide(look: Look, before: dict[str, list[str]] | None, *, folds: int | None
         leaks = find_leaks(samples, parts, look)
         if leaks and not allow_leak:
             raise UserError(
-                f'added images join what is in two parts: {"; ".join(leaks[:SHOWN])}. Remove them, or split.json for a '
-                'new division.'
+                f'added images join what is in two parts: {"; ".join(leaks[:SHOWN])}. Remove them, or '
+                'samples.csv for a new division.'
             )
     for part in PARTS:
-        _require_labels(samples, parts == part, part, lines)
+        _require_labels(samples, parts == part, f'{part} part', lines)
     return {'split': parts.tolist()}, lines
 
 
@@ -188,19 +191,25 @@ def _parts_of_fold(number: np.ndarray, k: int, folds: int) -> list[str]:
 
 
 def _require_labels(samples: Samples, inside: np.ndarray, part: str, lines: list[str]) -> None:
-    """Say which labels a part lacks; a part without images or with one class only is an error."""
+    """Say which labels a part lacks; a part without images or with one class only is an error.
+
+    Args:
+        part: what it is called, such as 'train part'.
+    """
     onehot = samples.onehot[inside]
+    more = 'more images are needed'
+    if samples.groups is not None:
+        more = f'more groups are needed than {len(set(samples.groups))}'
     if not len(onehot):
-        raise UserError(f'the {part} part has no image: more images are needed.')
+        raise UserError(f'the {part} has no image: {more}.')
     lacking = [name for name, count in zip(samples.classes, onehot.sum(0)) if not count]
+    if part.startswith('train') and lacking and not samples.multi_label:
+        raise UserError(f'the {part} has no image of {", ".join(lacking)}: {more}, or fewer classes.')
+    known = samples.targets[inside] >= 0 if samples.multi_label else np.ones_like(onehot)
+    if not ((onehot.sum(0) > 0) & (onehot.sum(0) < known.sum(0))).any():
+        raise UserError(f'the {part} has no two kinds of labels to tell apart: {more}.')
     if lacking:
-        if part == 'train' and not samples.multi_label:
-            raise UserError(
-                f'the training part has no image of {", ".join(lacking)}: more are needed, or fewer classes.'
-            )
-        if len(lacking) == len(samples.classes) - (0 if samples.multi_label else 1):
-            raise UserError(f'the {part} part has no two kinds of labels to tell apart: more images are needed.')
-        lines.append(f'the {part} part has no image of {", ".join(lacking)}')
+        lines.append(f'the {part} has no image of {", ".join(lacking)}')
 
 
 def _by(samples: Samples) -> str:

@@ -129,6 +129,29 @@ def test_parts_without_labels_to_tell_apart_are_refused():
         divide(look, None)
 
 
+def test_folds_and_labels_without_both_kinds_are_refused_before_the_training():
+    look = looked(60, groups=[f'p{i % 3}' for i in range(60)])
+    with pytest.raises(UserError, match='the train part of fold0 has no image: more groups are needed than 3'):
+        divide(look, None, folds=5)
+    look = looked(60)
+    look.samples.targets = np.array([0] * 59 + [1])
+    with pytest.raises(UserError, match=r'the train part of fold\d has no image of '):
+        divide(look, None, folds=3)
+    look = looked(12, parts=['train'] * 6 + ['val'] * 3 + ['test'] * 3)
+    look.samples.targets = np.array([[1], [0]] * 3 + [[1], [1], [-1]] + [[1], [0], [0]], np.float32)
+    look.samples.classes = ['x']
+    with pytest.raises(UserError, match='the val part has no two kinds of labels'):
+        divide(look, None)
+
+
+def test_groups_that_are_named_later_say_what_to_remove(tmp_path):
+    look = looked(60)
+    write_samples(tmp_path / 'samples.csv', look.samples, divide(look, None)[0])
+    look.samples.groups = [f'p{i // 10}' for i in range(60)]
+    with pytest.raises(UserError, match=r'two parts: group .* Remove them, or samples\.csv for a new division'):
+        divide(look, read_parts(tmp_path / 'samples.csv'))
+
+
 def test_many_rare_classes_leave_no_part_empty():
     look = looked(180, classes=[f'class {k:02d}' for k in range(60)])
     look.samples.targets = np.arange(180) % 60  # three images each
