@@ -143,7 +143,6 @@ def prepare_dataset(
 def _plan(split: str, key: str, dataset, short_side: int | None, quality: int) -> Part:
     samples, readers, metainfo = [], [], {}
     for number, (name, leaf) in enumerate(named_leaves(dataset, key)):
-        readers.append(_reader(name, leaf, short_side))
         for field, value in (getattr(leaf, 'metainfo', None) or {}).items():
             if field not in metainfo and _is_plain(value := _plain(value)):
                 metainfo[field] = value
@@ -161,6 +160,7 @@ def _plan(split: str, key: str, dataset, short_side: int | None, quality: int) -
                 raise UserError(f'{name}: {path} has {odd}={info[odd]!r}, which an index of shards cannot hold.')
             below = bool(root) and str(path).startswith(os.path.join(root, ''))
             samples.append((number, str(path), os.path.relpath(path, root) if below else str(path), info))
+        readers.append(_reader(name, leaf, short_side))
     if not samples:
         raise UserError(f'{key} has no images.')
     repeated_by = [type(found).__name__ for found in all_datasets(dataset) if hasattr(found, '_get_ori_dataset_idx')]

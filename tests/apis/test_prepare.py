@@ -199,9 +199,9 @@ def test_the_same_call_goes_on(tmp_path, monkeypatch):
     ],
 )
 def test_mistakes(options, message, tmp_path):
-    cfg = config(dict(type='mmdensenet.Digits', split='train', pipeline=[]))
+    cfg = config(dict(type='mmdensenet.Digits', split='train', pipeline=[dict(type='PackInputs')]))
     with pytest.raises(UserError, match=message):
-        prepare_dataset(cfg, tmp_path / 't', raw=True, **options)
+        prepare_dataset(cfg, tmp_path / 't', **options)
 
 
 SMALL = """
