@@ -24,9 +24,9 @@ POLICIES = {'positive': 1.0, 'negative': 0.0, 'ignore': UNKNOWN}
 class CSVDataset(BaseDataset):
     """One row per image: its path, and one column with its class or one column per label.
 
-    In columns per label, 1 is positive, 0 negative, -1 uncertain, and an empty field (or NaN, NA, null, None) missing.
-    What is between 0 and 1 is a soft label: MaskedBCELoss trains on it as it is. Where labels are counted, stratified
-    or ranked (AUROC), it is positive above 0.5.
+    In columns per label, 1 (or True) is positive, 0 (or False) negative, -1 uncertain, and an empty field (or NaN, NA,
+    null, None) missing. What is between 0 and 1 is a soft label: MaskedBCELoss trains on it as it is. Where labels are
+    counted, stratified or ranked (AUROC), it is positive above 0.5.
     What uncertain and missing labels count as is to be said, as it changes results: 'positive', 'negative', or
     'ignore'. In one column of classes a row whose class is missing can only be left out ('ignore').
 
@@ -254,10 +254,7 @@ class CSVDataset(BaseDataset):
     def _score(self, text: str, where: str) -> float:
         if is_missing(text):
             return self._policy('missing', where)
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
+        value = number_of(text)
         if 0 <= value <= 1:
             return value
         if value != -1:
@@ -316,6 +313,14 @@ def split_labels(text: str, separator: str) -> list[str]:
     """The labels of ``a|b``; what is empty between or behind separators is none. One empty text if nothing is there."""
     parts = [part.strip() for part in text.split(separator)]
     return [part for part in parts if not is_missing(part)] or [parts[0]]
+
+
+def number_of(text: str) -> float:
+    """What stands in the column of a label: True is 1, False is 0; NaN if it is no number."""
+    try:
+        return float(dict(true='1', false='0').get(text.strip().lower(), text))
+    except ValueError:
+        return math.nan
 
 
 def canonical(label: str) -> str:

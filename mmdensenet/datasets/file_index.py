@@ -46,7 +46,8 @@ class FileIndex:
         if '/'.join(parts) in self._there:
             return '/'.join(parts)
         parts = [_composed(part) for part in parts]
-        found = self._by_name.get(parts[-1]) or self._by_name.get(_stem(parts[-1])) or []
+        names = (parts[-1], _stem(parts[-1]), re.sub(r'^(\d+)\.0$', r'\1', parts[-1]))  # 12.0 is the number 12
+        found = next((self._by_name[name] for name in names if name in self._by_name), [])
         if len(parts) > 1:  # patient2/view1.png is not patient1/view1.png
             folders = {file: [_composed(part) for part in PurePosixPath(file).parts[:-1]] for file in found}
             common = {file: _common_end(folders[file], parts[:-1]) for file in found}

@@ -49,8 +49,9 @@ class Table:
 def read_table(file: str | Path) -> Table:
     """Read a CSV or TSV file, or a Parquet file.
 
-    The delimiter is the one of comma, semicolon, tab and | that divides the header into most columns. Text is UTF-8,
-    UTF-16 where it has its mark, else Windows' Latin alphabet (cp1252), as spreadsheets write it.
+    The delimiter is the one of comma, semicolon, tab and | that divides the header into most columns, or what a line
+    ``sep=;`` before it says. Text is UTF-8, UTF-16 where it has its mark, else Windows' Latin alphabet (cp1252), as
+    spreadsheets write it.
 
     Raises:
         UserError: for a file that is not there or not a table, and for a row with more or fewer fields than the header.
@@ -122,7 +123,10 @@ def _decode(file: str, content: bytes) -> str:
 
 def _parse(file: str, text: str) -> Table:
     first = next((line for line in text.splitlines() if line.strip()), '')
-    delimiter = max(DELIMITERS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    said = re.fullmatch('"?sep=(.)"?', first.strip(' \r\n'))  # a line that Excel writes and reads
+    delimiter = (
+        said[1] if said else max(DELIMITERS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    )
     reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, strict=True)
     header: list[str] = []
     rows, lines = [], []
@@ -131,7 +135,10 @@ def _parse(file: str, text: str) -> Table:
         if not any(fields):
             continue
         if not header:
-            header = fields
+            if said:
+                said = None
+            else:
+                header = fields
             continue
         if len(fields) > len(header) and any(fields[len(header) :]):
             raise UserError(

@@ -27,6 +27,13 @@ def test_delimiters_and_encodings(tmp_path, delimiter, encoding, newline):
     assert table.lines == [2, 3]
 
 
+def test_the_line_of_excel_before_the_header(tmp_path):
+    for line in ('sep=;', '"sep=;"'):
+        table = read_table(write(tmp_path, f'{line}\nimage;kind\na.png;x, y\n'))
+        assert table.header == ['image', 'kind']
+        assert (table.rows, table.lines) == ([dict(image='a.png', kind='x, y')], [3])
+
+
 def test_parquet(tmp_path):
     pa = pytest.importorskip('pyarrow', reason='pyarrow is not installed')
     from pyarrow import parquet

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Mapping
 from itertools import combinations
 
+from mmdensenet.datasets.csv_dataset import number_of
 from mmdensenet.errors import UserError
 
 #: a class is taken for a misspelling if it has at most this share of the images of the one it looks like
@@ -16,8 +17,8 @@ SIMILAR = 0.82
 def require_no_typo(counts: Mapping[str, int], where: str, remedy: str) -> None:
     """Raise UserError for two names that are likely one.
 
-    Names that differ in case, spaces and punctuation only, and rare names that look like a frequent one. Names that
-    differ in their digits (grade1, grade2) are several.
+    Names that differ in case, spaces and punctuation only, numbers that are equal (1 and 01), and rare names that look
+    like a frequent one. Names that differ in their digits (grade1, grade2) are several.
 
     Args:
         counts: images by class.
@@ -26,8 +27,10 @@ def require_no_typo(counts: Mapping[str, int], where: str, remedy: str) -> None:
     """
     for one, other in combinations(counts, 2):
         rare, often = sorted((one, other), key=lambda name: counts[name])
-        if _plain(one) == _plain(other) or (
-            counts[rare] <= max(1, RARE * counts[often]) and counts[often] >= 20 and _similar(one, other)
+        if (
+            _plain(one) == _plain(other)
+            or number_of(one) == number_of(other)
+            or (counts[rare] <= max(1, RARE * counts[often]) and counts[often] >= 20 and _similar(one, other))
         ):
             raise UserError(
                 f'{where} {rare!r} ({counts[rare]} images) is likely {often!r} ({counts[often]}), spelt otherwise: '

@@ -1,11 +1,12 @@
 """Which columns of a table are the path, the group, the part and the labels: what is understood is said, with why."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmdensenet.datasets.csv_dataset import canonical
+from mmdensenet.datasets.csv_dataset import canonical, number_of
 from mmdensenet.datasets.file_index import FileIndex
 from mmdensenet.datasets.table import Table, is_missing
 from mmdensenet.errors import UserError
@@ -76,6 +77,8 @@ def find_path_column(table: Table, index: FileIndex, stated: str | None) -> tupl
             f'{table.file}: no column has names of files below {index.root}, where there are {len(index.files)} images '
             f'(row 1 begins with {example!r}): give the folder of the images, images=FOLDER, or path=COLUMN.'
         )
+    if _file_of(index, best) is not None and '.' in best:
+        raise UserError(f'{table.file} has no header: its first row is of the image {best}. Write one above it.')
     return best, f'its values are files below {index.root}'
 
 
@@ -211,6 +214,7 @@ def find_label_columns(
     if len(named) == 1:
         return _one_column(table, named[0], 'by its name')
     if not named and len(numbered) > 1:
+        _refuse_nearly(table, [column for column in free if column not in numbered])
         return _several(table, numbered, 'their values are 0, 1 and what is uncertain or missing')
     few = [column for column in free if column not in numbered and _few(table, column)]
     possible = named or numbered + [column for column in few if plain(column) not in DESCRIPTIONS] or few
@@ -221,6 +225,19 @@ def find_label_columns(
         f'{table.file}: which column is the label cannot be known, {which}. Say it: label=COLUMN, or labels=A,B,C '
         'for a column per label.'
     )
+
+
+def _refuse_nearly(table: Table, columns: Sequence[str]) -> None:
+    """Raise UserError for a column that would be a label but for a few values, and would be left out silently."""
+    for column in columns:
+        there = [i for i, row in enumerate(table.rows) if not is_missing(row[column])]
+        wrong = [i for i in there if not _is_label(_number(table.rows[i][column]))]
+        commas = all(re.fullmatch(r'[01],\d+|[01]', table.rows[i][column]) for i in there)  # 0,25
+        if plain(column) not in DESCRIPTIONS and there and (commas or len(wrong) <= 0.1 * len(there)):
+            raise UserError(
+                f'{table.where(wrong[0])}, column {column!r}: {table.rows[wrong[0]][column]!r} is none of 0 to 1, -1 '
+                '(uncertain) and empty, as the others are: correct it, or say which columns are labels, labels=A,B,C.'
+            )
 
 
 def _one_column(table: Table, column: str, why: str) -> LabelColumns:
@@ -249,7 +266,11 @@ def _is_label_of_numbers(table: Table, column: str) -> bool:
     """Whether all values are -1, from 0 to 1, or missing, and not all are missing."""
     values = {row[column] for row in table.rows if not is_missing(row[column])}
     numbers = [_number(value) for value in values]
-    return bool(numbers) and all(n is not None and (n == -1 or 0 <= n <= 1) for n in numbers)
+    return bool(numbers) and all(map(_is_label, numbers))
+
+
+def _is_label(number: float | None) -> bool:
+    return number is not None and (number == -1 or 0 <= number <= 1)
 
 
 def _few(table: Table, column: str) -> bool:
@@ -272,7 +293,5 @@ def _separator(values: set[str]) -> str | None:
 
 
 def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    value = number_of(text)
+    return None if math.isnan(value) else value

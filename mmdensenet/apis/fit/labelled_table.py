@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmdensenet.datasets.csv_dataset import POLICIES, by_value, canonical, split_labels
+from mmdensenet.datasets.csv_dataset import POLICIES, by_value, canonical, number_of, split_labels
 from mmdensenet.datasets.file_index import FileIndex
 from mmdensenet.datasets.table import IMAGE_SUFFIXES, Table, is_missing, read_table
 from mmdensenet.errors import UserError
@@ -162,7 +162,9 @@ def _targets(
             for i in range(len(table.rows))
         ]
     if found.kind == 'onehot':
-        return found.columns, [int(np.argmax([float(row[column]) for column in found.columns])) for row in table.rows]
+        return found.columns, [
+            int(np.argmax([number_of(row[column]) for column in found.columns])) for row in table.rows
+        ]
     column = found.columns[0]
     cells = [
         split_labels(row[column], found.separator) if found.separator else [canonical(row[column])]
@@ -207,10 +209,7 @@ def _score(table: Table, i: int, column: str, policies: dict[str, str]) -> float
     text = table.rows[i][column]
     if is_missing(text):
         return POLICIES[policies['missing']]
-    try:
-        value = float(text)
-    except ValueError:
-        value = float('nan')
+    value = number_of(text)
     if value == -1:
         return POLICIES[policies['uncertain']]
     if not 0 <= value <= 1:

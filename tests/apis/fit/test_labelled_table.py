@@ -132,6 +132,12 @@ ROWS = [[f'{i}.png', 'benign' if i % 2 else 'malignant'] for i in range(40)]
          "has the column 'patient' 2 times"),
         (['image', 'dx', 'split'], [*[[*row, 'train'] for row in ROWS], ['0.png', 'malignant', 'test']], {},
          "row 42: 0.png has 'split' 'test', and 'train' in row 2"),
+        (HEADER, [[f'{i}.png', ('1', '01', '2')[i % 3]] for i in range(40)], {}, "'01' .* is likely '1'"),
+        (['0.png', 'malignant'], ROWS[1:], {}, 'has no header: its first row is of the image 0.png'),
+        (['image', 'a', 'b', 'c'], [[f'{i}.png', i % 2, i % 3 % 2, 1.2 if i == 5 else i % 2] for i in range(40)], {},
+         "row 7, column 'c': '1.2' is none of 0 to 1, -1 .* labels=A,B,C"),
+        (['image', 'a', 'b', 'c'], [[f'{i}.png', i % 2, i % 3 % 2, ('"0,25"', '"0,75"')[i % 2]] for i in range(40)], {},
+         "row 2, column 'c': '0,25' is none of 0 to 1, -1"),
         (HEADER, [[f'{i}.png', ('caf\u00e9', 'cafe\u0301', 'tea')[i % 3]] for i in range(40)], {}, 'spelt otherwise'),
         (HEADER, ROWS, dict(split='dx'), 'is none of train, val and test'),
     ],
@@ -194,6 +200,14 @@ def test_separators_at_the_end_and_what_is_unknown_in_lists(tmp_path):
     assert samples.targets.tolist() == [[1, 1], [1, 0], [1, 1], [-1, -1], [0, 0]]
     named = read(file, labels=['No Finding', 'a', 'b'], missing='ignore', uncertain='ignore')
     assert named.targets[4].tolist() == [1, 0, 0]
+
+
+def test_numbers_as_pandas_writes_them(tmp_path):
+    blank(tmp_path, *(f'{i}.png' for i in range(6)))
+    rows = [[f'{i}.0', i % 2 == 0, i % 3 == 0] for i in range(6)]
+    samples = read(table(tmp_path / 'labels.csv', ['image', 'edema', 'mass'], rows))
+    assert samples.files[5] == '5.png'
+    assert samples.targets.tolist() == [[1, 1], [0, 0], [1, 0], [0, 1], [1, 0], [0, 0]]
 
 
 def test_what_is_named_is_a_class(tmp_path):
