@@ -156,6 +156,8 @@ class CSVDataset(BaseDataset):
             self._refuse_lists(table, names, found)
         classes = self._metainfo.setdefault('classes', tuple(found))
         numbers = {canonical(str(name)): number for number, name in enumerate(classes)}
+        if len(numbers) < len(classes):
+            raise UserError(f'CSVDataset: of the classes {", ".join(map(repr, classes))} two are the same in a table.')
         unknown = next((i for i, name in enumerate(names) if known[i] and name not in numbers), None)
         if unknown is not None:
             raise UserError(

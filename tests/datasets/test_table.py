@@ -104,6 +104,8 @@ def test_labels_of_one_column(tmp_path):
         single(tmp_path, ['0', '-1'])
     assert single(tmp_path, ['0', '-1', '1'], uncertain='ignore') == (('0', '1'), [0, 1])
     assert single(tmp_path, ['1', '-1'], classes=['-1', '1']) == (('-1', '1'), [1, 0])
+    with pytest.raises(UserError, match=r"of the classes '1', '1\.0' two are the same"):
+        single(tmp_path, ['1', '1.0'], classes=['1', '1.0'])
     assert single(tmp_path, ['none', 'mild'], classes=['none', 'mild']) == (('none', 'mild'), [0, 1])
 
 

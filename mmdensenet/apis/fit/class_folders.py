@@ -49,13 +49,19 @@ def read_class_folders(root: str, labels: list[str] | None = None) -> Samples:
         if not rows:
             raise UserError(f'labels={labels}: {root} has the folders {listed(strange)}, none of these.')
     classes = sorted({name for _, name, _ in rows}) if labels is None else list(labels)
-    if given:
+    if given and labels is None:
         lists = [
             ClassList(f'the part {part}', tuple(sorted({name for _, name, p in rows if p == part})), f'{root}/{part}')
             for part in PARTS
             if any(p == part for _, _, p in rows)
         ]
-        require_same_classes(lists)
+        try:
+            require_same_classes(lists)
+        except UserError as error:
+            what, _, advice = str(error).partition('\n')
+            if ' add ' in advice:  # to a config
+                advice = 'If that is right, name all classes, labels=A,B,C.'
+            raise UserError(f'{what} {advice}') from error
     if len(classes) < 2:
         raise UserError(f'{root} has one class folder ({classes[0]}): at least two classes are needed.')
     if len(classes) > max(3, len(rows) / 2):
@@ -95,11 +101,21 @@ def _refuse_parts_among_classes(root: str, files: list[str], parts: dict[str, st
             f'{root} has the folder {named[0]!r}, a part, beside {other!r}, which is none: move one of them elsewhere, '
             'or name the classes, labels=A,B,C.'
         )
-    below = {pieces[1].lower() for file in files if len(pieces := file.split('/')) > 2}
-    if below and below <= set(PART_NAMES):
+    inside: dict[str, set[str]] = {}
+    for file in files:
+        pieces = file.split('/')
+        if len(pieces) > 1:
+            inside.setdefault(pieces[0], set()).add(pieces[1] if len(pieces) > 2 else '')
+    below = set().union(*inside.values()) - {''}
+    if below and {name.lower() for name in below} <= set(PART_NAMES):
         raise UserError(
             f'{root} has {listed(sorted(below))} inside the folders of classes: put the classes inside the parts, '
             'train/CLASS, or give a table.'
+        )
+    if len(below) > 1 and len(inside) > 1 and all(names == below for names in inside.values()):
+        raise UserError(
+            f'{root} has the same folders, {listed(sorted(below))}, in each of {listed(inside)}: which are the classes '
+            'cannot be known. If it is the outer ones, name them, labels=A,B,C; else give a table.'
         )
 
 

@@ -150,7 +150,7 @@ def find_split_column(table: Table, stated: str | None, taken: Sequence[str | No
         elif PART_FLAG.fullmatch(plain(column)) and values and values <= {'0', '1', '0.0', '1.0', 'true', 'false'}:
             raise UserError(
                 f'{table.file}: the column {column!r} seems to give a part with yes and no: write a column of train, '
-                'val and test, or rename it if it is a label.'
+                'val and test, or name it among the labels, labels=A,B,C.'
             )
     for column, _ in possible[1:]:
         if any(part_of(row[column]) != part_of(row[possible[0][0]]) for row in table.rows):

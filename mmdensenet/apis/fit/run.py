@@ -111,6 +111,9 @@ def fit(
     """
     if minutes is not None and not minutes > 0:
         raise UserError(f'minutes={minutes}: give more than 0.')
+    for name, values in (('labels', labels), ('subgroups', subgroups)):
+        if isinstance(values, str) or len(set(values or ())) < len(values or ()):
+            raise UserError(f'{name}={values!r}: give a list of different names.')
     if operating_point not in (None, ARGMAX):
         parse_rule(operating_point)
     if not dry_run:

@@ -28,6 +28,10 @@ def test_class_folders_with_and_without_parts(tmp_path):
     assert samples.targets.tolist() == [0, 1, 0, 1]
     (tmp_path / 'given' / 'work_dirs').mkdir()
     assert read_class_folders(given).parts == samples.parts, 'a folder without images is no class'
+    (tmp_path / 'given/valid/dog/3.png').unlink()
+    assert read_class_folders(given, ['dog', 'cat']).targets.tolist() == [1, 0, 1], (
+        'a part may lack a class that is named'
+    )
     assert read_class_folders(flat, ['dog', 'cat']).targets.tolist() == [1, 1, 0]
 
 
@@ -47,6 +51,14 @@ def test_class_folders_with_and_without_parts(tmp_path):
         (['train/cat/1.png', 'train/dog/1.png', 'extra/cat/2.png'], "the folder 'train', a part, beside 'extra'"),
         (['cat/1.png', 'dog/1.png', 'test/1.png'], "the folder 'test', a part, beside 'cat'"),
         (['cat/train/1.png', 'cat/test/2.png', 'dog/train/1.png'], 'has test, train inside the folders of classes'),
+        (
+            [f'{site}/{name}/1.png' for site in 'ab' for name in ('cat', 'dog')],
+            'has the same folders, cat, dog, in each of a, b: which are the classes cannot be known',
+        ),
+        (
+            ['train/cat/1.png', 'train/dog/1.png', 'test/cat/2.png'],
+            "the part test lacks 'dog'.* If that is right, name all classes, labels=A,B,C",
+        ),
         (['1.png', '2.png'], 'has 2 images but no class folders'),
     ],
 )

@@ -57,6 +57,8 @@ def test_a_dry_run_writes_what_it_found_and_a_config_and_says_what_changed(tmp_p
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
+        (dict(labels='a,b'), r"labels='a,b': give a list of different names"),
+        (dict(labels=['a', 'a']), 'give a list of different names'),
         (dict(minutes=0), 'minutes=0: give more than 0'),
         (dict(label='x'), 'label=x: is for a table'),
         (dict(images='x'), 'images=x: is for a table'),
