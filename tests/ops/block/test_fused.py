@@ -1,6 +1,7 @@
 """The fused block against the reference and plain autograd, in float64."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -438,7 +439,8 @@ def test_the_reason_is_logged_once(monkeypatch):
     _, block = pair(engine='auto')
     block.block[0].act = nn.SiLU()
     reasons = []
-    monkeypatch.setattr(densenet, 'print_log', lambda message, **_: reasons.append(message))
+    logger = SimpleNamespace(info=lambda message, **_: reasons.append(message))
+    monkeypatch.setattr(densenet.MMLogger, 'get_current_instance', lambda: logger)
     for _ in range(3):
         block(random(2, 5, 4, 4))
     assert len([r for r in reasons if 'SiLU' in r]) == 1
