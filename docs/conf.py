@@ -21,7 +21,10 @@ templates_path = ['_templates']
 myst_heading_anchors = 3
 
 #: modules that nobody imports from outside: what is public of them is documented with their package
-PRIVATE = ('mmdensenet.compat.', 'mmdensenet.ops.steps', 'mmdensenet.ops.block', 'mmdensenet.analysis.report.')
+PRIVATE = (
+    *('mmdensenet.compat.', 'mmdensenet.ops.steps', 'mmdensenet.ops.block', 'mmdensenet.analysis.report.'),
+    *('mmdensenet.apis.fit.', 'mmdensenet.similar', 'mmdensenet.terminal'),
+)
 
 autosummary_generate = True
 autosummary_context = dict(private=PRIVATE)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-#: names of a folder that are compared: a folder of all images of a data set may have millions
+#: how many files of a folder are compared: one with all images of a data set may have millions
 MOST_NAMES = 10_000
 
 
