@@ -78,12 +78,17 @@ class QuickCrop(RandomCrop):
         return results
 
 
+#: what mmcv's RandomFlip turns with the image
+_FLIPPED_TOO = ('gt_bboxes', 'gt_keypoints', 'gt_seg_map')
+
+
 class QuickFlip(RandomFlip):
-    """RandomFlip in one direction with one probability."""
+    """RandomFlip of an image alone, in one direction with one probability."""
 
     def transform(self, results: dict) -> dict:
         numbers, axis = current(), {'horizontal': 1, 'vertical': 0}.get(str(self.direction))
-        if numbers is None or axis is None or not isinstance(self.prob, float) or not _is_usual(results['img']):
+        is_simple = axis is not None and isinstance(self.prob, float) and results.keys().isdisjoint(_FLIPPED_TOO)
+        if numbers is None or not (is_simple and _is_usual(results['img'])):
             return _as_mmpretrain(super().transform, results)
         results['flip'] = numbers() < self.prob
         results['flip_direction'] = self.direction if results['flip'] else None

@@ -142,3 +142,14 @@ def test_a_samples_numbers_decide_whatever_the_image_is(step, image):
         assert np.array_equal(np.random.get_state()[1], before)
     assert np.array_equal(results[0]['img'], results[1]['img'])
     assert results[0]['img'].dtype == image.dtype and results[0]['img'].ndim == image.ndim
+
+
+def test_boxes_are_flipped_with_their_image():
+    for seed in range(8):
+        with uniforms_of((seed,)):
+            found = quick(RandomFlip(0.5, 'horizontal')).transform(
+                dict(img=COLOUR.copy(), img_shape=COLOUR.shape[:2], gt_bboxes=np.float32([[1, 2, 11, 22]]))
+            )
+        expected = [[50, 2, 60, 22]] if found['flip'] else [[1, 2, 11, 22]]
+        assert np.array_equal(found['gt_bboxes'], expected)
+        assert np.array_equal(found['img'], COLOUR[:, ::-1] if found['flip'] else COLOUR)
