@@ -24,7 +24,7 @@ from .report import RESULTS, append_rows, device_name, provenance, quartiles, te
 CSV = RESULTS / 'data.csv'
 CONFIGS = {
     'photographs': 'configs/densenet121_4xb256_in1k.py',
-    'small': 'configs/densenet-bc-l40-k12_2xb64-30e_cifar10-folder.py',
+    'small': 'configs/densenet-bc-l40-k12_2xb64-40e_cifar10-folder.py',
 }
 OURS, BASELINE = 'mmdensenet', 'mmpretrain'
 CANDIDATES = (OURS, BASELINE, 'torchvision v2', 'timm')

@@ -27,7 +27,7 @@ from .machine import default_threads
 from .report import ROOT
 
 SLICES = ('tests', 'sanitizer', 'bench', 'profile', 'tune', 'cifar')
-CIFAR = 'configs/densenet-bc-l100-k12_1xb256-30e_cifar10-folder.py'
+CIFAR = 'configs/densenet-bc-l100-k12_1xb256-40e_cifar10-folder.py'
 DIGITS = 'configs/densenet-bc-l22-k12_1xb32_digits.py'
 OURS = 'mmdensenet fused channels_last'
 #: not all at once at batch 256: each keeps its activations, some 20 GB, while the others take their turns

@@ -66,7 +66,7 @@ PARAMETERS = {
     'densenet-bc-l250-k24_1xb64_cifar10': 15_324_406,
     'densenet-bc-l190-k40_1xb64_cifar10': 25_624_430,
     'densenet-bc-l40-k12_1xb64_cifar10': 176_122,
-    'densenet-bc-l40-k12_2xb64-30e_cifar10-folder': 176_122,
+    'densenet-bc-l40-k12_2xb64-40e_cifar10-folder': 176_122,
     'densenetblur121d_4xb256_in1k': 7_998_088,
     'rdnet-tiny_8xb64_in1k': 23_863_008,
     'rdnet-small_8xb64_in1k': 50_436_448,
@@ -170,7 +170,7 @@ def test_batch_and_learning_rate_are_those_of_the_name(file, cfg):
 
 
 def has_own_schedule(file) -> bool:
-    """RDNet's is its authors'; one that is no paper's has its name behind the batch: 1xb256-30e (test_recipes.py)."""
+    """RDNet's is its authors'; one that is no paper's has its name behind the batch: 1xb256-40e (test_recipes.py)."""
     return file.stem.startswith('rdnet') or re.search(r'xb\d+-', file.stem) is not None
 
 
