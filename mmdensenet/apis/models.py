@@ -20,8 +20,9 @@ from mmdensenet.checkpoints.checkpoint_content import not_finite, require_weight
 from mmdensenet.checkpoints.checkpoint_meta import DECISIONS
 from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.convert.on_load import fit_checkpoint
-from mmdensenet.datasets import class_lists
-from mmdensenet.datasets.class_lists import ClassList, names_in, require_same_classes
+from mmdensenet.datasets import stated_classes
+from mmdensenet.datasets.class_lists import ClassList, require_same_classes
+from mmdensenet.datasets.stated_classes import names_in, names_in_checkpoint
 from mmdensenet.datasets.wrappers import leaf_configs
 from mmdensenet.errors import UserError
 from mmdensenet.similar import did_you_mean, similar_path
@@ -156,8 +157,7 @@ def load_weights(model: BaseModel, source: str, head_may_differ: bool, fit_chann
     )
     meta = checkpoint.get('meta')
     model._checkpoint_meta = meta if isinstance(meta, dict) else {}
-    dataset_meta = model._checkpoint_meta.get('dataset_meta')
-    classes = dataset_meta.get('classes') if isinstance(dataset_meta, dict) else None
+    classes = names_in_checkpoint(meta)
     return list(classes) if classes and len(classes) == getattr(model.head, 'num_classes', None) else None
 
 
@@ -170,7 +170,7 @@ def require_classes_of(model: BaseModel, lists: Sequence[ClassList], source: str
     Raises:
         UserError: naming the classes that differ.
     """
-    names = names_in(model._checkpoint_meta.get('dataset_meta')) if hasattr(model, '_checkpoint_meta') else None
+    names = names_in_checkpoint(getattr(model, '_checkpoint_meta', None))
     trained = [ClassList(source, names, is_checkpoint=True)] if names else []
     require_same_classes([*trained, *lists])
 
@@ -194,13 +194,13 @@ def class_names(cfg: Config) -> list[str] | None:
     _, dataset = next(leaf_configs((cfg.get('test_dataloader') or {}).get('dataset')), ('', {}))
     classes = (dataset.get('metainfo') or {}).get('classes') or dataset.get('classes') or dataset.get('label_columns')
     if isinstance(classes, str):
-        classes = class_lists.class_names(classes) if Path(classes).expanduser().is_file() else None
+        classes = stated_classes.class_names(classes) if Path(classes).expanduser().is_file() else None
     kind = dataset.get('type')
     if not classes and kind:
         kind = kind if isinstance(kind, type) else DATASETS.get(kind)
         classes = (getattr(kind, 'METAINFO', None) or {}).get('classes')
-    known = isinstance(classes, (list, tuple)) and len(classes) == cfg.model.head.get('num_classes')
-    return list(classes) if known else None
+    names = names_in(classes)
+    return list(names) if names and len(names) == cfg.model.head.get('num_classes') else None
 
 
 def set_in_channels(cfg: Config, in_channels: int) -> None:

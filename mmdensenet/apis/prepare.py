@@ -7,16 +7,9 @@ import hashlib
 import io
 import json
 import os
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 
 import cv2
@@ -35,6 +28,7 @@ from mmdensenet.datasets.wrappers import all_datasets, named_leaves, sample_info
 from mmdensenet.datasets.write_shards import kept_shard, refuse_shard, write_json, write_shard
 from mmdensenet.errors import BadImageError, UserError
 
+from .reading_processes import reading_processes
 from .runner import open_config, prepare_data
 from .verify import SPLITS, worker_count
 
@@ -130,7 +124,7 @@ def prepare_dataset(
         if progress is not None:
             progress(done, total)
 
-    with _several_processes(worker_count(workers, total)) as spread:
+    with reading_processes(worker_count(workers, total)) as spread:
         for part in parts:
             _write_part(part, target, shard_size, spread, advance)
     return parts
@@ -269,7 +263,7 @@ def _write_part(part: Part, target: Path, shard_size: int, spread: Callable, adv
         entry = kept_shard(target / name, plan)
         part.kept += entry is not None
         if entry is None:
-            contents = spread(read, [sample[:2] for sample in samples])
+            contents = spread(read, [sample[:2] for sample in samples], chunksize=8)
             entry = write_shard(target / name, plan, start, samples, contents, advance)
         else:
             advance(len(samples))
@@ -277,34 +271,3 @@ def _write_part(part: Part, target: Path, shard_size: int, spread: Callable, adv
     part.shards, part.size = len(entries), sum(entry['bytes'] for entry in entries)
     about = dict(split=part.split, samples=len(part.samples), short_side=part.short_side, metainfo=part.metainfo)
     write_json(target / f'{part.split}.json', dict(format=FORMAT, **about, shards=entries))
-
-
-@contextmanager
-def _several_processes(workers: int) -> Iterator[Callable[[Callable, list], Iterator]]:
-    """A ``map`` over so many processes, with the results in order."""
-    if workers == 0:
-        yield map
-        return
-    # forked: nothing has to be imported again
-    method = 'fork' if sys.platform == 'linux' else 'spawn'
-    with ProcessPoolExecutor(workers, get_context(method), _begin_worker) as pool:
-        try:
-            yield partial(pool.map, chunksize=8)
-        except BrokenProcessPool as error:
-            raise UserError(
-                'a process that reads images was killed, as happens when memory runs short: give fewer, workers=1.'
-            ) from error
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _begin_worker() -> None:
-    cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends it
-
-    def end_with_parent() -> None:  # which, when it is killed, ends nobody
-        connection.wait([parent_process().sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()

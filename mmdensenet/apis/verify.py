@@ -8,12 +8,9 @@ import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 
 import numpy as np
 from mmengine.config import Config
@@ -23,12 +20,14 @@ from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import MODELS
 
 from mmdensenet.datasets import LoadImage
-from mmdensenet.datasets.class_lists import ClassList, class_lists, names_in, require_same_classes
+from mmdensenet.datasets.class_lists import ClassList, class_lists, require_same_classes
 from mmdensenet.datasets.load_image import has_16_bits, read_bytes
+from mmdensenet.datasets.stated_classes import names_in, names_in_checkpoint
 from mmdensenet.datasets.wrappers import leaves, sample_info, sample_labels
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.training.hooks.check_tasks import require_tasks
 
+from .reading_processes import reading_processes
 from .runner import open_config, prepare_data, require_checkpoint
 from .tasks import task_names
 
@@ -126,8 +125,7 @@ def verify_dataset(
 def _classes_of(checkpoint: str) -> ClassList:
     require_checkpoint(checkpoint)
     loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
-    meta = loaded.get('meta') if isinstance(loaded, dict) else None
-    names = names_in(meta.get('dataset_meta')) if isinstance(meta, dict) else None
+    names = names_in_checkpoint(loaded.get('meta')) if isinstance(loaded, dict) else None
     if names is None:
         raise UserError(f'{checkpoint} has no names of classes (meta.dataset_meta.classes) to compare: leave it out.')
     return ClassList(checkpoint, names, is_checkpoint=True)
@@ -179,20 +177,8 @@ def _samples(report: Report, name: str, parts: list) -> Iterator[Sample]:
 
 
 def _read_all(parts: dict[str, list], samples: list[Sample], workers: int) -> Iterator[Reading]:
-    if workers == 0:
-        yield from (_read(parts, sample) for sample in samples)
-        return
-    # forked: the data sets are there, and nothing has to be imported again
-    method = 'fork' if sys.platform == 'linux' else 'spawn'
-    with ProcessPoolExecutor(workers, mp_context=get_context(method)) as pool:
-        chunk = max(1, min(64, len(samples) // (4 * workers)))
-        try:
-            yield from pool.map(partial(_read, parts), samples, chunksize=chunk)
-        except BrokenProcessPool as error:
-            raise UserError(
-                'a process that reads images was killed, as happens when memory runs short: give fewer, workers=1, '
-                'or 0 to see at which image.'
-            ) from error
+    with reading_processes(workers) as spread:
+        yield from spread(partial(_read, parts), samples, chunksize=max(1, min(64, len(samples) // (4 * workers or 1))))
 
 
 def _read(parts: dict[str, list], sample: Sample) -> Reading:
@@ -235,13 +221,15 @@ def _load(dataset, info: dict) -> tuple[bytes, float | None]:
 
 
 def _check_labels(report: Report, name: str, dataset, parts: list, classes: int | None) -> None:
-    own = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    own = names_in(getattr(dataset, 'metainfo', None))
     if own and classes is not None and len(own) != classes:
         report.add('head', f'{name}: the data set has {len(own)} classes, and model.head.num_classes is {classes}')
     total = classes if classes is not None else len(own or ())
     count: Counter[int] = Counter()
     labelled = False
     for leaf in parts:
+        named = len(names_in(getattr(leaf, 'metainfo', None)) or ()) or total
+        limit = min(total or named, named)
         for index in range(len(leaf)):
             labels = sample_labels(leaf, index)
             if labels is None:  # a data set without labels
@@ -249,9 +237,9 @@ def _check_labels(report: Report, name: str, dataset, parts: list, classes: int 
             count.update(labels)
             labelled = True
             for label in labels:
-                if total and not 0 <= label < total:
+                if limit and not 0 <= label < limit:
                     place = sample_info(leaf, index).get('img_path', f'sample {index}')
-                    report.add('label', f'{name}: {place} has label {label}, outside 0 to {total - 1}')
+                    report.add('label', f'{name}: {place} has label {label}, outside 0 to {limit - 1}')
     if labelled:
         for label in range(total):
             if not count[label]:

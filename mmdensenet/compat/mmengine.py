@@ -334,10 +334,6 @@ def name_annotation_files() -> None:
     @functools.wraps(full_init)
     def init_or_explain(self) -> None:
         try:
-            if hasattr(type(self), 'img_prefix') and isinstance(self._metainfo.get('classes'), str):
-                from mmdensenet.datasets.class_lists import class_names
-
-                class_names(self._metainfo['classes'])  # text is left where there is no such file
             full_init(self)
         except Exception as error:
             from mmdensenet.datasets.annotations import explain

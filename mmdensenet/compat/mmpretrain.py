@@ -4,9 +4,83 @@ import copy
 import functools
 from types import ModuleType
 
+import mmengine
 import numpy as np
 
 from .faults import Fault
+
+CLASS_NAMES = Fault(
+    what='a file of classes with a byte-order mark or empty lines gives names with them, metainfo.classes may be a '
+    'set, metainfo.CLASSES is passed over, and names may be numbered otherwise than the labels that they are for',
+    versions='mmpretrain 1.2.0',
+    until='mmpretrain reads such files as others do, and refuses the rest',
+    targets=(
+        'mmpretrain.datasets.base_dataset:BaseDataset._compat_classes',
+        'mmpretrain.datasets.base_dataset:BaseDataset._load_metainfo',
+        'mmpretrain.datasets.base_dataset:BaseDataset.full_init',
+    ),
+    owner='mmpretrain.datasets.base_dataset',
+)
+
+
+@CLASS_NAMES.repaired_by
+def read_class_names() -> None:
+    from mmengine.dataset import BaseDataset as MMEngineDataset
+    from mmpretrain.datasets.base_dataset import BaseDataset
+
+    from mmdensenet.datasets.stated_classes import ClassListError, class_names, names_in, require_own_numbers
+
+    merge, load, init = BaseDataset._compat_classes, BaseDataset._load_metainfo.__func__, BaseDataset.full_init
+
+    def names_of(given):
+        return given if given is None or isinstance(given, (list, tuple)) else class_names(given)
+
+    @functools.wraps(merge)
+    def merge_names(self, metainfo, classes) -> dict:
+        return merge(self, metainfo, names_of(classes))
+
+    @functools.wraps(load)
+    def load_names(cls, metainfo=None) -> dict:
+        given = None
+        if hasattr(metainfo, 'items'):
+            metainfo = dict(metainfo.items())
+            given = metainfo.get('classes')
+            if 'CLASSES' in metainfo and given is None:
+                raise ClassListError('metainfo.CLASSES is not read: the key is `classes`.')
+        if given is not None:
+            metainfo['classes'] = names_of(given)
+            require_own_numbers(metainfo['classes'], cls.METAINFO.get('classes'), cls.__name__)
+        return load(cls, metainfo)
+
+    @functools.wraps(init)
+    def init_with_own_numbers(self) -> None:
+        if self._fully_initialized:
+            return
+        stated = self._metainfo.get('classes')
+        init(self)
+        if type(self).load_data_list is not MMEngineDataset.load_data_list:
+            return
+        # a file of OpenMMLab's form says which classes its labels are for
+        written = self._metainfo if stated is None else mmengine.load(self.ann_file)['metainfo']
+        own, categories = names_in(written), written.get('categories')
+        if categories is not None:
+            named = {category['id']: category['category_name'] for category in categories}
+            by_id = tuple(named[number] for number in sorted(named))
+            if own in (None, by_id) and sorted(named) != list(range(len(categories))):
+                raise ClassListError(
+                    f'{self.ann_file}: the ids of its categories are {", ".join(map(str, sorted(named)[:3]))} ..., not '
+                    '0, 1, 2 and so on: which labels are they for?'
+                )
+            own = own or by_id
+        if stated is None and own is not None:
+            self._metainfo['classes'] = tuple(own)
+        elif own is not None:
+            require_own_numbers(stated, own, self.ann_file)
+
+    BaseDataset._compat_classes = merge_names
+    BaseDataset._load_metainfo = classmethod(load_names)
+    BaseDataset.full_init = init_with_own_numbers
+
 
 FOLDERS = Fault(
     what='CustomDataset numbers class folders in alphabetical order whatever metainfo.classes says, refuses a part '

@@ -1,25 +1,21 @@
 """Whether the parts of the data, and the checkpoint, number the same classes in the same order."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config
 
-from mmdensenet.errors import UserError
-
 from .labels import unlabelled_parts
+from .stated_classes import ClassListError, names_in
 from .wrappers import leaf_configs, named_leaves, sample_labels
 
 #: what systems and tools leave in folders
 LEFT_BEHIND = ('__MACOSX', '__pycache__', '@eaDir', '$RECYCLE.BIN', 'lost+found', 'System Volume Information')
 #: names that a message lists
 SHOWN = 20
-
-
-class ClassListError(UserError, AssertionError, ValueError):
-    """Two lists of classes that cannot be of the same labels; of the kinds that mmpretrain and mmengine raise then."""
 
 
 @dataclass(frozen=True)
@@ -116,26 +112,6 @@ def class_lists_in_config(cfg: Config, loader: str, known: Iterable[str] = ()) -
     return lists
 
 
-def names_in(metainfo) -> tuple[str, ...] | None:
-    """The names in a data set's ``metainfo`` or a checkpoint's ``dataset_meta``."""
-    classes = metainfo.get('classes') if isinstance(metainfo, dict) else None
-    return tuple(map(str, classes)) if isinstance(classes, (list, tuple)) and classes else None
-
-
-def class_names(given) -> list[str] | None:
-    """The names of a ``classes`` argument, which may be the path of a file with one a line.
-
-    Raises:
-        UserError: if it is text, and no such file is there. mmengine takes the characters of its path for the names.
-    """
-    if not isinstance(given, str):
-        return None if given is None else [str(name) for name in given]
-    file = Path(given).expanduser()
-    if not file.is_file():
-        raise UserError(f'classes={given!r}: no such file. Give the names, or a file with one name a line.')
-    return file.read_text(encoding='utf-8-sig').splitlines()
-
-
 def require_no_hidden(folders: Iterable[str], folder: str) -> None:
     """Raises a UserError for a folder that is there for a system or a tool, and would count as a class."""
     hidden = [name for name in folders if name.startswith('.') or name in LEFT_BEHIND]
@@ -184,10 +160,14 @@ def number_folders(folders: Sequence[str], classes: Sequence[str], root: str) ->
     other names than the classes (ImageNet's) are numbered in alphabetical order, as they always were.
 
     Raises:
-        UserError: if some folders are classes and others are not, or their number is another.
+        UserError: if some folders are classes and others are not, or their number is another; if a folder's class is
+            named twice; and if the alphabetical order is likely not that of the classes.
     """
     require_no_hidden(folders, root)
     classes = [str(name) for name in classes]
+    twice = next((name for name in folders if classes.count(name) > 1), None)
+    if twice is not None:
+        raise ClassListError(f'metainfo.classes has {twice!r} twice: which is the number of {Path(root, twice)}?')
     strange = [name for name in folders if name not in classes]
     if not strange:
         return {name: classes.index(name) for name in folders}
@@ -200,7 +180,28 @@ def number_folders(folders: Sequence[str], classes: Sequence[str], root: str) ->
             f'{Path(root, strange[0])} is no class of metainfo.classes ({_listed(classes)})'
             f'{counts if len(folders) != len(classes) else ""}. {guess}'
         )
+    _require_alphabetical(sorted(folders), classes, root)
     return {name: number for number, name in enumerate(sorted(folders))}
+
+
+def _require_alphabetical(folders: list[str], classes: list[str], root: str) -> None:
+    """Refuse folders with names of their own whose alphabetical order is not the one that the classes have."""
+    plain = [_plain(name) for name in classes]
+    for number, name in enumerate(folders):
+        if _plain(name) in plain and plain[number] != _plain(name):
+            meant = classes[plain.index(_plain(name))]
+            raise ClassListError(
+                f'{Path(root, name)} would be class {number}, {classes[number]!r}, by the order of the folders, and is '
+                f'likely {meant!r}: give folders and metainfo.classes the same names.'
+            )
+    alike = len({re.sub(r'\d+', '0', name) for name in folders}) == 1
+    counted = sorted(folders, key=lambda name: [int(number) for number in re.findall(r'\d+', name)])
+    if alike and counted != folders:  # 'a2' comes before 'a10'
+        at = next(i for i, (name, other) in enumerate(zip(folders, counted)) if name != other)
+        raise ClassListError(
+            f'{Path(root, folders[at])} would be class {at}, {classes[at]!r}, by the alphabetical order of the '
+            f'folders, and by their numbers that is {counted[at]!r}: name the folders as metainfo.classes.'
+        )
 
 
 def _describe(first: ClassList, other: ClassList) -> str:

@@ -10,9 +10,9 @@ from mmpretrain.datasets import BaseDataset
 from mmdensenet.errors import UserError
 from mmdensenet.registry import DATASETS
 
-from .class_lists import class_names
 from .labels import POSITIVE_ABOVE
 from .splits import assign_parts
+from .stated_classes import class_names
 from .table import ImageFinder, Table, is_missing, portable_path, read_table
 
 #: what a multi-label target is for a label that is not known; losses and metrics of ours leave it out

@@ -18,8 +18,8 @@ from mmpretrain.datasets import BaseDataset
 from mmdensenet.errors import UserError
 from mmdensenet.registry import DATASETS
 
-from .class_lists import class_names
 from .labels import POSITIVE_ABOVE
+from .stated_classes import class_names
 
 #: version of the index files
 FORMAT = 1

@@ -70,6 +70,20 @@ def test_folders_are_numbered_by_their_names():
             number_folders(folders, ['cat', 'dog'], 'd')
 
 
+def test_folders_in_alphabetical_order_must_be_in_the_order_of_the_classes():
+    assert number_folders(['Cat', 'Dog'], ['cat', 'dog'], '') == {'Cat': 0, 'Dog': 1}
+    assert number_folders(['1', '2', '10'], ['10', '2', '1'], '') == {'1': 2, '2': 1, '10': 0}
+    names = [f'class {number}' for number in range(11)]
+    assert number_folders([f'c{number:02}' for number in range(11)], names, '')['c10'] == 10
+    for folders, classes, message in (
+        (['Cat', 'Dog'], ['dog', 'cat'], "d/Cat would be class 0, 'dog', .* is likely 'cat'"),
+        ([f'c{number}' for number in range(11)], names, "d/c10 would be class 2, 'class 2', .* numbers that is 'c2'"),
+        (['cat'], ['cat', 'cat'], "'cat' twice"),
+    ):
+        with pytest.raises(UserError, match=message):
+            number_folders(folders, classes, 'd')
+
+
 def folder(tmp_path, name, **settings):
     return dict(type='mmpretrain.CustomDataset', data_root=str(tmp_path), data_prefix=name, **settings)
 

@@ -6,20 +6,18 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from mmdensenet.apis.reading_processes import reading_processes
 from mmdensenet.datasets.dicom import LUMINANCE, read_dicom
 from mmdensenet.datasets.grey_image import LoadGreyImage
 from mmdensenet.datasets.load_image import MAX_PIXELS, check_content, read_bytes, why_unreadable
 from mmdensenet.datasets.near_duplicates import perceptual_hash, thumbnail
-from mmdensenet.errors import BadImageError, UserError
+from mmdensenet.errors import BadImageError
 
 #: an image whose channels differ by at most this is grey: JPEG's rounding
 GREY_WITHIN = 12
@@ -162,18 +160,8 @@ def read_pictures(
 def _read_all(root: str, files: list[str], workers: int | None):
     read = partial(read_picture, root)
     workers = min(cores() if workers is None else workers, len(files) // 64)
-    if workers < 2:
-        yield from map(read, files)
-        return
-    # forked: nothing has to be imported again
-    with ProcessPoolExecutor(workers, mp_context=get_context('fork')) as pool:
-        try:
-            yield from pool.map(read, files, chunksize=16)
-        except BrokenProcessPool as error:
-            raise UserError(
-                'a process that reads images was killed, as happens when memory runs short: run it again, it goes on '
-                'where it was.'
-            ) from error
+    with reading_processes(workers if workers > 1 else 0, 'run it again, it goes on where it was') as spread:
+        yield from spread(read, files, chunksize=16)
 
 
 def cores() -> int:

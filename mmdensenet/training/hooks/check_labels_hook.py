@@ -14,10 +14,10 @@ from mmdensenet.datasets.class_lists import (
     ClassList,
     class_lists,
     class_lists_in_config,
-    names_in,
     require_same_classes,
 )
 from mmdensenet.datasets.labels import POSITIVE_ABOVE, source_of, unlabelled_parts
+from mmdensenet.datasets.stated_classes import names_in, names_in_checkpoint
 from mmdensenet.datasets.wrappers import leaf_configs, leaves, sample_info, sample_labels
 from mmdensenet.errors import UserError
 from mmdensenet.registry import HOOKS
@@ -48,8 +48,7 @@ class CheckLabelsHook(Hook):
         self.trained: tuple[str, ...] | None = None
 
     def after_load_checkpoint(self, runner, checkpoint: Any) -> None:
-        meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
-        self.trained = names_in(meta.get('dataset_meta')) if isinstance(meta, dict) else None
+        self.trained = names_in_checkpoint(checkpoint.get('meta')) if isinstance(checkpoint, dict) else None
 
     def before_train(self, runner) -> None:
         self._require_labels(runner)
@@ -157,6 +156,7 @@ def _num_classes(model) -> int | None:
 
 
 def _check_leaf(dataset, key: str, num_classes: int) -> None:
+    names = names_in(getattr(dataset, 'metainfo', None))
     for index in range(len(dataset)):
         labels = sample_labels(dataset, index)
         if labels is None and index:
@@ -165,6 +165,13 @@ def _check_leaf(dataset, key: str, num_classes: int) -> None:
         if labels is None:  # a data set without labels
             return
         wrong = [label for label in labels if not 0 <= label < num_classes]
+        nameless = [label for label in labels if not wrong and names is not None and label >= len(names)]
+        if nameless:
+            place = sample_info(dataset, index).get('img_path', f'sample {index}')
+            raise UserError(
+                f'{place} ({key}) has label {nameless[0]}, and its data set names {len(names)} classes, 0 to '
+                f'{len(names) - 1}: name all of them.'
+            )
         if wrong:
             place = sample_info(dataset, index).get('img_path', f'sample {index}')
             raise UserError(
