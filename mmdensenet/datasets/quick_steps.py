@@ -16,11 +16,14 @@ import numpy as np
 import torch
 from mmcv.image.geometric import cv2_interp_codes
 from mmcv.transforms import CenterCrop, Resize
+from mmengine.dataset import BaseDataset, ClassBalancedDataset, Compose, ConcatDataset, RepeatDataset
+from mmpretrain.datasets import KFoldDataset, MultiTaskDataset
 from mmpretrain.datasets.transforms import PackInputs, RandomCrop, RandomFlip, RandomResizedCrop, ResizeEdge
 from mmpretrain.structures import DataSample
 
 from .grey_image import LoadGreyImage
 from .load_image import LoadImage
+from .svhn import SVHN
 from .uniforms import Uniforms, current
 from .wrappers import all_datasets
 
@@ -120,7 +123,18 @@ class QuickPack(PackInputs):
 QUICK = {RandomResizedCrop: QuickResizedCrop, RandomCrop: QuickCrop, RandomFlip: QuickFlip, PackInputs: QuickPack}
 _WITHOUT_NUMPY = {*QUICK.values(), LoadImage, LoadGreyImage, ResizeEdge, CenterCrop, Resize}
 
-_LIBRARIES = ('torch', 'mmengine', 'mmpretrain', 'mmdensenet')
+#: how a data set may read a sample: methods that look it up, run its pipeline, or ask the data set inside, and draw
+#: nothing unless the pipeline returns None
+_READERS = ('__getitem__', 'prepare_data', 'get_data_info')
+_KNOWN_READERS = frozenset(
+    getattr(kind, name)
+    for kind in (
+        *(BaseDataset, MultiTaskDataset, SVHN, KFoldDataset),
+        *(ConcatDataset, RepeatDataset, ClassBalancedDataset, torch.utils.data.ConcatDataset, torch.utils.data.Subset),
+    )
+    for name in _READERS
+    if hasattr(kind, name)
+)
 
 
 def quicken_steps(dataset) -> None:
@@ -136,18 +150,24 @@ def quicken_steps(dataset) -> None:
 def draws_from_uniforms(dataset) -> bool:
     """Whether no data set and no step of any pipeline inside draws from the generators of numpy, Python or torch.
 
-    Of data sets whose classes read samples in their own way it is not known.
+    True only where all that happens to a sample is known: the methods of its data sets, its pipeline and each step.
     """
-    if any(_reads_in_its_own_way(type(part)) for part in all_datasets(dataset)):
-        return False
-    pipelines = list(_pipelines(dataset))
-    return bool(pipelines) and all(type(step) in _WITHOUT_NUMPY for steps in pipelines for step in steps)
+    parts = list(all_datasets(dataset))
+    pipelines = [part.pipeline for part in parts if getattr(part, 'pipeline', None) is not None]
+    steps = [step for pipeline in pipelines if type(pipeline) is Compose for step in pipeline.transforms]
+    return (
+        all(_reads_as_known(part) for part in parts)
+        and bool(pipelines)
+        and all(type(pipeline) is Compose for pipeline in pipelines)
+        # a sample that is left out, None, is replaced by one that numpy draws
+        and all(type(step) in _WITHOUT_NUMPY and not getattr(step, 'ignore_empty', False) for step in steps)
+    )
 
 
-def _reads_in_its_own_way(kind: type) -> bool:
-    methods = [getattr(kind, name, None) for name in ('__getitem__', 'prepare_data', 'get_data_info')]
-    modules = [getattr(method, '__module__', '') for method in methods if method is not None]
-    return any(module.partition('.')[0] not in _LIBRARIES for module in modules)
+def _reads_as_known(dataset) -> bool:
+    kind = type(dataset)
+    methods = [getattr(kind, name) for name in _READERS if hasattr(kind, name)]
+    return vars(dataset).keys().isdisjoint(_READERS) and all(method in _KNOWN_READERS for method in methods)
 
 
 def _pipelines(dataset):

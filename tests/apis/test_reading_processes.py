@@ -12,6 +12,7 @@ import pytest
 from mmdensenet.apis.reading_processes import reading_processes
 from mmdensenet.errors import UserError
 
+
 @pytest.mark.parametrize('workers', [0, 2])
 def test_results_are_in_order(workers):
     with reading_processes(workers) as spread:

@@ -5,9 +5,10 @@ import random
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import BaseDataset, DefaultSampler
+from mmengine.dataset import BaseDataset, Compose, ConcatDataset, DefaultSampler, RepeatDataset
 from torch.utils.data import DataLoader, Dataset
 
+from mmdensenet.datasets import LoadImage
 from mmdensenet.datasets.quick_steps import QuickFlip, draws_from_uniforms
 from mmdensenet.training.draws import NumberedSampler, number_draws
 
@@ -63,15 +64,13 @@ class Draws(BaseDataset):
     """Samples with what their pipeline draws from the sample's own numbers."""
 
     def load_data_list(self):
-        return [{} for _ in range(10)]
+        return [dict(img=np.zeros((2, 2, 3), np.uint8)) for _ in range(10)]
 
 
 def test_a_pipeline_of_known_steps_draws_from_the_samples_own_numbers():
     flip = QuickFlip(0.5, 'horizontal')
     data = Draws(pipeline=[])
     data.pipeline.transforms = [flip]
-    image = np.zeros((2, 2, 3), np.uint8)
-    data.get_data_info = lambda index: dict(img=image)
 
     def epoch(workers, start=0):
         loader = DataLoader(data, batch_size=5, collate_fn=list, num_workers=workers)
@@ -91,7 +90,22 @@ def test_a_pipeline_of_known_steps_draws_from_the_samples_own_numbers():
         def prepare_data(self, idx):
             return super().prepare_data(idx)
 
+    class Subclass(RepeatDataset):
+        def __getitem__(self, idx):
+            return self.dataset[np.random.randint(len(self))]
+
     data.pipeline.transforms = [flip]
     assert draws_from_uniforms(data)
+    assert all(draws_from_uniforms(each) for each in (ConcatDataset([data, data]), RepeatDataset(data, 2)))
+    assert not draws_from_uniforms(Subclass(data, 2)), 'nor a wrapper that is not known'
+    data.prepare_data = lambda idx: None
+    assert not draws_from_uniforms(data), 'nor what stands in the place of a method'
+    del data.prepare_data
+    data.pipeline.transforms = [LoadImage(ignore_empty=True), flip]
+    assert not draws_from_uniforms(data), 'of an empty sample numpy draws another'
+    data.pipeline.transforms = [flip]
+    data.pipeline.__class__ = type('Own', (Compose,), {})
+    assert not draws_from_uniforms(data), 'nor a pipeline of its own class'
+    data.pipeline.__class__ = Compose
     data.__class__ = Own
     assert not draws_from_uniforms(data), 'what a class of its own draws is not known'
