@@ -8,7 +8,10 @@ from .shared import add_debug
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        'images', nargs='+', metavar='IMAGE', help='file, folder, URL, .npy array, or a .csv or .txt list of them'
+        'images',
+        nargs='+',
+        metavar='IMAGE',
+        help='file, folder, pattern, URL, .npy array, or a .csv or .txt list of them',
     )
     parser.add_argument('--model', required=True, help='config file, a name such as densenet121, or an exported file')
     parser.add_argument('--checkpoint', help="file or URL in any layout; by default the model zoo's weights")

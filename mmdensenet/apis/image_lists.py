@@ -1,8 +1,11 @@
 """What somebody calls images on a command line: files, folders, URLs, and tables or lists of them."""
 
+from glob import glob
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
+
+from mmengine.fileio.backends.registry_utils import prefix_to_backends
 
 from mmdensenet.datasets.nifti import is_nifti
 from mmdensenet.datasets.table import portable_path, read_table
@@ -17,13 +20,15 @@ PATH_COLUMNS = ('image', 'img_path', 'image_path', 'path', 'file', 'filename', '
 
 
 def expand(item) -> list:
-    """Images of what a call names: those of a folder and of its folders, of a .csv table or .txt list, or the item.
+    """Images of what a call names: those of a folder and of its folders, of a pattern (``*.png``, ``**/*.png``), of a
+    .csv table or .txt list, or the item.
 
     A table has a column of :data:`PATH_COLUMNS`, a list one path or URL a line. A relative path starts at the folder
     of the list, or where there is no such file, at the current one.
 
     Raises:
-        UserError: for a path that does not exist, a folder or list without images, and a table without such a column.
+        UserError: for a path that does not exist, a folder or list without images, a table without such a column, and
+            a URL of a scheme that nothing here reads.
     """
     if isinstance(item, Path):
         item = str(item)
@@ -31,7 +36,9 @@ def expand(item) -> list:
         return [item]
     item = without_file_scheme(item)
     if '://' in item:
-        return [item]
+        return [_known_url(item)]
+    if not item.strip():  # a variable of a shell that is not set; it would be the current folder
+        raise UserError('an image has an empty name: give a path or URL.')
     path = Path(item).expanduser()
     if path.is_dir():
         found = sorted(
@@ -41,7 +48,12 @@ def expand(item) -> list:
             raise UserError(f'{item}: no images in this folder (by suffix: {", ".join(sorted(IMAGE_SUFFIXES))}).')
         return found
     if not path.is_file():
-        raise UserError(f'{item} does not exist.{similar_path(path)}')
+        is_pattern = '*' in item or '?' in item
+        found = sorted(name for name in glob(str(path), recursive=True) if is_pattern and Path(name).is_file())
+        if not found:
+            what = 'is neither a file nor a folder' if path.exists() else 'does not exist'
+            raise UserError(f'{item} {what}.{"" if path.exists() else similar_path(path)}')
+        return found
     return _listed(path) if path.suffix.lower() in LIST_SUFFIXES else [str(path)]
 
 
@@ -61,6 +73,15 @@ def without_file_scheme(path: str) -> str:
     if parts.netloc not in ('', 'localhost'):
         raise UserError(f'{path} is on another machine ({parts.netloc}): give a path, as file:///PATH.')
     return url2pathname(parts.path)
+
+
+def _known_url(url: str) -> str:
+    """The URL, its scheme in lower case, which mmengine looks for."""
+    scheme, _, rest = url.partition('://')
+    if scheme.lower() not in prefix_to_backends:
+        known = ', '.join(f'{name}://' for name in ('file', 'http', 'https'))
+        raise UserError(f'{url} has a scheme that is not known here; images are read from {known} and paths.')
+    return f'{scheme.lower()}://{rest}'
 
 
 def _listed(file: Path) -> list[str]:
@@ -99,7 +120,7 @@ def _table(file: Path) -> list[tuple[int, str]]:
 def _find(file: Path, row: int, text: str) -> str:
     text = without_file_scheme(text)
     if '://' in text:
-        return text
+        return _known_url(text)
     path = Path(text).expanduser()
     for candidate in (file.parent / path, path):
         if candidate.is_file():

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 
@@ -188,7 +189,7 @@ class Inferencer(ImageClassificationInferencer):
         if isinstance(image, str) and not image.endswith('.npy') and self.loads:
             try:
                 return self.pipeline(dict(img_path=image))
-            except (AssertionError, OSError, ValueError, URLError, cv2.error) as error:
+            except (AssertionError, ImportError, OSError, ValueError, URLError, HTTPException, cv2.error) as error:
                 raise _unreadable(image, error) from error
         pixels = self._pixels(image)
         if hasattr(self.loader, 'apply_window'):  # LoadGreyImage: arrays have the file's values
@@ -224,7 +225,7 @@ class Inferencer(ImageClassificationInferencer):
         elif isinstance(image, str) and not image.endswith('.npy'):
             try:
                 array = mmcv.imfrombytes(fileio.get(image), 'grayscale' if self.channels == 1 else 'color')
-            except (OSError, URLError, cv2.error) as error:
+            except (ImportError, OSError, ValueError, URLError, HTTPException, cv2.error) as error:
                 raise _unreadable(image, error) from error
             if array is None:
                 raise _unreadable(image, None)
@@ -361,8 +362,10 @@ def _require_numbers(dtype: np.dtype, what: str) -> None:
 def _unreadable(image: str, error: BaseException | None) -> UserError:
     if isinstance(error, UserError):
         return error
-    if isinstance(error, URLError):
+    if isinstance(error, (URLError, HTTPException)):
         return UserError(f'{image} cannot be downloaded: {error}.')
+    if isinstance(error, ImportError):  # of a storage's client
+        return UserError(f'{image} cannot be read: {str(error).rstrip(".")}. Or copy it here and give its path.')
     reason = (
         ''
         if error is None or isinstance(error, (AssertionError, cv2.error))

@@ -10,6 +10,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -51,7 +52,7 @@ def fetch(url: str, model_dir=None, progress: bool = True, check_hash: bool = Tr
             torch.hub.download_url_to_file(url, str(target), _hash_in(url) if check_hash else None, progress=progress)
         except RuntimeError as error:
             raise UserError(f'{url}: {first_line(error)}. Try again, or put the right file at {target}.') from error
-        except OSError as error:
+        except (OSError, ValueError, HTTPException) as error:  # also of a URL that is none, and of one cut off
             raise UserError(
                 f'cannot download {url} ({first_line(error)}). Download it elsewhere and put it at {target}.'
             ) from error

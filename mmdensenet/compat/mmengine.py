@@ -316,6 +316,27 @@ def name_different_classes() -> None:
     ConcatDataset.get_cat_ids = RepeatDataset.get_cat_ids = get_cat_ids
 
 
+BYTE_ORDER_MARK = Fault(
+    what='list_from_file leaves the byte-order mark of files of Windows before the first line, such as the path of an '
+    'image',
+    versions='mmengine 0.10.7',
+    until='mmengine reads such files as utf-8-sig',
+    targets=('mmengine.fileio.parse:list_from_file',),
+)
+
+
+@BYTE_ORDER_MARK.repaired_by
+def leave_out_byte_order_mark() -> None:
+    read = find('mmengine.fileio.parse:list_from_file')
+
+    @functools.wraps(read)
+    def list_from_file(*args, **kwargs) -> list[str]:
+        lines = read(*args, **kwargs)
+        return [lines[0].removeprefix('\ufeff'), *lines[1:]] if lines else lines
+
+    replace_everywhere(read, list_from_file)
+
+
 ANNOTATIONS = Fault(
     what='an annotation file that is malformed raises, such as "not enough values to unpack", without the file and '
     'line',

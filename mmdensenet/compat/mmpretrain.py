@@ -28,7 +28,13 @@ def read_class_names() -> None:
     from mmengine.dataset import BaseDataset as MMEngineDataset
     from mmpretrain.datasets.base_dataset import BaseDataset
 
-    from mmdensenet.datasets.stated_classes import ClassListError, class_names, names_in, require_own_numbers
+    from mmdensenet.datasets.stated_classes import (
+        ClassListError,
+        class_names,
+        names_in,
+        require_names,
+        require_own_numbers,
+    )
 
     merge, load, init = BaseDataset._compat_classes, BaseDataset._load_metainfo.__func__, BaseDataset.full_init
 
@@ -49,6 +55,7 @@ def read_class_names() -> None:
                 raise ClassListError('metainfo.CLASSES is not read: the key is `classes`.')
         if given is not None:
             metainfo['classes'] = names_of(given)
+            require_names(metainfo['classes'])
             require_own_numbers(metainfo['classes'], cls.METAINFO.get('classes'), cls.__name__)
         return load(cls, metainfo)
 
@@ -63,6 +70,7 @@ def read_class_names() -> None:
         # a file of OpenMMLab's form says which classes its labels are for
         written = self._metainfo if stated is None else mmengine.load(self.ann_file)['metainfo']
         own, categories = names_in(written), written.get('categories')
+        require_names(written.get('classes') or ())
         if categories is not None:
             named = {category['id']: category['category_name'] for category in categories}
             by_id = tuple(named[number] for number in sorted(named))

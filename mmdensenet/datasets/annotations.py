@@ -43,6 +43,8 @@ def explain(dataset, error: Exception) -> UserError | None:
         reason = _wrong_item(dataset, file) if file.endswith(DICTS) else _wrong_line(file)
     except Exception:  # neither can it be read here
         reason = None
+    if reason is None and 'need at least one array' in str(error):  # what numpy says of an empty list
+        return AnnotationError(f'{file} lists no images.')
     if reason is None:
         return AnnotationError(
             f'{file} is no annotation file of {type(dataset).__name__}: {type(error).__name__}: {error}.'

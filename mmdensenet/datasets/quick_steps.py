@@ -124,7 +124,7 @@ QUICK = {RandomResizedCrop: QuickResizedCrop, RandomCrop: QuickCrop, RandomFlip:
 _WITHOUT_NUMPY = {*QUICK.values(), LoadImage, LoadGreyImage, ResizeEdge, CenterCrop, Resize}
 
 #: how a data set may read a sample: methods that look it up, run its pipeline, or ask the data set inside, and draw
-#: nothing unless the pipeline returns None
+#: nothing unless a step returns None, which those of _WITHOUT_NUMPY do not
 _READERS = ('__getitem__', 'prepare_data', 'get_data_info')
 _KNOWN_READERS = frozenset(
     getattr(kind, name)
@@ -159,8 +159,7 @@ def draws_from_uniforms(dataset) -> bool:
         all(_reads_as_known(part) for part in parts)
         and bool(pipelines)
         and all(type(pipeline) is Compose for pipeline in pipelines)
-        # a sample that is left out, None, is replaced by one that numpy draws
-        and all(type(step) in _WITHOUT_NUMPY and not getattr(step, 'ignore_empty', False) for step in steps)
+        and all(type(step) in _WITHOUT_NUMPY for step in steps)
     )
 
 

@@ -51,6 +51,13 @@ def class_names(given) -> list[str] | None:
     return list(names or ())
 
 
+def require_names(given: Sequence) -> None:
+    """Refuse what a file has in the place of a name, such as YAML's ``no``, which is False."""
+    odd = next((name for name in given if name is None or isinstance(name, (bool, float))), '')
+    if odd != '':
+        raise ClassListError(f'classes: {odd!r} is no name: put it into quotes (of YAML yes, no and 1.0 are no text).')
+
+
 def require_own_numbers(stated: Sequence[str], own: Sequence[str] | None, owner: str) -> None:
     """Refuse names of classes that have other numbers where the labels are: these do not follow.
 

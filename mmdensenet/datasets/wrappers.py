@@ -146,7 +146,10 @@ def sample_labels(dataset, index: int) -> list[int] | None:
         return None
     except (TypeError, ValueError) as error:
         _require_numbers(leaf, index, error)
-        return None
+        given = sample_info(leaf, index).get('gt_label')
+        given = given.tolist() if hasattr(given, 'tolist') else given
+        several = isinstance(given, (list, tuple)) and all(isinstance(label, Integral) for label in given)
+        return list(given) if several else None  # a list where its class foresees one number
     _require_numbers(leaf, index)
     return labels
 

@@ -36,6 +36,33 @@ def test_urls_of_files(folder):
         expand('file://host/1.png')
 
 
+def test_patterns(folder):
+    """As no shell of Windows expands them, nor any in quotes."""
+    assert expand('*.dcm') == ['2.dcm'] and expand(f'{folder}/**/[23].*') == [
+        f'{folder}/a b/2.dcm',
+        f'{folder}/a b/3.JPG',
+    ]
+    (folder / 'a b/x?*.png').touch()
+    assert expand('x?*.png') == ['x?*.png'], 'a file of this name'
+    for pattern in ('*.tif', '[2].dcm'):
+        with pytest.raises(UserError, match='does not exist'):
+            expand(pattern)
+
+
+def test_schemes(folder):
+    assert expand('HTTPS://example.org/A.png') == ['https://example.org/A.png']
+    (folder / 'l.txt').write_text('ftp://example.org/1.png\n')
+    for item in ('ftp://example.org/1.png', folder / 'l.txt'):
+        with pytest.raises(UserError, match=r'ftp://example\.org/1\.png has a scheme that is not known'):
+            expand(item)
+
+
+@pytest.mark.parametrize('name', ['', ' '])
+def test_nothing_is_not_the_current_folder(folder, name):
+    with pytest.raises(UserError, match='empty name'):
+        expand(name)
+
+
 @pytest.mark.parametrize(
     ('name', 'content', 'message'),
     [

@@ -29,6 +29,9 @@ GOOD = dict(metainfo=dict(classes=['a', 'b']), data_list=[dict(img_path='a.png',
         ('l.json', '{"metainfo": {}, "data_list": {}}', r'l\.json, data_list: it must be a list'),
         ('l.yaml', 'metainfo: {}\ndata_list: [{img_path: a.png}, {path: b.png}]\n', r'l\.yaml, data_list\[1\]'),
         ('l.yaml', 'metainfo: {\n', r'l\.yaml is no annotation file of BaseDataset: ParserError'),
+        ('l.json', '{"metainfo": {}, "data_list": []}', r'l\.json lists no images'),
+        ('l.txt', '', r'l\.txt lists no images'),
+        ('l.yaml', 'metainfo: {classes: [yes, no]}\ndata_list: [{img_path: a.png}]\n', r'classes: True is no name'),
         ('gone.txt', None, r'gone\.txt does not exist'),
     ],
 )  # fmt: skip
@@ -43,10 +46,19 @@ def test_the_line_is_named(tmp_path, name, content, message):
 
 def test_one_that_is_right(tmp_path):
     (tmp_path / 'l.json').write_text(json.dumps(GOOD))
-    (tmp_path / 'l.txt').write_text('a b.png 1\n')
+    (tmp_path / 'l.txt').write_bytes(b'\xef\xbb\xbfa b.png 1\r\n')  # as Windows writes it
     one = DATASETS.build(dict(type='mmpretrain.BaseDataset', ann_file='l.json', data_root=str(tmp_path)))
     two = DATASETS.build(dict(type='mmpretrain.CustomDataset', ann_file='l.txt', data_root=str(tmp_path)))
     assert one.get_data_info(0)['gt_label'] == 0 and two.get_data_info(0)['gt_label'] == 1
+    assert two.get_data_info(0)['img_path'] == str(tmp_path / 'a b.png')
+
+
+def test_labels_in_lists_are_labels(tmp_path):
+    """mmpretrain trains on a list of one, where its data sets foresee a number: so it is compared with the classes."""
+    data = [dict(img_path='a.png', gt_label=[7]), dict(img_path='b.png', gt_label=[0, 1])]
+    (tmp_path / 'l.json').write_text(json.dumps(dict(metainfo={}, data_list=data)))
+    made = DATASETS.build(dict(type='mmpretrain.BaseDataset', ann_file='l.json', data_root=str(tmp_path)))
+    assert [sample_labels(made, index) for index in range(2)] == [[7], [0, 1]]
 
 
 TASKS = [dict(img_path='a.png', gt_label=dict(kind=0)), dict(img_path='b.png')]

@@ -103,7 +103,7 @@ def test_names_for_the_labels_of_a_file(tmp_path, stated, fits, written):
 
 def test_names_for_the_labels_of_a_data_set():
     with pytest.raises(ClassListError, match="'cat' is named as label 0, and in CIFAR10 it is label 3"):
-        build(type='mmpretrain.CIFAR10', data_root='.', split='test', classes=['cat', 'dog'])
+        DATASETS.build(dict(type='mmpretrain.CIFAR10', data_root='.', lazy_init=True, classes=['cat', 'dog']))
 
 
 def test_categories_that_begin_with_1(tmp_path):

@@ -16,6 +16,9 @@ from mmdensenet.training.random_state import unchanged_random_state
 
 #: of so many images two that can be read are looked for
 TRIED = 16
+SAVE_BEST = 'default_hooks.checkpoint.save_best'
+#: words in the names of metrics, beside mmengine's of those that are better when greater
+BETTER_WHEN_LESS = ('loss', 'error')
 
 
 @HOOKS.register_module()
@@ -41,7 +44,10 @@ class CheckKeysHook(Hook):
             return
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook):
-                monitored += [('default_hooks.checkpoint.save_best', key) for key in _best_keys(hook, metrics)]
+                best = _best_keys(hook, metrics)
+                monitored += [(SAVE_BEST, key) for key in best]
+                for key, rule in zip(best, getattr(hook, 'rules', ())):
+                    _require_direction(SAVE_BEST, key, rule)
         for place, key in monitored:
             _require_number(place, key, metrics)
 
@@ -50,6 +56,7 @@ def _monitored(runner) -> Iterator[tuple[str, str]]:
     """Keys that change the training, each with its place in the config."""
     for hook in runner.hooks:
         if isinstance(hook, EarlyStoppingHook):
+            _require_direction('EarlyStoppingHook.monitor', hook.monitor, hook.rule)
             yield 'EarlyStoppingHook.monitor', hook.monitor
     for scheduler in _schedulers(runner):
         if not getattr(scheduler, 'need_val_args', False):
@@ -62,6 +69,7 @@ def _monitored(runner) -> Iterator[tuple[str, str]]:
                 f"{name} takes a falling {scheduler.monitor} for progress (rule='less', the default): set "
                 "rule='greater'."
             )
+        _require_direction(f'{name}.monitor', scheduler.monitor, scheduler.rule)
         yield f'{name}.monitor', scheduler.monitor
 
 
@@ -82,6 +90,15 @@ def _require_same_unit(runner) -> None:
             )
 
 
+def _require_direction(place: str, key: str, rule: str | None) -> None:
+    """Refuse a rule by which the worst is the best, such as ``less`` for an accuracy."""
+    falls = any(word in key.lower() for word in BETTER_WHEN_LESS)
+    rises = _is_better_when_greater(key) and not falls
+    if (rule == 'less' and rises) or (rule == 'greater' and falls):
+        right = 'greater' if rises else 'less'
+        raise UserError(f'{place}={key!r} with the rule {rule!r} takes the worst for the best: set rule={right!r}.')
+
+
 def _is_better_when_greater(key: str) -> bool:
     return any(word in key.lower() for word in map(str.lower, CheckpointHook._default_greater_keys))
 
@@ -90,14 +107,13 @@ def _best_keys(hook: CheckpointHook, metrics: dict) -> list[str]:
     if hook.save_best != ['auto']:
         return hook.save_best or []
     if not metrics:
-        raise UserError("default_hooks.checkpoint.save_best='auto': the validation reports no metric: set it to None.")
+        raise UserError(f"{SAVE_BEST}='auto': the validation reports no metric: set it to None.")
     first = next(iter(metrics))
     try:
         copy.copy(hook)._init_rule(hook.rules, [first])
     except ValueError as error:
         raise UserError(
-            f"default_hooks.checkpoint.save_best='auto' is {first!r} here: set rule='greater' or 'less', whichever is "
-            'better.'
+            f"{SAVE_BEST}='auto' is {first!r} here: set rule='greater' or 'less', whichever is better."
         ) from error
     return [first]
 

@@ -46,6 +46,15 @@ def refusal(config, work_dir, **options) -> str:
             "rule='greater'.",
         ),
         (
+            "default_hooks = dict(checkpoint=dict(save_best='accuracy/top1', rule='less'))",
+            f"{BEST}='accuracy/top1' with the rule 'less' takes the worst for the best: set rule='greater'.",
+        ),
+        (
+            "custom_hooks = [dict(type='EarlyStoppingHook', monitor='top1_error')]",  # mmengine sees 'top'
+            "EarlyStoppingHook.monitor='top1_error' with the rule 'greater' takes the worst for the best: set "
+            "rule='less'.",
+        ),
+        (
             f'{PER_CLASS}\n',
             f"{BEST}='single-label/precision_classwise' is one value per class, not one number. No metric here is "
             'one number: leave it out.',
