@@ -39,7 +39,6 @@ DESCRIPTIONS = (
 )  # fmt: skip
 NO_LABEL = ('nofinding', 'nofindings', 'nolabel')
 MOST_CLASSES = 1000
-_GROUP_IN_PATH = re.compile(r'^(?:patient|pat|subject|subj|sub|case|person)[-_ ]?[0-9a-z]*\d', re.IGNORECASE)
 
 
 def plain(name: str) -> str:
@@ -105,22 +104,6 @@ def find_group_column(table: Table, stated: str | None, taken: Sequence[str | No
                 if len(set(values)) > 1:
                     return column, 'by its name'
     return None, ''
-
-
-def group_in_path(files: Sequence[str]) -> list[str] | None:
-    """The part of each path that names a patient, as ``patient00012`` does, and '' where none does; None if most have
-    none."""
-    found = []
-    for file in files:
-        pieces = file.rsplit('.', 1)[0].split('/')
-        match = next((piece for piece in pieces if _GROUP_IN_PATH.match(piece)), None)
-        if match is None:
-            found.append('')
-            continue
-        # of a file's name only the beginning: patient12_view1
-        found.append(_GROUP_IN_PATH.match(match)[0] if match == pieces[-1] else match)
-    named = [name for name in found if name]
-    return found if 2 * len(named) >= len(files) and 1 < len(set(named)) < len(named) else None
 
 
 def find_split_column(table: Table, stated: str | None, taken: Sequence[str | None]) -> tuple[str | None, str]:

@@ -19,10 +19,10 @@ from .columns import (
     find_label_columns,
     find_path_column,
     find_split_column,
-    group_in_path,
     part_of,
     plain,
 )
+from .path_groups import group_by_path, is_path_rule
 from .samples import PART_NAMES, Ask, Samples, listed
 
 #: share of the rows whose images may be missing; more, and it is the wrong folder
@@ -48,7 +48,8 @@ def read_labelled_table(
 
     Args:
         images: the folder of the images; by default the table's.
-        path, label, labels, group, split, subgroups: columns, where they are not to be found by their names and values.
+        path, label, labels, group, split, subgroups: columns, where they are not to be found by their names and values;
+            `group` may also be what :func:`mmdensenet.apis.fit.path_groups.group_by_path` takes.
         uncertain, missing: what -1 and empty labels count as.
         ask: is asked for a policy that is needed and not given.
 
@@ -65,7 +66,10 @@ def read_labelled_table(
     given = [path_column, *subgroups]
     stated = [path_column, label, *(labels or ())]
     split_column, why_split = find_split_column(table, split, stated)
-    group_column, why_group = find_group_column(table, group, [*stated, split_column])
+    rule = group if group is not None and group not in table.header and is_path_rule(group) else None
+    group_column, why_group = None, ''
+    if rule is None:
+        group_column, why_group = find_group_column(table, group, [*stated, split_column])
     found = find_label_columns(table, label, labels, [*given, split_column, group_column])
     table.require(path_column, split_column, group_column, *found.columns)
     names = list(labels) if labels and found.columns != list(labels) else None
@@ -105,13 +109,7 @@ def read_labelled_table(
         if alone:
             facts.append(f'{alone} images have no group and are taken each for itself')
     else:
-        named = group_in_path(samples.images)
-        if named is not None:
-            samples.groups = [name or f'row {i}' for i, name in zip(kept, named)]
-            example = next(filter(None, named))
-            facts.append(f'groups: {len(set(named) - {""})} patients named in the paths, as {example!r}')
-            if '' in named:
-                facts.append(f'{named.count("")} images have no patient in their path and are taken each for itself')
+        group_by_path(samples, rule, 0, ask)
     if split_column is not None:
         samples.parts = [part_of(table.rows[i][split_column]) for i in kept]
         facts.append(f'the parts are given by the column {split_column!r}, {why_split}')

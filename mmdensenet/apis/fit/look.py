@@ -111,7 +111,7 @@ def _group_by_patient(samples: Samples, pictures: list[Picture]) -> None:
     """DICOM files name their patient."""
     patients = [picture.get('patient', '') for picture in pictures]
     named = set(patients) - {''}
-    if samples.groups is None and len(named) > 1:
+    if samples.groups is None and not samples.alone and len(named) > 1:
         samples.groups = [patient or file for patient, file in zip(patients, samples.files)]
         samples.facts.append(f'groups: {len(named)} patients by PatientID of the DICOM files')
         if '' in patients:

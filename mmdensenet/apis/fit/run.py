@@ -16,7 +16,8 @@ from .hand_over import require_hand_over
 from .labelled_table import is_table, read_labelled_table
 from .last_steps import Model, decide_step, hand_over_step, judge_step, named_images
 from .look import Look, look
-from .samples import Ask
+from .path_groups import group_by_path
+from .samples import Ask, refuse
 from .train_best import fold_options, train_best
 from .work_folder import WorkFolder, fingerprint, write_text
 from .write_config import describe_seconds, write_config
@@ -46,11 +47,6 @@ class Fitted:
 
     def to_dict(self) -> dict:
         return asdict(self)
-
-
-def refuse(question: str, key: str, choices: tuple[str, ...]) -> str:
-    """Nobody to ask."""
-    raise UserError(f'{question} Say it: {key}={choices[0]}{", or " if choices[1:] else ""}{", ".join(choices[1:])}.')
 
 
 def fit(
@@ -85,8 +81,11 @@ def fit(
     Args:
         data: a folder of class folders, with or without train, val and test; or a CSV, TSV or Parquet table.
         images: the folder of the table's images; by default the table's.
-        path, label, group, split: the table's columns of paths, classes, patients or the like, and parts, where they
-            are not to be found by names and values.
+        path, label, split: the table's columns of paths, classes and parts, where they are not to be found by names and
+            values.
+        group: what stays together, such as the images of a patient: a column of the table, or what the paths say:
+            'folder', 'name', 'none' or a regular expression, see
+            :func:`mmdensenet.apis.fit.path_groups.group_by_path`.
         labels: columns of labels, one each; or the names of the classes.
         uncertain, missing: what -1 and empty labels count as: 'positive', 'negative' or 'ignore'.
         subgroups: columns, such as sex and site, for each of whose values the model is judged.
@@ -157,13 +156,16 @@ def _look(data, images, work: WorkFolder, report, progress, options: dict) -> Lo
     elif not Path(data).is_dir():
         raise UserError(f'{data} is neither a folder nor a table (.csv, .tsv, .txt, .parquet).')
     else:
-        for name in ('path', 'label', 'group', 'split', 'uncertain', 'missing', 'subgroups'):
+        for name in ('path', 'label', 'split', 'uncertain', 'missing', 'subgroups'):
             if options[name]:
                 raise UserError(f'{name}={options[name]}: is for a table, and {data} is a folder.')
         if images is not None:
             raise UserError(f'images={images}: is for a table, and {data} is a folder.')
-        samples, absent = read_class_folders(data, options['labels']), []
+        samples, absent = read_class_folders(data, options['labels'], options['group'], options['ask']), []
     seen = look(samples, absent, work, progress)
+    if seen.samples.groups is None and not seen.samples.alone:  # DICOM files that name no patient
+        skip = 0 if is_table(data) else 1 + (samples.parts is not None)
+        group_by_path(seen.samples, None, skip, options['ask'], images_are_read=True)
     made_of = dict(
         data=os.path.basename(os.path.normpath(data)),
         images=fingerprint([[p['file'], p['digest']] for p in seen.pictures]),

@@ -8,6 +8,7 @@ import numpy as np
 
 from mmdensenet.datasets.csv_dataset import UNKNOWN
 from mmdensenet.datasets.labels import POSITIVE_ABOVE
+from mmdensenet.errors import UserError
 
 PARTS = ('train', 'val', 'test')
 #: how people call the parts
@@ -30,6 +31,7 @@ class Samples:
         classes: C names.
         targets: (N,) classes; or of several labels (N, C) from 0 to 1, and -1 where a label is not known.
         groups: N names of what must stay together, such as patients; None where nothing is known.
+        alone: it was said that nothing belongs together.
         parts: N of 'train', 'val', 'test' and '' (not given); None where none is given.
         subgroups: columns to judge by, N texts each.
         facts: lines on what was understood, and why.
@@ -44,6 +46,7 @@ class Samples:
     parts: list[str] | None = None
     subgroups: dict[str, list[str]] = field(default_factory=dict)
     facts: list[str] = field(default_factory=list)
+    alone: bool = False
 
     def __len__(self) -> int:
         return len(self.files)
@@ -75,6 +78,7 @@ class Samples:
             some(self.parts),
             {name: some(values) for name, values in self.subgroups.items()},
             self.facts,
+            self.alone,
         )
 
     def counts(self) -> list[str]:
@@ -91,6 +95,11 @@ class Samples:
 
 #: asks for one of the choices, or raises UserError: (question, argument that answers it, choices)
 Ask = Callable[[str, str, tuple[str, ...]], str]
+
+
+def refuse(question: str, key: str, choices: tuple[str, ...]) -> str:
+    """Nobody to ask."""
+    raise UserError(f'{question} Say it: {key}={choices[0]}{", or " if choices[1:] else ""}{", ".join(choices[1:])}.')
 
 
 def listed(names, most: int = 8) -> str:
