@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, log_softmax, logit
 
 from .bootstrap import CONFIDENCE, Estimate, Resampling, divide, estimate
@@ -96,6 +95,8 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
         logits: (N, C).
         truth: (N,) classes, or (N, C) of 1, 0 and -1 for several labels.
     """
+    from scipy.optimize import minimize_scalar  # takes long to import, and only a fit needs it
+
     result = minimize_scalar(lambda log: _losses(logits / np.exp(log), truth)[0].sum(), bounds=BOUNDS, method='bounded')
     return float(np.exp(result.x))
 

@@ -1,7 +1,7 @@
 """The variance of the area under the ROC curve without resampling."""
 
 import numpy as np
-from scipy.stats import norm, rankdata
+from scipy.special import ndtri
 
 from .bootstrap import CONFIDENCE, Estimate
 
@@ -22,6 +22,8 @@ def delong(
     Returns:
         nan without positives or negatives; no interval for fewer than two groups with positives, or with negatives.
     """
+    from scipy.stats import rankdata  # takes long to import, and most commands need no area
+
     known = (target == 1) | (target == 0)
     score, positive = score[known], target[known] == 1
     group = np.arange(len(score)) if groups is None else np.unique(groups[known], return_inverse=True)[1].ravel()
@@ -44,5 +46,5 @@ def delong(
         + with_negatives / (with_negatives - 1) * (of_negatives**2).sum() / n**2
         + 2 * count / (count - 1) * (of_positives * of_negatives).sum() / (m * n)
     )
-    half = norm.ppf(0.5 + confidence / 2) * np.sqrt(max(variance, 0.0))
+    half = ndtri(0.5 + confidence / 2) * np.sqrt(max(variance, 0.0))
     return Estimate(area, max(0.0, float(area - half)), min(1.0, float(area + half)))

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from .bootstrap import CONFIDENCE, Estimate, Resampling, estimate
 
@@ -12,7 +12,7 @@ def wilson(hits: float, count: float, confidence: float = CONFIDENCE) -> Estimat
     """A share with Wilson's score interval (doi:10.1080/01621459.1927.10502953); nan of nothing."""
     if not count:
         return Estimate(float('nan'))
-    share, z = hits / count, float(norm.ppf(0.5 + confidence / 2))
+    share, z = hits / count, float(ndtri(0.5 + confidence / 2))
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     return Estimate(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
