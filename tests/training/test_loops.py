@@ -9,7 +9,6 @@ import traceback
 import pytest
 import torch
 from conftest import clear_state
-from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, HOOKS
 
@@ -78,10 +77,7 @@ log_processor = dict(by_epoch=False)
 
 
 @pytest.fixture
-def configure(short_config, monkeypatch):
-    monkeypatch.setattr(Config, 'pretty_text', property(lambda config: repr(config)))  # it takes long
-    monkeypatch.setattr('mmengine.runner.loops.time.sleep', lambda seconds: None)
-
+def configure(short_config):
     def write(name, bad, batch=1, workers=0, sums=1, extra='', images=12):
         text = CONFIG.format(batch=batch, workers=workers, bad=bad, sums=sums, extra=extra, images=images)
         return str(short_config(text + '\nrandomness = dict(seed=1)\n', name=f'{name}.py'))
