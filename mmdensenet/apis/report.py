@@ -14,8 +14,8 @@ from mmpretrain.registry import DATASETS
 
 from mmdensenet.analysis.cam import colour_scale
 from mmdensenet.analysis.confusion import most_confused
+from mmdensenet.analysis.denormalise import is_bgr
 from mmdensenet.analysis.input_shape import input_shape
-from mmdensenet.analysis.pictures import is_bgr
 from mmdensenet.analysis.report import plots
 from mmdensenet.analysis.report.cards import data_card, model_card
 from mmdensenet.analysis.report.decisions_section import decisions_section

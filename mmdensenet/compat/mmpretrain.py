@@ -18,34 +18,6 @@ FOLDERS = Fault(
 )
 
 
-@FOLDERS.repaired_by
-def number_folders_by_name() -> None:
-    from mmpretrain.datasets.custom import CustomDataset
-
-    find = CustomDataset._find_samples
-
-    @functools.wraps(find)
-    def find_by_name(self) -> list:
-        from mmdensenet.datasets.class_lists import number_folders, require_no_hidden
-
-        if not self.with_label:
-            return find(self)
-        stated = self._metainfo.pop('classes', None)
-        try:
-            samples = find(self)
-        finally:
-            if stated is not None:
-                self._metainfo['classes'] = stated
-        folders = list(self.folder_to_idx)
-        require_no_hidden(folders, self.img_prefix)
-        if stated is None:
-            return samples
-        self.folder_to_idx = number_folders(folders, stated, self.img_prefix)
-        return [(path, self.folder_to_idx[folders[label]]) for path, label in samples]
-
-    CustomDataset._find_samples = find_by_name
-
-
 SEVERAL_TASKS = Fault(
     what='MultiTaskDataset names neither the file nor the entry of malformed annotations, refuses images without '
     'labels, raises without data_root and does not describe its samples; PackMultiTaskInputs drops the path of an '
@@ -60,51 +32,6 @@ SEVERAL_TASKS = Fault(
     ),
     owner='mmpretrain.datasets.multi_task',
 )
-
-
-@SEVERAL_TASKS.repaired_by
-def describe_images_of_several_tasks() -> None:
-    from mmpretrain.datasets.multi_task import MultiTaskDataset
-    from mmpretrain.datasets.transforms.formatting import PackMultiTaskInputs
-
-    load, parse, join = MultiTaskDataset.load_data_list, MultiTaskDataset.parse_data_info, MultiTaskDataset._join_root
-    pack = PackMultiTaskInputs.transform
-
-    @functools.wraps(load)
-    def load_or_explain(self, *args, **kwargs) -> list[dict]:
-        from mmdensenet.datasets.annotations import explain
-
-        try:
-            data_list = load(self, *args, **kwargs)
-            if data_list and all(isinstance(item['gt_label'], dict) for item in data_list):
-                return data_list
-            raise TypeError('a gt_label is no dict' if data_list else 'it lists no images')
-        except Exception as error:
-            explained = explain(self, error)
-            if explained is None:
-                raise
-            raise explained from error
-
-    @functools.wraps(parse)
-    def parse_without_labels(self, raw_data) -> dict:
-        return parse(self, dict(gt_label={}, **raw_data) if 'gt_label' not in raw_data else raw_data)
-
-    @functools.wraps(join)
-    def join_if_root(self, path):
-        return path if self.data_root is None else join(self, path)
-
-    @functools.wraps(pack)
-    def pack_with_path(self, results: dict) -> dict:
-        packed = pack(self, results)
-        known = {key: results[key] for key in ('sample_idx', 'img_path') if key in results}
-        packed['data_samples'].set_metainfo(known)
-        return packed
-
-    MultiTaskDataset.load_data_list = load_or_explain
-    MultiTaskDataset.parse_data_info = parse_without_labels
-    MultiTaskDataset._join_root = join_if_root
-    MultiTaskDataset.get_data_info = lambda self, idx: copy.deepcopy(self.data_list[idx])
-    PackMultiTaskInputs.transform = pack_with_path
 
 
 HYPERPARAMETERS = Fault(

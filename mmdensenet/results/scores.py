@@ -152,6 +152,20 @@ def scores_of_columns(
     return Scores(scores[known], truth[known], index[known], paths, names, threshold, logits=logits)
 
 
+def best_classes(scores: np.ndarray, classes: Sequence[str] | None, count: int) -> list[dict]:
+    """The ``count`` classes with the highest scores: ``label``, ``score``, and ``class`` where names are known.
+
+    Args:
+        scores: one per class, as ``pred_scores`` of a result.
+
+    >>> best_classes(np.array([0.25, 0.75]), ['cat', 'dog'], 1)
+    [{'label': 1, 'score': 0.75, 'class': 'dog'}]
+    """
+    order = (-scores).argsort(kind='stable')[:count].tolist()
+    entries = [dict(label=label, score=float(scores[label])) for label in order]
+    return entries if classes is None else [{**entry, 'class': classes[entry['label']]} for entry in entries]
+
+
 def _truth(columns: dict, images: int, count: int, multi_label: bool, file) -> np.ndarray:
     if not multi_label:
         if 'gt_label' not in columns:

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmdensenet.analysis.augmentation import _label, augmentation_figure, augmented_images
-from mmdensenet.analysis.pictures import is_bgr, to_pictures
+from mmdensenet.analysis.denormalise import is_bgr, to_pictures
 from mmdensenet.errors import UserError
 
 RGB = dict(num_classes=3, mean=[100.0, 110.0, 120.0], std=[50.0, 60.0, 70.0], to_rgb=True)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mmdensenet import terminal
 from mmdensenet.analysis.cam import class_activation, overlay
-from mmdensenet.analysis.pictures import to_pictures
+from mmdensenet.analysis.denormalise import to_pictures
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.results.scores import Scores
 from mmdensenet.results.suspicious import Suspicion, in_words
@@ -59,7 +59,7 @@ def make_gallery(
 
     Args:
         dataset: the test set, whose items are what its pipeline gives.
-        bgr: whether the model gets colours in BGR order, see :func:`mmdensenet.analysis.pictures.is_bgr`.
+        bgr: whether the model gets colours in BGR order, see :func:`mmdensenet.analysis.denormalise.is_bgr`.
         names: False numbers the images, from 1, in the place of their paths.
     """
     shown, reason = [], None
