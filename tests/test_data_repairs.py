@@ -1,5 +1,7 @@
 """mmdensenet.data_repairs; what is in the messages is tested with mmdensenet.datasets, which finds it."""
 
+from pathlib import Path
+
 import pytest
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 
@@ -16,7 +18,7 @@ class Labels(BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         if self.ann_file:
-            open(self.ann_file)
+            Path(self.ann_file).read_text()
         return [dict(label=i) for i in range(self.count)]
 
     def get_cat_ids(self, idx: int) -> list[int]:
@@ -35,7 +37,7 @@ def test_wrappers_know_the_classes_of_their_samples():
 def test_the_same_names_as_a_list_and_as_a_tuple():
     parts = [Labels(2, metainfo=dict(classes=classes)) for classes in (['a', 'b'], ('a', 'b'))]
     assert ConcatDataset(parts).metainfo['classes'] == ['a', 'b']
-    with pytest.raises(UserError, match='ConcatDataset: .* give its data sets the same metainfo'):
+    with pytest.raises(UserError, match=r'ConcatDataset: .* give its data sets the same metainfo'):
         ConcatDataset([*parts, Labels(2, metainfo=dict(classes=['a', 'c']))])
 
 
