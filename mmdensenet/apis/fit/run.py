@@ -123,7 +123,7 @@ def fit(
     stem = Path(data).stem if is_table(data) else Path(data).resolve().name
     work = WorkFolder(work_dir or Path('work_dirs', f'fit_{stem}'))
     seen = _look(
-        data, images, work, report, progress or (lambda done, total: None),
+        data, images, work, report, progress or (lambda done, total: None), weights,
         dict(path=path, label=label, labels=labels, group=group, split=split, uncertain=uncertain, missing=missing,
              subgroups=subgroups, ask=ask),
     )  # fmt: skip
@@ -147,7 +147,7 @@ def fit(
     return done
 
 
-def _look(data, images, work: WorkFolder, report, progress, options: dict) -> Look:
+def _look(data, images, work: WorkFolder, report, progress, weights, options: dict) -> Look:
     report(f'1. Look at {data}')
     if is_table(data):
         samples, absent = read_labelled_table(data, None if images is None else str(images), **options)
@@ -162,7 +162,7 @@ def _look(data, images, work: WorkFolder, report, progress, options: dict) -> Lo
         if images is not None:
             raise UserError(f'images={images}: is for a table, and {data} is a folder.')
         samples, absent = read_class_folders(data, options['labels'], options['group'], options['ask']), []
-    seen = look(samples, absent, work, progress)
+    seen = look(samples, absent, work, progress, weights)
     if seen.samples.groups is None and not seen.samples.alone:  # DICOM files that name no patient
         skip = 0 if is_table(data) else 1 + (samples.parts is not None)
         group_by_path(seen.samples, None, skip, options['ask'], images_are_read=True)
