@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     table.add_argument('--path', metavar='COLUMN', help='the column of paths')
     table.add_argument('--label', metavar='COLUMN', help='the column of classes')
     table.add_argument('--labels', type=names, metavar='A,B,C', help='a column per label; or the names of the classes')
-    table.add_argument('--split', metavar='COLUMN', help='the column of train, val and test')
+    table.add_argument(
+        '--split', metavar='COLUMN', help='the column of train, val and test; or the samples.csv of an earlier call'
+    )
     policies = ('positive', 'negative', 'ignore')
     table.add_argument('--uncertain', choices=policies, help='what -1 counts as')
     table.add_argument('--missing', choices=policies, help='what an empty label counts as')

@@ -11,7 +11,7 @@ from mmdensenet.results.operating_points import parse_rule
 from mmdensenet.similar import similar_path
 
 from .class_folders import read_class_folders
-from .divide import divide, kept_salt, read_parts, write_samples
+from .divide import divide, kept_salt, read_earlier, read_parts, write_samples
 from .hand_over import require_hand_over
 from .labelled_table import is_table, read_labelled_table
 from .last_steps import Model, decide_step, hand_over_step, judge_step, named_images
@@ -82,7 +82,7 @@ def fit(
         data: a folder of class folders, with or without train, val and test; or a CSV, TSV or Parquet table.
         images: the folder of the table's images; by default the table's.
         path, label, split: the table's columns of paths, classes and parts, where they are not to be found by names and
-            values.
+            values. ``split`` may also be the samples.csv of an earlier call, whose images stay in their parts.
         group: what stays together, such as the images of a patient: a column of the table, or what the paths say:
             'folder', 'name', 'none' or a regular expression, see
             :func:`mmdensenet.apis.fit.path_groups.group_by_path`.
@@ -120,6 +120,9 @@ def fit(
     if predict is not None:
         named_images(predict, images, path)
     data = str(data)
+    earlier = None
+    if split is not None and Path(split).suffix.lower() == '.csv':
+        earlier, split = read_earlier(split), None
     stem = Path(data).stem if is_table(data) else Path(data).resolve().name
     work = WorkFolder(work_dir or Path('work_dirs', f'fit_{stem}'))
     seen = _look(
@@ -128,7 +131,7 @@ def fit(
              subgroups=subgroups, ask=ask),
     )  # fmt: skip
     done = Fitted(str(work.path), seen.result)
-    columns = _split(seen, work, report, folds, allow_leak, done)
+    columns = _split(seen, work, report, folds, allow_leak, earlier, done)
     _config(seen, columns, work, report, weights, minutes, stem, done)
     if dry_run:
         report(f'\nNothing is trained yet: read {done.config}, change it, and call again without the dry run.')
@@ -187,12 +190,28 @@ def _say_changes(work: WorkFolder, step: str, made_of: dict, report) -> None:
         report(f'  changed since the last call: {line}')
 
 
-def _split(seen: Look, work: WorkFolder, report, folds, allow_leak: bool, done: Fitted) -> dict[str, list[str]]:
+def _split(
+    seen: Look, work: WorkFolder, report, folds, allow_leak: bool, earlier: dict | None, done: Fitted
+) -> dict[str, list[str]]:
     report('\n2. Split')
     file = work / 'samples.csv'
-    made_of = dict(folds=folds, images=fingerprint(seen.samples.images, seen.samples.parts, seen.samples.groups))
+    made_of = dict(
+        folds=folds,
+        earlier=earlier and fingerprint(earlier),
+        images=fingerprint(seen.samples.images, seen.samples.parts, seen.samples.groups),
+    )
     _say_changes(work, 'split', dict(made_of), report)
-    columns, lines = divide(seen, read_parts(file), folds=folds, allow_leak=allow_leak)
+    before = read_parts(file)
+    if earlier is not None:
+        before = (before or {}) | earlier
+        if seen.samples.parts is not None:
+            report('  the parts are those of the earlier samples.csv, not those that are given')
+            seen.samples.parts = None
+        if not set(earlier) & set(seen.samples.images):
+            raise UserError(
+                f'split: the earlier samples.csv has none of these images, such as {seen.samples.images[0]}.'
+            )
+    columns, lines = divide(seen, before, folds=folds, allow_leak=allow_leak)
     for line in lines:
         report(f'  {line}')
     salt = b'' if seen.samples.groups is None else kept_salt(work / SALT)

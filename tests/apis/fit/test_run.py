@@ -54,6 +54,32 @@ def test_a_dry_run_writes_what_it_found_and_a_config_and_says_what_changed(tmp_p
         fit(data, work, minutes=2)
 
 
+def test_another_work_directory_takes_the_parts_of_an_earlier_one(tmp_path):
+    data = own_images.class_folders(tmp_path / 'data', 20, ('a', 'b'), side=16)
+    first = csv_of(fit(data, tmp_path / 'work')[0].samples)
+    for name in first[::3]:
+        name['split'] = 'train'  # none that would come out by itself
+    with (tmp_path / 'old.csv').open('w', newline='') as out:
+        writer = csv.DictWriter(out, first[0])
+        writer.writeheader()
+        writer.writerows(first)
+    own_images.class_folders(tmp_path / 'data', 24, ('a', 'b'), side=16)
+    done, text = fit(data, tmp_path / 'other', split=str(tmp_path / 'old.csv'))
+    assert '40 images stay in their part, 8 are new' in text
+    now = {row['image']: row['split'] for row in csv_of(done.samples)}
+    assert all(now[row['image']] == row['split'] for row in first)
+    with pytest.raises(UserError, match=r'split=.*none.csv does not exist'):
+        fit(data, tmp_path / 'third', split=str(tmp_path / 'none.csv'))
+    elsewhere = own_images.class_folders(tmp_path / 'else', 12, ('c', 'd'), side=16)
+    with pytest.raises(UserError, match=r'has none of these images, such as c/000\.png'):
+        fit(elsewhere, tmp_path / 'third', split=str(tmp_path / 'old.csv'))
+
+
+def csv_of(file):
+    with open(file, newline='') as lines:
+        return list(csv.DictReader(lines))
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
