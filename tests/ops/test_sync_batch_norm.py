@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+import torch.distributed as dist
 from helpers import assert_same
 from torch import nn
 from two_processes import data, in_two_processes, run_op, train
 
 from mmdensenet.models import SyncBatchNorm
+from mmdensenet.models.densenet import DenseBlock
 
 
 @pytest.mark.parametrize('batches', [(3, 3), (4, 1)], ids=['equal', 'ragged'])
@@ -44,6 +46,23 @@ def test_training_equals_one_process_with_both_batches(engine):
     local = in_two_processes(train, 'BN', 3, (4, 4))
     name = 'stages.0.block.0.norm1.running_mean'
     assert not torch.allclose(local[0][name], single[name]), 'without synchronisation it must differ'
+
+
+@pytest.fixture
+def one_rank():
+    dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize('engine', ['fused', 'reference'])
+def test_a_second_derivative_is_refused(engine, one_rank):
+    """The exchange between the ranks would be missing from it."""
+    block = DenseBlock(2, 4, 2, 4, norm_cfg=dict(type='SyncBN'), engine=engine).double()
+    x = torch.randn(2, 4, 3, 3, dtype=torch.float64, requires_grad=True)
+    (grad,) = torch.autograd.grad(block(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match='once_differentiable'):
+        grad.sum().backward()
 
 
 def test_without_ranks_it_is_batch_norm():

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from support import model_changes as changes
 from support import model_uses as uses
 from support.helpers import randomise
+from support.second_derivatives import SECOND_DERIVATIVES
 from torch import Tensor, nn
 
 from mmdensenet import ops
@@ -23,7 +24,7 @@ from mmdensenet.models import DenseNet
 
 #: type, kernels and error allowed, relative to the largest value of a tensor
 WAYS = {
-    'float64': (torch.float64, 'plain', 1e-8),
+    'float64': (torch.float64, 'plain', 1e-9),
     'native': (torch.float32, 'auto', 2e-3),
     'float32': (torch.float32, 'plain', 2e-3),
 }
@@ -125,6 +126,7 @@ GROUPS: dict[str, list[Case]] = {
     'poolings': _settings(changes.POOL_CHANGES, ('stem.3', 'transitions.0.pool')),
     'structures': [(name, change, None, uses.step) for name, change in changes.STRUCTURES.items()],
     'uses': [(name, _nothing, None, use) for name, use in uses.USES.items()],
+    'second derivatives': [(name, _nothing, None, use) for name, use in SECOND_DERIVATIVES.items()],
     'inputs': [(name, _nothing, change, uses.step) for name, change in uses.INPUTS.items()],
 }
 
