@@ -24,7 +24,7 @@ from mmdensenet.models import DenseNet
 
 #: type, kernels and error allowed, relative to the largest value of a tensor
 WAYS = {
-    'float64': (torch.float64, 'plain', 1e-9),
+    'float64': (torch.float64, 'plain', 1e-8),
     'native': (torch.float32, 'auto', 2e-3),
     'float32': (torch.float32, 'plain', 2e-3),
 }
