@@ -9,6 +9,9 @@ def names(text: str) -> list[str]:
     return [name.strip() for name in text.split(',') if name.strip()]
 
 
+COMPUTES_LONG = True
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'data',
