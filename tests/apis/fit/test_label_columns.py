@@ -39,7 +39,7 @@ def test_classes_that_are_named_may_be_anything(tmp_path):
 def test_a_column_of_labels_with_words_is_not_left_out(tmp_path):
     policies = dict(uncertain='ignore', missing='ignore')
     with pytest.raises(UserError, match=r"row 5, column 'A': '\?' is none of 0 to 1, -1 \(uncertain\) and empty"):
-        labelled(tmp_path, ['image', 'A', 'B'], lambda i: [f'{i}.png', ('1', '0', '-1', '?')[i % 4], i % 2], **policies)
+        labelled(tmp_path, ['image', 'A', 'B'], lambda i: [f'{i}.png', '?' if i % 4 == 3 else i / 20, i % 2])
     with pytest.raises(UserError, match="which column is the label cannot be known, it may be 'B', 'A'"):
         labelled(tmp_path, ['image', 'A', 'B'], lambda i: [f'{i}.png', MIXED[i], i % 2], **policies)
     samples = labelled(tmp_path, ['image', 'A', 'B'], lambda i: [f'{i}.png', MIXED[i], i % 2], 11, **policies)
