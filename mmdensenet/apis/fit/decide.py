@@ -7,7 +7,7 @@ import numpy as np
 from mmdensenet.errors import UserError
 from mmdensenet.results.calibration import FEWEST_IMAGES, fit_temperature, is_at_bound, logits_of
 from mmdensenet.results.class_metrics import FEWEST_IMAGES as FEWEST_OF_A_KIND
-from mmdensenet.results.decisions import ARGMAX, Decisions, activate, energy
+from mmdensenet.results.decisions import ARGMAX, LONGEST, Decisions, activate, energy, printable
 from mmdensenet.results.operating_points import OperatingPoint, fit_operating_point, parse_rule
 from mmdensenet.results.scores import Scores
 
@@ -22,7 +22,7 @@ def decide(
     *,
     operating_point: str | None = None,
     coverage: float = 0.9,
-    part: str = 'validation',
+    part: str = 'the validation part',
     weights: str = '',
 ) -> Decisions:
     """Fit decisions on the scores of validation images, never of test images.
@@ -32,7 +32,7 @@ def decide(
     - Split-conformal sets (arXiv:2107.07511) of ``1 - score`` with the finite-sample correction: the smallest quantile
       that ``ceil((n + 1) * coverage)`` of n images reach. Of several labels they are fitted for each on the images that
       have it. The scores are those at temperature 1, which was not fitted on the same images.
-    - The energy that 5% of the images exceed, if the scores have logits.
+    - The energy that 5% of the images exceed, or of equals fewer, if the scores have logits.
 
     What cannot be fitted is left out, and ``left_out`` says so by name.
 
@@ -76,7 +76,7 @@ def decide(
         part=part,
         samples=len(scores),
         weights=weights,
-        left_out=tuple(left_out),
+        left_out=tuple(printable(sentence)[:LONGEST] for sentence in left_out),
     )
 
 
@@ -174,7 +174,11 @@ def _ood_threshold(scores: Scores, left_out: list[str]) -> float | None:
     if why:
         left_out.append(f'no out-of-distribution threshold, {why}.')
         return None
-    return float(np.quantile(energy(np.asarray(scores.logits, np.float64), scores.multi_label), 1 - FLAGGED))
+    ordered = np.sort(energy(np.asarray(scores.logits, np.float64), scores.multi_label))
+    last = ordered[len(ordered) - int(round(FLAGGED * len(ordered), 9)) - 1]
+    above = ordered[ordered > last]
+    # in the middle between two, so that other roundings do not change what is marked
+    return float(last + (above[0] - last) / 2) if len(above) else float(last + max(abs(last), 1) * SLACK)
 
 
 def _too_few(truth: np.ndarray, images: int = 0) -> str | None:

@@ -110,6 +110,7 @@ def read_labelled_table(
         targets=np.array([targets[i] for i in kept]),
         subgroups={name: [table.rows[i][name] for i in kept] for name in subgroups},
         facts=facts,
+        image_column=path_column,
     )
     if group_column is not None:
         names = [canonical(table.rows[i][group_column]) for i in kept]

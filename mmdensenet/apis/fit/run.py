@@ -13,8 +13,9 @@ from mmdensenet.similar import similar_path
 from .class_folders import read_class_folders
 from .divide import divide, kept_salt, read_earlier, read_parts, write_samples
 from .hand_over import require_hand_over
+from .image_names import named_images
 from .labelled_table import is_table, read_labelled_table
-from .last_steps import Model, decide_step, hand_over_step, judge_step, named_images
+from .last_steps import decide_folds_step, decide_step, hand_over_step, judge_folds_step, judge_step
 from .look import Look, look
 from .path_groups import group_by_path
 from .samples import Ask, refuse
@@ -137,16 +138,26 @@ def fit(
         report(f'\nNothing is trained yet: read {done.config}, change it, and call again without the dry run.')
         return done
     _train(seen, columns, work, report, done)
-    models = _decide(columns, work, operating_point, report, done)
-    report(
-        '\n6. Judge, on '
-        + ('the test part' if len(models) == 1 else 'all images, each by the model that has not seen it')
-    )
-    done.figures['judgement'] = judge_step(
-        work, models, [fold_options(column) for column in columns], subgroups, report
-    )
+    called = dict(image_column=seen.samples.image_column, title=stem)
+    if predict is not None:
+        predict = named_images(predict, images, seen.samples.image_column, seen.samples.images)
+    options = [fold_options(column) for column in columns]
+    if folds is None:
+        report('\n5. Decide, on the validation part')
+        model = decide_step(work, 'split', Path(done.checkpoints[0]), options[0], operating_point, report)
+        done.checkpoints, decisions = [str(model.checkpoint)], model.decisions
+        report('\n6. Judge, on the test part')
+        judgement, found = judge_step(work, model, options[0], subgroups, report), None
+    else:
+        report('\n5. Decide, on all images, each scored by the model that has not seen it')
+        trained = [Path(file) for file in done.checkpoints]
+        models, ensemble = decide_folds_step(work, list(columns), trained, options, operating_point, report)
+        model, decisions = models[0], ensemble.decisions
+        report('\n6. Judge, on all images, each by the model that has not seen it')
+        judgement, found = judge_folds_step(work, models, ensemble, operating_point, subgroups, report)
+    done.figures |= dict(decisions=decisions.to_dict(), judgement=judgement.to_dict())
     report('\n7. Hand over')
-    done.files = hand_over_step(work, models, None if predict is None else named_images(predict, images, path), report)
+    done.files = hand_over_step(work, model, judgement, predict, report, folds=found, **called)
     return done
 
 
@@ -266,16 +277,6 @@ def _config(seen: Look, columns, work: WorkFolder, report, weights, minutes, ste
     result = dict(text=fingerprint(plan.text), lines=plan.lines, seconds=plan.seconds)
     work.write('config', made_of, result)
     report(f'  written: {file}')
-
-
-def _decide(columns, work: WorkFolder, operating_point, report, done: Fitted) -> list[Model]:
-    report('\n5. Decide, on the validation part')
-    models = []
-    for column, trained in zip(columns, done.checkpoints):
-        models.append(decide_step(work, column, Path(trained), fold_options(column), operating_point, report))
-        done.figures['decisions' if column == 'split' else f'decisions_{column}'] = models[-1].decisions.to_dict()
-    done.checkpoints = [str(model.checkpoint) for model in models]
-    return models
 
 
 def _train(seen: Look, columns, work: WorkFolder, report, done: Fitted) -> None:

@@ -35,6 +35,7 @@ class Samples:
         parts: N of 'train', 'val', 'test' and '' (not given); None where none is given.
         subgroups: columns to judge by, N texts each.
         facts: lines on what was understood, and why.
+        image_column: what the table calls its column of images.
     """
 
     root: str
@@ -47,6 +48,7 @@ class Samples:
     subgroups: dict[str, list[str]] = field(default_factory=dict)
     facts: list[str] = field(default_factory=list)
     alone: bool = False
+    image_column: str = 'image'
 
     def __len__(self) -> int:
         return len(self.files)
@@ -79,6 +81,7 @@ class Samples:
             {name: some(values) for name, values in self.subgroups.items()},
             self.facts,
             self.alone,
+            self.image_column,
         )
 
     def counts(self) -> list[str]:

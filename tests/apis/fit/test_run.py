@@ -10,6 +10,7 @@ import pytest
 import mmdensenet
 from mmdensenet.apis.fit import last_steps, run, write_config
 from mmdensenet.apis.fit.hand_over import Handed
+from mmdensenet.apis.fit.image_names import named_images
 from mmdensenet.apis.fit.work_folder import WorkFolder, fingerprint
 from mmdensenet.errors import UserError
 
@@ -159,13 +160,13 @@ def test_handing_over_is_done_again_for_other_images_and_another_judgement(tmp_p
     own_images.write(folder / '1.png', np.zeros((2, 2), np.uint8))
 
     def again() -> int:
-        last_steps.hand_over_step(work, [model], last_steps.named_images(folder, None), lambda line: None)
+        last_steps.hand_over_step(work, model, None, named_images(folder, None), lambda line: None)
         return len(calls)
 
     assert (again(), again()) == (1, 1)
     own_images.write(folder / '2.png', np.zeros((2, 2), np.uint8))
     assert (again(), again()) == (2, 2)
-    assert calls[-1] == [(name, str(folder / name)) for name in ('1.png', '2.png')]
+    assert calls[-1].pairs == [(name, str(folder / name)) for name in ('1.png', '2.png')]
     (work / 'judgement.json').write_text('by sex')
     assert again() == 3
 
