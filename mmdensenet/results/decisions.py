@@ -164,7 +164,8 @@ class Decisions:
         """What is applied, in sentences."""
         known = [t for t in self.temperatures if t is not None]
         of = f'{known[0]:.3g}' if len(known) == 1 else f'{min(known):.3g} to {max(known):.3g}' if known else ''
-        calibrated = f'Scores are calibrated (temperature {of})' if known else 'Scores are uncalibrated'
+        of = '' if set(known) == {1.0} else f' (temperature {of})'  # an ensemble's models have been divided by theirs
+        calibrated = f'Scores are calibrated{of}' if known else 'Scores are uncalibrated'
         rules = sorted({point.rule for point in self.points if point is not None})
         if rules:
             decided = f'labels are decided by {", ".join(rules)}'

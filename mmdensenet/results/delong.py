@@ -20,7 +20,8 @@ def delong(
         groups: (N,) numbers.
 
     Returns:
-        nan without positives or negatives; no interval for fewer than two groups with positives, or with negatives.
+        nan without positives or negatives; no interval for fewer than two groups with positives, or with negatives, and
+        where the variance is 0, as of an area of 1.
     """
     from scipy.stats import rankdata  # takes long to import, and most commands need no area
 
@@ -46,5 +47,7 @@ def delong(
         + with_negatives / (with_negatives - 1) * (of_negatives**2).sum() / n**2
         + 2 * count / (count - 1) * (of_positives * of_negatives).sum() / (m * n)
     )
-    half = ndtri(0.5 + confidence / 2) * np.sqrt(max(variance, 0.0))
+    if variance <= 0:
+        return Estimate(area)
+    half = ndtri(0.5 + confidence / 2) * np.sqrt(variance)
     return Estimate(area, max(0.0, float(area - half)), min(1.0, float(area + half)))

@@ -29,8 +29,23 @@ def share(
     hit = hit & of
     if groups is None:
         return wilson(int(hit.sum()), int(of.sum()), confidence)
-    value = hit.sum() / of.sum() if of.any() else float('nan')
+    return share_of_counts(hit, of, resampling, groups, confidence)
+
+
+def share_of_counts(
+    hits: np.ndarray,
+    of: np.ndarray,
+    resampling: Resampling,
+    groups: np.ndarray | None,
+    confidence: float = CONFIDENCE,
+) -> Estimate:
+    """The same of numbers (N,), such as the labels of each image that are predicted right, of those that are known.
+
+    The interval is that of resampled images or groups, and Wilson's of as many as have any where the share is 0 or 1.
+    """
+    total = of.sum()
+    value = hits.sum() / total if total else float('nan')
     if value in (0, 1):
-        count = len(np.unique(groups[of]))
+        count = int((of > 0).sum()) if groups is None else len(np.unique(groups[of > 0]))
         return wilson(value * count, count, confidence)
-    return estimate(value, resampling.mean(hit, of), confidence)
+    return estimate(value, resampling.mean(hits, of), confidence)

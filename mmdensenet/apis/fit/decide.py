@@ -15,6 +15,8 @@ from mmdensenet.results.scores import Scores
 FLAGGED = 0.05
 #: a quantile is raised by at most this, so that other roundings do not change what is in a set
 SLACK = 1e-4
+#: share of their size by which numbers differ where they are computed in another order
+ROUNDING = 1e-6
 
 
 def decide(
@@ -162,9 +164,19 @@ def conformal_quantile(distances: np.ndarray, coverage: float) -> float | None:
     if rank > len(distances):
         return None
     ordered = np.sort(distances)
-    value = float(ordered[rank - 1])
-    larger = ordered[ordered > value]
-    return value + min((float(larger[0]) if len(larger) else 1.0) - value, 2 * SLACK) / 2
+    value, larger = _gap(ordered, rank - 1)
+    if value - ordered[rank - 1] > SLACK:
+        value = larger = float(ordered[rank - 1])
+    return value + min((1.0 if larger is None else larger) - value, 2 * SLACK) / 2
+
+
+def _gap(ordered: np.ndarray, place: int) -> tuple[float, float | None]:
+    """The number at a place of ascending ones, or the first after it that is further from the next than roundings are;
+    and this next one, None after the last."""
+    rest = ordered[place:]
+    wide = np.flatnonzero(np.diff(rest) > ROUNDING * np.maximum(np.abs(rest[1:]), 1))
+    end = int(wide[0]) if len(wide) else len(rest) - 1
+    return float(rest[end]), float(rest[end + 1]) if len(wide) else None
 
 
 def _ood_threshold(scores: Scores, left_out: list[str]) -> float | None:
@@ -175,10 +187,9 @@ def _ood_threshold(scores: Scores, left_out: list[str]) -> float | None:
         left_out.append(f'no out-of-distribution threshold, {why}.')
         return None
     ordered = np.sort(energy(np.asarray(scores.logits, np.float64), scores.multi_label))
-    last = ordered[len(ordered) - int(round(FLAGGED * len(ordered), 9)) - 1]
-    above = ordered[ordered > last]
+    last, above = _gap(ordered, len(ordered) - int(round(FLAGGED * len(ordered), 9)) - 1)
     # in the middle between two, so that other roundings do not change what is marked
-    return float(last + (above[0] - last) / 2) if len(above) else float(last + max(abs(last), 1) * SLACK)
+    return last + max(abs(last), 1.0) * SLACK if above is None else last + (above - last) / 2
 
 
 def _too_few(truth: np.ndarray, images: int = 0) -> str | None:

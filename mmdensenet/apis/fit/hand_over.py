@@ -211,6 +211,11 @@ def _facts_of_folds(folds: Folds, facts: Mapping[str, str]) -> dict[str, str]:
         ensembling=f'The mean of the calibrated probabilities of the {len(counts)} models; the figures are of single '
         'models, each on the fold that it has not seen.',
     )
+    temperatures = ', '.join(f'{value:.3g}' for value in folds.ensemble.temperatures)
+    found['output'] = (
+        'The mean of the probabilities of the models, whose logits are divided by a temperature of '
+        f'{temperatures}, fitted on {folds.ensemble.decisions.samples:,} images ({folds.ensemble.decisions.part}).'
+    )
     if 'cutoffs' in facts:
         found['cutoffs'] = facts['cutoffs'].replace(' before the test', '') + (
             ' The figures are at those that the other folds give.' if 'Chosen' in facts['cutoffs'] else ''

@@ -198,6 +198,26 @@ def test_what_is_said_of_few_images_and_of_what_was_left_out():
     assert 'sensitivity not defined' in '\n'.join(found.lines())
 
 
+@pytest.mark.filterwarnings('error::RuntimeWarning')
+def test_parts_of_which_little_is_known():
+    """A subgroup without a known label, a single image, one group: nothing is defined, or has no interval."""
+    validation, test = halves(several(600, unknown=0))
+    test.truth[:100] = -1
+    decisions = decide(validation)
+    found = judge(test, decisions, subgroups=dict(site=['a'] * 100 + ['b'] * 200), resamplings=50)
+    assert np.isnan(
+        [found.subgroups[0].overall[name].value for name in ('Brier', 'log loss', 'calibration error')]
+    ).all()
+    assert found.subgroups[1].overall['Brier'].value == pytest.approx(found.overall['Brier'].value)
+    one = judge(test.take([200]), decisions, resamplings=50)
+    for name in ('Brier', 'log loss', 'set size'):
+        assert np.isfinite(one.overall[name].value) and np.isnan(one.overall[name].low)
+    wide = one.overall['empty sets']
+    assert wide.high - wide.low > 0.5, "Wilson's, of one image"
+    together = judge(test, decisions, groups=np.zeros(300), resamplings=50)
+    assert np.isnan([each.figures['AUROC'].low for each in together.labels]).all()
+
+
 def test_mistakes():
     validation, test = halves(single(600, 2))
     decisions = decide(validation)

@@ -247,3 +247,29 @@ def test_a_second_call_does_nothing_again(fitted, monkeypatch):
     )
     assert done.to_dict() == before.to_dict()
     assert not any('changed' in line for line in lines)
+
+
+@pytest.mark.slow
+def test_folds_hand_over_their_ensemble(tmp_path):
+    """A table as Kaggle's, with ids in the place of names; its images without labels are a table too."""
+    root, ids = tmp_path / 'data', [f'{i:04x}' for i in range(60)]
+    for i, name in enumerate(ids + ['new1', 'new2']):
+        pixels = np.random.default_rng(i).integers(0, 60, (16, 16)) + (i % 2) * 150
+        own_images.write(root / 'images' / f'{name}.png', pixels.astype(np.uint8))
+    (root / 'train.csv').write_text('id,label\n' + ''.join(f'{name},{"ab"[i % 2]}\n' for i, name in enumerate(ids)))
+    (root / 'sample_submission.csv').write_text('id,label\nnew2,a\nnew1,a\n')
+    options = dict(work_dir=tmp_path / 'work', folds=3, minutes=0.5, predict=root / 'sample_submission.csv')
+    done = mmdensenet.fit(root / 'train.csv', root / 'images', report=lambda line: None, **options)
+    assert len(done.checkpoints) == 3 and done.figures['judgement']['images'] == 60
+    written = {name: list(csv.DictReader(open(done.files[name], newline=''))) for name in ('predictions', 'submission')}
+    assert list(written['submission'][0]) == list(written['predictions'][0]) == ['id', 'a', 'b']
+    assert [row['id'] for row in written['predictions']] == ids
+    from mmdensenet.apis import open_inferencer
+
+    paths = [str(root / f'images/{row["id"]}.png') for row in written['submission']]
+    assert [row['id'] for row in written['submission']] == ['new2', 'new1']
+    for row, result in zip(written['submission'], open_inferencer(done.files['onnx'])(paths)):
+        assert [float(row[name]) for name in 'ab'] == pytest.approx(result['pred_scores'].tolist(), abs=2e-6)
+    lines = []
+    again = mmdensenet.fit(root / 'train.csv', root / 'images', report=lines.append, **options)
+    assert again.to_dict() == done.to_dict() and not any('changed' in line for line in lines)
