@@ -1,5 +1,6 @@
 import csv
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -261,7 +262,8 @@ def test_folds_hand_over_their_ensemble(tmp_path):
     options = dict(work_dir=tmp_path / 'work', folds=3, minutes=0.5, predict=root / 'sample_submission.csv')
     done = mmdensenet.fit(root / 'train.csv', root / 'images', report=lambda line: None, **options)
     assert len(done.checkpoints) == 3 and done.figures['judgement']['images'] == 60
-    written = {name: list(csv.DictReader(open(done.files[name], newline=''))) for name in ('predictions', 'submission')}
+    texts = {name: Path(done.files[name]).read_text().splitlines() for name in ('predictions', 'submission')}
+    written = {name: list(csv.DictReader(lines)) for name, lines in texts.items()}
     assert list(written['submission'][0]) == list(written['predictions'][0]) == ['id', 'a', 'b']
     assert [row['id'] for row in written['predictions']] == ids
     from mmdensenet.apis import open_inferencer
