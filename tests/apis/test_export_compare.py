@@ -65,8 +65,9 @@ def test_what_is_decided_is_compared(monkeypatch):
     off = np.array([[0.15, 0.0], [0.0, 0.0]], np.float32)
     done = compared(monkeypatch, logits, off)
     assert (done.agreement, done.same_sets, done.same_flags) == (0.75, 0.5, 1)
-    calibrated = 1 / (1 + np.exp(-2 * np.array([-1.2, -1.05])))
-    assert done.difference == pytest.approx(calibrated[1] - calibrated[0], rel=1e-4), 'temperatures enlarge it'
+    enlarged = compared(monkeypatch, np.zeros((2, 2), np.float32), off)
+    calibrated = 1 / (1 + np.exp(-2 * 0.15))  # at the temperature of 0.5
+    assert enlarged.difference == pytest.approx(calibrated - 0.5, rel=1e-4)
     done = compared(monkeypatch, logits, off, None)
     assert done.agreement == 1 and done.same_sets is None and done.difference < 0.04
     done = compared(monkeypatch, logits, np.array([[0.0, 0.0], [0.0, 3.0]], np.float32))
