@@ -463,10 +463,6 @@ def deterministic(model, x):
         torch.use_deterministic_algorithms(False)
 
 
-def exported(model, x):
-    return list(torch.export.export(model.eval(), (x.detach(),)).module()(x.detach()))
-
-
 def aot(model, x):
     from torch._functorch.aot_autograd import aot_module_simplified
 
@@ -584,7 +580,6 @@ USES = dict(
     global_backward_hook=all_hooks(torch_module.register_module_full_backward_hook),
     global_backward_pre_hook=all_hooks(torch_module.register_module_full_backward_pre_hook),
 )  # fmt: skip
-SLOW_USES = dict(exported=exported, compiled=lambda m, x: step(m, x, torch.compile(m, backend='eager')))
 
 
 def _inference_images(x):
