@@ -7,7 +7,6 @@ from helpers import assert_same
 from torch import nn
 from two_processes import data, in_two_processes, run_op, train
 
-from mmdensenet.models import SyncBatchNorm
 from mmdensenet.models.densenet import DenseBlock
 
 
@@ -63,17 +62,3 @@ def test_a_second_derivative_is_refused(engine, one_rank):
     (grad,) = torch.autograd.grad(block(x).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match='once_differentiable'):
         grad.sum().backward()
-
-
-def test_without_ranks_it_is_batch_norm():
-    sync, plain = SyncBatchNorm(3), nn.BatchNorm2d(3)
-    x = torch.randn(4, 3, 5, 5)
-    for training in (True, False):
-        assert torch.equal(sync.train(training)(x), plain.train(training)(x))
-
-
-def test_the_name_builds_it_in_every_scope():
-    from mmcv.cnn import build_norm_layer
-
-    assert type(build_norm_layer(dict(type='SyncBN'), 4)[1]) is SyncBatchNorm
-    assert build_norm_layer(dict(type='SyncBN'), 4)[0] == 'bn', "mmcv's naming sees a batch norm"
