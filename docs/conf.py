@@ -23,7 +23,7 @@ myst_heading_anchors = 3
 #: modules that nobody imports from outside: what is public of them is documented with their package
 PRIVATE = (
     *('mmdensenet.compat.', 'mmdensenet.ops.steps', 'mmdensenet.ops.block', 'mmdensenet.analysis.report.'),
-    *('mmdensenet.apis.fit.', 'mmdensenet.similar', 'mmdensenet.terminal'),
+    *('mmdensenet.apis.fit.', 'mmdensenet.data_repairs', 'mmdensenet.similar', 'mmdensenet.terminal'),
 )
 
 autosummary_generate = True

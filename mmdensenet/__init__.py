@@ -13,6 +13,7 @@ from .version import __version__
 
 # isort: split
 # these register their repairs with compat
+from . import data_repairs  # noqa: F401
 from .checkpoints import checkpoint_sources, keep_checkpoints, work_dir, writing  # noqa: F401
 from .convert import on_load  # noqa: F401
 from .training import amp  # noqa: F401

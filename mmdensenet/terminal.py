@@ -39,8 +39,6 @@ UNHELPFUL_WARNINGS = [
 ]
 #: packages whose use of what is deprecated is their own business
 OTHERS = r'(torch|torchvision|mmcv|mmengine|mmpretrain|matplotlib|multiprocessing|onnx\w*|openvino|google)(\.|$)'
-#: seconds without a line after which a run that is no terminal's says how far it is
-SILENCE = 30
 
 _mode: str | None = None  # 'quiet' or 'verbose' while a command runs
 _bar_is_shown = False

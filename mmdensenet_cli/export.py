@@ -87,11 +87,15 @@ def summary(done) -> str:
         lines.append(f'The graph is not folded: {done.why_not_folded}.')
     if done.calibrated_on:
         lines.append(f'Calibrated with {about.calibration} images of {done.calibrated_on}')
-    what = 'the same labels' if about.multi_label else 'the same top-1'
+    what = 'the same labels' if about.multi_label or about.decisions else 'the same top-1'
     lines.append(
         f'Against PyTorch on {done.images} images: {what} for {100 * done.agreement:.2f} %, '
         f'largest difference of a score {done.difference:.2g}'
     )
+    if about.decisions:
+        parts = (('sets', done.same_sets), ('marks of images unlike the validation', done.same_flags))
+        same = [f'the same {name} for {100 * share:.2f} %' for name, share in parts if share is not None]
+        lines.append('; '.join(['The labels are as decided', *same]) + '.')
     if done.accuracy is not None:
         measure = 'Mean area under the ROC curve' if about.multi_label else 'Top-1 accuracy'
         lines.append(f'{measure}: {100 * done.accuracy:.2f} %, PyTorch {100 * done.torch_accuracy:.2f} %')

@@ -9,6 +9,9 @@ def names(text: str) -> list[str]:
     return [name.strip() for name in text.split(',') if name.strip()]
 
 
+COMPUTES_LONG = True
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'data',
@@ -26,11 +29,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     table.add_argument('--path', metavar='COLUMN', help='the column of paths')
     table.add_argument('--label', metavar='COLUMN', help='the column of classes')
     table.add_argument('--labels', type=names, metavar='A,B,C', help='a column per label; or the names of the classes')
-    table.add_argument('--group', metavar='COLUMN', help='the column whose images stay together, such as the patient')
-    table.add_argument('--split', metavar='COLUMN', help='the column of train, val and test')
+    table.add_argument(
+        '--split', metavar='COLUMN', help='the column of train, val and test; or the samples.csv of an earlier call'
+    )
     policies = ('positive', 'negative', 'ignore')
     table.add_argument('--uncertain', choices=policies, help='what -1 counts as')
     table.add_argument('--missing', choices=policies, help='what an empty label counts as')
+    parser.add_argument(
+        '--group',
+        metavar='WHAT',
+        help="what stays together, such as a patient's images: a column; of paths folder, name, none or a regular "
+        "expression with brackets, such as '(P\\d+)_'",
+    )
     parser.add_argument('--folds', type=int, metavar='K', help='cross-validation')
     parser.add_argument('--allow-leak', action='store_true', help='go on though a given split has leaks')
     parser.add_argument(
@@ -45,7 +55,7 @@ def ask(question: str, key: str, choices: tuple[str, ...]) -> str:
     """On a terminal; elsewhere the question is an error that names the option."""
     import sys
 
-    from mmdensenet.apis.fit.run import refuse
+    from mmdensenet.apis.fit.samples import refuse
 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return refuse(question, key, choices)

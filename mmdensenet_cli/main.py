@@ -28,6 +28,7 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     if '_ARGCOMPLETE' in os.environ:  # a shell asks for completions
         complete()
+    owns_process = arguments is None
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments:
         print(help_text(), file=sys.stderr)
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif name in COMMANDS:
         from .start import start
 
-        start(name, rest, prog=f'mmdensenet {name}')
+        start(name, rest, prog=f'mmdensenet {name}', owns_process=owns_process)
     else:
         print(f'mmdensenet: error: there is no command {name!r}. {nearest(name)}', file=sys.stderr)
         sys.exit(2)

@@ -34,11 +34,11 @@ def run(args: argparse.Namespace) -> None:
 
     from mmdensenet.apis import open_inferencer
     from mmdensenet.apis.image_lists import expand
-    from mmdensenet.apis.inference import best_classes
     from mmdensenet.apis.summary import summarise
     from mmdensenet.errors import UserError
     from mmdensenet.results.decided import plain_decision
     from mmdensenet.results.decisions import UNCALIBRATED
+    from mmdensenet.results.scores import best_classes
 
     if args.topk < 1:
         raise UserError(f'--topk {args.topk}: give 1 or more.')

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from .importing import importing
+from .memory import keep_freed_memory
 from .parser import Parser
 
 
@@ -15,14 +16,17 @@ class CommandError(Exception):
     """A mistake of the user, of a command that does without mmdensenet's own UserError: one or two lines."""
 
 
-def start(name: str, arguments: Sequence[str] | None = None, prog: str | None = None) -> None:
+def start(
+    name: str, arguments: Sequence[str] | None = None, prog: str | None = None, owns_process: bool | None = None
+) -> None:
     """Parse the arguments of a command and run it. Mistakes exit with status 2.
 
     Args:
         name: a module of this package, with ``add_arguments(parser)`` and ``run(args)``; with ``STANDALONE`` it does
-            not need mmdensenet to be importable.
+            not need mmdensenet to be importable, and with ``COMPUTES_LONG`` memory is kept for its next step.
         arguments: by default those of the process.
         prog: by default the script's name, as in ``tools/``.
+        owns_process: whether the process ends with the command; by default if the arguments are the process's.
     """
     command = importlib.import_module(f'{__package__}.{name}')
     args = make_parser(command, prog).parse_args(arguments)
@@ -36,6 +40,8 @@ def start(name: str, arguments: Sequence[str] | None = None, prog: str | None = 
             print(f'error: {error}', file=sys.stderr)
             sys.exit(2)
         return
+    if (arguments is None if owns_process is None else owns_process) and getattr(command, 'COMPUTES_LONG', False):
+        keep_freed_memory()
     # What is heavy is imported after the arguments are parsed, so that --help answers at once.
     with importing():
         from mmdensenet.cli import run_tool

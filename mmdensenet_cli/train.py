@@ -5,6 +5,8 @@ import os
 
 from .shared import TRAIN_KEYS, add_cfg_options, add_config, add_debug, add_launcher
 
+COMPUTES_LONG = True
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)

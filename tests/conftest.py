@@ -1,11 +1,13 @@
 """Fixtures for all tests: small data made here, tools run in this process or in one of their own."""
 
+import gc
 import os
 import runpy
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,10 +31,40 @@ DIGITS = CONFIGS / 'densenet-bc-l22-k12_1xb32_digits.py'
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope='session')
+def yapf_layout():
+    """mmengine spends more than a small training takes on laying out its config, for each file, and on a pause of two
+    seconds when a training by iterations has seen all data: here it writes configs as they are, and goes on at once.
+
+    Gives what would lay out a text: ``yapf_layout(text)`` is ``(text, True)``.
+    """
+    from yapf.yapflib import yapf_api
+
+    layout = yapf_api.FormatCode
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yapf_api, 'FormatCode', lambda text, **options: (text, True))  # later versions of mmengine's
+        patch.setattr('mmengine.config.config.FormatCode', yapf_api.FormatCode, raising=False)
+        patch.setattr('mmengine.runner.loops.time', SimpleNamespace(sleep=lambda seconds: None))
+        yield layout
+
+
 @pytest.fixture(autouse=True)
 def fresh_state():
+    freeze_imported()
     yield
     clear_state()
+
+
+_frozen = 0
+
+
+def freeze_imported() -> None:
+    """Hide what imports have made from the garbage collector, which mmengine starts for every data set it builds."""
+    global _frozen
+    if len(sys.modules) > _frozen + 50:
+        gc.collect()
+        gc.freeze()
+        _frozen = len(sys.modules)
 
 
 def clear_state() -> None:

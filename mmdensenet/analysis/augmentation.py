@@ -15,7 +15,7 @@ from mmdensenet.errors import UserError
 from mmdensenet.results.figures import picture_grid, shorten
 from mmdensenet.training.random_state import seed_everything, unchanged_random_state
 
-from .pictures import is_bgr, to_pictures
+from .denormalise import is_bgr, to_pictures
 
 
 @dataclass

@@ -49,9 +49,11 @@ def make_checklist(
     out = output_file(Path(out), ('.md',))
     cfg, model, dataset = open_subject(config, checkpoint, device, cfg_options)
     scores, _ = run_test(cfg, checkpoint, model, dataset, predictions)
-    overall, _ = compute_metrics(scores, Resampling(len(scores), scores.groups, bootstrap, seed))
-    decisions = decisions_of(model, checkpoint)
-    if decisions is not None:
+    decisions = None if scores.augmented else decisions_of(model, checkpoint)
+    overall = []
+    if decisions is None:
+        overall, _ = compute_metrics(scores, Resampling(len(scores), scores.groups, bootstrap, seed))
+    else:
         judged = judge(scores, decisions, resamplings=bootstrap, seed=seed)
         found = dict(performance=' '.join(judged.lines()), metrics=f'{", ".join(judged.overall)}.')
         known = found | dict(known or {})

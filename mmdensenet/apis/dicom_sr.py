@@ -20,7 +20,6 @@ SCHEME = '99MMDENSENET'
 #: characters of a code's meaning and of a name (VR LO)
 LONGEST = 64
 SERIES_NUMBER = 9001
-IDENTIFIERS = ('StudyInstanceUID', 'SeriesInstanceUID', 'SOPInstanceUID', 'SOPClassUID')
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,11 @@
 """Export a checkpoint, and compare what the file gives with what PyTorch gives."""
 
-import itertools
 import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
@@ -21,6 +19,7 @@ from mmdensenet.checkpoints.checkpoint_sources import local_copy
 from mmdensenet.datasets.load_image import MAX_PIXELS
 from mmdensenet.errors import UserError
 from mmdensenet.export.before import put_before
+from mmdensenet.export.ensemble import Ensemble, EnsembleScores
 from mmdensenet.export.files import (
     NEEDS,
     SUFFIXES,
@@ -34,20 +33,19 @@ from mmdensenet.export.graph import inference_graph
 from mmdensenet.export.metadata import Metadata, plain_steps
 from mmdensenet.export.preprocess import Preprocess
 from mmdensenet.export.resample import NotInGraphError, ResizeAndCrop, is_at_an_end, resizes_and_crops
-from mmdensenet.export.runtime import ExportedModel
 from mmdensenet.models import NormedAveragePooling, RDNet
 from mmdensenet.output import output_file
-from mmdensenet.results import RankingMetric
 from mmdensenet.results.decided import decisions_of
 from mmdensenet.terminal import each, waiting
 from mmdensenet.version import __version__
 
 from .config import require_data
-from .export_images import BATCH, ExportImages, images_of_data_set, images_of_folder
+from .export_compare import compare
+from .export_images import BATCH, images_of_data_set, images_of_folder
 from .image_lists import expand
 from .inference import pipeline_of
 from .models import get_model, names_of, require_classes_of
-from .runner import open_config, require_checkpoint
+from .runner import config_name, open_config, require_checkpoint
 from .summary import summarise
 from .tasks import require_one_task
 
@@ -61,8 +59,10 @@ class Export:
         metadata: its description of itself.
         why_not_folded: None if the graph is the folded one.
         images: how many were compared.
-        difference: the largest of any score.
-        agreement: share of images with the same prediction as PyTorch's, 0 to 1; of several labels, of labels.
+        difference: the largest of any score, and where there are decisions of any calibrated probability.
+        agreement: share of images with the same prediction as PyTorch's, 0 to 1; of several labels, of labels. Where
+            there are decisions, of the labels as decided; ``same_sets`` and ``same_flags`` are the shares of images
+            with the same conformal set and the same mark as unlike the validation images, None where there are none.
         accuracy, torch_accuracy: of the file and of PyTorch on the images with a label, 0 to 1, or None: top-1; of
             several labels the mean area under the ROC curve.
         calibrated_on: which images int8 was calibrated with.
@@ -74,6 +74,8 @@ class Export:
     images: int = 0
     difference: float = 0.0
     agreement: float = 1.0
+    same_sets: float | None = None
+    same_flags: float | None = None
     accuracy: float | None = None
     torch_accuracy: float | None = None
     calibrated_on: str | None = None
@@ -94,6 +96,7 @@ def export_model(
     with_preprocess: bool = False,
     images: str | None = None,
     check: int | None = None,
+    ensemble: Ensemble | None = None,
     cfg_options: dict | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Export:
@@ -114,6 +117,7 @@ def export_model(
             resizes or crops, and does that and the normalisation.
         images: a folder of images to compare with, in the place of the test set.
         check: how many images are compared, evenly spaced; by default 200, with ``int8`` all.
+        ensemble: export the mean of its models, of which ``checkpoint`` is one.
         report: called with a line of text on what is done.
 
     Raises:
@@ -128,6 +132,8 @@ def export_model(
         raise UserError(
             '`int8` is for the formats onnx and openvino; torch.export has no integer convolutions on CPUs.'
         )
+    if int8 and ensemble is not None:
+        raise UserError('`int8` is for one model, not for an ensemble.')
     if symmetric and (not int8 or format != 'onnx'):
         raise UserError('`symmetric` says which integers, so it needs `int8`, and the format onnx.')
     require_packages(*NEEDS[format])
@@ -142,7 +148,7 @@ def export_model(
         _resize_last(pipeline, input_size)
     require_one_task(cfg.model.get('head'), 'export')
     model = get_model(cfg, checkpoint)
-    decisions = decisions_of(model, checkpoint)
+    decisions = decisions_of(model, checkpoint) if ensemble is None else ensemble.decisions
     if not isinstance(model.data_preprocessor, ClsDataPreprocessor) or model.data_preprocessor.pad_size_divisor > 1:
         raise UserError('data_preprocessor: only ClsDataPreprocessor without padding can be exported.')
     source = images_of_folder(model, images) if images else images_of_data_set(cfg, 'test_dataloader')
@@ -154,6 +160,10 @@ def export_model(
     steps = _steps_in_graph(pipeline) if with_preprocess else []
     metadata = _describe(cfg, model, checkpoint, first, None if dynamic else batch, with_preprocess, bool(steps), int8)
     metadata.decisions = None if decisions is None else decisions.to_dict()
+    models = [model]
+    if ensemble is not None:
+        models = [get_model(cfg, file) for file in ensemble.checkpoints]
+        metadata.checkpoint, metadata.sha256 = f'{len(models)} models', ensemble.sha256
     file = Path(out) if out else Path(f'{metadata.model}{"-int8" if int8 else ""}{SUFFIXES[format]}')
     output_file(file, (SUFFIXES[format],))
 
@@ -166,7 +176,7 @@ def export_model(
             cfg, model, source, images, calib, 'symmetric' if symmetric else format, done, report
         )
     else:
-        graph = ScoresOf(model).eval() if reason else inference_graph(model, format)
+        graph = _scores_of(models, ensemble, lambda one: ScoresOf(one) if reason else inference_graph(one, format))
     if with_preprocess:
         graph = put_before(Preprocess(metadata, steps).eval(), graph, example, metadata)
     write = {'onnx': write_onnx, 'openvino': write_openvino, 'torch-export': write_torch_export}[format]
@@ -179,8 +189,20 @@ def export_model(
         whole = (
             images_of_folder(model, images, as_read) if images else images_of_data_set(cfg, 'test_dataloader', as_read)
         )
-    _compare(model, source, whole, done, check if check else (len(source) if int8 else 200))
+    compare(
+        _scores_of(models, ensemble, ScoresOf),
+        lambda pixels: _normalised(model, pixels),
+        source,
+        whole,
+        done,
+        check if check else (len(source) if int8 else 200),
+    )
     return done
+
+
+def _scores_of(models: Sequence[BaseModel], ensemble: Ensemble | None, graph_of: Callable) -> ScoresOf | EnsembleScores:
+    graphs = [graph_of(model) for model in models]
+    return (graphs[0] if ensemble is None else EnsembleScores(graphs, ensemble.temperatures)).eval()
 
 
 def _steps_in_graph(pipeline: list[dict]) -> list[ResizeAndCrop]:
@@ -238,7 +260,7 @@ def _describe(
     threshold = getattr(head, 'thr', None)
     return Metadata(
         version=__version__,
-        model=Path(cfg.filename or 'model').stem,
+        model=config_name(cfg),
         checkpoint=os.path.basename(checkpoint.rstrip('/')),
         sha256=_sha256(checkpoint),
         classes=[str(name) for name in classes] if classes else None,
@@ -328,47 +350,3 @@ def _require_quantisable(model: BaseModel, why_not_folded: str | None) -> None:
 
 def _normalised(model: BaseModel, pixels: Tensor) -> Tensor:
     return model.data_preprocessor(dict(inputs=pixels))['inputs']
-
-
-def _compare(model: BaseModel, source: ExportImages, whole: ExportImages | None, done: Export, count: int) -> None:
-    """Fill in what the comparison with the model as it is, not the folded one, gives.
-
-    Args:
-        whole: the images of ``source`` as they are read, for a graph that resizes.
-    """
-    exported = ExportedModel(done.file)
-    scores_of = ScoresOf(model).eval()
-    agree, right, torch_right = [], [], []
-    ranking, torch_ranking = (RankingMetric(('auroc',), prefix='export') for _ in range(2))
-    lists = whole.lists(count) if whole else itertools.repeat(None)
-    count = min(count, len(source))
-    batches = each(zip(source.batches(count), lists), f'comparing with PyTorch on {count} images', -(-count // BATCH))
-    for (pixels, targets), pairs in batches:
-        with torch.no_grad():
-            expected = scores_of(_normalised(model, pixels)).numpy()
-        given = exported.scores(pixels if pairs is None else [image for image, _ in pairs])
-        done.images += len(pixels)
-        done.difference = max(done.difference, float(np.abs(given - expected).max()))
-        if done.metadata.multi_label:
-            threshold = 0.5 if done.metadata.threshold is None else done.metadata.threshold
-            agree += ((given >= threshold) == (expected >= threshold)).flatten().tolist()
-            for metric, scores in ((ranking, given), (torch_ranking, expected)):
-                rows = zip(torch.from_numpy(scores), targets)
-                metric.process(None, [dict(target, pred_score=row) for row, target in rows if target])
-            continue
-        exported_labels, torch_labels = given.argmax(1), expected.argmax(1)
-        agree += (exported_labels == torch_labels).tolist()
-        for a, b, target in zip(exported_labels, torch_labels, targets):
-            label = target.get('gt_label')
-            if label is not None and label.numel() == 1:
-                right.append(int(a) == int(label))
-                torch_right.append(int(b) == int(label))
-    if not math.isfinite(done.difference):
-        done.difference = math.inf
-    done.agreement = float(np.mean(agree))
-    if right:
-        done.accuracy, done.torch_accuracy = float(np.mean(right)), float(np.mean(torch_right))
-    elif ranking.results:
-        values = [metric.compute_metrics(metric.results)['auroc/macro'] for metric in (ranking, torch_ranking)]
-        if all(map(math.isfinite, values)):  # else no label has both positives and negatives among these images
-            done.accuracy, done.torch_accuracy = values

@@ -322,20 +322,6 @@ def pipeline_of(cfg: Config) -> list[dict]:
     return pipeline
 
 
-def best_classes(scores: np.ndarray, classes: Sequence[str] | None, count: int) -> list[dict]:
-    """The ``count`` classes with the highest scores: ``label``, ``score``, and ``class`` where names are known.
-
-    Args:
-        scores: one per class, as ``pred_scores`` of a result.
-
-    >>> best_classes(np.array([0.25, 0.75]), ['cat', 'dog'], 1)
-    [{'label': 1, 'score': 0.75, 'class': 'dog'}]
-    """
-    order = (-scores).argsort(kind='stable')[:count].tolist()
-    entries = [dict(label=label, score=float(scores[label])) for label in order]
-    return entries if classes is None else [{**entry, 'class': classes[entry['label']]} for entry in entries]
-
-
 def _load_array(path: str) -> np.ndarray:
     """A .npy file. Its header is checked before there is memory for what it claims."""
     try:

@@ -1,9 +1,10 @@
 """The report on a checkpoint, from the test to the page."""
 
 import time
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,15 @@ from mmengine.model import BaseModel
 from mmpretrain.registry import DATASETS
 
 from mmdensenet.analysis.cam import colour_scale
-from mmdensenet.analysis.confusion import most_confused
+from mmdensenet.analysis.denormalise import is_bgr
 from mmdensenet.analysis.input_shape import input_shape
-from mmdensenet.analysis.pictures import is_bgr
 from mmdensenet.analysis.report import plots
 from mmdensenet.analysis.report.cards import data_card, model_card
 from mmdensenet.analysis.report.decisions_section import decisions_section
 from mmdensenet.analysis.report.gallery import make_gallery, make_suspects
 from mmdensenet.analysis.report.page import number, render
 from mmdensenet.analysis.report.paths import short_path, without_folders, without_paths
+from mmdensenet.analysis.report.results_section import results_section
 from mmdensenet.analysis.report.speed import describe_device, measure_speed
 from mmdensenet.analysis.stage_costs import ENGINES, count_stages, measure_memory, predict_memory
 from mmdensenet.datasets.labels import unlabelled_parts
@@ -29,12 +30,10 @@ from mmdensenet.datasets.wrappers import first_pipeline
 from mmdensenet.errors import UserError
 from mmdensenet.output import output_file
 from mmdensenet.results.bootstrap import Resampling
-from mmdensenet.results.calibration import compute_calibration
-from mmdensenet.results.class_metrics import ClassMetrics, compute_metrics, count_confusions
 from mmdensenet.results.decided import decisions_of
+from mmdensenet.results.decisions import Decisions
 from mmdensenet.results.judgement import Judgement
 from mmdensenet.results.predictions import require_predictions
-from mmdensenet.results.score_curves import compute_curves
 from mmdensenet.results.scores import Scores
 from mmdensenet.results.suspicious import find_suspicious
 from mmdensenet.results.training_curves import read_scalars
@@ -44,7 +43,7 @@ from mmdensenet.terminal import each, waiting
 from .config import name_bad_images, require_data
 from .inference import Inferencer
 from .models import get_model
-from .runner import open_config, require_checkpoint
+from .runner import config_name, open_config, require_checkpoint
 from .scoring import run_test
 from .summary import summarise
 from .tasks import require_one_task
@@ -65,14 +64,23 @@ SECTIONS = [
     ('cost', 'Cost'),
     ('config', 'Config'),
 ]
-#: rows of the tables that are not folded away
-SHOWN_CLASSES, SHOWN_CONFUSIONS = 20, 15
-CLASS_NOTE = (
-    'Lowest F1 first. Recall is also called sensitivity, precision positive predictive value. Below each value its 95% '
-    'interval; with fewer than 5 images of a kind there is none.'
-)
 #: images at once in the measurement of speed
 MOST_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Members:
+    """The models of a cross-validation, on one page.
+
+    Attributes:
+        checkpoints: of each model.
+        model: (N,) the number of the model that scored the image.
+        decisions: of their ensemble.
+    """
+
+    checkpoints: Sequence[str]
+    model: np.ndarray
+    decisions: Decisions
 
 
 @dataclass
@@ -108,6 +116,8 @@ def make_report(
     predictions: str | Scores | None = None,
     suspicious: Scores | None = None,
     judgement: Judgement | None = None,
+    members: Members | None = None,
+    title: str | None = None,
     names: bool = True,
     work_dir: str | None = None,
     bootstrap: int = 1000,
@@ -128,6 +138,9 @@ def make_report(
             likely wrong ones are listed with pictures, see :mod:`mmdensenet.results.suspicious`.
         judgement: of :func:`mmdensenet.apis.fit.judge.judge` on the same images; by default a checkpoint with decisions
             is judged here.
+        members: the models of a cross-validation, whose ``predictions`` and ``judgement`` these are; ``checkpoint`` is
+            that of the first, and the sections on the model and its cost are on it.
+        title: of the page; by default the config's name.
         names: False keeps the names of images off the page; they are numbered as the rows of the files beside it.
         work_dir: of the training, for its curves; by default the folder of the checkpoint.
         bootstrap: resamplings of the test images for the intervals.
@@ -161,22 +174,29 @@ def make_report(
     with timer.of('metrics'):
         bar = partial(each, text=f'resampling {len(scores):,} images')
         resampling = Resampling(len(scores), scores.groups, bootstrap, seed, bar if bootstrap else iter)
-        content = _results(scores, resampling, seed)
-        decisions = decisions_of(model, checkpoint)
-        if judgement is None and decisions is not None:
+        content = results_section(scores, resampling, seed)
+        decisions = decisions_of(model, checkpoint) if members is None else members.decisions
+        if scores.augmented:
+            decisions = None
+        if judgement is None and decisions is not None and members is None:
             judgement = judge(scores, decisions, resamplings=bootstrap, seed=seed)
-        content |= decisions_section(decisions, judgement)
+        content |= decisions_section(decisions, judgement, scores.augmented)
     with timer.of('gallery'):
-        content |= _gallery(scores, model, dataset, cfg, gallery, names)
+        content |= _gallery(scores, model, dataset, cfg, gallery, names, _model_of(cfg, members, device))
         content |= _suspicious(suspicious, model, cfg, gallery, names)
     with timer.of('measurements' if measure else 'counting', None if measure else 'counting operations and memory'):
         content |= _cost(cfg, model, _shape(cfg, dataset), measure)
     with timer.of('page'):
-        name = Path(cfg.filename).stem if cfg.filename else 'model'
+        of, what = short_path(str(checkpoint)), 'test images'
+        if members is not None:
+            of, what = (
+                f'{len(members.checkpoints)} models of a cross-validation',
+                'images, each by the one that has not seen it',
+            )
         sent = without_folders(cfg)
         page = render(
-            title=name,
-            subtitle=f'Report on {short_path(str(checkpoint))}, {len(scores):,} test images',
+            title=title or config_name(cfg),
+            subtitle=f'Report on {of}, {len(scores):,} {what}',
             took=str(timer),
             sections=[
                 (key, 'Labels' if key == 'classes' and scores.multi_label else name)
@@ -186,7 +206,7 @@ def make_report(
             multi_label=scores.multi_label,
             grouped=scores.groups is not None,
             resamplings=bootstrap,
-            model_card=model_card(sent, model, checkpoint, model._checkpoint_meta),
+            model_card=_model_card(sent, model, checkpoint, members),
             data_card=data_card(sent, scores, len(dataset)),
             evaluator=[(key, number(value, 4)) for key, value in evaluator.items() if isinstance(value, (int, float))],
             threshold=f'{scores.threshold:g}',
@@ -221,64 +241,29 @@ def open_subject(config: str | Config, checkpoint: str, device: str | None, cfg_
     return cfg, model, dataset
 
 
-def _results(scores: Scores, resampling: Resampling, seed: int) -> dict:
-    overall, classes = compute_metrics(scores, resampling)
-    with waiting('fitting temperatures'):
-        calibration = compute_calibration(scores, resampling, seed)
-    with waiting('computing ROC and PR curves'):
-        curves = compute_curves(scores, classes, seed)
-    there = [each for each in classes if scores.multi_label or each.images]
-    there.sort(key=lambda each: (np.isnan(each.metrics['F1'].value), each.metrics['F1'].value))
-    kind = 'label' if scores.multi_label else 'class'
-    defined = sum(bool(each.images and each.others) for each in classes)
-    which = f'each {kind}' if len(curves) > defined else f'the {len(curves) - 1} with the lowest average precision'
-    which = (
-        which + ('' if scores.multi_label else ' against the rest')
-        if defined
-        else 'no single one, for none has images both with and without it'
-    )
-    content = dict(
-        overall=overall,
-        calibration=calibration,
-        metric_names=list(classes[0].metrics),
-        worst=there[:SHOWN_CLASSES],
-        rest=there[SHOWN_CLASSES:],
-        not_there=[each.name for each in classes if each not in there],
-        class_note=CLASS_NOTE
-        + ('' if scores.multi_label else ' Specificity, AUROC and average precision: one class against the rest.'),
-        tables=[each for each in classes if each.table is not None],
-        reliability=plots.reliability_chart(calibration.before, calibration.after, scores.multi_label),
-        score_counts=plots.count_chart(calibration.before),
-        has_curves=bool(curves),
-        curves_note=f'All decisions together, and {which}. In brackets what is under the curve: AUROC, and average '
-        'precision, in percent.',
-        roc=plots.roc_chart(curves),
-        precision_recall=plots.precision_recall_chart(curves),
-        class_counts=plots.class_count_chart((scores.targets == 1).sum(0), scores.classes, kind),
-        confusion=None,
-        confused=None,
-        together=1,
-    )
-    if not scores.multi_label:
-        matrix = count_confusions(scores.truth, scores.predicted, len(scores.classes))
-        content['confusion'], content['together'] = plots.confusion_chart(matrix, scores.classes)
-        content['confused'] = _most_confused(matrix, classes)
-    return content
+def _model_of(cfg: Config, members: Members | None, device: str | None) -> Callable[[int], BaseModel] | None:
+    """What gives the model that scored an image, opened when it is asked for."""
+    if members is None:
+        return None
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    opened = cache(lambda number: get_model(cfg, members.checkpoints[number], device=device))
+    return lambda place: opened(int(members.model[place]))
 
 
-def _most_confused(matrix: np.ndarray, classes: list[ClassMetrics]) -> list[tuple[str, str, int, float]]:
-    pairs = most_confused(matrix, SHOWN_CONFUSIONS + 1)
-    if len(pairs) > SHOWN_CONFUSIONS:  # which of those with one image are shown would be chance
-        pairs = [pair for pair in pairs[:SHOWN_CONFUSIONS] if pair[2] > 1]
-    return [
-        (classes[true].name, classes[predicted].name, images, 100 * images / classes[true].images)
-        for true, predicted, images in pairs
-    ]
+def _model_card(cfg: Config, model: BaseModel, checkpoint: str, members: Members | None) -> list[tuple[str, str]]:
+    card = model_card(cfg, model, checkpoint, model._checkpoint_meta)
+    if members is None:
+        return card
+    what = 'of this kind; their ensemble is the mean of their probabilities, at as many times the cost'
+    return [('models', f'{len(members.checkpoints)} {what}')] + [row for row in card if row[0] != 'checkpoint']
 
 
-def _gallery(scores: Scores, model: BaseModel, dataset, cfg: Config, count: int, names: bool) -> dict:
+def _gallery(
+    scores: Scores, model: BaseModel, dataset, cfg: Config, count: int, names: bool, model_of: Callable | None
+) -> dict:
     pipeline = first_pipeline(cfg.test_dataloader, 'test_dataloader')
-    shown, reason = make_gallery(scores, model, dataset, is_bgr(model.data_preprocessor, pipeline), count, names)
+    bgr = is_bgr(model.data_preprocessor, pipeline)
+    shown, reason = make_gallery(scores, model, dataset, bgr, count, names, model_of)
     why = 'The model makes no error on these images.' if count else 'No errors were asked for.'
     return dict(
         gallery=shown, no_maps=reason and without_paths(reason), no_gallery=why, label_hint=True, scale=colour_scale()

@@ -48,6 +48,14 @@ def open_config(config: str | Config, options: dict | None = None, launcher: str
     return cfg
 
 
+def config_name(cfg: Config, default: str = 'model') -> str:
+    """What people call a config: its file's name, or its folder's where that says nothing, as fit's config.py."""
+    if not cfg.filename:
+        return default
+    path = Path(cfg.filename)
+    return path.resolve().parent.name if path.stem == 'config' else path.stem
+
+
 def set_work_dir(cfg: Config, work_dir: str | None) -> None:
     """The command line's work directory, else the config's, else one with the config's name."""
     if work_dir is not None:

@@ -79,6 +79,9 @@ def run_test(
     if len(dataset) and scores.index.max() >= len(dataset):
         raise UserError(f'{predictions} is of another data set: it has image {scores.index.max()} of {len(dataset)}.')
     if sample_info(dataset, int(scores.index[0])).get('group') is not None:
-        groups = [sample_info(dataset, int(i))['group'] for i in scores.index]
-        scores.groups = np.unique(groups, return_inverse=True)[1].ravel()
+        groups = np.unique([sample_info(dataset, int(i))['group'] for i in scores.index], return_inverse=True)[
+            1
+        ].ravel()
+        # where every image has one of its own nothing is grouped, and nobody shall read that it were
+        scores.groups = groups if groups.max() + 1 < len(scores) else None
     return scores, metrics

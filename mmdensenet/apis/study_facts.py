@@ -15,9 +15,8 @@ from mmdensenet.analysis.report.cards import data_card, model_card
 from mmdensenet.analysis.report.paths import short_path, without_folders
 from mmdensenet.datasets.table import read_table
 from mmdensenet.datasets.wrappers import leaf_configs
-from mmdensenet.results.calibration import logits_of
 from mmdensenet.results.class_metrics import FEWEST_IMAGES, Metric
-from mmdensenet.results.decisions import Decisions
+from mmdensenet.results.decisions import Decided, Decisions
 from mmdensenet.results.scores import Scores
 from mmdensenet.version import __version__
 
@@ -33,6 +32,8 @@ def study_facts(
     resamplings: int,
     decisions: Decisions | None = None,
     known: Mapping[str, str] | None = None,
+    tested: str = 'test part',
+    decided: Decided | None = None,
 ) -> dict[str, str]:
     """Sentences by the names that :mod:`mmdensenet.analysis.checklists` uses; nothing is in it that is not known.
 
@@ -40,20 +41,24 @@ def study_facts(
         scores, overall: of the test part, and its metrics with intervals.
         decisions: of the checkpoint; None says that the scores are uncalibrated.
         known: what the caller knows better, in the place of what is found here.
+        tested: what the images of ``scores`` are called.
+        decided: what is decided of them; by default by ``decisions``.
     """
     sent = without_folders(cfg)
     card = dict(model_card(sent, model, checkpoint, getattr(model, '_checkpoint_meta', None) or {}))
     data = dict(data_card(sent, scores, len(scores)))
     several = scores.multi_label
+    if decided is None and decisions is not None:
+        decided = decisions.apply_to(scores)
     facts = dict(
         technology=f'Deep learning: {card["model"]}, {card.get("architecture", "a convolutional network")}.',
-        goal=f'A model is developed that {"finds labels in" if several else "classifies"} images, and evaluated on a '
-        'test part of the same data.',
+        goal=f'A model is developed that {"finds labels in" if several else "classifies"} images, and evaluated on '
+        f'images of the same data ({tested}).',
         source=_sentence('Training data as the config names them', card.get('training data')),
         preprocessing=_sentence('Steps', data.get('preparation')) + _sentence(' Values', card.get('normalisation')),
         missing=_missing(cfg, data),
         **_partitions(cfg),
-        sample_size=f'The test part has {_size(scores)}; {_counts(scores)}.',
+        sample_size=f'{tested.capitalize()}: {_size(scores)}; {_counts(scores)}.',
         model=f'{card["model"]}; {card.get("architecture", "")}; {card["parameters"]} parameters; '
         f'{card.get("classes")} {"labels" if several else "classes"}: {", ".join(scores.classes)}.',
         software=f'mmdensenet {__version__} (Apache-2.0), mmengine {mmengine.__version__}, torch {torch.__version__}, '
@@ -63,18 +68,18 @@ def study_facts(
         selection=_selection(cfg),
         ensembling='None: one model.',
         metrics=f'{", ".join(metric.name for metric in overall)}.',
-        uncertainty=_uncertainty(scores, resamplings),
+        uncertainty=_uncertainty(scores, resamplings, tested),
         explainability='Grad-CAM of the most confident errors, in the report.',
-        internal=f'On the test part of the config: {_size(scores)}.',
-        participants=f'Test part: {_size(scores)}; {_counts(scores)}.',
+        internal=f'On images of the same data ({tested}): {_size(scores)}.',
+        participants=f'{tested.capitalize()}: {_size(scores)}; {_counts(scores)}.',
         performance='; '.join(map(_with_interval, overall)) + '.',
-        precision=_uncertainty(scores, resamplings),
+        precision=_uncertainty(scores, resamplings, tested),
         failures='The errors that the model was surest of are in the report, with pictures.',
         predictors='The pixels of one image; nothing else enters the model.',
         output=_output(decisions, several),
         cutoffs=_cutoffs(decisions, scores),
         imbalance=_imbalance(cfg),
-        crosstab=_cross_tabulation(scores, decisions),
+        crosstab=_cross_tabulation(scores, decided),
         blinding='The model is given the image only.',
         poor_input=_poor_input(decisions),
         undecided=''
@@ -166,9 +171,9 @@ def _selection(cfg: Config) -> str:
     return f'The epoch that was best on the validation part by {best}.' if best else ''
 
 
-def _uncertainty(scores: Scores, resamplings: int) -> str:
+def _uncertainty(scores: Scores, resamplings: int, tested: str) -> str:
     what = 'images' if scores.groups is None else 'groups, such as patients'
-    return f'95% percentile intervals over {resamplings:,} resamplings of the {what} of the test part.'
+    return f'95% percentile intervals over {resamplings:,} resamplings of the {what} of the {tested}.'
 
 
 def _with_interval(metric: Metric) -> str:
@@ -193,15 +198,15 @@ def _cutoffs(decisions: Decisions | None, scores: Scores) -> str:
         return 'None: the class with the largest probability is predicted.'
     names = decisions.classes if len(decisions.points) == len(decisions.classes) else decisions.classes[1:]
     points = [f'{n}: from {p.threshold:.3f} on ({p.rule})' for n, p in zip(names, decisions.points) if p]
-    return f'Chosen on the {decisions.part} part before the test: {"; ".join(points)}.'
+    return f'Chosen on {decisions.part} before the test: {"; ".join(points)}.'
 
 
 def _poor_input(decisions: Decisions | None) -> str:
     if decisions is None or decisions.ood_threshold is None:
         return 'A file that cannot be read is refused by name; images of another kind are not recognised as such.'
     return (
-        'A file that cannot be read is refused by name; an image with an energy above the threshold of the '
-        f'{decisions.part} part is marked as unlike those images.'
+        'A file that cannot be read is refused by name; an image with an energy above the threshold of '
+        f'{decisions.part} is marked as unlike those images.'
     )
 
 
@@ -215,12 +220,12 @@ def _imbalance(cfg: Config) -> str:
     )
 
 
-def _cross_tabulation(scores: Scores, decisions: Decisions | None) -> str:
+def _cross_tabulation(scores: Scores, decided: Decided | None) -> str:
     if not scores.multi_label and len(scores.classes) > 2:
         return 'In the report (confusion matrix).'
     predicted = scores.predicted if scores.multi_label else np.eye(2, dtype=bool)[scores.predicted]
-    if decisions is not None:
-        predicted = decisions.apply(logits_of(scores)).positive
+    if decided is not None:
+        predicted = decided.positive
     rows = []
     for i in range(0 if scores.multi_label else 1, len(scores.classes)):
         there, absent = scores.targets[:, i] == 1, scores.targets[:, i] == 0

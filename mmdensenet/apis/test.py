@@ -13,6 +13,7 @@ from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.datasets.labels import source_of, unlabelled_parts
 from mmdensenet.datasets.wrappers import leaf_configs, leaves
 from mmdensenet.errors import UserError
+from mmdensenet.results.decisions import AUGMENTED
 from mmdensenet.results.predictions import DumpPredictions
 from mmdensenet.terminal import SHOWN
 from mmdensenet.training.end_workers import end_workers_of
@@ -60,7 +61,8 @@ def test_model(
         out: file for the predictions (.json, .npz, .parquet or .pkl) or the metrics (.json, .yaml or .pkl).
         out_item: 'pred' (the default) or 'metrics', what ``out`` gets.
         show_dir: folder for one picture per image, or per ``interval`` images, with true and predicted label.
-        tta: average over test-time augmentations; a horizontal flip unless the config says which.
+        tta: average over test-time augmentations; a horizontal flip unless the config says which. A checkpoint's
+            decisions are for images as they are: they are not applied, which is said.
         logits: the predictions have ``logits`` too; those of a checkpoint with decisions have them anyway.
         partial: go on with a checkpoint that has only some of the model's tensors.
 
@@ -99,7 +101,7 @@ def test_model(
         _use_tta(cfg)
     prepare_data(cfg, 'test_dataloader', pin_memory=pin_memory)
     fetch_checkpoint(checkpoint)
-    writer = _prediction_writer(out, out_item)
+    writer = _prediction_writer(out, out_item, tta)
 
     runner = build_runner(cfg)
     # The weights in the file are the average already. EMAHook would test a second model in their place, into which it
@@ -110,7 +112,7 @@ def test_model(
     runner.register_hook(CheckpointContentHook(checkpoint))
     decisions = DecisionsHook(checkpoint, logits)
     if tta:
-        runner.logger.info('The scores are uncalibrated: decisions are not for test-time augmentation.')
+        runner.logger.info(AUGMENTED, extra=SHOWN)
     elif not task_names(cfg.model.get('head')):
         runner.register_hook(decisions)
     if not partial:
@@ -181,7 +183,7 @@ def _flipped(pipeline: list[dict]) -> list[dict]:
     return [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
 
 
-def _prediction_writer(out: str | None, out_item: str | None):
+def _prediction_writer(out: str | None, out_item: str | None, tta: bool):
     """The metric that writes predictions to ``out``, or None."""
     if out is None:
         if out_item is not None:
@@ -195,4 +197,4 @@ def _prediction_writer(out: str | None, out_item: str | None):
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     if out_item == 'metrics':
         return None
-    return DumpPredictions(out) if suffix in safe else DumpResults(out_file_path=out)
+    return DumpPredictions(out, tta) if suffix in safe else DumpResults(out_file_path=out)

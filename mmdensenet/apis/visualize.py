@@ -19,8 +19,8 @@ from mmdensenet.analysis.confusion import (
     most_confused,
     read_predictions,
 )
+from mmdensenet.analysis.denormalise import is_bgr, to_pictures
 from mmdensenet.analysis.embedding import choose_images, embedding_figure, pooled_features, tsne
-from mmdensenet.analysis.pictures import is_bgr, to_pictures
 from mmdensenet.analysis.reuse import feature_reuse, reuse_figure
 from mmdensenet.analysis.runs import curves_figure, read_runs
 from mmdensenet.analysis.schedule import schedule_figure, simulate_schedule

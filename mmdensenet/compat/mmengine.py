@@ -198,26 +198,6 @@ WEIGHTS_ONLY = Fault(
 )
 
 
-@WEIGHTS_ONLY.repaired_by
-def refuse_config_text() -> None:
-    from mmengine.infer import BaseInferencer
-
-    from mmdensenet.errors import UserError
-
-    build = BaseInferencer._init_model
-
-    @functools.wraps(build)
-    def build_from_config(self, cfg, weights, device='cpu'):
-        if not cfg:
-            raise UserError(
-                f'{weights}: its config is the text of a program, and nothing in a checkpoint is executed: give the '
-                "config too, as model=CONFIG.\nTo read the text: torch.load(weights, weights_only=True)['meta']['cfg']."
-            )
-        return build(self, cfg, weights, device)
-
-    BaseInferencer._init_model = build_from_config
-
-
 READING = Fault(
     what='resuming from or testing a checkpoint that training wrote raises UnpicklingError, as it holds HistoryBuffer '
     'objects; resume executes the text in meta["config"]',
@@ -283,39 +263,6 @@ CONCATENATING = Fault(
 )
 
 
-@CONCATENATING.repaired_by
-def name_different_classes() -> None:
-    from mmengine.dataset.dataset_wrapper import ConcatDataset, RepeatDataset
-    from mmengine.registry import DATASETS
-
-    init = ConcatDataset.__init__
-
-    @functools.wraps(init)
-    def init_or_name(self, datasets, *args, **kwargs) -> None:
-        built = [DATASETS.build(each) if isinstance(each, dict) else each for each in datasets]
-        listed = [each for each in built if isinstance(getattr(each, '_metainfo', {}).get('classes'), (list, tuple))]
-        for each in listed[1:]:  # the same names as a list and as a tuple are the same
-            each._metainfo['classes'] = type(listed[0]._metainfo['classes'])(each._metainfo['classes'])
-        given = zip(datasets, built)  # of what is built it takes no wrappers, of configs it does
-        datasets = [dict(type=lambda made=made: made) if isinstance(each, dict) else made for each, made in given]
-        try:
-            init(self, datasets, *args, **kwargs)
-        except (TypeError, ValueError) as error:
-            from mmdensenet.datasets.class_lists import require_concatenable
-
-            require_concatenable(self, error)
-            raise
-
-    def get_cat_ids(self, idx: int) -> list[int]:
-        from mmdensenet.datasets.wrappers import locate
-
-        dataset, index = locate(self, idx)
-        return dataset.get_cat_ids(index)
-
-    ConcatDataset.__init__ = init_or_name
-    ConcatDataset.get_cat_ids = RepeatDataset.get_cat_ids = get_cat_ids
-
-
 BYTE_ORDER_MARK = Fault(
     what='list_from_file leaves the byte-order mark of files of Windows before the first line, such as the path of an '
     'image',
@@ -344,27 +291,6 @@ ANNOTATIONS = Fault(
     until='the data sets name them',
     targets=('mmengine.dataset.base_dataset:BaseDataset.full_init',),
 )
-
-
-@ANNOTATIONS.repaired_by
-def name_annotation_files() -> None:
-    from mmengine.dataset.base_dataset import BaseDataset
-
-    full_init = BaseDataset.full_init
-
-    @functools.wraps(full_init)
-    def init_or_explain(self) -> None:
-        try:
-            full_init(self)
-        except Exception as error:
-            from mmdensenet.datasets.annotations import explain
-
-            explained = explain(self, error)
-            if explained is not None:
-                raise explained from error
-            raise
-
-    BaseDataset.full_init = init_or_explain
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ import copy
 import functools
 from types import ModuleType
 
-import mmengine
 import numpy as np
 
 from .faults import Fault
@@ -21,75 +20,6 @@ CLASS_NAMES = Fault(
     ),
     owner='mmpretrain.datasets.base_dataset',
 )
-
-
-@CLASS_NAMES.repaired_by
-def read_class_names() -> None:
-    from mmengine.dataset import BaseDataset as MMEngineDataset
-    from mmpretrain.datasets.base_dataset import BaseDataset
-
-    from mmdensenet.datasets.stated_classes import (
-        ClassListError,
-        class_names,
-        names_in,
-        require_names,
-        require_own_numbers,
-    )
-
-    merge, load, init = BaseDataset._compat_classes, BaseDataset._load_metainfo.__func__, BaseDataset.full_init
-
-    def names_of(given):
-        return given if given is None or isinstance(given, (list, tuple)) else class_names(given)
-
-    @functools.wraps(merge)
-    def merge_names(self, metainfo, classes) -> dict:
-        return merge(self, metainfo, names_of(classes))
-
-    @functools.wraps(load)
-    def load_names(cls, metainfo=None) -> dict:
-        given = None
-        if hasattr(metainfo, 'items'):
-            metainfo = dict(metainfo.items())
-            given = metainfo.get('classes')
-            if 'CLASSES' in metainfo and given is None:
-                raise ClassListError('metainfo.CLASSES is not read: the key is `classes`.')
-        if given is not None:
-            metainfo['classes'] = names_of(given)
-            require_names(metainfo['classes'])
-            require_own_numbers(metainfo['classes'], cls.METAINFO.get('classes'), cls.__name__)
-        return load(cls, metainfo)
-
-    @functools.wraps(init)
-    def init_with_own_numbers(self) -> None:
-        if self._fully_initialized:
-            return
-        stated = self._metainfo.get('classes')
-        init(self)
-        if type(self).load_data_list is not MMEngineDataset.load_data_list:
-            return
-        # a file of OpenMMLab's form says which classes its labels are for
-        written = self._metainfo if stated is None else mmengine.load(self.ann_file)['metainfo']
-        own, categories = names_in(written), written.get('categories')
-        require_names(written.get('classes') or ())
-        if categories is not None:
-            named = {category['id']: category['category_name'] for category in categories}
-            by_id = tuple(named[number] for number in sorted(named))
-            if own in (None, by_id) and sorted(named) != list(range(len(categories))):
-                raise ClassListError(
-                    f'{self.ann_file}: the ids of its categories are {", ".join(map(str, sorted(named)[:3]))} ..., not '
-                    '0, 1, 2 and so on: which labels are they for?'
-                )
-            own = own or by_id
-        if stated is None and own is not None:
-            self._metainfo['classes'] = tuple(own)
-        elif own is not None:
-            require_own_numbers(stated, own, self.ann_file)
-
-    BaseDataset._compat_classes = merge_names
-    BaseDataset._load_metainfo = classmethod(load_names)
-    BaseDataset.full_init = init_with_own_numbers
-
-
 FOLDERS = Fault(
     what='CustomDataset numbers class folders in alphabetical order whatever metainfo.classes says, refuses a part '
     'that lacks a folder of metainfo.classes, and takes hidden folders for classes',
@@ -98,34 +28,6 @@ FOLDERS = Fault(
     targets=('mmpretrain.datasets.custom:CustomDataset._find_samples',),
     owner='mmpretrain.datasets.custom',
 )
-
-
-@FOLDERS.repaired_by
-def number_folders_by_name() -> None:
-    from mmpretrain.datasets.custom import CustomDataset
-
-    find = CustomDataset._find_samples
-
-    @functools.wraps(find)
-    def find_by_name(self) -> list:
-        from mmdensenet.datasets.class_lists import number_folders, require_no_hidden
-
-        if not self.with_label:
-            return find(self)
-        stated = self._metainfo.pop('classes', None)
-        try:
-            samples = find(self)
-        finally:
-            if stated is not None:
-                self._metainfo['classes'] = stated
-        folders = list(self.folder_to_idx)
-        require_no_hidden(folders, self.img_prefix)
-        if stated is None:
-            return samples
-        self.folder_to_idx = number_folders(folders, stated, self.img_prefix)
-        return [(path, self.folder_to_idx[folders[label]]) for path, label in samples]
-
-    CustomDataset._find_samples = find_by_name
 
 
 SEVERAL_TASKS = Fault(
@@ -142,51 +44,6 @@ SEVERAL_TASKS = Fault(
     ),
     owner='mmpretrain.datasets.multi_task',
 )
-
-
-@SEVERAL_TASKS.repaired_by
-def describe_images_of_several_tasks() -> None:
-    from mmpretrain.datasets.multi_task import MultiTaskDataset
-    from mmpretrain.datasets.transforms.formatting import PackMultiTaskInputs
-
-    load, parse, join = MultiTaskDataset.load_data_list, MultiTaskDataset.parse_data_info, MultiTaskDataset._join_root
-    pack = PackMultiTaskInputs.transform
-
-    @functools.wraps(load)
-    def load_or_explain(self, *args, **kwargs) -> list[dict]:
-        from mmdensenet.datasets.annotations import explain
-
-        try:
-            data_list = load(self, *args, **kwargs)
-            if data_list and all(isinstance(item['gt_label'], dict) for item in data_list):
-                return data_list
-            raise TypeError('a gt_label is no dict' if data_list else 'it lists no images')
-        except Exception as error:
-            explained = explain(self, error)
-            if explained is None:
-                raise
-            raise explained from error
-
-    @functools.wraps(parse)
-    def parse_without_labels(self, raw_data) -> dict:
-        return parse(self, dict(gt_label={}, **raw_data) if 'gt_label' not in raw_data else raw_data)
-
-    @functools.wraps(join)
-    def join_if_root(self, path):
-        return path if self.data_root is None else join(self, path)
-
-    @functools.wraps(pack)
-    def pack_with_path(self, results: dict) -> dict:
-        packed = pack(self, results)
-        known = {key: results[key] for key in ('sample_idx', 'img_path') if key in results}
-        packed['data_samples'].set_metainfo(known)
-        return packed
-
-    MultiTaskDataset.load_data_list = load_or_explain
-    MultiTaskDataset.parse_data_info = parse_without_labels
-    MultiTaskDataset._join_root = join_if_root
-    MultiTaskDataset.get_data_info = lambda self, idx: copy.deepcopy(self.data_list[idx])
-    PackMultiTaskInputs.transform = pack_with_path
 
 
 HYPERPARAMETERS = Fault(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mmdensenet.errors import UserError
 
 from .classifier import ClassifierArchitecture
-from .rdnet import RDNetArchitecture, infer_rdnet, is_rdnet
+from .rdnet_weights import RDNetArchitecture, infer_rdnet, is_rdnet
 
 
 @dataclass

@@ -12,7 +12,7 @@ from mmdensenet.errors import UserError
 
 from .architecture import Architecture, infer
 from .layouts import Found, Layout, prefixes, recognise
-from .rdnet import RDNetArchitecture
+from .rdnet_weights import RDNetArchitecture
 
 #: containers of the weights in a checkpoint, in order of preference: averaged weights, which are what the authors'
 #: figures are of, before raw ones

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from .keras import names_in_keras
-from .rdnet import is_rdnet, translate_rdnet
+from .rdnet_weights import is_rdnet, translate_rdnet
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from mmdensenet.errors import UserError
 
 from .architecture import Architecture
 from .convert import Report, convert_state_dict, unwrap
-from .rdnet import RDNetArchitecture, timm_rdnet
+from .rdnet_weights import RDNetArchitecture, timm_rdnet
 
 #: the largest difference in logits that float32 explains, relative to the largest logit
 TOLERANCE = 1e-4

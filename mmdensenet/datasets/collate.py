@@ -40,7 +40,11 @@ def quicken_collate(dataloader: DataLoader) -> None:
 
 
 def _is_plain(sample: DataSample) -> bool:
-    return all(type(value) is torch.Tensor and value.device.type == 'cpu' for value in sample.values())
+    for name in sample._data_fields:  # its values() takes longer than the rest of collating
+        value = vars(sample)[name]
+        if type(value) is not torch.Tensor or not value.is_cpu:
+            return False
+    return True
 
 
 def _apart(sample: DataSample) -> tuple[dict, dict]:

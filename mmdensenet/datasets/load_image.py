@@ -23,6 +23,9 @@ _START_OF_SCAN = 0xDA
 _SUBFILE_TYPE, _REDUCED, _MASK = 254, 1, 4
 _BITS_PER_SAMPLE = 258
 _PNG = b'\x89PNG\r\n\x1a\n'
+_NOT_REGULAR = 'it is not a regular file'
+#: a pipe is opened without waiting for its other end; the others are Windows'
+_READ_ONLY = os.O_RDONLY | sum(getattr(os, name, 0) for name in ('O_NONBLOCK', 'O_CLOEXEC', 'O_BINARY', 'O_NOINHERIT'))
 _JPEG, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 
 
@@ -109,32 +112,57 @@ def _deep_grey(path: str, content: bytes, flag: str) -> np.ndarray | None:
 
 
 def read_bytes(path: str, file_client_args: dict | None = None, backend_args: dict | None = None) -> bytes:
-    """A file's content, through mmengine's storage back ends.
+    """A file's content: of this machine's file systems directly, else through mmengine's storage back ends.
 
     Raises:
         BadImageError: with the system's reason, or for a pipe or a device, which may never end.
     """
-    with suppress(OSError, ValueError):  # not of this file system; or the reader says what is wrong
-        mode = os.stat(path).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise BadImageError.of(path, 'it is not a regular file')
     try:
         if file_client_args is not None:
+            _check_kind(path)
             return fileio.FileClient.infer_client(file_client_args, path).get(path)
-        return fileio.get(path, backend_args=backend_args)
+        if backend_args or '://' in str(path):
+            _check_kind(path)
+            return fileio.get(path, backend_args=backend_args)
+        return _read_file(path)
     except OSError as error:
         raise BadImageError.of(path, (error.strerror or str(error)).lower()) from error
 
 
+def _read_file(path: str) -> bytes:
+    """mmengine looks for the storage of each path, which takes as long as reading a small file."""
+    file = os.open(path, _READ_ONLY)
+    try:
+        status = os.fstat(file)
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise BadImageError.of(path, _NOT_REGULAR)
+        content = os.read(file, status.st_size + 1)  # one more byte than there should be: the file may grow
+        if len(content) == status.st_size:
+            return content
+        parts = [content]
+        while parts[-1]:
+            parts.append(os.read(file, 1 << 30))
+        return b''.join(parts)
+    finally:
+        os.close(file)
+
+
+def _check_kind(path: str) -> None:
+    with suppress(OSError, ValueError):  # not of this file system; or the reader says what is wrong
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise BadImageError.of(path, _NOT_REGULAR)
+
+
 def check_content(path: str, content: bytes, max_pixels: int) -> None:
     """Raise BadImageError if the header states more pixels, or the end is missing. Nothing is decoded."""
-    jpeg = _jpeg_head(content) if content.startswith(_JPEG) else None
-    width, height = jpeg[:2] if jpeg else image_size(content)
+    is_jpeg = content.startswith(_JPEG)
+    width, height, scan = _jpeg_head(content) if is_jpeg else (*image_size(content), 0)
     if width * height > max_pixels:
         raise BadImageError.of(path, f'{width}x{height} is more than max_pixels={max_pixels:,}')
-    if _ends_early(content, jpeg[2]) if jpeg else _is_cut_png(content):
+    if _ends_early(content, scan) if is_jpeg else _is_cut_png(content):
         raise BadImageError.of(path, why_unreadable(content))
-    pages = tiff_pages(content)
+    pages = 0 if is_jpeg else tiff_pages(content)
     if pages > 1:
         raise BadImageError.of(path, f'it has {pages} pages, of which only one would be read')
 

@@ -8,8 +8,11 @@ import numpy as np
 
 #: bits of 64 in which hashes of near-duplicates differ at most
 RADIUS = 4
-#: correlation of two thumbnails from which on a pair is one image; hashes of chest radiographs meet by chance
-SAME = 0.98
+#: correlations of two thumbnails from which on a pair is one image at the least, and at the most: hashes of chest
+#: radiographs meet by chance, and their thumbnails are alike
+LOOSE, SAME = 0.9, 0.98
+#: correlation from which on a pair may be one image, which is for something else to confirm
+POSSIBLE = 0.85
 THUMBNAIL = 16
 
 
@@ -30,7 +33,30 @@ def thumbnail(grey: np.ndarray) -> np.ndarray:
     return np.round((small - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
 
 
-def near_pairs(hashes: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
+def same_from(hashes: np.ndarray, thumbnails: np.ndarray, pairs: int = 100_000) -> float:
+    """The correlation of thumbnails from which on a pair with near hashes is one image, for these images.
+
+    In the middle between 1 and what different images reach: of random pairs with hashes that are not near all but one
+    in ten thousand. From 0.9 to 0.98. Of CIFAR-10 it is 0.92: there 393 pairs of 60,000 images have near hashes, nearly
+    all of them are one image when looked at, 341 correlate from 0.92 on and 100 from 0.98 on.
+
+    Args:
+        hashes, thumbnails: see :func:`near_pairs`.
+    """
+    count = len(hashes)
+    if count < 10:
+        return SAME
+    one, other = np.random.default_rng(0).integers(0, count, (2, pairs))
+    differ = np.unpackbits((hashes[one] ^ hashes[other]).view(np.uint8)).reshape(-1, 64).sum(1)
+    far = (differ > RADIUS) & (hashes[one] > 0) & (hashes[other] > 0)
+    if not far.any():
+        return SAME
+    flat = _normalised(thumbnails)
+    reached = np.quantile(np.einsum('nd,nd->n', flat[one[far]], flat[other[far]]), 0.9999)
+    return float(np.clip((1 + reached) / 2, LOOSE, SAME))
+
+
+def near_pairs(hashes: np.ndarray, thumbnails: np.ndarray, same: float = SAME) -> np.ndarray:
     """(M, 2) places i < j of images whose hashes differ in at most :data:`RADIUS` bits and that are one image.
 
     Two hashes that differ in at most four bits are equal in one of five bands of their bits, so that only pairs with a
@@ -38,19 +64,24 @@ def near_pairs(hashes: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
 
     Args:
         hashes: (N,) uint64, as :func:`perceptual_hash` gives them; 0 is left out.
-        thumbnails: (N, 16, 16), which confirm a pair by their correlation of at least :data:`SAME`.
+        thumbnails: (N, 16, 16), which confirm a pair by their correlation of at least ``same``.
     """
-    flat = thumbnails.reshape(len(thumbnails), THUMBNAIL**2).astype(np.float32)
-    flat -= flat.mean(1, keepdims=True)
-    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
+    flat = _normalised(thumbnails)
     found = set()
     for one, other in _candidates(hashes):
         differ = np.unpackbits((hashes[one] ^ hashes[other]).view(np.uint8)).reshape(-1, 64).sum(1)
         near = differ <= RADIUS
         one, other = one[near], other[near]
-        same = np.einsum('nd,nd->n', flat[one], flat[other]) >= SAME
-        found.update(zip(one[same].tolist(), other[same].tolist()))
+        alike = np.einsum('nd,nd->n', flat[one], flat[other]) >= same
+        found.update(zip(one[alike].tolist(), other[alike].tolist()))
     return np.array(sorted(found), dtype=np.int64).reshape(-1, 2)
+
+
+def _normalised(thumbnails: np.ndarray) -> np.ndarray:
+    """(N, 256) of mean 0 and norm 1, whose products are correlations."""
+    flat = thumbnails.reshape(len(thumbnails), THUMBNAIL**2).astype(np.float32)
+    flat -= flat.mean(1, keepdims=True)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
 
 
 def _candidates(hashes: np.ndarray, at_once: int = 1 << 22) -> Iterator[tuple[np.ndarray, np.ndarray]]:

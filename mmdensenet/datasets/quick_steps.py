@@ -109,10 +109,10 @@ class QuickPack(PackInputs):
             return super().transform(results)
         planes = np.empty((image.shape[2] if image.ndim == 3 else 1, *image.shape[:2]), np.uint8)
         cv2.split(np.ascontiguousarray(image), list(planes))  # of a view it is three times slower
+        meta = {key: results[key] for key in self.meta_keys if key in results}
         sample = DataSample()
         # what set_field does for each
-        meta = {key: results[key] for key in self.meta_keys if key in results}
-        sample.__dict__.update(meta, gt_label=torch.tensor([label]))
+        vars(sample).update(meta, gt_label=torch.from_numpy(np.array([label], np.int64)))
         sample._metainfo_fields.update(meta)
         sample._data_fields.add('gt_label')
         if 'gt_score' in results:

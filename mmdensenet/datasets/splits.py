@@ -12,7 +12,7 @@ def assign_parts(
     labels: np.ndarray | None = None,
     groups: Sequence | None = None,
     count: int | None = None,
-    seed: int = 0,
+    seed: int | None = 0,
 ) -> np.ndarray:
     """Divide samples into parts, such as training and validation, or the folds of a cross-validation.
 
@@ -24,7 +24,8 @@ def assign_parts(
         labels: (N, L) of 0 and 1, to be stratified; None balances only the number of samples.
         groups: N names; a group, such as a patient, is never divided. None lets every sample be its own.
         count: N, where there are neither labels nor groups.
-        seed: which of the equally good divisions.
+        seed: which of the equally good divisions; None for that of the groups' names in their order, in which
+            added groups move few of the others.
 
     Returns:
         (N,) integers, each sample's part. It depends on the order of the samples and on ``seed`` only.
@@ -53,13 +54,14 @@ def assign_parts(
     wanted = shares[:, None] * totals
     got = np.zeros_like(wanted)
     part_of = np.empty(number, dtype=int)
-    rng = np.random.default_rng(seed)
+    rng = None if seed is None else np.random.default_rng(seed)
     kinds, kind_of = np.unique(per_group, axis=0, return_inverse=True)
     kind_of = kind_of.reshape(-1)
     order = np.argsort(-(kinds / totals).max(1), kind='stable')  # what weighs most first
     rest = []
     for kind in order:
-        alike = rng.permutation(np.flatnonzero(kind_of == kind))
+        alike = np.flatnonzero(kind_of == kind)
+        alike = alike if rng is None else rng.permutation(alike)
         whole = np.floor(len(alike) * shares + 1e-9).astype(int)
         start = 0
         for part, take in enumerate(whole):

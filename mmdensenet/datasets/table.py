@@ -11,7 +11,7 @@ from mmdensenet.similar import similar_path
 
 DELIMITERS = ',;\t|'
 #: what stands for no value, in any case
-MISSING = ('', 'nan', 'na', 'n/a', '<na>', 'null', 'none')
+MISSING = ('', 'nan', '-nan', 'na', 'n/a', '<na>', 'null', 'none', '#n/a', '#na', '#null!', 'nat')
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.dcm', '.dicom'}
 _MARKS = ((b'\xef\xbb\xbf', 'utf-8-sig'), (b'\xff\xfe', 'utf-16'), (b'\xfe\xff', 'utf-16'))
 

@@ -180,11 +180,15 @@ class ScoresOf(nn.Module):
         self.multi_label = isinstance(model.head, MultiLabelClsHead)
 
     def forward(self, x: Tensor) -> Tensor:
+        logits = self.logits(x)
+        return torch.sigmoid(logits) if self.multi_label else torch.softmax(logits, 1)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(N, classes) of normalised images, what the scores are made of."""
         features: Sequence[Tensor] = self.backbone(x)
         if self.neck is not None:
             features = self.neck(features)
-        logits = self.head(features)
-        return torch.sigmoid(logits) if self.multi_label else torch.softmax(logits, 1)
+        return self.head(features)
 
 
 def folded(model: nn.Module) -> ScoresOf:

@@ -4,7 +4,7 @@ from .blur_pool import BlurPool
 from .densenet import DenseBlock, DenseLayer, DenseNet, DenseTransition
 from .masked_bce_loss import MaskedBCELoss
 from .rdnet import LayerNorm2d, NormedAveragePooling, RDNet, RDNetBlock, RDNetStage
-from .sync_batch_norm import SyncBatchNorm
+from .sync_bn import SyncBatchNorm
 
 __all__ = [
     'BlurPool',

@@ -9,7 +9,7 @@ from .block.contract import is_exporting, known
 from .block.fused import compute_block, compute_stage, fused_dense_block, fused_dense_stage
 from .block.plan import is_stem, plan_block, plan_stage, why_not_fused
 from .block.reference import dense_block, dense_layer
-from .rdnet import buffered_rdnet_stage, rdnet_stage, why_not_buffered
+from .rdnet_stage import buffered_rdnet_stage, rdnet_stage, why_not_buffered
 from .stem import evaluate_stem, fused_stem
 from .sync_batch_norm import sync_batch_norm
 

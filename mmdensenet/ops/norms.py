@@ -104,4 +104,5 @@ def update_running_statistics(updates: Sequence[tuple[Norm, Tensor, Tensor]]) ->
     for old, new in (([norm.mean for norm in norms], means), ([norm.var for norm in norms], variances)):
         # no lerp, to which what is infinite becomes NaN; added up in the wider type of the two
         kept = torch._foreach_mul(new, momentum)
-        torch._foreach_copy_(old, torch._foreach_add(kept, old, alpha=1 - momentum))
+        # .data, for torch's batch norm too updates them unseen by autograd, which would mind it before a backward
+        torch._foreach_copy_([t.data for t in old], torch._foreach_add(kept, old, alpha=1 - momentum))

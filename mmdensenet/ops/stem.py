@@ -14,6 +14,7 @@ from torch.autograd.function import FunctionCtx
 
 from .block.batched import each_gradient
 from .block.contract import without_autocast
+from .block.double_backward import by_operations, stand_in, stem_gradients
 from .block.plan import StemPlan, plan_stem
 from .norms import affine, running, update_running_statistics
 from .rows import as_images, as_rows, own_images
@@ -26,16 +27,13 @@ def fused_stem(x: Tensor, stem: nn.Sequential) -> Tensor | None:
 
     That is ``max_pool2d(relu(norm(x)), 3, stride=2, padding=1)``, in channels-last order in memory; None where it is
     not known to be.
-
-    Raises:
-        RuntimeError: when its gradient is to be differentiated again.
     """
     plan = plan_stem(x, stem)
     if plan.reason is not None:
         return None
     with without_autocast(x.device):
         if plan.graph:
-            return _Stem.apply(x, plan, plan.norm.weight, plan.norm.bias)
+            return _Stem.apply(x, plan, plan.norm.weight, plan.norm.bias)[0]
         with torch.no_grad():
             return _forward(x.contiguous(memory_format=torch.channels_last), plan)[0]
 
@@ -92,25 +90,33 @@ def _forward(x: Tensor, plan: StemPlan) -> tuple[Tensor, _State, Tensor | int]:
 
 
 class _Stem(torch.autograd.Function):
-    """x, plan, the norm's weight and bias -> the pooled maps."""
+    """x, plan, the norm's weight and bias -> the pooled maps, and the stand-in of x."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, plan: StemPlan, gamma: Tensor, beta: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, x: Tensor, plan: StemPlan, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
         out, state, ctx.total = _forward(x.contiguous(memory_format=torch.channels_last), plan)
-        ctx.plan = replace(plan, norm=None, conv=None)
-        ctx.save_for_backward(*state)
-        return out
+        ctx.plan, ctx.bias = replace(plan, norm=None, conv=None), beta
+        ctx.set_materialize_grads(False)
+        standing = stand_in(x)
+        noticed = () if plan.group is not None else (plan.norm.mean, plan.norm.var)
+        ctx.save_for_backward(standing, *state, *noticed)
+        return out, standing
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
-        if torch.is_grad_enabled():
-            raise RuntimeError("the fused stem cannot be differentiated twice; use DenseNet(engine='reference')")
-        state = _State(*ctx.saved_tensors)
-        with without_autocast(state.x.device):
-            return each_gradient(partial(_backward, ctx.plan, state, ctx.total), grad)
+    def backward(ctx, grad: Tensor | None, of_stand_in: Tensor | None):
+        if grad is None:
+            return of_stand_in, None, None, None
+        standing, *saved = ctx.saved_tensors
+        state = _State(*saved[: len(_State._fields)])
+        with torch._C.DisableTorchFunction(), without_autocast(state.x.device):
+            if by_operations([grad]):
+                grad_x, *others = stem_gradients(ctx.plan, state, standing, ctx.bias, grad)
+            else:
+                grad_x, *others = each_gradient(partial(_backward, ctx.plan, state, ctx.total), grad)
+        return (grad_x if of_stand_in is None else grad_x + of_stand_in), None, *others
 
 
-def _backward(plan: StemPlan, state: _State, total: Tensor | int, grad: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(plan: StemPlan, state: _State, total: Tensor | int, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     x, scale, shift, gamma, mean, rstd = state
     n, _, h, w = x.shape
     rows = as_rows(x)
@@ -124,4 +130,4 @@ def _backward(plan: StemPlan, state: _State, total: Tensor | int, grad: Tensor) 
         dz = steps.batch_norm_backward(dz, rows, mean, rstd, scale, *sums, total, out=dz)
     else:
         dz = dz.mul_(scale)
-    return as_images(dz, (n, h, w)), None, grad_gamma, grad_beta
+    return as_images(dz, (n, h, w)), grad_gamma, grad_beta

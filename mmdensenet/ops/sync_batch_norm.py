@@ -3,6 +3,7 @@
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def sync_batch_norm(
@@ -83,6 +84,7 @@ class _SyncBatchNorm(torch.autograd.Function):
         return (wide * scale.view(shape) + shift.view(shape)).to(x.dtype)
 
     @staticmethod
+    @once_differentiable  # the exchange between the ranks is no operation that autograd records
     def backward(ctx, grad):
         x, weight, mean, inv_std, total = ctx.saved_tensors
         shape, axes = ctx.shape, ctx.axes

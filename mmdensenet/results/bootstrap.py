@@ -26,7 +26,7 @@ class Resampling:
         count: B, resamplings.
         progress: what the resamplings go through while they are drawn, for a bar.
 
-    ``weights`` is (B, N) float32, whole numbers.
+    ``weights`` is (B, N) float32, whole numbers. Of one group, or one image, there are none: all would be alike.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Resampling:
         members = np.arange(images) if groups is None else np.unique(groups, return_inverse=True)[1].ravel()
         number = int(members.max(initial=-1)) + 1
         rng = np.random.default_rng(seed)
-        self.weights = np.empty((count, images), np.float32)
+        self.weights = np.empty((count if number > 1 else 0, images), np.float32)
         for row in progress(self.weights):
             row[:] = np.bincount(rng.integers(number, size=number), minlength=number)[members]
 
@@ -71,11 +71,12 @@ def nan_mean(values: np.ndarray, axis: int) -> np.ndarray:
 
 
 def estimate(value: float, resampled: np.ndarray | None, confidence: float = CONFIDENCE) -> Estimate:
-    """A value with the interval that its resampled values (B,) give; without them none."""
+    """A value with the interval that its resampled values (B,) give; none without them, or where it has no width: they
+    are all alike then, as of a model without errors, and say nothing of other images."""
     if resampled is None:
         return Estimate(float(value))
     resampled = resampled[~np.isnan(resampled)]
     if not len(resampled) or np.isnan(value):
         return Estimate(float(value))
     low, high = np.percentile(resampled, [50 * (1 - confidence), 50 * (1 + confidence)])
-    return Estimate(float(value), float(low), float(high))
+    return Estimate(float(value), float(low), float(high)) if low < high else Estimate(float(value))

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, log_softmax, logit
 
 from .bootstrap import CONFIDENCE, Estimate, Resampling, divide, estimate
@@ -96,6 +95,8 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
         logits: (N, C).
         truth: (N,) classes, or (N, C) of 1, 0 and -1 for several labels.
     """
+    from scipy.optimize import minimize_scalar  # takes long to import, and only a fit needs it
+
     result = minimize_scalar(lambda log: _losses(logits / np.exp(log), truth)[0].sum(), bounds=BOUNDS, method='bounded')
     return float(np.exp(result.x))
 
@@ -128,7 +129,7 @@ def mean_log_loss(
 ) -> Estimate:
     """Mean log loss of ``logits`` (N, C) in nats, of an image or of a known label."""
     sums, counts = _losses(logits, scores.truth)
-    return estimate(sums.sum() / counts.sum(), resampling.mean(sums, counts), confidence)
+    return estimate(divide(sums.sum(), counts.sum()), resampling.mean(sums, counts), confidence)
 
 
 def _decisions(scores: Scores, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -162,8 +163,9 @@ def calibration_error(
     gaps = np.zeros((len(scores), BINS))
     np.add.at(gaps, (image, _place(score)), right - score)
     counts = np.bincount(image, minlength=len(scores))
-    value = np.abs(gaps.sum(0)).sum() / counts.sum()
-    drawn = np.abs(resampling.weights @ gaps).sum(1) / (resampling.weights @ counts.astype(np.float32))
+    value = float(divide(np.abs(gaps.sum(0)).sum(), counts.sum()))
+    drawn = divide(np.abs(resampling.weights @ gaps).sum(1), resampling.weights @ counts.astype(np.float32))
+    drawn = drawn[~np.isnan(drawn)]  # those of images of which nothing is known
     # resampling adds noise to every bin, and the distances are larger for it: on average by this much
     drawn = np.maximum(drawn - (drawn.mean() - value), 0) if len(drawn) else drawn
     return estimate(100 * value, 100 * drawn, confidence)

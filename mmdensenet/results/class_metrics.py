@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from mmdensenet.results.ranking import auroc, average_precision
+from mmdensenet.results.ranking import by_image, rank
 from mmdensenet.terminal import each
 
 from .bootstrap import Estimate, Resampling, divide, estimate, nan_mean
 from .scores import Scores
 
-#: resamplings times images times classes that the intervals of AUROC and average precision may take: some 20 seconds
-RANKING_BUDGET = 1_000_000_000
+#: resamplings times images times classes that the intervals of AUROC and average precision may take: some 15 seconds
+RANKING_BUDGET = 10_000_000_000
 #: fewer resamplings give no interval
 FEWEST_RESAMPLINGS = 100
 #: classes with fewer images get no interval: the resamplings are nearly all alike
@@ -161,15 +161,16 @@ def rank_classes(scores: Scores, resampling: Resampling) -> Counted:
     count = len(scores.classes)
     most = RANKING_BUDGET // (len(scores) * count)
     drawn = resampling.weights[:most] if most >= FEWEST_RESAMPLINGS and _enough(scores) else None
-    weights = np.ones((1, len(scores)), np.float32)
+    weights = by_image(np.ones((1, len(scores)), np.float32))
     if drawn is not None:
-        weights = np.concatenate([weights, drawn])
-    result, targets = {}, scores.targets
-    for name, function in (('AUROC', auroc), ('average precision', average_precision)):
-        labels = each(range(count), f'computing {name}')
-        values = 100 * np.stack([function(scores.scores[:, i], targets[:, i], weights) for i in labels], 1)
-        result[name] = values[0], values[1:] if drawn is not None else None
-    return result
+        weights += by_image(drawn)
+    targets = scores.targets
+    labels = each(range(count), 'computing AUROC and average precision')
+    values = 100 * np.stack([rank(scores.scores[:, i], targets[:, i], weights) for i in labels], 2)
+    return {
+        name: (found[0], found[1:] if drawn is not None else None)
+        for name, found in zip(('AUROC', 'average precision'), values)
+    }
 
 
 def _enough(scores: Scores) -> bool:

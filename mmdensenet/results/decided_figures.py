@@ -12,7 +12,7 @@ from .decisions import Decided
 from .delong import delong
 from .judgement import LabelJudgement
 from .net_benefit import decision_curve
-from .proportions import share
+from .proportions import share, share_of_counts
 from .scores import Scores
 
 
@@ -41,11 +41,14 @@ def figures(
         for name, (values, drawn) in rank_classes(calibrated, resampling).items()
     }
     names = {'AUROC': 'AUROC', 'AP': 'average precision'}
-    right = decided.positive == present
+    right, all_of = decided.positive == present, np.ones(len(scores), bool)
 
     def mean(hits: np.ndarray, of: np.ndarray | None = None) -> Estimate:
         total = len(hits) if of is None else of.sum()
         return estimate(hits.sum() / total if total else np.nan, resampling.mean(hits, of), confidence)
+
+    def rate(hits: np.ndarray, of: np.ndarray) -> Estimate:
+        return share_of_counts(hits, of, resampling, scores.groups, confidence)
 
     overall = {}
     for name, key in names.items():
@@ -55,10 +58,10 @@ def figures(
         )
     if scores.multi_label:
         which = known & ~np.isin(scores.classes, list(undecided))
-        overall['label accuracy'] = mean((right & which).sum(1), which.sum(1))
+        overall['label accuracy'] = rate((right & which).sum(1), which.sum(1))
     else:
         hit = decided.positive[np.arange(len(scores)), truth]
-        overall['accuracy'] = share(hit, np.ones(len(scores), bool), resampling, scores.groups, confidence)
+        overall['accuracy'] = share(hit, all_of, resampling, scores.groups, confidence)
         hits = hit[:, None] & present
         recall = nan_mean(divide(hits.sum(0), present.sum(0)), 0)
         drawn = nan_mean(resampling.mean(hits, present), 1)
@@ -73,11 +76,11 @@ def figures(
     overall['log loss uncalibrated'] = mean_log_loss(scores, plain, resampling, confidence)
     if decided.sets is not None:
         has_set = ~np.isin(scores.classes, list(without_sets))
-        overall['coverage'] = mean((decided.sets & present).sum(1), (present & has_set).sum(1))
+        overall['coverage'] = rate((decided.sets & present).sum(1), (present & has_set).sum(1))
         overall['set size'] = mean(decided.sets.sum(1))
-        overall['empty sets'] = mean(~decided.sets.any(1))
+        overall['empty sets'] = share(~decided.sets.any(1), all_of, resampling, scores.groups, confidence)
     if decided.ood is not None:
-        overall['out of distribution'] = mean(decided.ood)
+        overall['out of distribution'] = share(decided.ood, all_of, resampling, scores.groups, confidence)
 
     squares = _squares(decided.probabilities, targets, True)
     brier, briers = divide(squares.sum(0), known.sum(0)), resampling.mean(squares, known)

@@ -23,6 +23,10 @@ FORMAT = 1
 KINDS = ('single-label', 'multi-label')
 #: what is said of a model without decisions
 UNCALIBRATED = 'The scores are uncalibrated, and nothing was decided on validation images (`mmdensenet decide` does).'
+#: the same of scores that decisions are not for
+AUGMENTED = 'The scores are uncalibrated: they are means over test-time augmentations, which decisions are not for.'
+#: characters of a sentence
+LONGEST = 2000
 #: the rule of a single-label model without operating points
 ARGMAX = 'argmax'
 
@@ -124,7 +128,13 @@ class Decisions:
         )
 
     def apply_to(self, scores: Scores) -> Decided:
-        """Decide on scores of images. Those without logits have no energy: the constant of a softmax is lost."""
+        """Decide on scores of images. Those without logits have no energy: the constant of a softmax is lost.
+
+        Raises:
+            UserError: as :meth:`apply` does, and for means over test-time augmentations.
+        """
+        if scores.augmented:
+            raise UserError(AUGMENTED)
         decisions = replace(self, ood_threshold=None) if scores.logits is None else self
         return decisions.apply(logits_of(scores))
 
@@ -154,7 +164,8 @@ class Decisions:
         """What is applied, in sentences."""
         known = [t for t in self.temperatures if t is not None]
         of = f'{known[0]:.3g}' if len(known) == 1 else f'{min(known):.3g} to {max(known):.3g}' if known else ''
-        calibrated = f'Scores are calibrated (temperature {of})' if known else 'Scores are uncalibrated'
+        of = '' if set(known) == {1.0} else f' (temperature {of})'  # an ensemble's models have been divided by theirs
+        calibrated = f'Scores are calibrated{of}' if known else 'Scores are uncalibrated'
         rules = sorted({point.rule for point in self.points if point is not None})
         if rules:
             decided = f'labels are decided by {", ".join(rules)}'
@@ -232,7 +243,7 @@ def _what_is_wrong(values: Mapping) -> str | None:
         'part': _is_text(values['part'], 200),
         'samples': type(values['samples']) is int and values['samples'] > 0,
         'weights': isinstance(values['weights'], str) and bool(re.fullmatch('([0-9a-f]{64})?', values['weights'])),
-        'left_out': _is_list(values['left_out'], lambda text: _is_text(text, 2000)),
+        'left_out': _is_list(values['left_out'], lambda text: _is_text(text, LONGEST)),
     }
     wrong = [name for name, right in checks.items() if not right]
     return f'have wrong {wrong[0]}' if wrong else None
@@ -257,6 +268,11 @@ def _is_between(value: Any, low: float, high: float) -> bool:
 def _is_list(value: Any, is_right, lengths: Sequence[int] | None = None) -> bool:
     """Whether it is a list of such items; ``lengths`` are those that it may have."""
     return isinstance(value, list) and all(map(is_right, value)) and (lengths is None or len(value) in lengths)
+
+
+def printable(text: str) -> str:
+    """With a space for what terminals do not show, such as Excel's no-break spaces in names of classes."""
+    return ''.join(character if character.isprintable() else ' ' for character in text)
 
 
 def _is_text(value: Any, most: int) -> bool:

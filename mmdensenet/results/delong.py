@@ -1,7 +1,7 @@
 """The variance of the area under the ROC curve without resampling."""
 
 import numpy as np
-from scipy.stats import norm, rankdata
+from scipy.special import ndtri
 
 from .bootstrap import CONFIDENCE, Estimate
 
@@ -20,8 +20,11 @@ def delong(
         groups: (N,) numbers.
 
     Returns:
-        nan without positives or negatives; no interval for fewer than two groups with positives, or with negatives.
+        nan without positives or negatives; no interval for fewer than two groups with positives, or with negatives, and
+        where the variance is 0, as of an area of 1.
     """
+    from scipy.stats import rankdata  # takes long to import, and most commands need no area
+
     known = (target == 1) | (target == 0)
     score, positive = score[known], target[known] == 1
     group = np.arange(len(score)) if groups is None else np.unique(groups[known], return_inverse=True)[1].ravel()
@@ -44,5 +47,7 @@ def delong(
         + with_negatives / (with_negatives - 1) * (of_negatives**2).sum() / n**2
         + 2 * count / (count - 1) * (of_positives * of_negatives).sum() / (m * n)
     )
-    half = norm.ppf(0.5 + confidence / 2) * np.sqrt(max(variance, 0.0))
+    if variance <= 0:
+        return Estimate(area)
+    half = ndtri(0.5 + confidence / 2) * np.sqrt(variance)
     return Estimate(area, max(0.0, float(area - half)), min(1.0, float(area + half)))

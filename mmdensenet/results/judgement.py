@@ -78,6 +78,19 @@ class Judgement:
         """Plain data for JSON; what is not defined is None."""
         return _plain(asdict(self))
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> 'Judgement':
+        """What :meth:`to_dict` gave."""
+        found = dict(values)
+        for key in ('labels', 'by_group'):
+            found[key] = None if found[key] is None else [_label(each) for each in found[key]]
+        found['overall'] = _estimates(found['overall'])
+        found['subgroups'] = [
+            Subgroup(**{**each, 'overall': _estimates(each['overall']), 'labels': [_label(i) for i in each['labels']]})
+            for each in found['subgroups']
+        ]
+        return cls(**found)
+
     def lines(self) -> list[str]:
         """The figures in sentences."""
         of = '' if self.groups is None else f' of {self.groups:,} groups'
@@ -113,6 +126,19 @@ def in_words(name: str, value: Estimate) -> str:
 
 def _sentence(figures: Mapping[str, Estimate], names: list[str]) -> str:
     return ', '.join(in_words(name, figures[name]) for name in names) + '.'
+
+
+def _estimates(figures: Mapping[str, Mapping]) -> dict[str, Estimate]:
+    return {
+        name: Estimate(**{key: math.nan if number is None else number for key, number in each.items()})
+        for name, each in figures.items()
+    }
+
+
+def _label(values: Mapping[str, Any]) -> LabelJudgement:
+    curve = values['curve']
+    curve = None if curve is None else DecisionCurve(**{key: tuple(numbers) for key, numbers in curve.items()})
+    return LabelJudgement(**{**values, 'figures': _estimates(values['figures']), 'curve': curve})
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,8 @@ from mmdensenet.errors import UserError
 
 #: rules without a number
 PLAIN_RULES = ('youden', 'f1')
+#: two scores whose logits are closer may change places where they are computed in another order
+ROUNDING = 1e-5
 #: rules with one: at least this sensitivity, or this specificity, and as much as can be had of the other
 TARGETS = ('sensitivity', 'specificity')
 
@@ -58,7 +60,8 @@ def fit_operating_point(scores: np.ndarray, truth: np.ndarray, rule: str) -> Ope
     of precision and recall, 'sensitivity=X' of the thresholds with at least X the one with the largest specificity,
     'specificity=X' the reverse. Of equals the highest threshold is taken.
 
-    The threshold lies in the middle between two scores, so that other roundings do not change what is predicted.
+    The threshold lies in the middle between two scores that differ by more than rounding, where there are such, so that
+    other roundings do not change what is predicted.
 
     Args:
         scores: (N,) probabilities.
@@ -76,17 +79,20 @@ def fit_operating_point(scores: np.ndarray, truth: np.ndarray, rule: str) -> Ope
         np.bincount(place, weights=truth == value, minlength=len(distinct)).cumsum() for value in (1, 0)
     )
     sensitivity, specificity = positive / positive[-1], (negative[-1] - negative) / negative[-1]
+    with np.errstate(divide='ignore', invalid='ignore'):  # of 0 and 1
+        logits = np.log(-distinct) - np.log1p(distinct)
+        apart = np.append(logits[:-1] - logits[1:] > ROUNDING, True)
     if name == 'youden':
-        chosen = int((sensitivity + specificity).argmax())
+        worth = sensitivity + specificity
     elif name == 'f1':
-        chosen = int((2 * positive / (positive + negative + positive[-1])).argmax())
+        worth = 2 * positive / (positive + negative + positive[-1])
     elif name == 'sensitivity':
-        chosen = int((sensitivity >= number).argmax())
+        worth = np.where(sensitivity >= number, specificity, -1.0)
     else:
-        allowed = specificity >= number
-        chosen = int(np.where(allowed, sensitivity, -1.0).argmax())
-        if not allowed[chosen]:
-            return None
+        worth = np.where(specificity >= number, sensitivity, -1.0)
+    chosen = int(np.where(apart, worth, -1.0).argmax())
+    if worth[chosen] < 0:
+        return None
     if not sensitivity[chosen]:
         return None
     lowest = -float(distinct[chosen])

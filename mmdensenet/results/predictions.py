@@ -15,7 +15,7 @@ class DumpPredictions(BaseMetric):
     """Write a list, one object per image: ``img_path``, ``sample_idx``, ``gt_label``, ``pred_label``, ``pred_score``,
     and ``gt_score``, the true labels of data sets with several labels per image (1, 0, and -1 for unknown). Of a
     checkpoint with decisions also ``logits``, ``calibrated_score``, ``decided_label``, ``conformal_set``, ``ood`` and
-    ``ood_score``, as far as they could be fitted.
+    ``ood_score``, as far as they could be fitted; ``tta`` of means over test-time augmentations, True.
 
     Of a model with several tasks these names follow the task's, such as ``colour/pred_label``; an image without a label
     for a task lacks that task's ``gt_label``.
@@ -29,12 +29,13 @@ class DumpPredictions(BaseMetric):
     default_prefix = 'predictions'  # mmengine warns without one
     FIELDS = (
         *('img_path', 'sample_idx', 'gt_label', 'gt_score', 'pred_label', 'pred_score', 'logits'),
-        *('calibrated_score', 'decided_label', 'conformal_set', 'ood', 'ood_score'),
+        *('calibrated_score', 'decided_label', 'conformal_set', 'ood', 'ood_score', 'tta'),
     )
 
-    def __init__(self, file: str):
+    def __init__(self, file: str, tta: bool = False):
         super().__init__(collect_device='cpu')
         self.file = file
+        self.more = {'tta': True} if tta else {}
         if Path(file).suffix == '.parquet':
             try:
                 import pyarrow.parquet  # noqa: F401  before hours of testing, not after
@@ -43,7 +44,7 @@ class DumpPredictions(BaseMetric):
 
     def process(self, data_batch, data_samples) -> None:
         for sample in data_samples:
-            self.results.append({key: _to_json(value) for key, value in _fields(sample).items()})
+            self.results.append({key: _to_json(value) for key, value in _fields(sample).items()} | self.more)
 
     def compute_metrics(self, results: list) -> dict:
         if Path(self.file).suffix == '.npz':

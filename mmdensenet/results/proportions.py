@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from .bootstrap import CONFIDENCE, Estimate, Resampling, estimate
 
@@ -12,7 +12,7 @@ def wilson(hits: float, count: float, confidence: float = CONFIDENCE) -> Estimat
     """A share with Wilson's score interval (doi:10.1080/01621459.1927.10502953); nan of nothing."""
     if not count:
         return Estimate(float('nan'))
-    share, z = hits / count, float(norm.ppf(0.5 + confidence / 2))
+    share, z = hits / count, float(ndtri(0.5 + confidence / 2))
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     return Estimate(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
@@ -29,8 +29,23 @@ def share(
     hit = hit & of
     if groups is None:
         return wilson(int(hit.sum()), int(of.sum()), confidence)
-    value = hit.sum() / of.sum() if of.any() else float('nan')
+    return share_of_counts(hit, of, resampling, groups, confidence)
+
+
+def share_of_counts(
+    hits: np.ndarray,
+    of: np.ndarray,
+    resampling: Resampling,
+    groups: np.ndarray | None,
+    confidence: float = CONFIDENCE,
+) -> Estimate:
+    """The same of numbers (N,), such as the labels of each image that are predicted right, of those that are known.
+
+    The interval is that of resampled images or groups, and Wilson's of as many as have any where the share is 0 or 1.
+    """
+    total = of.sum()
+    value = hits.sum() / total if total else float('nan')
     if value in (0, 1):
-        count = len(np.unique(groups[of]))
+        count = int((of > 0).sum()) if groups is None else len(np.unique(groups[of > 0]))
         return wilson(value * count, count, confidence)
-    return estimate(value, resampling.mean(hit, of), confidence)
+    return estimate(value, resampling.mean(hits, of), confidence)

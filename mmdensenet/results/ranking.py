@@ -12,13 +12,16 @@ from mmdensenet.registry import METRICS
 
 from .bootstrap import Resampling, estimate, nan_mean
 
+#: resamplings
+AT_ONCE = 128
+
 
 @METRICS.register_module()
 class RankingMetric(BaseMetric):
     """AUROC and average precision of each label, or of each class against the others, and their mean.
 
     Unknown labels (negative in ``gt_score``) are left out, each from its own label only. A label with only positives or
-    only negatives known has no value (nan) and is left out of the mean.
+    only negatives known has no value (nan) and is left out of the mean; neither has one with a score that is nan.
 
     Args:
         items: of 'auroc' and 'ap'.
@@ -46,9 +49,9 @@ class RankingMetric(BaseMetric):
         **kwargs,
     ):
         super().__init__(collect_device=collect_device, prefix=kwargs.pop('prefix', None), **kwargs)
-        unknown = set(items) - set(_FUNCTIONS)
+        unknown = set(items) - set(_ITEMS)
         if unknown or not 0 < confidence < 1:
-            raise UserError(f'RankingMetric: items are of {sorted(_FUNCTIONS)}, confidence is between 0 and 1.')
+            raise UserError(f'RankingMetric: items are of {sorted(_ITEMS)}, confidence is between 0 and 1.')
         self.items, self.bootstrap, self.confidence, self.seed = tuple(items), bootstrap, confidence, seed
         self.group = group
 
@@ -76,10 +79,10 @@ class RankingMetric(BaseMetric):
             groups = None if self.group is None else np.array([group for _, _, group in results])
             weights = np.concatenate([weights, Resampling(len(scores), groups, self.bootstrap, self.seed).weights])
         metrics: dict[str, float] = {}
+        weights = by_image(weights)
+        ranks = [rank(scores[:, j], targets[:, j], weights) for j in range(scores.shape[1])]
         for item in self.items:
-            values = np.stack(
-                [_FUNCTIONS[item](scores[:, j], targets[:, j], weights) for j in range(scores.shape[1])], 1
-            )
+            values = np.stack([each[_ITEMS.index(item)] for each in ranks], 1)
             # a label without a value counts in no mean; one that a resampling lacks, not in that one's
             for name, column in zip(['macro', *names], [nan_mean(values, 1), *values.T]):
                 found = estimate(column[0], column[1:], self.confidence)
@@ -89,19 +92,50 @@ class RankingMetric(BaseMetric):
         return metrics
 
 
-def _sorted_weights(score: np.ndarray, target: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of positives and of negatives, (B, T) each, at the T distinct scores in descending order."""
-    known = target >= 0
-    score, positive, weights = score[known], target[known] > POSITIVE_ABOVE, weights[:, known]
-    order = np.argsort(-score, kind='stable')
-    score, positive, weights = score[order], positive[order], weights[:, order]
-    starts = np.flatnonzero(np.concatenate([[True], score[1:] != score[:-1]])) if len(score) else np.empty(0, int)
-    if not len(starts):
-        return np.zeros((len(weights), 1)), np.zeros((len(weights), 1))
-    return (
-        np.add.reduceat(weights * positive, starts, axis=1),
-        np.add.reduceat(weights * ~positive, starts, axis=1),
-    )
+def by_image(weights: np.ndarray) -> list[np.ndarray]:
+    """Weights (B, N) as :func:`rank` takes them: (N, b) each, of so many rows that a processor's cache holds them."""
+    return [np.ascontiguousarray(weights[i : i + AT_ONCE].T) for i in range(0, len(weights), AT_ONCE)]
+
+
+def rank(score: np.ndarray, target: np.ndarray, weights: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(B,) areas under the ROC curve, and (B,) means of the precision over the steps of recall.
+
+    Only the scores of positives are steps of either, so that between them the weights of negatives are summed. Whole
+    weights are summed exactly up to 16 million.
+
+    Args:
+        score, target: (N,); a negative target leaves its image out.
+        weights: of :func:`by_image`.
+
+    Returns:
+        nan for rows without positives or negatives, and where a score is nan: it has no rank.
+    """
+    from scipy.sparse import csr_array
+
+    known = np.flatnonzero(target >= 0)
+    score, positive = score[known], target[known] > POSITIVE_ABOVE
+    levels = np.unique(score[positive])
+    count = len(levels)
+    if not count or np.isnan(score).any():
+        return (np.full(sum(part.shape[1] for part in weights), np.nan),) * 2
+    # positives at each level; negatives below the first, at it, between it and the second, ..., above the last
+    place = np.searchsorted(levels, score)
+    tied = levels[np.minimum(place, count - 1)] == score
+    cell = np.where(positive, place, count + 2 * place + tied)
+    found = []
+    for part in weights:
+        ones = np.ones(len(known), part.dtype)
+        sums = csr_array((ones, (cell, known)), shape=(3 * count + 1, len(part))) @ part
+        at, others = sums[:count].astype(np.float64), sums[count:].astype(np.float64)
+        total, negatives = at.sum(0), others.sum(0)
+        below, same = others.cumsum(0)[:-1:2], others[1::2]
+        true = at[::-1].cumsum(0)[::-1]  # from this level on
+        with np.errstate(invalid='ignore', divide='ignore'):
+            area = (at * (below + same / 2)).sum(0) / (total * negatives)
+            precision = np.nan_to_num(true / (true + negatives - below))
+            mean = (at * precision).sum(0) / total
+        found.append(np.where((total > 0) & (negatives > 0), (area, mean), np.nan))
+    return tuple(np.concatenate(found, 1))
 
 
 def auroc(score: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -111,21 +145,12 @@ def auroc(score: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndar
     >>> auroc(score, target, np.ones((1, 4))).tolist()
     [0.75]
     """
-    positive, negative = _sorted_weights(score, target, weights)
-    below = negative.sum(1, keepdims=True) - negative.cumsum(1)
-    pairs = positive.sum(1) * negative.sum(1)
-    with np.errstate(invalid='ignore', divide='ignore'):
-        return np.where(pairs > 0, (positive * (below + negative / 2)).sum(1) / pairs, np.nan)
+    return rank(score, target, by_image(weights))[0]
 
 
 def average_precision(score: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(B,) means of the precision over the steps of recall, as :func:`auroc` takes and gives them."""
-    positive, negative = _sorted_weights(score, target, weights)
-    true, false, total = positive.cumsum(1), negative.cumsum(1), positive.sum(1)
-    with np.errstate(invalid='ignore', divide='ignore'):
-        precision = np.nan_to_num(true / (true + false))
-        both = (total > 0) & (negative.sum(1) > 0)
-        return np.where(both, (positive * precision).sum(1) / total, np.nan)
+    return rank(score, target, by_image(weights))[1]
 
 
-_FUNCTIONS = dict(auroc=auroc, ap=average_precision)
+_ITEMS = ('auroc', 'ap')

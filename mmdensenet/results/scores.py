@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy.special import expit, softmax
 
 from mmdensenet.datasets.labels import POSITIVE_ABOVE
 from mmdensenet.errors import UserError
@@ -25,6 +24,7 @@ class Scores:
         threshold: several labels: the score from which on a label is predicted.
         groups: (N,) numbers of what is resampled together, such as patients; None: every image for itself.
         logits: (N, C) float64, what softmax or sigmoid made the scores of; None where they were not kept.
+        augmented: the scores are means over test-time augmentations.
     """
 
     scores: np.ndarray
@@ -35,6 +35,7 @@ class Scores:
     threshold: float = 0.5
     groups: np.ndarray | None = None
     logits: np.ndarray | None = None
+    augmented: bool = False
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -86,24 +87,6 @@ def join_scores(parts: Sequence[Scores]) -> Scores:
     return replace(parts[0], paths=paths, groups=joined(numbers), **together)
 
 
-def average_scores(parts: Sequence[Scores]) -> Scores:
-    """The ensemble of several models' scores of the same images: of the mean of their logits.
-
-    Raises:
-        UserError: if the parts have other classes or images, or no logits.
-    """
-    _require_same_classes(parts)
-    first = parts[0]
-    for part in parts:
-        if part.logits is None:
-            raise UserError('an ensemble needs the logits of each model.')
-        if not (np.array_equal(part.index, first.index) and np.array_equal(part.truth, first.truth)):
-            raise UserError('an ensemble needs the same images of each model, in the same order.')
-    logits = np.mean([part.logits for part in parts], axis=0)
-    scores = expit(logits) if first.multi_label else softmax(logits, axis=1)
-    return replace(first, scores=scores, logits=logits)
-
-
 def _require_same_classes(parts: Sequence[Scores]) -> None:
     if not parts or any(part.classes != parts[0].classes for part in parts):
         raise UserError('the parts have other classes than each other, or there are none.')
@@ -149,7 +132,24 @@ def scores_of_columns(
         if logits.shape != scores.shape:
             raise UserError(f'{file} has logits of other classes than its scores.')
         logits = logits[known]
-    return Scores(scores[known], truth[known], index[known], paths, names, threshold, logits=logits)
+    augmented = bool(np.any(columns.get('tta', False)))
+    return Scores(
+        scores[known], truth[known], index[known], paths, names, threshold, logits=logits, augmented=augmented
+    )
+
+
+def best_classes(scores: np.ndarray, classes: Sequence[str] | None, count: int) -> list[dict]:
+    """The ``count`` classes with the highest scores: ``label``, ``score``, and ``class`` where names are known.
+
+    Args:
+        scores: one per class, as ``pred_scores`` of a result.
+
+    >>> best_classes(np.array([0.25, 0.75]), ['cat', 'dog'], 1)
+    [{'label': 1, 'score': 0.75, 'class': 'dog'}]
+    """
+    order = (-scores).argsort(kind='stable')[:count].tolist()
+    entries = [dict(label=label, score=float(scores[label])) for label in order]
+    return entries if classes is None else [{**entry, 'class': classes[entry['label']]} for entry in entries]
 
 
 def _truth(columns: dict, images: int, count: int, multi_label: bool, file) -> np.ndarray:

@@ -10,10 +10,10 @@ import torch
 from mmengine.dataset import default_collate
 from mmengine.model import BaseModel
 
-from mmdensenet.apis.inference import Inferencer, best_classes
 from mmdensenet.errors import UserError
 from mmdensenet.extras import install_command
 from mmdensenet.results.decided import decided_result, plain_decision
+from mmdensenet.results.scores import best_classes
 
 from .images import RefusedRequestError, check_image
 
@@ -33,7 +33,7 @@ class Predictor:
     An exported file that resizes by itself gets images up to ``MAX_WHOLE`` pixels.
     """
 
-    def __init__(self, inferencer: Inferencer, max_pixels: int = 50_000_000, max_input: int = 1 << 18):
+    def __init__(self, inferencer, max_pixels: int = 50_000_000, max_input: int = 1 << 18):
         self.inferencer = inferencer
         self.decisions = getattr(inferencer, 'decisions', None)
         self.dicom = hasattr(getattr(inferencer, 'loader', None), 'apply_window')

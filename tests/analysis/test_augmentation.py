@@ -10,7 +10,6 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmdensenet.analysis.augmentation import _label, augmentation_figure, augmented_images
-from mmdensenet.analysis.pictures import is_bgr, to_pictures
 from mmdensenet.errors import UserError
 
 RGB = dict(num_classes=3, mean=[100.0, 110.0, 120.0], std=[50.0, 60.0, 70.0], to_rgb=True)
@@ -137,13 +136,3 @@ def test_mistakes_are_named(config):
         augmented_images(Config(dict(model={})))
     with pytest.raises(UserError, match='1 or more'):
         augmented_images(config(), draws=0)
-
-
-def test_pictures_of_other_tensors():
-    batch = torch.rand(1, 2, 4, 4)
-    [picture] = to_pictures(batch, None)
-    assert (picture == picture[..., :1]).all()
-    np.testing.assert_allclose(picture[..., 0], batch.mean(1)[0] * 255, atol=0.51)
-    assert to_pictures(torch.full((1, 3, 2, 2), 300.0), None)[0].max() == 255
-    assert is_bgr(None, [READ])
-    assert not is_bgr(None, [PACK])

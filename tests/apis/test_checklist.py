@@ -27,6 +27,25 @@ def test_numbers_of_the_items(name, last, count):
             assert int(n) == int(before) + 1 and letter in ('', 'a')
 
 
+@pytest.mark.parametrize(
+    ('name', 'topics'),
+    [
+        (
+            'claim',
+            {'13': 'acquired', '20': 'disjoint', '21': 'sample', '27': 'Ensembl', '33': 'external', '34': 'trial'},
+        ),
+        (
+            'tripod',
+            {'3c': 'inequalit', '7': 'quality', '13': 'imbalance', '14': 'fairness', '18f': 'code', '22': 'full'},
+        ),
+        ('stard', {'12b': 'reference', '15': 'without a decision', '21b': 'Other diag', '23': 'Cross', '28': 'Regist'}),
+    ],
+)
+def test_topics_have_the_numbers_of_the_published_tables(name, topics):
+    asked = {number: text for number, text, _ in items(name)}
+    assert {number: word for number, word in topics.items() if word not in asked[number]} == {}
+
+
 @pytest.mark.parametrize('name', CHECKLISTS)
 def test_without_facts_all_is_the_authors(name):
     text = write_checklist(name, {})

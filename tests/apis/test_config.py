@@ -90,6 +90,16 @@ def test_refusing_programs_is_of_one_thread(tmp_path):
         assert [len(list(run)) for run in runs] == [20, 20]
 
 
+def test_what_mmengine_writes_is_the_config(tmp_path, monkeypatch, yapf_layout):
+    """Laid out, as in work directories and checkpoints."""
+    monkeypatch.setattr('mmengine.config.config.FormatCode', yapf_layout, raising=False)
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', yapf_layout)
+    cfg = load_config(str(DIGITS))
+    cfg.dump(str(tmp_path / 'written.py'))
+    assert '\n    backbone=dict(\n' in (tmp_path / 'written.py').read_text()
+    assert Config.fromfile(tmp_path / 'written.py').to_dict() == cfg.to_dict()
+
+
 @pytest.mark.parametrize('suffix', ['.yaml', '.json'])
 def test_configs_that_are_data(tmp_path, monkeypatch, suffix):
     """Written by mmengine, with tuples and imports; and small ones that inherit."""

@@ -18,8 +18,9 @@ from mmdensenet.apis.report import make_report
 from mmdensenet.apis.scoring import score_part
 from mmdensenet.checkpoints.checkpoint_meta import DECISIONS, write_meta
 from mmdensenet.errors import UserError
-from mmdensenet.results.decisions import Decisions
+from mmdensenet.results.decisions import AUGMENTED, Decisions
 from mmdensenet.results.judgement import in_words
+from mmdensenet.results.scores import read_scores
 from mmdensenet.serving import Predictor
 
 
@@ -65,6 +66,7 @@ def test_an_exported_file_decides_as_the_checkpoint(decided, tmp_path, format, s
     config, checkpoint, decisions = decided
     done = export_model(config, checkpoint, tmp_path / f'm.{suffix}', format, dynamic=True, check=1)
     assert done.metadata.decisions == decisions.to_dict()
+    assert (done.agreement, done.same_sets, done.same_flags) == (1, 1, 1)
     images = digit_images(0, 450)  # those of the validation too, which the thresholds come from
     exported = open_inferencer(tmp_path / f'm.{suffix}')
     wanted = open_inferencer(config, checkpoint)(images, 450)
@@ -176,6 +178,23 @@ def test_the_report(plain, decided, tmp_path):
     assert page.count('decision curve') == 6
     make_report(*plain, tmp_path / 'plain.html', **options)
     assert 'The scores are uncalibrated' in (tmp_path / 'plain.html').read_text()
+
+
+def test_augmented_scores_are_uncalibrated(decided, tmp_path):
+    """The decisions were fitted on images as they are."""
+    config, checkpoint, decisions = decided
+    file = str(tmp_path / 'p.npz')
+    metrics = test_model(config, checkpoint, work_dir=str(tmp_path), out=file, tta=True)
+    assert not any(name.startswith('decided/') for name in metrics)
+    found = np.load(file)
+    assert found['tta'].all() and 'calibrated_score' not in found
+    scores = read_scores(file, False)
+    assert scores.augmented and scores.take([0]).augmented
+    with pytest.raises(UserError, match='means over test-time augmentations'):
+        decisions.apply_to(scores)
+    make_report(config, checkpoint, tmp_path / 'r.html', predictions=file, measure=False, gallery=0, bootstrap=0)
+    page = (tmp_path / 'r.html').read_text()
+    assert AUGMENTED in page and 'Scores are calibrated' not in page and 'decision curve' not in page
 
 
 def test_decisions_do_not_travel_to_other_weights(plain, decided, tmp_path):

@@ -7,7 +7,6 @@ import shutil
 import pytest
 import torch
 from conftest import clear_state
-from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner.checkpoint import save_checkpoint
@@ -206,9 +205,8 @@ class DieAt(Hook):
 
 
 @pytest.fixture
-def run(short_config, tmp_path, monkeypatch):
+def run(short_config, tmp_path):
     """Train two epochs of three batches in one folder; ``die=N`` dies before iteration N."""
-    monkeypatch.setattr(Config, 'pretty_text', property(lambda config: repr(config)))  # it takes long
     extra = """
 default_hooks['curves'] = dict(type='DieAt', _delete_=True)
 default_hooks['checkpoint'] = dict(interval=1, max_keep_ckpts=-1)

@@ -43,6 +43,8 @@ import mmpretrain, torchvision.transforms.v2
 from mmpretrain.models import build_classifier
 from mmengine.hub import get_config
 assert get_config("mmdensenet::densenet121_4xb256_in1k").model.backbone.arch == "121"
+import mmdensenet.apis
+heavy += [m for m in ("scipy.stats", "scipy.optimize", "sklearn", "pandas", "matplotlib", "onnx") if m in sys.modules]
 print(json.dumps([same, heavy, waiting]))
 """,
     )

@@ -22,6 +22,7 @@ ELSEWHERE = {
     *('Albu', 'Albumentations'),  # needs albumentations
     *('BEiTMaskGenerator', 'SimMIMMaskGenerator', 'RandomResizedCropAndInterpolationWithTwoPic', 'MultiView'),
     *('CleanCaption', 'OFAAddObjects', 'MAERandomResizedCrop', 'RandomTranslatePad', 'LoadAnnotations'),
+    *('AlbuKeypoint', 'NormalizeKeypointLocation', 'DenormalizeKeypointLocation'),  # of the OneDL forks, for key points
     *('LoadImageFromFile', 'MultiScaleFlipAug', 'PackMultiTaskInputs', 'ApplyToList'),
 }
 KINDS = ('colour', 'flat grey', 'grey')

@@ -3,6 +3,7 @@
 import os
 import struct
 import zlib
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from mmcv.transforms import LoadImageFromFile
 from PIL import Image, ImageOps
 
 from mmdensenet.datasets import LoadGreyImage, LoadImage
-from mmdensenet.datasets.load_image import image_size, is_cut
+from mmdensenet.datasets.load_image import image_size, is_cut, read_bytes
 from mmdensenet.errors import BadImageError, UserError
 
 ROWS, COLUMNS = np.mgrid[0:48, 0:64]
@@ -123,6 +124,19 @@ def test_pipes_and_devices_are_named_at_once(tmp_path, loader):
             loader.transform(dict(img_path=str(tmp_path / name)))
 
 
+def test_a_file_is_read_whole(tmp_path, monkeypatch):
+    """Also one that is longer than its size when it was opened, as it may still be written."""
+    file = tmp_path / 'a'
+    for content in (b'', b'x', bytes(range(256)) * 5000):
+        file.write_bytes(content)
+        assert read_bytes(str(file)) == read_bytes(file) == content
+        assert read_bytes(str(file), backend_args=dict(backend='local')) == content
+    fstat = os.fstat
+    for size in (0, 5, 10**7):
+        monkeypatch.setattr(os, 'fstat', lambda fd, size=size: SimpleNamespace(st_mode=fstat(fd).st_mode, st_size=size))
+        assert read_bytes(str(file)) == content
+
+
 def large_png(path, width=20000, height=20000):
     """One bit a pixel, all black: 400 million pixels in 60 kB."""
 
@@ -173,7 +187,7 @@ def test_no_permission(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, 'Permission denied', str(tmp_path / 'a.png'))
 
-    monkeypatch.setattr('mmengine.fileio.get', refuse)
+    monkeypatch.setattr('mmdensenet.datasets.load_image._read_file', refuse)
     with pytest.raises(BadImageError, match=r'a\.png cannot be read as an image.*permission denied'):
         load(tmp_path / 'a.png')
 

@@ -35,7 +35,7 @@ def world(axes, signs):
     return [straight[..., i].astype(np.float32) for i in range(3)], affine
 
 
-@pytest.mark.parametrize('axes', itertools.permutations(range(3)))
+@pytest.mark.parametrize('axes', list(itertools.permutations(range(3))))
 def test_planes_are_seen_as_radiologists_see_them(tmp_path, axes):
     """(along, columns towards lower, rows towards lower) coordinates, for every way in which a volume may be stored."""
     for signs in itertools.product((1, -1), repeat=3):

@@ -68,8 +68,6 @@ def project(trained, tmp_path, monkeypatch, request):
     folder = Path(shutil.copytree(trained, tmp_path / 'project', symlinks=True))
     (tmp_path / 'mmdensenet').symlink_to(ROOT)
     monkeypatch.chdir(folder)
-    # a config's text is part of each checkpoint; to format it takes longer than an epoch here
-    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
     if page.name not in FULL_SIZE:
         merge = configs.merge_options
 

@@ -50,6 +50,24 @@ def test_numbers_are_mmpretrains(arguments, dtype, training):
     assert ours._enable_normalize == theirs._enable_normalize and ours.state_dict().keys() == theirs.state_dict().keys()
 
 
+@pytest.mark.parametrize('arguments', [{}, dict(to_onehot=True, num_classes=4)], ids=['labels', 'one-hot'])
+@pytest.mark.parametrize('scores', [False, True])
+def test_samples_are_mmpretrains(arguments, scores):
+    results = []
+    for kind in (ClsDataPreprocessor, InPlaceDataPreprocessor):
+        samples = [DataSample(metainfo=dict(name=str(n))).set_gt_label([n, 3] if n else n) for n in range(3)]
+        if scores:
+            samples = [sample.set_gt_score(torch.full((4,), 0.25)) for sample in samples]
+        data = dict(inputs=torch.zeros(3, 3, 2, 2, dtype=torch.uint8), data_samples=samples)
+        results.append(kind(**NORMALISE, **arguments)(data, training=True)['data_samples'])
+        assert data['data_samples'] is samples
+    for theirs, ours in zip(*results):
+        assert {*theirs.all_keys()} == {*ours.all_keys()} and theirs.name == ours.name
+        assert all(torch.equal(theirs.get(key), ours.get(key)) for key, _ in theirs.items())
+    unlabelled = dict(inputs=torch.zeros(1, 3, 2, 2, dtype=torch.uint8), data_samples=[DataSample()])
+    assert InPlaceDataPreprocessor(**NORMALISE)(unlabelled)['data_samples'][0].keys() == []
+
+
 def test_lists_and_other_classes():
     theirs, ours = ClsDataPreprocessor(**NORMALISE), InPlaceDataPreprocessor(**NORMALISE)
     images = [torch.randint(0, 256, (3, 5, 6), dtype=torch.uint8) for _ in range(2)]

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+import torch.distributed as dist
 from helpers import assert_same
 from torch import nn
 from two_processes import data, in_two_processes, run_op, train
 
-from mmdensenet.models import SyncBatchNorm
+from mmdensenet.models.densenet import DenseBlock
 
 
 @pytest.mark.parametrize('batches', [(3, 3), (4, 1)], ids=['equal', 'ragged'])
@@ -46,15 +47,18 @@ def test_training_equals_one_process_with_both_batches(engine):
     assert not torch.allclose(local[0][name], single[name]), 'without synchronisation it must differ'
 
 
-def test_without_ranks_it_is_batch_norm():
-    sync, plain = SyncBatchNorm(3), nn.BatchNorm2d(3)
-    x = torch.randn(4, 3, 5, 5)
-    for training in (True, False):
-        assert torch.equal(sync.train(training)(x), plain.train(training)(x))
+@pytest.fixture
+def one_rank():
+    dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
 
 
-def test_the_name_builds_it_in_every_scope():
-    from mmcv.cnn import build_norm_layer
-
-    assert type(build_norm_layer(dict(type='SyncBN'), 4)[1]) is SyncBatchNorm
-    assert build_norm_layer(dict(type='SyncBN'), 4)[0] == 'bn', "mmcv's naming sees a batch norm"
+@pytest.mark.parametrize('engine', ['fused', 'reference'])
+def test_a_second_derivative_is_refused(engine, one_rank):
+    """The exchange between the ranks would be missing from it."""
+    block = DenseBlock(2, 4, 2, 4, norm_cfg=dict(type='SyncBN'), engine=engine).double()
+    x = torch.randn(2, 4, 3, 3, dtype=torch.float64, requires_grad=True)
+    (grad,) = torch.autograd.grad(block(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match='once_differentiable'):
+        grad.sum().backward()

@@ -25,6 +25,13 @@ def test_estimate():
     low, high = np.percentile([1, 2, 4], [2.5, 97.5])
     assert (found.low, found.high) == (low, high)
     assert np.isnan(estimate(3.0, np.array([np.nan])).low)
+    assert np.isnan(estimate(1.0, np.ones(50)).low), 'of a model without errors: no width is no certainty'
+
+
+def test_one_group_has_no_resamplings():
+    """All would be the group itself, and an interval without width the result."""
+    assert Resampling(5, np.zeros(5), 10).weights.shape == (0, 5) == Resampling(5, np.ones(5), 10).weights.shape
+    assert Resampling(1, None, 10).weights.shape == (0, 1) and Resampling(2, None, 10).weights.shape == (10, 2)
 
 
 def test_what_is_not_defined_counts_in_no_mean():

@@ -48,10 +48,19 @@ def test_targets_at_their_ends():
     assert fit_operating_point(scores, truth, 'specificity=0.5').sensitivity == 0.5
 
 
-def test_neighbouring_numbers_keep_a_threshold_that_divides_them():
-    low, high = 0.5, np.nextafter(0.5, 1)
-    point = fit_operating_point(np.array([low, high]), np.array([0, 1]), 'youden')
-    assert low < point.threshold <= high
+def test_what_differs_by_rounding_is_not_divided():
+    """The same image twice, or the same score in another runtime: a threshold between the two would be chance."""
+    point = fit_operating_point(np.array([0.5, np.nextafter(0.5, 1)]), np.array([0, 1]), 'youden')
+    assert (point.sensitivity, point.specificity) == (1, 0)
+    scores, truth = made(0, digits=1)
+    rng = np.random.default_rng(1)
+    for rule in ('youden', 'f1', 'sensitivity=0.9', 'specificity=0.9'):
+        wanted = fit_operating_point(scores, truth, rule)
+        for _ in range(3):
+            other = np.clip(scores + rng.normal(0, 1e-8, 200), 0, 1)
+            found = fit_operating_point(other, truth, rule)
+            assert ((other >= found.threshold) == (scores >= wanted.threshold)).all(), rule
+            assert (found.sensitivity, found.specificity) == (wanted.sensitivity, wanted.specificity)
 
 
 @pytest.mark.parametrize(

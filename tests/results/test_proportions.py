@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from mmdensenet.results.bootstrap import Resampling
-from mmdensenet.results.proportions import share, wilson
+from mmdensenet.results.proportions import share, share_of_counts, wilson
 
 
 @pytest.mark.parametrize(('hits', 'count'), [(0, 10), (10, 10), (3, 7), (90, 100), (1, 1)])
@@ -33,3 +33,12 @@ def test_a_share_of_all_is_not_sure():
     found = share(np.ones(100, bool), groups < 4, Resampling(100, groups, 50), groups)
     assert (found.value, found.low) == (1, pytest.approx(wilson(4, 4).low)) and found.low < 0.6
     assert np.isnan(share(np.ones(100, bool), np.zeros(100, bool), Resampling(100, groups, 50), groups).value)
+
+
+def test_counts():
+    """Labels that are right, of those that are known: of two images and a third of which nothing is known."""
+    of, resampling = np.array([3, 2, 0]), Resampling(3, None, 500)
+    assert share_of_counts(np.array([2, 1, 0]), of, resampling, None).value == 0.6
+    every = share_of_counts(of, of, resampling, None)
+    assert (every.value, every.low, every.high) == (1, pytest.approx(wilson(2, 2).low), 1)
+    assert np.isnan(share_of_counts(of * 0, of * 0, resampling, None).value)

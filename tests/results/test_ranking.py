@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from two_processes import in_two_processes
 
 from mmdensenet.errors import UserError
 from mmdensenet.results import RankingMetric
-from mmdensenet.results.ranking import auroc, average_precision
+from mmdensenet.results.ranking import auroc, average_precision, by_image, rank
 
 NAMES = ('edema', 'mass', 'nodule')
 
@@ -65,6 +67,41 @@ def test_resampling_by_weights_is_resampling(data, function, expected):
         drawn = np.repeat(np.arange(len(score)), row)
         drawn = drawn[target[drawn] >= 0]
         assert value == pytest.approx(expected(target[drawn], score[drawn]), abs=1e-12)
+
+
+def test_what_is_not_a_number_has_no_rank(data):
+    """Else all images of a model that has diverged would be ranked as they come."""
+    scores, targets = data
+    scores[:, 1] = float('nan')
+    found = result(scores, targets, bootstrap=10)
+    assert np.isnan(found['auroc/mass']) and np.isnan(found['ap/mass_high'])
+    assert found['auroc/macro'] == pytest.approx((found['auroc/edema'] + found['auroc/nodule']) / 2)
+    scores[0, 0] = float('nan')
+    targets[0, 0] = -1
+    assert result(scores, targets)['auroc/edema'] == pytest.approx(
+        roc_auc_score(targets[:, 0][targets[:, 0] >= 0], scores[:, 0][targets[:, 0] >= 0])
+    )
+
+
+def test_steps_are_those_of_all_scores():
+    """The curve over every distinct score, in exact fractions: the steps without a positive change nothing."""
+    rng = np.random.default_rng(0)
+    for images in (1, 2, 5, 40):
+        score, target = rng.integers(0, 9, images) / 8, rng.choice([-1, 0, 1], images)
+        weights = rng.multinomial(images, np.full(images, 1 / images), size=300).astype(np.float32)
+        areas, precisions = rank(score, target, by_image(weights))
+        for row, area, mean in zip(weights.astype(int).tolist(), areas, precisions):
+            drawn = [(s, t) for s, t, n in zip(score, target, row) if t >= 0 for _ in range(n)]
+            there, absent = ([s for s, t in drawn if t == kind] for kind in (1, 0))
+            if not (there and absent):
+                assert np.isnan(area) and np.isnan(mean)
+                continue
+            pairs = sum(Fraction((a > b) * 2 + (a == b), 2) for a in there for b in absent)
+            assert area == float(pairs / (len(there) * len(absent)))
+            steps = [
+                Fraction(there.count(s) * sum(a >= s for a in there), sum(a >= s for a, _ in drawn)) for s in set(there)
+            ]
+            assert mean == pytest.approx(float(sum(steps) / len(there)), rel=1e-14)
 
 
 def test_intervals(data):

@@ -336,6 +336,29 @@ def weight_changed_between(names):
     return use
 
 
+def statistics_changed_between(names, change=lambda buffer: buffer.mul_(0.5)):
+    def use(model, x):
+        loss = loss_of(model(x))
+        for name in names:
+            change(model.get_buffer(name))
+        loss.backward()
+        return [*state(model), x.grad]
+
+    return use
+
+
+def backward_under(context):
+    """Forward outside of it."""
+
+    def use(model, x):
+        loss = loss_of(model(x))
+        with context() as entered:
+            loss.backward()
+        return [*state(model), x.grad, getattr(entered, 'convolutions', 0)]
+
+    return use
+
+
 def evaluation_then_training(model, x):
     first = loss_of(model.eval()(x))
     loss_of(model.train()(x)).backward()
@@ -440,10 +463,6 @@ def deterministic(model, x):
         torch.use_deterministic_algorithms(False)
 
 
-def exported(model, x):
-    return list(torch.export.export(model.eval(), (x.detach(),)).module()(x.detach()))
-
-
 def aot(model, x):
     from torch._functorch.aot_autograd import aot_module_simplified
 
@@ -525,6 +544,16 @@ USES = dict(
     biases_changed_between=weight_changed_between(['stages.0.block.0.norm1.bias', 'transitions.0.norm.bias']),
     weights_changed_between=weight_changed_between(['stages.0.block.0.conv2.weight']),
     gammas_changed_between=weight_changed_between(['stages.0.block.1.norm2.weight']),
+    means_changed_between=statistics_changed_between(['stages.0.block.0.norm1.running_mean']),
+    variances_changed_between=statistics_changed_between(['stages.0.block.1.norm2.running_var']),
+    transition_changed_between=statistics_changed_between(['transitions.0.norm.running_var']),
+    stem_changed_between=statistics_changed_between(['stem.1.running_mean']),
+    counters_changed_between=statistics_changed_between(['stages.0.block.1.norm2.num_batches_tracked'], Tensor.zero_),
+    statistics_changed_unseen=statistics_changed_between(
+        [f'stages.0.block.0.norm1.running_{kind}' for kind in ('mean', 'var')], lambda buffer: buffer.data.mul_(1)),
+    backward_under_dispatch_mode=backward_under(Counting),
+    backward_under_function_mode=backward_under(Functions),
+    backward_on_another_device=backward_under(lambda: torch.device('meta')),
     evaluation_then_training=evaluation_then_training,
     deepcopy=copied(copy.deepcopy),
     pickled=copied(lambda m: pickle.loads(pickle.dumps(m))),
@@ -551,7 +580,6 @@ USES = dict(
     global_backward_hook=all_hooks(torch_module.register_module_full_backward_hook),
     global_backward_pre_hook=all_hooks(torch_module.register_module_full_backward_pre_hook),
 )  # fmt: skip
-SLOW_USES = dict(exported=exported, compiled=lambda m, x: step(m, x, torch.compile(m, backend='eager')))
 
 
 def _inference_images(x):

@@ -127,3 +127,14 @@ def kaggle(root: Path, count: int, side: int = 64, seed: int = 0) -> Path:
         write(root / 'train' / f'{i}.png', picture(rng, [SHAPES[i % 2]], side))
         rows.append([i, i % 2])
     return table(root / 'train.csv', ['id', 'label'], rows)
+
+
+def labelled(folder: Path, header: Sequence[str], row, count: int = 12, ask=None, **options):
+    """The samples of a table with ``row(i)`` for each i, beside small images ``i.png``."""
+    from mmdensenet.apis.fit.labelled_table import read_labelled_table
+    from mmdensenet.apis.fit.samples import refuse
+
+    for i in range(count):
+        write(folder / f'{i}.png', np.zeros((4, 4), np.uint8))
+    file = table(folder / 'labels.csv', header, [row(i) for i in range(count)])
+    return read_labelled_table(str(file), None, ask=ask or refuse, **options)[0]

@@ -1,4 +1,4 @@
-"""What runs in two gloo processes. A module of its own, so that spawned processes can import it."""
+"""What runs in two gloo processes. A module of its own, so that processes can import it that are not forked."""
 
 import os
 import tempfile
@@ -17,7 +17,9 @@ SMALL = dict(growth_rate=4, depths=[2, 2], init_channels=8)
 def in_two_processes(function, *args):
     """Run ``function(rank, *args)`` in two gloo processes and return what they put into a dict."""
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_start, (folder, function, args), nprocs=2)
+        # a process that has used a GPU cannot fork one that differentiates
+        start_method = 'spawn' if torch.cuda.is_available() else 'fork'
+        mp.start_processes(_start, (folder, function, args), nprocs=2, start_method=start_method)
         return [torch.load(os.path.join(folder, f'{rank}.pt')) for rank in range(2)]
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import ROOT, TOOLS
 from helpers import assert_same
+from support.forks import on_two_ranks, tool
 
 KILLER = '''
 import os, signal
@@ -32,15 +33,26 @@ def weights(file):
     return torch.load(file, weights_only=True)['state_dict']
 
 
-def test_two_processes_equal_one_with_twice_the_batch(run_command, run_tool, short_config, tmp_path):
+@pytest.mark.parametrize('way', ['forked', pytest.param('scripts', marks=pytest.mark.slow)])
+def test_two_processes_equal_one_with_twice_the_batch(run_command, run_tool, short_config, tmp_path, way):
     """With synchronised statistics and without augmentation; float32 here, float64 in tests/ops."""
+
+    def on_two(name, *arguments, work_dir):
+        if way == 'scripts':
+            done = run_command('bash', TOOLS / f'dist_{name}.sh', *arguments, '2', '--work-dir', work_dir)
+            assert done.status == 0, done.out + done.err
+            return done.out + done.err
+        run = tool(f'{name}.py', *arguments, '--launcher', 'pytorch', '--work-dir', work_dir)
+        statuses, out = on_two_ranks(run, tmp_path / f'of_{name}')
+        assert statuses == [0, 0], out
+        return out
+
     pipeline = "train_dataloader = dict(batch_size={}, dataset=dict(indices=24, pipeline=[dict(type='PackInputs')]))"
     sync = "model['backbone']['norm_cfg'] = dict(type='SyncBN')"
     two = short_config(f'{sync}\n{pipeline.format(4)}', name='two.py')
     one = short_config(f'{sync}\n{pipeline.format(8)}', name='one.py')
-    done = run_command('bash', TOOLS / 'dist_train.sh', two, '2', '--work-dir', tmp_path / 'two')
-    assert done.status == 0, done.out + done.err
-    assert 'warning' not in (done.out + done.err).lower(), done.out + done.err
+    printed = on_two('train', two, work_dir=tmp_path / 'two')
+    assert 'warning' not in printed.lower(), printed
     assert run_tool('train.py', one, '--work-dir', tmp_path / 'one').status == 0
     split, whole = weights(tmp_path / 'two/epoch_2.pth'), weights(tmp_path / 'one/epoch_2.pth')
     assert split.keys() == whole.keys()
@@ -49,11 +61,10 @@ def test_two_processes_equal_one_with_twice_the_batch(run_command, run_tool, sho
 
     # test.py with two processes gives what one gives
     arguments = (two, tmp_path / 'two/epoch_2.pth')
-    done = run_command('bash', TOOLS / 'dist_test.sh', *arguments, '2', '--work-dir', tmp_path / 't')
-    assert done.status == 0, done.out + done.err
+    printed = on_two('test', *arguments, work_dir=tmp_path / 't')
     alone = run_tool('test.py', *arguments, '--work-dir', tmp_path / 't')
     line = next(line for line in alone.out.splitlines() if line.startswith('accuracy/top1: '))
-    assert line in done.out.splitlines()
+    assert line in printed.splitlines()
 
 
 def test_a_mistake_is_said_once_with_status_2(run_command):

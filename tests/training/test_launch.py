@@ -3,22 +3,18 @@
 import sys
 
 import pytest
+from support.forks import fork, wait
+
+from mmdensenet.training.launch import main
 
 
-def launch(run_command, tmp_path, code, *arguments, **kwargs):
-    script = tmp_path / 'worker.py'
-    script.write_text(code)
+def launch(tmp_path, code, *arguments):
+    """The status, and what is printed; `python -m` with the module is in tests/tools/test_distributed.py."""
+    (tmp_path / 'worker.py').write_text(code)
     endpoint = ('--rdzv-backend=c10d', '--rdzv-endpoint=127.0.0.1:0', '--local-addr=127.0.0.1')
-    return run_command(
-        sys.executable,
-        '-m',
-        'mmdensenet.training.launch',
-        '--nproc-per-node=2',
-        *endpoint,
-        *arguments,
-        script,
-        **kwargs,
-    )
+    command = ['--nproc-per-node=2', *endpoint, *arguments, str(tmp_path / 'worker.py')]
+    [status] = wait([fork(lambda: sys.exit(main(command)), tmp_path / 'out.txt')])
+    return status, (tmp_path / 'out.txt').read_text()
 
 
 @pytest.mark.parametrize(
@@ -29,19 +25,19 @@ def launch(run_command, tmp_path, code, *arguments, **kwargs):
     ],
     ids=['status', 'signal'],
 )
-def test_passes_on_the_exit_code(run_command, tmp_path, code, status, message):
-    done = launch(run_command, tmp_path, code)
-    assert done.status == status
-    assert message in done.err
-    assert 'Traceback' not in done.err
+def test_passes_on_the_exit_code(tmp_path, code, status, message):
+    found, printed = launch(tmp_path, code)
+    assert found == status, printed
+    assert message in printed
+    assert 'Traceback' not in printed
 
 
-def test_restarts_workers(run_command, tmp_path):
+def test_restarts_workers(tmp_path):
     code = f"""
 import os, sys, pathlib
 pathlib.Path({str(tmp_path)!r}, f"{{os.environ['RANK']}}-{{os.environ['TORCHELASTIC_RESTART_COUNT']}}").touch()
 sys.exit(os.environ["RANK"] == "0" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0")
 """
-    done = launch(run_command, tmp_path, code, '--max-restarts=1')
-    assert done.status == 0, done.err
+    status, printed = launch(tmp_path, code, '--max-restarts=1')
+    assert status == 0, printed
     assert {file.name for file in tmp_path.glob('?-?')} >= {'0-0', '0-1', '1-1'}

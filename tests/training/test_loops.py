@@ -1,17 +1,11 @@
 """Batches without any image, with the policy 'skip', in training on several ranks and by iterations."""
 
-import os
-import socket
-import sys
-import time
-import traceback
-
 import pytest
 import torch
 from conftest import clear_state
-from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, HOOKS
+from support.forks import on_two_ranks
 
 from mmdensenet.apis import train_model
 from mmdensenet.datasets import Digits
@@ -78,10 +72,7 @@ log_processor = dict(by_epoch=False)
 
 
 @pytest.fixture
-def configure(short_config, monkeypatch):
-    monkeypatch.setattr(Config, 'pretty_text', property(lambda config: repr(config)))  # it takes long
-    monkeypatch.setattr('mmengine.runner.loops.time.sleep', lambda seconds: None)
-
+def configure(short_config):
     def write(name, bad, batch=1, workers=0, sums=1, extra='', images=12):
         text = CONFIG.format(batch=batch, workers=workers, bad=bad, sums=sums, extra=extra, images=images)
         return str(short_config(text + '\nrandomness = dict(seed=1)\n', name=f'{name}.py'))
@@ -90,39 +81,8 @@ def configure(short_config, monkeypatch):
     Watch.die_at = None
 
 
-def on_two_ranks(config, work_dir, **kwargs):
-    """The status of both, of processes that are forked, for importing mmpretrain costs seconds."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    work_dir.mkdir(exist_ok=True)
-    ranks = {}
-    for rank in range(2):
-        pid = os.fork()
-        if pid:
-            ranks[pid] = rank
-            continue
-        status = 1
-        try:
-            sys.stdout = sys.stderr = (work_dir / f'out_{rank}.txt').open('a', buffering=1)
-            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2')
-            os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-            train_model(config, work_dir=str(work_dir), launcher='pytorch', **kwargs)
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    statuses, end = {}, time.monotonic() + 120
-    while len(statuses) < len(ranks):
-        for pid in set(ranks) - set(statuses):
-            done, status = os.waitpid(pid, os.WNOHANG)
-            if done:
-                statuses[pid] = os.waitstatus_to_exitcode(status)
-            elif time.monotonic() > end:
-                os.kill(pid, 9)
-        time.sleep(0.01)
-    return list(statuses.values()), (work_dir / 'out_0.txt').read_text()
+def train_on_two_ranks(config, work_dir, **kwargs):
+    return on_two_ranks(lambda: train_model(config, work_dir=str(work_dir), launcher='pytorch', **kwargs), work_dir)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +95,7 @@ def test_two_ranks_pass_over_together(configure, tmp_path, norm, sums):
     Iterations 2 and 5 end a sum of three gradients: the ranks have to bring theirs together without a backward pass.
     """
     extra = f"model['backbone']['norm_cfg'] = dict(type={norm!r})\ntrain_cfg = dict(max_epochs=2)"
-    statuses, out = on_two_ranks(configure('ranks', [5, 2, 10, 11], sums=sums, extra=extra), tmp_path / 'ranks')
+    statuses, out = train_on_two_ranks(configure('ranks', [5, 2, 10, 11], sums=sums, extra=extra), tmp_path / 'ranks')
     assert statuses == [0, 0], out
     assert out.count("is without a step: none of the images of a process's batch can be read.") == 6
     ranks = [torch.load(tmp_path / f'ranks/rank_{rank}.pt') for rank in (0, 1)]
@@ -155,11 +115,11 @@ def test_two_ranks_resume_where_they_were(configure, tmp_path):
     """Killed with gradients that are being summed up, before an iteration without a step that ends the sum."""
     extra = f"model['backbone']['norm_cfg'] = dict(type='SyncBN')\n{BY_ITERATIONS}"
     config = configure('ranks', [5, 2, 10, 11], sums=3, extra=extra)
-    assert on_two_ranks(config, tmp_path / 'whole')[0] == [0, 0]
+    assert train_on_two_ranks(config, tmp_path / 'whole')[0] == [0, 0]
     Watch.die_at = 5
-    assert on_two_ranks(config, tmp_path / 'parts')[0] == [1, 1]
+    assert train_on_two_ranks(config, tmp_path / 'parts')[0] == [1, 1]
     Watch.die_at = None
-    statuses, out = on_two_ranks(config, tmp_path / 'parts', resume='auto')
+    statuses, out = train_on_two_ranks(config, tmp_path / 'parts', resume='auto')
     assert statuses == [0, 0] and 'resumed epoch: 0, iter: 5' in out, out
     for rank in (0, 1):
         whole, parts = (torch.load(tmp_path / run / f'rank_{rank}.pt') for run in ('whole', 'parts'))

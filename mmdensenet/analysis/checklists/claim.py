@@ -3,7 +3,7 @@
 CLAIM = [
     ('Title and abstract', [
         ('1', 'The title or abstract says that it is on artificial intelligence, and of which kind', 'technology'),
-        ('2', 'A structured summary of design, methods, results and conclusions', ''),
+        ('2', 'A summary of design, methods, results and conclusions', ''),
     ]),
     ('Introduction', [
         ('3', 'Scientific and clinical background, with the intended use and role of the model', ''),
@@ -23,11 +23,11 @@ CLAIM = [
         ('13', 'How the images were acquired', ''),
     ]),
     ('Methods: reference standard', [
-        ('14', 'What the reference standard is, so that it can be repeated', ''),
+        ('14', 'How the reference standard was obtained', ''),
         ('15', 'Why this reference standard', ''),
-        ('16', 'Who annotated, with which qualifications', ''),
+        ('16', 'Where the annotations of the reference standard are from', ''),
         ('17', 'How the test set was annotated', ''),
-        ('18', 'How much annotators vary, within and among themselves, and how it was reduced', 'suspicious author'),
+        ('18', 'How much annotators vary, within and among themselves', 'suspicious author'),
     ]),
     ('Methods: partitions', [
         ('19', 'How data were assigned to training, tuning and testing', 'partitions'),
@@ -50,17 +50,17 @@ CLAIM = [
         ('28', 'Metrics of performance', 'metrics'),
         ('29', 'Measures of significance and uncertainty', 'uncertainty'),
         ('30', 'Analysis of robustness or sensitivity', ''),
-        ('31', 'Methods that explain or interpret, and how they were validated', 'explainability author'),
+        ('31', 'Methods that explain or interpret', 'explainability author'),
         ('32', 'Evaluation on internal data', 'internal'),
         ('33', 'Testing on external data; without any, say so', ''),
         ('34', 'Registration of the trial, if it is one', ''),
     ]),
     ('Results: data', [
         ('35', 'How many patients or examinations were included and excluded', 'participants author'),
-        ('36', 'Demographic and clinical characteristics of each partition and source', 'characteristics author'),
+        ('36', 'Demographic and clinical characteristics of each partition', 'characteristics author'),
     ]),
     ('Results: performance', [
-        ('37', 'Performance on all partitions', 'performance author'),
+        ('37', 'Metrics of performance, with their uncertainty', 'performance author'),
         ('38', 'Estimates of diagnostic accuracy and their precision', 'precision'),
         ('39', 'Analysis of what was classified wrongly', 'failures author'),
     ]),

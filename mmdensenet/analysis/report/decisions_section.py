@@ -3,7 +3,7 @@
 from typing import Any
 
 from mmdensenet.results.bootstrap import Estimate
-from mmdensenet.results.decisions import UNCALIBRATED, Decisions
+from mmdensenet.results.decisions import AUGMENTED, UNCALIBRATED, Decisions
 from mmdensenet.results.judgement import Judgement, LabelJudgement, in_words
 
 from .plots import net_benefit_chart
@@ -16,9 +16,15 @@ MOST_LABELS = 100
 Table = tuple[list[str], list[list[str]]]
 
 
-def decisions_section(decisions: Decisions | None, judgement: Judgement | None) -> dict[str, Any]:
-    """Lines, tables and charts by the names of the page's template."""
-    content: dict[str, Any] = dict(decision_lines=[UNCALIBRATED], decided=None)
+def decisions_section(
+    decisions: Decisions | None, judgement: Judgement | None, augmented: bool = False
+) -> dict[str, Any]:
+    """Lines, tables and charts by the names of the page's template.
+
+    Args:
+        augmented: the scores are means over test-time augmentations.
+    """
+    content: dict[str, Any] = dict(decision_lines=[AUGMENTED if augmented else UNCALIBRATED], decided=None)
     if decisions is not None:
         content['decision_lines'] = decisions.lines()
     if judgement is None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mmdensenet import terminal
 from mmdensenet.analysis.cam import class_activation, overlay
-from mmdensenet.analysis.pictures import to_pictures
+from mmdensenet.analysis.denormalise import to_pictures
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.results.scores import Scores
 from mmdensenet.results.suspicious import Suspicion, in_words
@@ -51,7 +51,13 @@ def find_mistakes(scores: Scores, count: int) -> list[tuple[int, int]]:
 
 
 def make_gallery(
-    scores: Scores, model: BaseModel, dataset, bgr: bool, count: int = 12, names: bool = True
+    scores: Scores,
+    model: BaseModel,
+    dataset,
+    bgr: bool,
+    count: int = 12,
+    names: bool = True,
+    model_of: Callable[[int], BaseModel] | None = None,
 ) -> tuple[list[Mistake], str | None]:
     """The most confident errors, and why there are no activation maps (None: there are).
 
@@ -59,8 +65,9 @@ def make_gallery(
 
     Args:
         dataset: the test set, whose items are what its pipeline gives.
-        bgr: whether the model gets colours in BGR order, see :func:`mmdensenet.analysis.pictures.is_bgr`.
+        bgr: whether the model gets colours in BGR order, see :func:`mmdensenet.analysis.denormalise.is_bgr`.
         names: False numbers the images, from 1, in the place of their paths.
+        model_of: gives the model that scored an image, by its place, where they are several.
     """
     shown, reason = [], None
     for place, label in terminal.each(find_mistakes(scores, count), 'computing activation maps of errors'):
@@ -72,7 +79,7 @@ def make_gallery(
         cam = None
         try:
             if reason is None:
-                cam = class_activation(model, batch, [label])[0]
+                cam = class_activation(model_of(place) if model_of else model, batch, [label])[0]
         except UserError as error:
             reason = str(error)
         picture = to_pictures(batch, model.data_preprocessor, bgr)[0]

@@ -9,14 +9,18 @@ from mmdensenet.datasets.file_index import FileIndex
 from mmdensenet.errors import UserError
 
 from .class_names import require_no_typo
-from .samples import PART_NAMES, PARTS, Samples, listed
+from .path_groups import group_by_path
+from .samples import PART_NAMES, PARTS, Ask, Samples, listed, refuse
 
 
-def read_class_folders(root: str, labels: list[str] | None = None) -> Samples:
+def read_class_folders(
+    root: str, labels: list[str] | None = None, group: str | None = None, ask: Ask = refuse
+) -> Samples:
     """The images below ``root``, whose labels are the names of their folders.
 
     Args:
         labels: the classes, if not all folders are.
+        group, ask: see :func:`mmdensenet.apis.fit.path_groups.group_by_path`.
 
     Raises:
         UserError: for a folder that is not one of class folders, or whose parts have different classes.
@@ -81,7 +85,7 @@ def read_class_folders(root: str, labels: list[str] | None = None) -> Samples:
     if outside:
         facts.append(f'{outside} images are in no class folder and left out')
     files = [file for file, _, _ in rows]
-    return Samples(
+    samples = Samples(
         root=str(root),
         images=list(files),
         files=files,
@@ -90,6 +94,8 @@ def read_class_folders(root: str, labels: list[str] | None = None) -> Samples:
         parts=[part for _, _, part in rows] if given else None,
         facts=facts,
     )
+    group_by_path(samples, group, 1 + given, ask)
+    return samples
 
 
 def _refuse_parts_among_classes(root: str, files: list[str], parts: dict[str, str | None]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from mmdensenet.errors import UserError
 from mmdensenet.results.calibration import FEWEST_IMAGES, fit_temperature, is_at_bound, logits_of
 from mmdensenet.results.class_metrics import FEWEST_IMAGES as FEWEST_OF_A_KIND
-from mmdensenet.results.decisions import ARGMAX, Decisions, activate, energy
+from mmdensenet.results.decisions import ARGMAX, LONGEST, Decisions, activate, energy, printable
 from mmdensenet.results.operating_points import OperatingPoint, fit_operating_point, parse_rule
 from mmdensenet.results.scores import Scores
 
@@ -15,6 +15,8 @@ from mmdensenet.results.scores import Scores
 FLAGGED = 0.05
 #: a quantile is raised by at most this, so that other roundings do not change what is in a set
 SLACK = 1e-4
+#: share of their size by which numbers differ where they are computed in another order
+ROUNDING = 1e-6
 
 
 def decide(
@@ -22,7 +24,7 @@ def decide(
     *,
     operating_point: str | None = None,
     coverage: float = 0.9,
-    part: str = 'validation',
+    part: str = 'the validation part',
     weights: str = '',
 ) -> Decisions:
     """Fit decisions on the scores of validation images, never of test images.
@@ -32,7 +34,7 @@ def decide(
     - Split-conformal sets (arXiv:2107.07511) of ``1 - score`` with the finite-sample correction: the smallest quantile
       that ``ceil((n + 1) * coverage)`` of n images reach. Of several labels they are fitted for each on the images that
       have it. The scores are those at temperature 1, which was not fitted on the same images.
-    - The energy that 5% of the images exceed, if the scores have logits.
+    - The energy that 5% of the images exceed, or of equals fewer, if the scores have logits.
 
     What cannot be fitted is left out, and ``left_out`` says so by name.
 
@@ -76,7 +78,7 @@ def decide(
         part=part,
         samples=len(scores),
         weights=weights,
-        left_out=tuple(left_out),
+        left_out=tuple(printable(sentence)[:LONGEST] for sentence in left_out),
     )
 
 
@@ -162,9 +164,19 @@ def conformal_quantile(distances: np.ndarray, coverage: float) -> float | None:
     if rank > len(distances):
         return None
     ordered = np.sort(distances)
-    value = float(ordered[rank - 1])
-    larger = ordered[ordered > value]
-    return value + min((float(larger[0]) if len(larger) else 1.0) - value, 2 * SLACK) / 2
+    value, larger = _gap(ordered, rank - 1)
+    if value - ordered[rank - 1] > SLACK:
+        value = larger = float(ordered[rank - 1])
+    return value + min((1.0 if larger is None else larger) - value, 2 * SLACK) / 2
+
+
+def _gap(ordered: np.ndarray, place: int) -> tuple[float, float | None]:
+    """The number at a place of ascending ones, or the first after it that is further from the next than roundings are;
+    and this next one, None after the last."""
+    rest = ordered[place:]
+    wide = np.flatnonzero(np.diff(rest) > ROUNDING * np.maximum(np.abs(rest[1:]), 1))
+    end = int(wide[0]) if len(wide) else len(rest) - 1
+    return float(rest[end]), float(rest[end + 1]) if len(wide) else None
 
 
 def _ood_threshold(scores: Scores, left_out: list[str]) -> float | None:
@@ -174,7 +186,10 @@ def _ood_threshold(scores: Scores, left_out: list[str]) -> float | None:
     if why:
         left_out.append(f'no out-of-distribution threshold, {why}.')
         return None
-    return float(np.quantile(energy(np.asarray(scores.logits, np.float64), scores.multi_label), 1 - FLAGGED))
+    ordered = np.sort(energy(np.asarray(scores.logits, np.float64), scores.multi_label))
+    last, above = _gap(ordered, len(ordered) - int(round(FLAGGED * len(ordered), 9)) - 1)
+    # in the middle between two, so that other roundings do not change what is marked
+    return last + max(abs(last), 1.0) * SLACK if above is None else last + (above - last) / 2
 
 
 def _too_few(truth: np.ndarray, images: int = 0) -> str | None:

@@ -14,6 +14,7 @@ from mmdensenet.datasets.splits import assign_parts
 from mmdensenet.errors import UserError
 
 from .look import Look
+from .part_labels import require_labels
 from .samples import PARTS, Samples
 from .work_folder import write_text
 
@@ -28,6 +29,12 @@ def divide(look: Look, before: dict[str, list[str]] | None, *, folds: int | None
     kept, and what has none is divided so that the shares come near to 70, 10 and 20 percent. Otherwise labels are
     stratified. What was in a part before stays there: added images do not move the others.
 
+    Without ``before`` (another work directory) most images are in the same part whatever else there is, but not all:
+    groups are ordered by a hash of their names, and of each kind of labels the first 70 percent are for training.
+    Parts by the hash alone would never change, but shares would differ by chance: of twenty images of a class two are
+    expected for validation, and in one of eight divisions there would be none. So shares come first, and who needs the
+    same parts elsewhere gives the earlier samples.csv.
+
     Args:
         before: parts by image of an earlier call.
         folds: divide into so many folds; fold k is tested by the model that is validated on the next and trained on the
@@ -41,6 +48,7 @@ def divide(look: Look, before: dict[str, list[str]] | None, *, folds: int | None
     """
     samples = look.samples
     groups = joined_groups(samples, look.alike)
+    before = {image: row for image, row in (before or {}).items() if len(row) == (folds or 1)}
     lines = []
     if folds is not None:
         if folds < 3:
@@ -51,7 +59,7 @@ def divide(look: Look, before: dict[str, list[str]] | None, *, folds: int | None
         columns = {f'fold{k}': _parts_of_fold(number, k, folds) for k in range(folds)}
         for name, column in columns.items():
             for part in ('train', 'val'):  # the test parts are judged together
-                _require_labels(samples, np.array(column) == part, f'{part} part of {name}', lines)
+                require_labels(samples, np.array(column) == part, f'{part} part of {name}', lines)
         counts = np.bincount(number, minlength=folds)
         lines.append(f'{folds} folds of {counts.min()} to {counts.max()} images, {_by(samples)}')
         return columns, lines
@@ -69,7 +77,7 @@ def divide(look: Look, before: dict[str, list[str]] | None, *, folds: int | None
             lines.append(f'and {len(leaks) - SHOWN} more leaks')
         given = set(samples.parts)
         for i, image in enumerate(samples.images):  # what an earlier call took from the training part
-            was = (before or {}).get(image, [''])[0]
+            was = before.get(image, [''])[0]
             if parts[i] in ('', 'train') and was in PARTS and was not in given:
                 parts[i] = was
     elif before:
@@ -89,7 +97,7 @@ def divide(look: Look, before: dict[str, list[str]] | None, *, folds: int | None
                 'samples.csv for a new division.'
             )
     for part in PARTS:
-        _require_labels(samples, parts == part, f'{part} part', lines)
+        require_labels(samples, parts == part, f'{part} part', lines)
     return {'split': parts.tolist()}, lines
 
 
@@ -150,9 +158,10 @@ def _fill(samples: Samples, parts: np.ndarray, groups: np.ndarray, lines: list[s
 
 def _assign(samples: Samples, groups: np.ndarray, places: np.ndarray, shares: list[float]) -> np.ndarray:
     """(n,) parts of the samples in ``places``, which do not depend on the order of the table or the folder."""
+    called = samples.images if samples.groups is None else samples.groups
     keys = {}
-    for i in places:  # a group is known by the first name of its images
-        keys[groups[i]] = min(keys.get(groups[i], samples.images[i]), samples.images[i])
+    for i in places:  # groups that are joined are known by the first name
+        keys[groups[i]] = min(keys.get(groups[i], called[i]), called[i])
     names = [hashlib.blake2b(keys[groups[i]].encode(), digest_size=8).hexdigest() for i in places]
     if len(set(names)) < len(shares):
         return np.zeros(len(places), dtype=int)
@@ -160,23 +169,23 @@ def _assign(samples: Samples, groups: np.ndarray, places: np.ndarray, shares: li
     onehot, groups = samples.onehot[places[order]], np.array([names[i] for i in order])
     found = np.empty(len(places), dtype=int)
     wanted = np.array(shares) / sum(shares) * len(places)
-    found[order] = assign_parts(shares, labels=onehot, groups=groups)
+    found[order] = assign_parts(shares, labels=onehot, groups=groups, seed=None)
     if (np.bincount(found, minlength=len(shares)) < wanted / 2).any():
         # most classes have fewer images than would be shared out: one of each for the first part, the rest by number
         first = np.isin(groups, groups[np.unique(onehot.argmax(1), return_index=True)[1]])
         if len(set(groups[~first])) >= len(shares):
             shared = np.zeros(len(places), dtype=int)
             left = np.maximum(wanted - np.eye(len(shares))[0] * first.sum(), 1)
-            shared[~first] = assign_parts(left, groups=groups[~first])
+            shared[~first] = assign_parts(left, groups=groups[~first], seed=None)
             found[order] = shared
     return found
 
 
-def _folds(samples: Samples, groups: np.ndarray, before: dict[str, list[str]] | None, folds: int) -> np.ndarray:
+def _folds(samples: Samples, groups: np.ndarray, before: dict[str, list[str]], folds: int) -> np.ndarray:
     known = np.full(len(samples), -1)
     for i, image in enumerate(samples.images):
-        row = (before or {}).get(image, ())
-        if len(row) == folds and 'test' in row:
+        row = before.get(image, ())
+        if 'test' in row:
             known[i] = row.index('test')
     of_group = {group: fold for group, fold in zip(groups.tolist(), known.tolist()) if fold >= 0}
     known = np.array([of_group.get(group, -1) for group in groups.tolist()])
@@ -188,28 +197,6 @@ def _folds(samples: Samples, groups: np.ndarray, before: dict[str, list[str]] | 
 
 def _parts_of_fold(number: np.ndarray, k: int, folds: int) -> list[str]:
     return ['test' if n == k else 'val' if n == (k + 1) % folds else 'train' for n in number.tolist()]
-
-
-def _require_labels(samples: Samples, inside: np.ndarray, part: str, lines: list[str]) -> None:
-    """Say which labels a part lacks; a part without images or with one class only is an error.
-
-    Args:
-        part: what it is called, such as 'train part'.
-    """
-    onehot = samples.onehot[inside]
-    more = 'more images are needed'
-    if samples.groups is not None:
-        more = f'more groups are needed than {len(set(samples.groups))}'
-    if not len(onehot):
-        raise UserError(f'the {part} has no image: {more}.')
-    lacking = [name for name, count in zip(samples.classes, onehot.sum(0)) if not count]
-    if part.startswith('train') and lacking and not samples.multi_label:
-        raise UserError(f'the {part} has no image of {", ".join(lacking)}: {more}, or fewer classes.')
-    known = samples.targets[inside] >= 0 if samples.multi_label else np.ones_like(onehot)
-    if not ((onehot.sum(0) > 0) & (onehot.sum(0) < known.sum(0))).any():
-        raise UserError(f'the {part} has no two kinds of labels to tell apart: {more}.')
-    if lacking:
-        lines.append(f'the {part} has no image of {", ".join(lacking)}')
 
 
 def _by(samples: Samples) -> str:
@@ -273,3 +260,20 @@ def read_parts(file: Path) -> dict[str, list[str]] | None:
         return None
     columns = ['split'] if 'split' in rows[0] else [name for name in rows[0] if name and name.startswith('fold')]
     return {row['image']: [row[name] for name in columns] for row in rows}
+
+
+def read_earlier(file: str | Path) -> dict[str, list[str]]:
+    """The parts of another work directory's samples.csv, by image.
+
+    Raises:
+        UserError: for a file that is not there or none of these.
+    """
+    if not Path(file).is_file():
+        raise UserError(f'split={file} does not exist: give a column, or the samples.csv of an earlier call.')
+    try:
+        parts = read_parts(Path(file))
+    except (KeyError, UnicodeDecodeError, csv.Error):
+        parts = None
+    if not parts or not all(row and set(row) <= set(PARTS) for row in parts.values()):
+        raise UserError(f'split={file} is no samples.csv of an earlier call: it needs columns image and split.')
+    return parts

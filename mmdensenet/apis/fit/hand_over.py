@@ -1,36 +1,50 @@
 """Step 7, hand over: everything that goes to others, and a folder that explains itself."""
 
-import csv
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from mmengine.config import Config
 
 from mmdensenet.apis.export import export_model
-from mmdensenet.apis.image_lists import expand, texts_of_list
+from mmdensenet.apis.exported import ExportedInferencer
 from mmdensenet.apis.inference import Inferencer, pipeline_of
-from mmdensenet.apis.report import make_report, open_subject
+from mmdensenet.apis.report import Members, make_report, open_subject
+from mmdensenet.apis.runner import config_name
 from mmdensenet.apis.scoring import run_test
 from mmdensenet.apis.study_facts import study_facts
 from mmdensenet.errors import UserError
+from mmdensenet.export.ensemble import Ensemble
 from mmdensenet.export.files import NEEDS, require_packages
 from mmdensenet.export.resample import NotInGraphError, resizes_and_crops
 from mmdensenet.results.bootstrap import Resampling
-from mmdensenet.results.calibration import logits_of
 from mmdensenet.results.class_metrics import compute_metrics
 from mmdensenet.results.decided import decisions_of
-from mmdensenet.results.decisions import Decisions
+from mmdensenet.results.judgement import Judgement
 from mmdensenet.results.scores import Scores
 from mmdensenet.results.suspicious import find_suspicious, write_suspicious
 
+from .folds import OutOfFold, judge_folds
+from .image_names import Unlabelled, names_of_images
 from .judge import judge
 from .model_card import figures_of, write_model_card
+from .prediction_tables import write_submission, write_table
 from .readme import write_readme
 
 #: largest difference of a score between the ONNX file and the model
 TOLERANCE = 1e-3
+#: images on which the ONNX file is compared with the model
+CHECKED = 50
+
+
+@dataclass(frozen=True)
+class Folds:
+    """A cross-validation: its ``ensemble``, and the images that its models have held out, in the order of the rows of
+    samples.csv, whose numbers are their index."""
+
+    ensemble: Ensemble
+    found: OutOfFold
 
 
 @dataclass
@@ -60,8 +74,12 @@ def hand_over(
     *,
     test: Scores | None = None,
     validation: Scores | None = None,
+    folds: Folds | None = None,
+    judgement: Judgement | None = None,
     samples: str | Path | None = None,
-    predict: str | Path | Sequence | None = None,
+    image_column: str = 'image',
+    predict: Unlabelled | str | Path | Sequence | None = None,
+    title: str | None = None,
     names: bool = False,
     known: Mapping[str, str] | None = None,
     onnx: bool = True,
@@ -80,9 +98,15 @@ def hand_over(
         config, checkpoint: of the model; the checkpoint has its decisions.
         test: scores of the test part, uncalibrated, with logits where there are; by default the test is run.
         validation: scores of images that the model was not trained on, of which suspicious labels are listed.
+        folds: of a cross-validation, in the place of ``test`` and ``validation``: its images, each with what the model
+            says that has not seen it, and the ensemble, which the ONNX file is and ``predict`` asks. ``checkpoint`` is
+            that of the first model, whose architecture the report describes.
+        judgement: of the test part; by default it is judged here where there are decisions.
         samples: samples.csv, with the columns ``image`` (as in the table) and ``file``; by default that of the work
             directory. Without it images are called by their files.
+        image_column: what tables call their first column.
         predict: images without labels, for a table of their predictions: a folder, a table, or pairs (name, path).
+        title: what the report and the model card are about; by default the config's name.
         names: put the names of images into the report, too.
         known: sentences for the model card, by the names of :func:`mmdensenet.apis.study_facts.study_facts`.
         report: called with a line on what is done.
@@ -91,126 +115,112 @@ def hand_over(
         UserError: for what the user can put right; and if the ONNX file does not give what the model gives.
     """
     folder, config, checkpoint = Path(work_dir), str(config), str(checkpoint)
-    require_hand_over(onnx)
-    cfg, model, dataset = open_subject(config, checkpoint, device, None)
-    decisions = decisions_of(model, checkpoint)
+    require_hand_over(onnx or folds is not None)
+    whole = None if folds is None else {f'test_dataloader.dataset.{key}': None for key in ('split', 'split_column')}
+    cfg, model, dataset = open_subject(config, checkpoint, device, whole)
     report('report and tables')
-    scores, _ = run_test(cfg, checkpoint, model, dataset, test)
+    if folds is None:
+        decisions = decisions_of(model, checkpoint)
+        scores, _ = run_test(cfg, checkpoint, model, dataset, test)
+        decided = None if decisions is None else decisions.apply_to(scores)
+        tested = 'test part'
+    else:
+        decisions, decided, tested = folds.ensemble.decisions, folds.found.decided, 'held-out folds'
+        scores, _ = run_test(cfg, checkpoint, model, dataset, folds.found.scores)
+        validation = scores
+    if judgement is None and decisions is not None:
+        judgement = (
+            judge_folds(folds.found, resamplings=bootstrap)
+            if folds
+            else judge(scores, decisions, resamplings=bootstrap)
+        )
     called = names_of_images(Path(samples) if samples else folder / 'samples.csv')
+    title = title or config_name(cfg)
     done = Handed()
     done.files['predictions'] = folder / 'predictions.csv'
-    write_predictions(done.files['predictions'], [called(path) for path in scores.paths], scores, decisions)
+    probabilities = scores.scores if decided is None else decided.probabilities
+    write_table(
+        done.files['predictions'], image_column, [called(path) for path in scores.paths], scores.classes, probabilities
+    )
     if validation is not None:
         found = find_suspicious(validation)
         done.suspicious, done.files['suspicious'] = len(found), folder / 'suspicious.csv'
         write_suspicious(done.files['suspicious'], validation, found, [called(path) for path in validation.paths])
     done.files['report'] = folder / 'report.html'
-    log = folder / 'training'
-    options = dict(predictions=scores, suspicious=validation, names=names, bootstrap=bootstrap)
-    options['work_dir'] = str(log) if log.is_dir() else None
+    log = folder / ('training' if folds is None else 'training_fold0')
+    options = dict(predictions=scores, suspicious=validation, names=names, bootstrap=bootstrap, judgement=judgement)
+    options |= dict(work_dir=str(log) if log.is_dir() else None, title=title, cfg_options=whole)
+    if folds is not None:
+        options['members'] = Members(folds.ensemble.checkpoints, folds.found.model, decisions)
     make_report(
         config, checkpoint, done.files['report'], gallery=gallery, measure=False, device=device, seed=seed, **options
     )
-    if onnx:
+    if onnx or folds is not None:
         report('ONNX file')
         done.files['onnx'] = folder / 'model.onnx'
-        exported = export_model(
-            config, checkpoint, done.files['onnx'], dynamic=True, with_preprocess=_fits_graph(cfg), check=50
-        )
-        done.onnx_difference = exported.difference
-        if not exported.difference <= TOLERANCE:
-            raise UserError(
-                f"{done.files['onnx']}: its scores differ by up to {exported.difference:.2g} from the model's."
-            )
+        _export(done, cfg, config, checkpoint, None if folds is None else folds.ensemble, report)
     if predict is not None:
         report('predictions of images without labels')
         done.files['submission'] = folder / 'submission.csv'
-        write_submission(done.files['submission'], Inferencer(model, device=device), predict)
-    overall, _ = compute_metrics(scores, Resampling(len(scores), scores.groups, bootstrap, seed))
-    judged = _judged(folder, scores, decisions, bootstrap)
-    if judged:
-        metrics = ', '.join(judged['figures']['overall'])
-        known = dict(performance=' '.join(judged['lines']), metrics=f'{metrics}.') | dict(known or {})
-    facts = study_facts(cfg, model, checkpoint, scores, overall, bootstrap, decisions, known)
+        inferencer = Inferencer(model, device=device) if folds is None else ExportedInferencer(done.files['onnx'])
+        write_submission(done.files['submission'], inferencer, predict, image_column)
+    overall = []
+    if judgement is None:
+        overall, _ = compute_metrics(scores, Resampling(len(scores), scores.groups, bootstrap, seed))
+    else:
+        metrics = f'{", ".join(judgement.overall)}.'
+        known = dict(performance=' '.join(judgement.lines()), metrics=metrics) | dict(known or {})
+    facts = study_facts(cfg, model, checkpoint, scores, overall, bootstrap, decisions, known, tested, decided)
+    if folds is not None:
+        facts |= _facts_of_folds(folds, facts) | dict(known or {})
     if done.suspicious is not None:
         facts['suspicious'] = f'{done.suspicious} labels of {len(validation)} images are contradicted by the model.'
     done.files['model_card'] = folder / 'model_card.md'
-    images = judged['figures']['images'] if judged else len(scores)
-    write_model_card(done.files['model_card'], facts, figures_of(overall, judged), images, judged, onnx)
+    write_model_card(
+        done.files['model_card'], facts, figures_of(overall, judgement), len(scores), judgement, onnx, title, tested
+    )
     done.files['readme'] = folder / 'README.txt'
-    write_readme(folder, Path(config), Path(checkpoint), decisions)
+    write_readme(folder, Path(config), Path(checkpoint), decisions, None if folds is None else folds.found.models)
     return done
 
 
-def _judged(folder: Path, scores: Scores, decisions: Decisions | None, resamplings: int) -> dict:
-    """What step 6 said, ``figures`` and ``lines``, or is said now; {} without decisions."""
-    file = folder / 'judgement.json'
-    if file.is_file():
-        return json.loads(file.read_text(encoding='utf-8'))['result']
-    if decisions is None:
-        return {}
-    found = judge(scores, decisions, resamplings=resamplings)
-    return dict(figures=found.to_dict(), lines=found.lines())
+def _export(done: Handed, cfg: Config, config: str, checkpoint: str, ensemble: Ensemble | None, report) -> None:
+    file = done.files['onnx']
+    graph = _fits_graph(cfg)
+    exported = export_model(
+        config, checkpoint, file, dynamic=True, with_preprocess=graph, check=CHECKED, ensemble=ensemble
+    )
+    done.onnx_difference = exported.difference
+    if not exported.difference <= TOLERANCE:
+        raise UserError(f"{file}: its scores differ by up to {exported.difference:.2g} from the model's.")
+    same = [share for share in (exported.agreement, exported.same_sets, exported.same_flags) if share is not None]
+    if min(same) < 1:
+        report(f'  of {exported.images} images {1 - min(same):.1%} are decided otherwise, at thresholds, by rounding')
 
 
-def names_of_images(samples: Path) -> Callable[[str], str]:
-    """What gives an image's name in its table for its path; without the file, the path's last part.
-
-    Raises:
-        UserError: by what it gives, for a path that is not in the file.
-    """
-    if not samples.is_file():
-        return lambda path: Path(path).name
-    with samples.open(encoding='utf-8', newline='') as lines:
-        by_file = {row['file'].replace('\\', '/'): row['image'] for row in csv.DictReader(lines)}
-
-    def find(path: str) -> str:
-        parts = Path(path).parts
-        for start in range(len(parts)):  # the longest end of the path that is there
-            name = by_file.get('/'.join(parts[start:]))
-            if name is not None:
-                return name
-        raise UserError(f'{path} is not in {samples}: it is of other images.')
-
-    return find
-
-
-def write_predictions(file: Path, images: Sequence[str], scores: Scores, decisions: Decisions | None) -> None:
-    """A table: the image, and a column for each class or label with its probability, calibrated where that is known."""
-    probabilities = scores.scores if decisions is None else decisions.probabilities(logits_of(scores))
-    _write_table(file, images, scores.classes, probabilities)
-
-
-def write_submission(file: Path, inferencer: Inferencer, images: str | Path | Sequence) -> None:
-    """As :func:`write_predictions` for images without labels, called as in the folder or the table that they are from.
-
-    Raises:
-        UserError: if there are none, or one cannot be read.
-    """
-    pairs = called_images(images)
-    results = inferencer([path for _, path in pairs])
-    names = inferencer.classes or [str(i) for i in range(len(results[0]['pred_scores']))]
-    scores = np.stack([result['pred_scores'] for result in results])
-    _write_table(file, [name for name, _ in pairs], names, scores)
-
-
-def called_images(images: str | Path | Sequence) -> list[tuple[str, str]]:
-    """(name, path) of the images of a folder, a table or list, a file, or several of these; pairs stay as they are."""
-    if isinstance(images, (str, Path)):
-        paths = [str(path) for path in expand(images)]
-        inside = Path(images).expanduser()
-        if inside.is_dir():
-            return [(Path(path).relative_to(inside).as_posix(), path) for path in paths]
-        return list(zip(texts_of_list(images) or [Path(path).name for path in paths], paths, strict=True))
-    return [pair for item in images for pair in ([item] if isinstance(item, tuple) else called_images(item))]
-
-
-def _write_table(file: Path, images: Sequence[str], classes: Sequence[str], values: np.ndarray) -> None:
-    with file.open('w', encoding='utf-8', newline='') as out:
-        writer = csv.writer(out, lineterminator='\n')
-        writer.writerow(['image', *classes])
-        for image, row in zip(images, values, strict=True):
-            writer.writerow([image, *(f'{value:.6f}' for value in row.tolist())])
+def _facts_of_folds(folds: Folds, facts: Mapping[str, str]) -> dict[str, str]:
+    """What a cross-validation has otherwise than a split."""
+    counts = np.bincount(folds.found.model)
+    grouped = folds.found.scores.groups is not None
+    found = dict(
+        partitions=f'Cross-validation: {len(counts)} folds of {counts.min():,} to {counts.max():,} images. Each is '
+        'held out by one model, whose epoch the next fold chose and which was trained on the others.',
+        partition_level='Groups, such as patients: each is in one fold only.'
+        if grouped
+        else 'Images; no group is known.',
+        ensembling=f'The mean of the calibrated probabilities of the {len(counts)} models; the figures are of single '
+        'models, each on the fold that it has not seen.',
+    )
+    temperatures = ', '.join(f'{value:.3g}' for value in folds.ensemble.temperatures)
+    found['output'] = (
+        'The mean of the probabilities of the models, whose logits are divided by a temperature of '
+        f'{temperatures}, fitted on {folds.ensemble.decisions.samples:,} images ({folds.ensemble.decisions.part}).'
+    )
+    if 'cutoffs' in facts:
+        found['cutoffs'] = facts['cutoffs'].replace(' before the test', '') + (
+            ' The figures are at those that the other folds give.' if 'Chosen' in facts['cutoffs'] else ''
+        )
+    return found
 
 
 def _fits_graph(cfg) -> bool:

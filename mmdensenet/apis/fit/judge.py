@@ -10,10 +10,8 @@ from mmdensenet.results.bootstrap import CONFIDENCE
 from mmdensenet.results.decided_figures import figures, figures_by_group
 from mmdensenet.results.decisions import Decided, Decisions
 from mmdensenet.results.judgement import Judgement, LabelJudgement, Subgroup
-from mmdensenet.results.scores import Scores, join_scores
+from mmdensenet.results.scores import Scores
 from mmdensenet.results.subgroups import subgroups_of
-
-from .decide import decide
 
 RESAMPLINGS = 1000
 #: fewer images with or without a label: the caveat says so (Collins et al., doi:10.1002/sim.6787)
@@ -49,6 +47,11 @@ def judge(
         scores = replace(scores, groups=np.unique(np.asarray(groups), return_inverse=True)[1].ravel())
     decided = decisions.apply_to(scores)
     caveats = [f'Temperature and thresholds were fitted on {decisions.samples:,} images of {decisions.part}.']
+    if decisions.coverage is not None:
+        caveats.append(
+            f'The sets aim at {decisions.coverage:.0%}, which would be guaranteed only if {decisions.part} had not '
+            'chosen the epoch, too: what counts is the coverage that is measured here.'
+        )
     caveats += [f'Left out: {sentence}' for sentence in decisions.left_out]
     return judge_decided(
         scores,
@@ -108,48 +111,6 @@ def judge_decided(
         subgroups=parts,
         caveats=[*caveats, *_caveats(scores, labels, groups)],
     )
-
-
-def judge_folds(
-    parts: Sequence[Scores], *, operating_point: str | None = None, coverage: float = 0.9, **settings
-) -> Judgement:
-    """Out-of-fold figures: of each fold's held-out images by its own model, decided as the other folds' images say.
-
-    Neither the model nor the decisions have seen the image that they are judged on.
-
-    Args:
-        parts: the scores of each fold's model on the images that it has held out.
-        operating_point, coverage: see :func:`.decide.decide`.
-        settings: of :func:`judge_decided`; groups are those of the parts.
-
-    Raises:
-        UserError: if there are fewer than two folds, or their classes differ.
-    """
-    if len(parts) < 2:
-        raise UserError(f'out-of-fold figures need two folds or more, not {len(parts)}.')
-    together, left_out = [], {}
-    undecided, without_sets = set(), set()
-    for i, part in enumerate(parts):
-        others = join_scores([other for j, other in enumerate(parts) if j != i])
-        decisions = decide(others, operating_point=operating_point, coverage=coverage, part='the other folds')
-        together.append(decisions.apply_to(part))
-        undecided |= set(decisions.undecided)
-        without_sets |= set(decisions.without_sets)
-        left_out |= dict.fromkeys(f'Left out in fold {i + 1}: {sentence}' for sentence in decisions.left_out)
-    caveats = [f'Out-of-fold figures of {len(parts)} models; temperature and thresholds are those of the other folds.']
-    return judge_decided(
-        join_scores(parts),
-        _join(together),
-        undecided=sorted(undecided),
-        without_sets=sorted(without_sets),
-        caveats=[*caveats, *left_out],
-        **settings,
-    )
-
-
-def _join(parts: Sequence[Decided]) -> Decided:
-    columns = zip(*(vars(part).values() for part in parts))
-    return Decided(*(None if any(c is None for c in column) else np.concatenate(column) for column in columns))
 
 
 def _take(decided: Decided, which: np.ndarray) -> Decided:

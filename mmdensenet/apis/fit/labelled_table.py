@@ -1,6 +1,6 @@
 """A table of images and labels, as people have them."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,25 +8,25 @@ import numpy as np
 
 from mmdensenet.datasets.csv_dataset import POLICIES, by_value, canonical, number_of, split_labels
 from mmdensenet.datasets.file_index import FileIndex
+from mmdensenet.datasets.labels import POSITIVE_ABOVE
 from mmdensenet.datasets.table import IMAGE_SUFFIXES, Table, is_missing, read_table
 from mmdensenet.errors import UserError
 
 from .class_names import require_no_typo
 from .columns import (
-    NO_LABEL,
-    LabelColumns,
+    FOLD_NAMES,
     find_group_column,
-    find_label_columns,
     find_path_column,
     find_split_column,
-    group_in_path,
     part_of,
     plain,
+    require_one_spelling,
 )
-from .samples import PART_NAMES, Ask, Samples, listed
+from .label_columns import NO_LABEL, LabelColumns, find_label_columns
+from .path_groups import group_by_path, is_path_rule
+from .samples import Ask, Samples, listed
+from .table_rows import files_of_rows, list_files, merge_rows
 
-#: share of the rows whose images may be missing; more, and it is the wrong folder
-MOST_MISSING = 0.1
 TABLES = ('.csv', '.tsv', '.txt', '.parquet', '.pq')
 
 
@@ -48,7 +48,8 @@ def read_labelled_table(
 
     Args:
         images: the folder of the images; by default the table's.
-        path, label, labels, group, split, subgroups: columns, where they are not to be found by their names and values.
+        path, label, labels, group, split, subgroups: columns, where they are not to be found by their names and values;
+            `group` may also be what :func:`mmdensenet.apis.fit.path_groups.group_by_path` takes.
         uncertain, missing: what -1 and empty labels count as.
         ask: is asked for a policy that is needed and not given.
 
@@ -65,7 +66,12 @@ def read_labelled_table(
     given = [path_column, *subgroups]
     stated = [path_column, label, *(labels or ())]
     split_column, why_split = find_split_column(table, split, stated)
-    group_column, why_group = find_group_column(table, group, [*stated, split_column])
+    rule = group if group is not None and group not in table.header and is_path_rule(group) else None
+    group_column, why_group = None, ''
+    if rule is None:
+        group_column, why_group = find_group_column(table, group, [*stated, split_column], ask)
+        if group_column == 'none' and 'none' not in table.header:
+            rule, group_column = 'none', None
     found = find_label_columns(table, label, labels, [*given, split_column, group_column])
     table.require(path_column, split_column, group_column, *found.columns)
     names = list(labels) if labels and found.columns != list(labels) else None
@@ -74,7 +80,7 @@ def read_labelled_table(
     facts.append(f'labels: {_describe(found, classes)}, {found.why}')
     facts += [f'{key} labels count as {policy}' for key, policy in policies.items()]
 
-    files, absent = _files(table, path_column, index, images)
+    files, absent = files_of_rows(table, path_column, index, images)
     kept, left_out = [], 0
     for i, place in enumerate(files):
         if place is not None and targets[i] is None:
@@ -83,11 +89,19 @@ def read_labelled_table(
             kept.append(i)
     if left_out:
         facts.append(f'{left_out} rows without a class are left out')
-    kept, repeated = _merge(table, kept, files, targets, [c for c in (split_column, group_column) if c is not None])
+    kept, repeated = merge_rows(table, kept, files, targets, [c for c in (split_column, group_column) if c is not None])
     if repeated:
         facts.append(f'{repeated} rows repeat an image with the same labels')
     if not kept:
         raise UserError(f'{file}: no row has an image and a label.')
+    if names is None and found.kind in ('classes', 'lists'):
+        classes, targets = _without_absent(file, classes, targets, kept, facts)
+    facts += _contradictions(table, found, targets, kept)
+    facts += [
+        f'the column {column!r} is not used: give it as split=COLUMN with train, val and test in it, or folds=K'
+        for column in table.header
+        if plain(column) in FOLD_NAMES and column not in (*stated, split_column, *found.columns)
+    ]
     samples = Samples(
         root=str(index.root),
         images=[table.rows[i][path_column] for i in kept],
@@ -96,29 +110,60 @@ def read_labelled_table(
         targets=np.array([targets[i] for i in kept]),
         subgroups={name: [table.rows[i][name] for i in kept] for name in subgroups},
         facts=facts,
+        image_column=path_column,
     )
     if group_column is not None:
         names = [canonical(table.rows[i][group_column]) for i in kept]
         samples.groups = [f'row {i}' if is_missing(name) else name for i, name in zip(kept, names)]
+        require_one_spelling(samples.groups, f'{file}: the column {group_column!r}')
         alone = sum(map(is_missing, names))
         facts.append(f'groups: the column {group_column!r}, {why_group}; {len(set(samples.groups))} of them')
         if alone:
             facts.append(f'{alone} images have no group and are taken each for itself')
     else:
-        named = group_in_path(samples.images)
-        if named is not None:
-            samples.groups = [name or f'row {i}' for i, name in zip(kept, named)]
-            example = next(filter(None, named))
-            facts.append(f'groups: {len(set(named) - {""})} patients named in the paths, as {example!r}')
-            if '' in named:
-                facts.append(f'{named.count("")} images have no patient in their path and are taken each for itself')
+        group_by_path(samples, rule, 0, ask)
     if split_column is not None:
         samples.parts = [part_of(table.rows[i][split_column]) for i in kept]
         facts.append(f'the parts are given by the column {split_column!r}, {why_split}')
-    elif lists := _list_files(file, index):
+    elif lists := list_files(file, index):
         samples.parts = [lists[1].get(file, '') for file in samples.files]
         facts.append(f'the parts are given by the lists {listed(lists[0])}')
     return samples, absent
+
+
+def _without_absent(
+    file: str, classes: list[str], targets: list, kept: list[int], facts: list[str]
+) -> tuple[list[str], list]:
+    """Classes and targets without those of which no image is there, as of a last row with totals."""
+    there = np.zeros(len(classes), bool)
+    for i in kept:
+        there |= targets[i] > 0 if np.ndim(targets[i]) else np.arange(len(classes)) == targets[i]
+    if there.all():
+        return classes, targets
+    lacking = [name for name, known in zip(classes, there) if not known]
+    facts.append(f'no image of {listed(lacking)} is there: no class')
+    if there.sum() < 2 and not np.ndim(targets[kept[0]]):
+        raise UserError(f'{file}: all images that are there are of one class, {classes[int(there.argmax())]!r}.')
+    number = np.cumsum(there) - 1
+    targets = list(targets)
+    for i in kept:
+        targets[i] = targets[i][there] if np.ndim(targets[i]) else int(number[targets[i]])
+    return [name for name, known in zip(classes, there) if known], targets
+
+
+def _contradictions(table: Table, found: LabelColumns, targets: list, kept: list[int]) -> list[str]:
+    """What is said of rows that have a column such as 'No Finding' beside other labels."""
+    if found.kind != 'labels':
+        return []
+    lines = []
+    for k, column in enumerate(found.columns):
+        if plain(column) in NO_LABEL and len(found.columns) > 1:
+            both = [i for i in kept if targets[i][k] > POSITIVE_ABOVE and (targets[i] > POSITIVE_ABOVE).sum() > 1]
+            if both:
+                lines.append(
+                    f'{len(both)} rows have {column!r} beside other labels, the first is row {table.lines[both[0]]}'
+                )
+    return lines
 
 
 def _policies(
@@ -183,6 +228,14 @@ def _targets(
         strange = [part for part in parts if part in counts and part not in classes]
         if strange:
             raise UserError(f'{table.where(i)}: {column} is {strange[0]!r}, none of labels={",".join(classes)}.')
+    for i, parts in enumerate(cells):
+        if not names and any(part in counts and not any(map(str.isalnum, part)) for part in parts):
+            raise UserError(
+                f'{table.where(i)}: {column} is {table.rows[i][column]!r}: leave it empty if that means missing, or '
+                'name all classes, labels=A,B,C.'
+            )
+        if len(parts) > 1 and any(part in without for part in parts):
+            raise UserError(f'{table.where(i)}: {column} is {table.rows[i][column]!r}, none and some: correct it.')
     if not names:
         require_no_typo(counts, f'{table.file}: the {column}', 'correct the table')
     if found.separator is None:
@@ -222,77 +275,6 @@ def _describe(found: LabelColumns, classes: list[str]) -> str:
     if found.kind in ('classes', 'lists'):
         return f'{many} in the column {found.columns[0]!r}'
     return f'{many}, a column each'
-
-
-def _files(table: Table, column: str, index: FileIndex, images: str | None) -> tuple[list[str | None], list[dict]]:
-    """Each row's path below the folder, None where there is no such file."""
-    by_text: dict[str, str | None] = {}
-    by_file: dict[str, str] = {}
-    absent = []
-    for i, row in enumerate(table.rows):
-        text = row[column]
-        if not text:
-            raise UserError(f'{table.where(i)}: no path in {column!r}.')
-        if text in by_text:
-            continue
-        try:
-            file = by_text[text] = index.find(text)
-        except UserError as error:
-            raise UserError(f'{table.where(i)}: {error}') from error
-        if file is None:
-            absent.append(dict(image=text, where=f'row {table.lines[i]}'))
-        elif by_file.setdefault(file, text) != text:
-            raise UserError(f'{table.where(i)}: {text} and {by_file[file]} are both {file}: write the folders, too.')
-    if len(absent) > MOST_MISSING * len(by_text):
-        raise UserError(
-            f'{table.file}: {len(absent)} of {len(by_text)} images are not below {index.root}, such as '
-            f'{absent[0]["image"]} ({absent[0]["where"]}): give their folder, images=FOLDER, or only the rows that are '
-            'there.'
-        )
-    return [by_text[row[column]] for row in table.rows], absent
-
-
-def _merge(table: Table, kept: list[int], files: list, targets: list, columns: list[str]) -> tuple[list[int], int]:
-    """Rows with images that no earlier row has, and how many repeat one; all say the same of it."""
-    first: dict[str, int] = {}
-    for i in kept:
-        before = first.setdefault(files[i], i)
-        if not np.array_equal(targets[before], targets[i]):
-            raise UserError(
-                f'{table.where(i)}: {files[i]} has other labels than in row {table.lines[before]}: keep one of the '
-                'rows, or write all labels of an image in one.'
-            )
-        other = next((c for c in columns if table.rows[before][c] != table.rows[i][c]), None)
-        if other is not None:
-            raise UserError(
-                f'{table.where(i)}: {files[i]} has {other!r} {table.rows[i][other]!r}, and '
-                f'{table.rows[before][other]!r} in row {table.lines[before]}: keep one of the rows.'
-            )
-    return list(first.values()), len(kept) - len(first)
-
-
-def _list_files(file: str, index: FileIndex) -> tuple[list[str], dict[str, str]] | None:
-    """Text files beside the table, such as ``train_val_list.txt``, whose lines are names of images: part by file."""
-    lists: dict[str, list[str]] = defaultdict(list)
-    for beside in sorted(Path(file).parent.glob('*.txt')):
-        words = beside.stem.lower().replace('-', '_').removesuffix('_list').removesuffix('_images')
-        part = PART_NAMES.get(words)
-        if part is None or beside == Path(file):
-            continue
-        lines = [line.strip() for line in beside.read_text(encoding='utf-8', errors='replace').splitlines()]
-        found = [index.find(line) for line in lines if line]
-        if found and sum(name is not None for name in found) >= 0.5 * len(found):
-            lists[part] += [name for name in found if name is not None]
-            lists['files'].append(beside.name)
-    if 'files' not in lists:
-        return None
-    files = lists.pop('files')
-    by_name: dict[str, str] = {}
-    for part, names in lists.items():
-        for name in names:
-            if by_name.setdefault(name, part) != part:
-                raise UserError(f'{name} is in the list of {part} and of {by_name[name]}: {listed(files)}.')
-    return files, by_name
 
 
 def is_table(path: str) -> bool:

@@ -7,23 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from mmdensenet.apis.inference import Inferencer
 from mmdensenet.apis.models import get_model
 from mmdensenet.apis.runner import open_config
 from mmdensenet.checkpoints.checkpoint_meta import DECISIONS, hash_weights, write_meta
-from mmdensenet.datasets.file_index import FileIndex
-from mmdensenet.datasets.table import read_table
-from mmdensenet.errors import UserError
-from mmdensenet.results.calibration import logits_of
-from mmdensenet.results.decisions import Decided, Decisions
-from mmdensenet.results.scores import Scores, join_scores
+from mmdensenet.export.ensemble import Ensemble
+from mmdensenet.results.decisions import Decisions
+from mmdensenet.results.judgement import Judgement
+from mmdensenet.results.scores import Scores
 
-from .columns import find_path_column
 from .decide import decide
-from .hand_over import called_images, hand_over, write_predictions, write_submission
-from .judge import judge, judge_decided
+from .folds import decide_members, judge_folds, out_of_fold
+from .hand_over import Folds, hand_over
+from .image_names import Unlabelled
+from .judge import judge
 from .kept_scores import hash_file, kept_scores
-from .labelled_table import is_table
 from .pictures import stat_of
 from .work_folder import WorkFolder, fingerprint
 
@@ -33,103 +30,160 @@ MOST_LINES = 14
 
 @dataclass
 class Model:
-    """One trained model: ``column`` of its parts in samples.csv, ``checkpoint`` with its decisions, its scores."""
+    """One trained model: ``column`` of its parts in samples.csv, ``checkpoint``, and its scores. The checkpoint of a
+    single model has ``decisions``; those of folds are of all models together."""
 
     column: str
     checkpoint: Path
-    decisions: Decisions
-    validation: Scores
+    decisions: Decisions | None = None
+    validation: Scores | None = None
     test: Scores | None = None
 
 
 def decide_step(
     work: WorkFolder, column: str, trained: Path, options: dict, operating_point: str | None, report: Callable
 ) -> Model:
-    """Fit decisions on the validation part, and write the checkpoint with them: ``model.pth``, ``model_fold0.pth``."""
+    """Fit decisions on the validation part, and write the checkpoint with them, ``model.pth``."""
     config = work / 'config.py'
-    end = '' if column == 'split' else f'_{column}'
-    scores = kept_scores(work, f'validation{end}', config, trained, 'val', options)
-    out = work / f'model{end}.pth'
+    scores = kept_scores(work, 'validation', config, trained, 'val', options)
+    out = work / 'model.pth'
     made_of = dict(
-        trained=hash_file(trained), operating_point=operating_point, scores=hash_file(work / f'validation{end}.npz')
+        trained=hash_file(trained), operating_point=operating_point, scores=hash_file(work / 'validation.npz')
     )
-    done = work.done(f'decisions{end}', made_of)
-    for line in work.changed(f'decisions{end}', made_of):
+    done = work.done('decisions', made_of)
+    for line in work.changed('decisions', made_of):
         report(f'  changed since the last call: {line}')
     if done is not None and out.is_file():
-        decisions = Decisions.from_dict(done, str(work / f'decisions{end}.json'))
+        decisions = Decisions.from_dict(done, str(work / 'decisions.json'))
     else:
         weights = hash_weights(get_model(open_config(str(config)), str(trained)).state_dict())
         decisions = decide(scores, operating_point=operating_point, weights=weights)
         write_meta(trained, DECISIONS, decisions.to_dict(), out)
-        work.write(f'decisions{end}', made_of, decisions.to_dict())
+        work.write('decisions', made_of, decisions.to_dict())
     for line in decisions.lines():
         report(f'  {line}')
     return Model(column, out, decisions, scores)
 
 
-def judge_step(
-    work: WorkFolder, models: Sequence[Model], options: Sequence[dict], subgroups: Sequence[str], report: Callable
-) -> dict:
-    """Judge on the test part; of folds on all images, each as the model decides that has not seen it."""
+def decide_folds_step(
+    work: WorkFolder,
+    columns: Sequence[str],
+    trained: Sequence[Path],
+    options: Sequence[dict],
+    operating_point: str | None,
+    report: Callable,
+) -> tuple[list[Model], Ensemble]:
+    """Score the fold that each model has held out, and fit the decisions of all of them together on these scores."""
     config = work / 'config.py'
-    for model, option in zip(models, options):
-        end = '' if model.column == 'split' else f'_{model.column}'
-        model.test = kept_scores(work, f'test{end}', config, model.checkpoint, 'test', option)
+    models = []
+    for column, file, option in zip(columns, trained, options):
+        models.append(Model(column, file, test=kept_scores(work, f'test_{column}', config, file, 'test', option)))
+    made_of = dict(operating_point=operating_point, scores=[hash_file(work / f'test_{name}.npz') for name in columns])
+    for line in work.changed('decisions', made_of):
+        report(f'  changed since the last call: {line}')
+    found = work.done('decisions', made_of)
+    if found is None:
+        temperatures, decisions = decide_members([model.test for model in models], operating_point=operating_point)
+        found = dict(temperatures=temperatures, decisions=decisions.to_dict())
+        work.write('decisions', made_of, found)
+    decisions = Decisions.from_dict(found['decisions'], str(work / 'decisions.json'))
+    report(f'  temperature of the {len(models)} models: {", ".join(f"{t:.3g}" for t in found["temperatures"])}')
+    for line in decisions.lines():
+        report(f'  {line}')
+    return models, Ensemble(tuple(map(str, trained)), tuple(found['temperatures']), decisions)
+
+
+def judge_step(work: WorkFolder, model: Model, options: dict, subgroups: Sequence[str], report: Callable) -> Judgement:
+    """Judge on the test part."""
+    model.test = kept_scores(work, 'test', work / 'config.py', model.checkpoint, 'test', options)
     made_of = dict(
-        scores=[hash_file(work / f'test{"" if m.column == "split" else f"_{m.column}"}.npz') for m in models],
-        decisions=[hash_file(m.checkpoint) for m in models],
+        scores=[hash_file(work / 'test.npz')], decisions=[hash_file(model.checkpoint)], subgroups=list(subgroups)
+    )
+
+    def made() -> Judgement:
+        rows = rows_of(work, model)
+        columns = _columns(work, subgroups)
+        return judge(
+            model.test,
+            model.decisions,
+            groups=_groups(work, rows),
+            subgroups={name: [values[i] for i in rows] for name, values in columns.items()},
+        )
+
+    return _judged(work, made_of, made, report)
+
+
+def judge_folds_step(
+    work: WorkFolder,
+    models: Sequence[Model],
+    ensemble: Ensemble,
+    operating_point: str | None,
+    subgroups: Sequence[str],
+    report: Callable,
+) -> tuple[Judgement, Folds]:
+    """Judge all images, each by the model that has not seen it, decided as the other folds say."""
+    rows = np.concatenate([rows_of(work, model) for model in models])
+    found = out_of_fold([model.test for model in models], operating_point=operating_point).numbered(rows)
+    found = replace(found, scores=replace(found.scores, groups=_groups(work, found.scores.index)))
+    made_of = dict(
+        scores=[hash_file(work / f'test_{model.column}.npz') for model in models],
+        decisions=[fingerprint(ensemble.decisions.to_dict())],
         subgroups=list(subgroups),
     )
+
+    def made() -> Judgement:
+        columns = _columns(work, subgroups)
+        return judge_folds(
+            found, subgroups={name: [values[i] for i in found.scores.index] for name, values in columns.items()}
+        )
+
+    return _judged(work, made_of, made, report), Folds(ensemble, found)
+
+
+def _judged(work: WorkFolder, made_of: dict, made: Callable[[], Judgement], report: Callable) -> Judgement:
     done = work.done('judgement', made_of)
     if done is None:
-        rows = rows_of(work, models)
-        of_subgroups = {name: [row[name] for row in rows] for name in subgroups}
-        groups = np.unique([row['group'] for row in rows], return_inverse=True)[1].ravel()
-        groups = groups if len(set(groups.tolist())) < len(groups) else None  # each image for itself
-        if len(models) == 1:
-            found = judge(models[0].test, models[0].decisions, groups=groups, subgroups=of_subgroups)
-        else:
-            scores, decided = out_of_fold(models)
-            lacking = {
-                key: sorted({name for model in models for name in getattr(model.decisions, key)})
-                for key in ('undecided', 'without_sets')
-            }
-            found = judge_decided(
-                replace(scores, groups=groups),
-                decided,
-                **lacking,
-                subgroups=of_subgroups,
-                caveats=[f'Each image is decided by the one of {len(models)} models that has not seen it.'],
-            )
-        done = dict(figures=found.to_dict(), lines=found.lines())
-        work.write('judgement', made_of, done)
-    told = [line for line in done['lines'] if not line.startswith('Left out: ')]  # step 5 has said that
+        found = made()
+        work.write('judgement', made_of, dict(figures=found.to_dict(), lines=found.lines()))
+    else:
+        found = Judgement.from_dict(done['figures'])
+    told = [line for line in found.lines() if not line.startswith('Left out: ')]  # step 5 has said that
     for line in told[:MOST_LINES]:
         report(f'  {line}')
     if len(told) > MOST_LINES:
         report(f'  {len(told) - MOST_LINES} lines more in {work / "judgement.json"}')
-    return done['figures']
+    return found
 
 
 def hand_over_step(
-    work: WorkFolder, models: Sequence[Model], predict: list[tuple[str, str]] | None, report: Callable
+    work: WorkFolder,
+    model: Model,
+    judgement: Judgement | None,
+    predict: Unlabelled | None,
+    report: Callable,
+    *,
+    folds: Folds | None = None,
+    image_column: str = 'image',
+    title: str | None = None,
 ) -> dict[str, str]:
-    """Everything that goes to others, of folds the first one's model; predictions of folds are of all images, each by
-    the model that has not seen it, and those of images without labels are the mean of all models.
+    """Everything that goes to others.
 
     Args:
-        predict: images without labels, see :func:`named_images`.
+        model: of folds the first.
+        predict: images without labels, see :func:`.image_names.named_images`.
+        folds, image_column, title: see :func:`.hand_over.hand_over`.
 
     Returns:
         The files by name.
     """
-    model = models[0]
+    checkpoints = [model.checkpoint] if folds is None else folds.ensemble.checkpoints
+    pairs = None if predict is None else [[name, path, stat_of(path)] for name, path in predict.pairs]
     made_of = dict(
-        checkpoints=[hash_file(each.checkpoint) for each in models],
-        scores=hash_file(work / f'{"test" if model.column == "split" else f"test_{model.column}"}.npz'),
+        checkpoints=[hash_file(Path(file)) for file in checkpoints],
         judgement=hash_file(work / 'judgement.json'),
-        predict=None if predict is None else fingerprint([[name, path, stat_of(path)] for name, path in predict]),
+        predict=None if predict is None else fingerprint(predict.column, pairs),
+        image_column=image_column,
+        title=title,
     )
     done = work.done('hand_over', made_of)
     if done is not None and all((work / name).is_file() for name in done['files'].values()):
@@ -140,12 +194,14 @@ def hand_over_step(
             work / 'config.py',
             model.checkpoint,
             test=model.test,
-            validation=model.validation if len(models) == 1 else out_of_fold(models)[0],
-            predict=predict if len(models) == 1 else None,
+            validation=model.validation,
+            folds=folds,
+            judgement=judgement,
+            image_column=image_column,
+            predict=predict,
+            title=title,
             report=lambda line: report(f'  {line}'),
         )
-        if len(models) > 1:
-            _predictions_of_folds(work, models, handed.files, predict, report)
         files = {name: Path(file).relative_to(work.path).as_posix() for name, file in handed.files.items()}
         done = work.write('hand_over', made_of, dict(files=files, suspicious=handed.suspicious))
     for name, file in done['files'].items():
@@ -153,72 +209,21 @@ def hand_over_step(
     return {name: str(work / file) for name, file in done['files'].items()}
 
 
-def _predictions_of_folds(work: WorkFolder, models: Sequence[Model], files: dict, predict, report) -> None:
-    scores, decided = out_of_fold(models)
-    called = [row['image'] for row in rows_of(work, models)]
-    write_predictions(files['predictions'], called, replace(scores, scores=decided.probabilities), None)
-    report(f'  report, ONNX file and model card are of the model of {models[0].column}')
-    if predict is not None:
-        files['submission'] = work / 'submission.csv'
-        ensemble = Ensemble([Inferencer(str(work / 'config.py'), str(model.checkpoint)) for model in models])
-        write_submission(files['submission'], ensemble, predict)
-        report(f'  images without labels are predicted by the mean of {len(models)} models')
+def rows_of(work: WorkFolder, model: Model) -> np.ndarray:
+    """(N,) rows of samples.csv, from 0, of the scored images of a test part, in their order."""
+    parts = _columns(work, [model.column])[model.column]
+    return np.flatnonzero([part == 'test' for part in parts])[model.test.index]
 
 
-class Ensemble:
-    """Several inferencers as one: the mean of their (calibrated) scores."""
-
-    def __init__(self, inferencers: Sequence[Inferencer]):
-        self.inferencers, self.classes = inferencers, inferencers[0].classes
-
-    def __call__(self, images: list[str]) -> list[dict]:
-        results = [inferencer(images) for inferencer in self.inferencers]
-        return [dict(pred_scores=np.mean([each['pred_scores'] for each in of], axis=0)) for of in zip(*results)]
+def _groups(work: WorkFolder, rows: np.ndarray) -> np.ndarray | None:
+    """(N,) numbers of the groups of these rows; None where each image has one for itself."""
+    names = _columns(work, ['group'])['group']
+    groups = np.unique([names[i] for i in rows], return_inverse=True)[1].ravel()
+    return groups if len(set(groups.tolist())) < len(groups) else None
 
 
-def named_images(predict: str | Path, images: str | Path | None, column: str | None = None) -> list[tuple[str, str]]:
-    """(name, path) of each image of a folder, or of each row of a table, found as those of the labelled table are.
-
-    Args:
-        column: of the paths, in the labelled table; that of a table which has it, too.
-
-    Raises:
-        UserError: for a row without an image: a submission has to have all.
-    """
-    if not Path(predict).exists():
-        raise UserError(f'predict={predict} does not exist: give a folder or a table of images.')
-    if not is_table(str(predict)):
-        return called_images(predict)
-    table = read_table(predict)
-    index = FileIndex(images or Path(predict).parent)
-    column, _ = find_path_column(table, index, column if column in table.header else None)
-    pairs = []
-    for i, row in enumerate(table.rows):
-        file = index.find(row[column])
-        if file is None:
-            raise UserError(f'{table.where(i)}: {row[column]} is not below {index.root}.')
-        pairs.append((row[column], str(index.root / file)))
-    return pairs
-
-
-def out_of_fold(models: Sequence[Model]) -> tuple[Scores, Decided]:
-    """The test scores of the models of folds, one after the other, and what each one's model decides of its own."""
-    decided = [model.decisions.apply(logits_of(model.test)) for model in models]
-
-    def joined(name: str) -> np.ndarray | None:
-        values = [getattr(each, name) for each in decided]
-        return None if any(value is None for value in values) else np.concatenate(values)
-
-    together = Decided(**{name: joined(name) for name in Decided.__dataclass_fields__})
-    return join_scores([model.test for model in models]), together
-
-
-def rows_of(work: WorkFolder, models: Sequence[Model]) -> list[dict[str, str]]:
-    """The rows of samples.csv of the scored images, in their order."""
+def _columns(work: WorkFolder, names: Sequence[str]) -> dict[str, list[str]]:
+    """Columns of samples.csv."""
     with (work / 'samples.csv').open(encoding='utf-8', newline='') as lines:
         rows = list(csv.DictReader(lines))
-    found = []
-    for model in models:
-        of_part = [row for row in rows if row[model.column] == 'test']
-        found += [of_part[i] for i in model.test.index]
-    return found
+    return {name: [row[name] for row in rows] for name in names}

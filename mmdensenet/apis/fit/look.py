@@ -7,15 +7,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mmdensenet.datasets.near_duplicates import connected, near_pairs
+from mmdensenet.datasets.near_duplicates import POSSIBLE, connected, near_pairs, same_from
 from mmdensenet.errors import UserError
 
-from .pictures import Picture, read_pictures, thumbnails_of
+from .confirm_pairs import Limit, confirm_pairs
+from .network import Network, choose_network
+from .pictures import Picture, read_grey, read_pictures, stat_of, thumbnails_of
 from .samples import Samples, listed
-from .work_folder import WorkFolder
+from .work_folder import WorkFolder, fingerprint
 
 #: images in a block of duplicates that are named
 SHOWN = 3
+#: images in pairs that may be one, whose features are computed; of more the thumbnails decide
+MOST_FEATURES = 2000
 
 
 @dataclass
@@ -27,7 +31,8 @@ class Look:
         pictures: of the samples, in their order.
         alike: (N,) numbers, the same for exact and near-duplicates.
         result: what was found, plain data: ``images``, ``classes``, ``missing``, ``unreadable``, ``exact_duplicates``,
-            ``near_duplicates``, ``conflicts`` (duplicates with other labels), ``sizes`` and ``kinds``.
+            ``near_duplicates``, ``confirmed`` (by what these are), ``conflicts`` (duplicates with other labels),
+            ``sizes`` and ``kinds``.
     """
 
     samples: Samples
@@ -56,17 +61,26 @@ class Look:
             if found[key]:
                 named = [' = '.join(images[:2]) for images in found[key]]
                 lines.append(f'{len(found[key])} {what}: {listed(named, SHOWN)}')
+        if found['confirmed']:
+            lines.append(found['confirmed'])
         return lines
 
 
-def look(samples: Samples, absent: list[dict], work: WorkFolder, progress: Callable[[int, int], None]) -> Look:
+def look(
+    samples: Samples,
+    absent: list[dict],
+    work: WorkFolder,
+    progress: Callable[[int, int], None],
+    weights: str | None = 'none',
+) -> Look:
     """Read all images of the samples.
 
     Args:
         absent: rows of the table without an image.
+        weights: see :func:`mmdensenet.apis.fit.network.choose_network`; their features confirm near-duplicates.
 
     Raises:
-        UserError: if a package is missing, or nothing is left.
+        UserError: if a package is missing, weights cannot be had, or nothing is left.
     """
     pictures = read_pictures(samples.root, samples.files, work / 'pictures.jsonl', progress)
     good = np.array([i for i, picture in enumerate(pictures) if 'reason' not in picture], dtype=int)
@@ -81,8 +95,8 @@ def look(samples: Samples, absent: list[dict], work: WorkFolder, progress: Calla
     exact = [places for places in by_digest.values() if len(places) > 1]
     # of equal files one stands for all
     one_each = np.array([places[0] for places in by_digest.values()])
-    hashes = np.array([p['hash'] for p in pictures], dtype=np.uint64)
-    near = one_each[near_pairs(hashes[one_each], thumbnails_of([pictures[i] for i in one_each]))]
+    network = choose_network(int(statistics.median([min(p['size']) for p in pictures])), weights)
+    near, confirmed = _near(samples, pictures, one_each, network, work)
     pairs = [(places[0], other) for places in exact for other in places[1:]] + [tuple(pair) for pair in near.tolist()]
     alike = connected(len(samples), np.array(pairs, dtype=int).reshape(-1, 2))
     onehot = samples.onehot
@@ -100,6 +114,7 @@ def look(samples: Samples, absent: list[dict], work: WorkFolder, progress: Calla
         unreadable=bad,
         exact_duplicates=names(exact),
         near_duplicates=names(near.tolist()),
+        confirmed=confirmed,
         conflicts=names(conflicts),
         sizes=_sizes(pictures),
         kinds=_kinds(pictures),
@@ -107,11 +122,54 @@ def look(samples: Samples, absent: list[dict], work: WorkFolder, progress: Calla
     return Look(samples, pictures, alike, result)
 
 
+def _near(
+    samples: Samples, pictures: list[Picture], one_each: np.ndarray, network: Network, work: WorkFolder
+) -> tuple[np.ndarray, str]:
+    """(M, 2) places of near-duplicates, and by what they are confirmed.
+
+    Args:
+        one_each: places of images without exact duplicates of one another.
+    """
+    hashes = np.array([pictures[i]['hash'] for i in one_each], dtype=np.uint64)
+    thumbnails = thumbnails_of([pictures[i] for i in one_each])
+    same = same_from(hashes, thumbnails)
+    found = one_each[near_pairs(hashes, thumbnails, same)]
+    by_thumbnails = f'these are confirmed by thumbnails that correlate from {same:.2f} on' if len(found) else ''
+    if not network.pretrained:
+        return found, by_thumbnails
+    possible = one_each[near_pairs(hashes, thumbnails, POSSIBLE)]
+    if not len(possible):
+        return found, by_thumbnails
+    if len(np.unique(possible)) > MOST_FEATURES:
+        return found, f'{by_thumbnails}, for {len(np.unique(possible))} images are too many for features'
+    made_of = dict(
+        pairs=fingerprint([[pictures[i]['digest'] for i in pair] for pair in possible.tolist()]),
+        images=fingerprint([picture['digest'] for picture in pictures]),
+        weights=fingerprint(network.load_from, stat_of(str(network.load_from))),
+    )
+    done = work.done('near_duplicates', made_of)
+    if done is None:
+        kept, limit = confirm_pairs(
+            possible, len(samples), lambda i: read_grey(samples.root, samples.files[i]), network
+        )
+        done = work.write('near_duplicates', made_of, dict(limit.to_dict(), kept=np.flatnonzero(kept).tolist()))
+    limit = Limit(done['different'], done['copies'])
+    if not limit.told:
+        return found, (
+            f'{by_thumbnails or "pairs are judged by thumbnails"}: features of {network.name} do not tell copies '
+            f'({limit.copies:.2f}) from different images ({limit.different:.2f})'
+        )
+    return possible[done['kept']], (
+        f'{len(done["kept"])} of {len(possible)} pairs with near hashes are one image by features of {network.name}: a '
+        f'cosine of at least {limit.cosine:.2f}; different images reach {limit.different:.2f}'
+    )
+
+
 def _group_by_patient(samples: Samples, pictures: list[Picture]) -> None:
     """DICOM files name their patient."""
     patients = [picture.get('patient', '') for picture in pictures]
     named = set(patients) - {''}
-    if samples.groups is None and len(named) > 1:
+    if samples.groups is None and not samples.alone and len(named) > 1:
         samples.groups = [patient or file for patient, file in zip(patients, samples.files)]
         samples.facts.append(f'groups: {len(named)} patients by PatientID of the DICOM files')
         if '' in patients:

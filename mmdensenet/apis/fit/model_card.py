@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmdensenet.apis.study_facts import RESEARCH_ONLY
 from mmdensenet.results.class_metrics import Metric
+from mmdensenet.results.judgement import Judgement
 
 AUTHOR = '*(author)*'
 
@@ -22,18 +23,17 @@ class Figure:
     high: float | None
 
 
-def figures_of(overall: Sequence[Metric], judged: Mapping) -> list[Figure]:
+def figures_of(overall: Sequence[Metric], judgement: Judgement | None) -> list[Figure]:
     """Those of the judgement, at its operating points; without one, those of the scores as they are."""
-    if judged:
-        overall = judged['figures']['overall']
-        found = [(name, each['value'], each['low'], each['high']) for name, each in overall.items()]
+    if judgement is not None:
+        found = [(name, estimate, 1) for name, estimate in judgement.overall.items()]
     else:
-        found = []
-        for metric in overall:
-            scale = 100 if metric.unit == '%' else 1
-            values = (metric.estimate.value, metric.estimate.low, metric.estimate.high)
-            found.append((metric.name, *(value / scale if math.isfinite(value) else None for value in values)))
-    return [Figure(*each) for each in found if each[1] is not None]
+        found = [(metric.name, metric.estimate, 100 if metric.unit == '%' else 1) for metric in overall]
+    figures = []
+    for name, estimate, scale in found:
+        values = (estimate.value, estimate.low, estimate.high)
+        figures.append(Figure(name, *(value / scale if math.isfinite(value) else None for value in values)))
+    return [figure for figure in figures if figure.value is not None]
 
 
 def write_model_card(
@@ -41,16 +41,16 @@ def write_model_card(
     facts: Mapping[str, str],
     figures: Sequence[Figure],
     images: int,
-    judged: Mapping,
+    judgement: Judgement | None,
     onnx: bool,
     name: str = 'model',
+    tested: str = 'test part',
 ) -> None:
     """What the model is, what it is for, how it was made and how well it does; '(author)' marks what only people know.
 
     Args:
         facts: of :func:`mmdensenet.apis.study_facts.study_facts`.
-        figures: of ``images`` images of the test part.
-        judged: ``lines`` on the test part, see :meth:`mmdensenet.results.judgement.Judgement.lines`; or {}.
+        figures: of ``images`` images, which are called ``tested``, as ``judgement`` is.
         onnx: there is a model.onnx beside it.
     """
     sections = [
@@ -62,20 +62,20 @@ def write_model_card(
                   facts.get('suspicious'), f'Where the images are from, and who labelled them: {AUTHOR}']),
         ('Preparation of images', [facts.get('preprocessing')]),
         ('Training', [facts.get('training'), facts.get('selection'), facts.get('imbalance'), facts.get('software')]),
-        ('Results on the test part', [facts.get('participants'), facts.get('uncertainty')]),
+        (f'Results on the {tested}', [facts.get('participants'), facts.get('uncertainty')]),
         ('Limitations', [facts.get('limitations'), f'Groups of people for whom it may do worse: {AUTHOR}']),
         ('How to use it', _usage(onnx)),
     ]  # fmt: skip
-    lines = [*_front_matter(figures, images, name), '', f'# {name}', '', f'**{RESEARCH_ONLY}**']
+    lines = [*_front_matter(figures, f'{tested}, {images} images', name), '', f'# {name}', '', f'**{RESEARCH_ONLY}**']
     for title, texts in sections:
         lines += ['', f'## {title}', '', '\n\n'.join(text for text in texts if text)]
         if title.startswith('Results'):
             lines += ['', *_table(figures)]
-            lines += ['', 'As decided:', '', *(f'- {line}' for line in judged['lines'])] if judged else []
+            lines += ['', 'As decided:', '', *(f'- {line}' for line in judgement.lines())] if judgement else []
     file.write_text('\n'.join(lines) + '\n', encoding='utf-8')
 
 
-def _front_matter(figures: Sequence[Figure], images: int, name: str) -> list[str]:
+def _front_matter(figures: Sequence[Figure], images: str, name: str) -> list[str]:
     """YAML; JSON's strings are YAML's, too."""
     lines = [
         '---',
@@ -87,7 +87,7 @@ def _front_matter(figures: Sequence[Figure], images: int, name: str) -> list[str
         f'- name: {json.dumps(name)}',
         '  results:',
         '  - task: {type: image-classification}',
-        f'    dataset: {{type: private, name: "test part, {images} images", split: test}}',
+        f'    dataset: {{type: private, name: {json.dumps(images)}, split: test}}',
         '    metrics:',
     ]
     for figure in figures:

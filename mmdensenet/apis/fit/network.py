@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmdensenet.convert.architecture import infer
 from mmdensenet.convert.convert import convert_state_dict
 from mmdensenet.convert.files import read_checkpoint
 from mmdensenet.errors import UserError
@@ -87,8 +86,7 @@ def choose_network(short_side: int, weights: str | None) -> Network:
 def _network_of(weights: str, short_side: int) -> Network:
     tensors = read_checkpoint(weights)
     try:
-        converted, _ = convert_state_dict(tensors, partial=True)
-        found = infer(converted)
+        found = convert_state_dict(tensors, partial=True)[1].architecture
     except UserError as error:
         raise UserError(f'weights={weights}: {error}') from error
     if not hasattr(found, 'backbone') or not hasattr(found, 'stem'):

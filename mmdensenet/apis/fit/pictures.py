@@ -42,13 +42,30 @@ def read_picture(root: str, file: str) -> Picture:
     found = dict(file=file, stat=stat_of(path))
     try:
         content = read_bytes(path)
-        if content[128:132] == b'DICM' or file.lower().endswith(('.dcm', '.dicom')):
+        if _is_dicom(path, content):
             found |= _dicom(path, content)
         else:
             found |= _picture(path, content)
     except BadImageError as error:
         return found | dict(reason=error.reason or str(error))
     return found | dict(digest=hashlib.blake2b(content, digest_size=16).hexdigest())
+
+
+def read_grey(root: str, file: str) -> np.ndarray:
+    """(H, W) float32 from 0 to 255, of which hash and thumbnail are made.
+
+    Raises:
+        UserError: for an image that cannot be read.
+    """
+    path = os.path.join(root, file)
+    content = read_bytes(path)
+    if _is_dicom(path, content):
+        return LoadGreyImage(window='full')._window_dicom(read_dicom(path, content, MAX_PIXELS), path)
+    return _luminance(_scaled(_decode(path, content)))
+
+
+def _is_dicom(path: str, content: bytes) -> bool:
+    return content[128:132] == b'DICM' or path.lower().endswith(('.dcm', '.dicom'))
 
 
 def stat_of(path: str) -> str:
@@ -60,7 +77,8 @@ def stat_of(path: str) -> str:
     return f'{found.st_size}-{found.st_mtime_ns}'
 
 
-def _picture(path: str, content: bytes) -> Picture:
+def _decode(path: str, content: bytes) -> np.ndarray:
+    """(H, W) or (H, W, 3) uint8 or uint16."""
     check_content(path, content, MAX_PIXELS)
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
@@ -70,12 +88,25 @@ def _picture(path: str, content: bytes) -> Picture:
         raise BadImageError.of(path, why_unreadable(content))
     if pixels.dtype not in (np.uint8, np.uint16):
         raise BadImageError.of(path, f'its pixels are {pixels.dtype}, which have no full range to scale from')
+    return pixels
+
+
+def _scaled(pixels: np.ndarray) -> np.ndarray:
+    return pixels.astype(np.float32) * (255 / np.iinfo(pixels.dtype).max)
+
+
+def _luminance(scaled: np.ndarray) -> np.ndarray:
+    return scaled if scaled.ndim == 2 else scaled[..., ::-1] @ np.float32(LUMINANCE)
+
+
+def _picture(path: str, content: bytes) -> Picture:
+    pixels = _decode(path, content)
     grey = pixels.ndim == 2 or bool(
         max(np.ptp(pixels[..., :2].astype(np.int32), -1).max(), np.ptp(pixels[..., 1:3].astype(np.int32), -1).max())
         <= GREY_WITHIN * (257 if pixels.dtype == np.uint16 else 1)
     )
-    scaled = pixels.astype(np.float32) * (255 / np.iinfo(pixels.dtype).max)
-    luminance = scaled if scaled.ndim == 2 else scaled[..., ::-1] @ np.float32(LUMINANCE)
+    scaled = _scaled(pixels)
+    luminance = _luminance(scaled)
     channels = [luminance] * 3 if grey else [scaled[..., c] for c in (2, 1, 0)]
     return dict(
         **_facts(luminance),

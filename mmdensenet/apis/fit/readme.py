@@ -26,8 +26,23 @@ FILES = [
 ]
 
 
-def write_readme(folder: Path, config: Path, checkpoint: Path, decisions: Decisions | None) -> None:
-    """Of the files that are there."""
+#: the same of a cross-validation, where it is otherwise
+OF_FOLDS = {
+    'model.onnx': 'the ensemble: the mean of the probabilities of {models} models, with preprocessing, names and '
+    'thresholds, for `mmdensenet predict`',
+    'predictions.csv': 'probabilities of your images, called as in your table, each by the model that has not seen it',
+    '*.npz': 'scores of the held-out folds; they have the names of images',
+}
+
+
+def write_readme(
+    folder: Path, config: Path, checkpoint: Path, decisions: Decisions | None, models: int | None = None
+) -> None:
+    """Of the files that are there.
+
+    Args:
+        models: of a cross-validation, of whose models ``checkpoint`` is the first.
+    """
     lines = ['What is in this folder', '']
     told: set[str] = set()
     for pattern, what in FILES:
@@ -35,6 +50,7 @@ def write_readme(folder: Path, config: Path, checkpoint: Path, decisions: Decisi
         told |= set(names)
         if names:
             shown = names[0] if len(names) == 1 else f'{names[0]} and {len(names) - 1} more like it'
+            what = OF_FOLDS.get(pattern, what).format(models=models) if models else what
             lines.append(f'  {shown}\n      {what}')
     model = 'model.onnx' if 'model.onnx' in told else f'{config.name} --checkpoint {inside(folder, checkpoint)}'
     lines += [
@@ -48,6 +64,8 @@ def write_readme(folder: Path, config: Path, checkpoint: Path, decisions: Decisi
         f'  mmdensenet serve {model}',
         f'  mmdensenet report {config.name} {inside(folder, checkpoint)} --checklist claim',
     ]
+    if models:  # the report of an ensemble is that in the folder
+        lines[-1] = f'  mmdensenet report {config.name} {inside(folder, checkpoint)} --out first_model.html'
     (folder / 'README.txt').write_text('\n'.join(lines) + '\n', encoding='utf-8')
 
 

@@ -11,12 +11,14 @@ from mmdensenet.results.operating_points import parse_rule
 from mmdensenet.similar import similar_path
 
 from .class_folders import read_class_folders
-from .divide import divide, kept_salt, read_parts, write_samples
+from .divide import divide, kept_salt, read_earlier, read_parts, write_samples
 from .hand_over import require_hand_over
+from .image_names import named_images
 from .labelled_table import is_table, read_labelled_table
-from .last_steps import Model, decide_step, hand_over_step, judge_step, named_images
+from .last_steps import decide_folds_step, decide_step, hand_over_step, judge_folds_step, judge_step
 from .look import Look, look
-from .samples import Ask
+from .path_groups import group_by_path
+from .samples import Ask, refuse
 from .train_best import fold_options, train_best
 from .work_folder import WorkFolder, fingerprint, write_text
 from .write_config import describe_seconds, write_config
@@ -46,11 +48,6 @@ class Fitted:
 
     def to_dict(self) -> dict:
         return asdict(self)
-
-
-def refuse(question: str, key: str, choices: tuple[str, ...]) -> str:
-    """Nobody to ask."""
-    raise UserError(f'{question} Say it: {key}={choices[0]}{", or " if choices[1:] else ""}{", ".join(choices[1:])}.')
 
 
 def fit(
@@ -85,8 +82,11 @@ def fit(
     Args:
         data: a folder of class folders, with or without train, val and test; or a CSV, TSV or Parquet table.
         images: the folder of the table's images; by default the table's.
-        path, label, group, split: the table's columns of paths, classes, patients or the like, and parts, where they
-            are not to be found by names and values.
+        path, label, split: the table's columns of paths, classes and parts, where they are not to be found by names and
+            values. ``split`` may also be the samples.csv of an earlier call, whose images stay in their parts.
+        group: what stays together, such as the images of a patient: a column of the table, or what the paths say:
+            'folder', 'name', 'none' or a regular expression, see
+            :func:`mmdensenet.apis.fit.path_groups.group_by_path`.
         labels: columns of labels, one each; or the names of the classes.
         uncertain, missing: what -1 and empty labels count as: 'positive', 'negative' or 'ignore'.
         subgroups: columns, such as sex and site, for each of whose values the model is judged.
@@ -121,34 +121,47 @@ def fit(
     if predict is not None:
         named_images(predict, images, path)
     data = str(data)
+    earlier = None
+    if split is not None and Path(split).suffix.lower() == '.csv':
+        earlier, split = read_earlier(split), None
     stem = Path(data).stem if is_table(data) else Path(data).resolve().name
     work = WorkFolder(work_dir or Path('work_dirs', f'fit_{stem}'))
     seen = _look(
-        data, images, work, report, progress or (lambda done, total: None),
+        data, images, work, report, progress or (lambda done, total: None), weights,
         dict(path=path, label=label, labels=labels, group=group, split=split, uncertain=uncertain, missing=missing,
              subgroups=subgroups, ask=ask),
     )  # fmt: skip
     done = Fitted(str(work.path), seen.result)
-    columns = _split(seen, work, report, folds, allow_leak, done)
+    columns = _split(seen, work, report, folds, allow_leak, earlier, done)
     _config(seen, columns, work, report, weights, minutes, stem, done)
     if dry_run:
         report(f'\nNothing is trained yet: read {done.config}, change it, and call again without the dry run.')
         return done
     _train(seen, columns, work, report, done)
-    models = _decide(columns, work, operating_point, report, done)
-    report(
-        '\n6. Judge, on '
-        + ('the test part' if len(models) == 1 else 'all images, each by the model that has not seen it')
-    )
-    done.figures['judgement'] = judge_step(
-        work, models, [fold_options(column) for column in columns], subgroups, report
-    )
+    called = dict(image_column=seen.samples.image_column, title=stem)
+    if predict is not None:
+        predict = named_images(predict, images, seen.samples.image_column, seen.samples.images)
+    options = [fold_options(column) for column in columns]
+    if folds is None:
+        report('\n5. Decide, on the validation part')
+        model = decide_step(work, 'split', Path(done.checkpoints[0]), options[0], operating_point, report)
+        done.checkpoints, decisions = [str(model.checkpoint)], model.decisions
+        report('\n6. Judge, on the test part')
+        judgement, found = judge_step(work, model, options[0], subgroups, report), None
+    else:
+        report('\n5. Decide, on all images, each scored by the model that has not seen it')
+        trained = [Path(file) for file in done.checkpoints]
+        models, ensemble = decide_folds_step(work, list(columns), trained, options, operating_point, report)
+        model, decisions = models[0], ensemble.decisions
+        report('\n6. Judge, on all images, each by the model that has not seen it')
+        judgement, found = judge_folds_step(work, models, ensemble, operating_point, subgroups, report)
+    done.figures |= dict(decisions=decisions.to_dict(), judgement=judgement.to_dict())
     report('\n7. Hand over')
-    done.files = hand_over_step(work, models, None if predict is None else named_images(predict, images, path), report)
+    done.files = hand_over_step(work, model, judgement, predict, report, folds=found, **called)
     return done
 
 
-def _look(data, images, work: WorkFolder, report, progress, options: dict) -> Look:
+def _look(data, images, work: WorkFolder, report, progress, weights, options: dict) -> Look:
     report(f'1. Look at {data}')
     if is_table(data):
         samples, absent = read_labelled_table(data, None if images is None else str(images), **options)
@@ -157,13 +170,16 @@ def _look(data, images, work: WorkFolder, report, progress, options: dict) -> Lo
     elif not Path(data).is_dir():
         raise UserError(f'{data} is neither a folder nor a table (.csv, .tsv, .txt, .parquet).')
     else:
-        for name in ('path', 'label', 'group', 'split', 'uncertain', 'missing', 'subgroups'):
+        for name in ('path', 'label', 'split', 'uncertain', 'missing', 'subgroups'):
             if options[name]:
                 raise UserError(f'{name}={options[name]}: is for a table, and {data} is a folder.')
         if images is not None:
             raise UserError(f'images={images}: is for a table, and {data} is a folder.')
-        samples, absent = read_class_folders(data, options['labels']), []
-    seen = look(samples, absent, work, progress)
+        samples, absent = read_class_folders(data, options['labels'], options['group'], options['ask']), []
+    seen = look(samples, absent, work, progress, weights)
+    if seen.samples.groups is None and not seen.samples.alone:  # DICOM files that name no patient
+        skip = 0 if is_table(data) else 1 + (samples.parts is not None)
+        group_by_path(seen.samples, None, skip, options['ask'], images_are_read=True)
     made_of = dict(
         data=os.path.basename(os.path.normpath(data)),
         images=fingerprint([[p['file'], p['digest']] for p in seen.pictures]),
@@ -185,12 +201,28 @@ def _say_changes(work: WorkFolder, step: str, made_of: dict, report) -> None:
         report(f'  changed since the last call: {line}')
 
 
-def _split(seen: Look, work: WorkFolder, report, folds, allow_leak: bool, done: Fitted) -> dict[str, list[str]]:
+def _split(
+    seen: Look, work: WorkFolder, report, folds, allow_leak: bool, earlier: dict | None, done: Fitted
+) -> dict[str, list[str]]:
     report('\n2. Split')
     file = work / 'samples.csv'
-    made_of = dict(folds=folds, images=fingerprint(seen.samples.images, seen.samples.parts, seen.samples.groups))
+    made_of = dict(
+        folds=folds,
+        earlier=earlier and fingerprint(earlier),
+        images=fingerprint(seen.samples.images, seen.samples.parts, seen.samples.groups),
+    )
     _say_changes(work, 'split', dict(made_of), report)
-    columns, lines = divide(seen, read_parts(file), folds=folds, allow_leak=allow_leak)
+    before = read_parts(file)
+    if earlier is not None:
+        before = (before or {}) | earlier
+        if seen.samples.parts is not None:
+            report('  the parts are those of the earlier samples.csv, not those that are given')
+            seen.samples.parts = None
+        if not set(earlier) & set(seen.samples.images):
+            raise UserError(
+                f'split: the earlier samples.csv has none of these images, such as {seen.samples.images[0]}.'
+            )
+    columns, lines = divide(seen, before, folds=folds, allow_leak=allow_leak)
     for line in lines:
         report(f'  {line}')
     salt = b'' if seen.samples.groups is None else kept_salt(work / SALT)
@@ -245,16 +277,6 @@ def _config(seen: Look, columns, work: WorkFolder, report, weights, minutes, ste
     result = dict(text=fingerprint(plan.text), lines=plan.lines, seconds=plan.seconds)
     work.write('config', made_of, result)
     report(f'  written: {file}')
-
-
-def _decide(columns, work: WorkFolder, operating_point, report, done: Fitted) -> list[Model]:
-    report('\n5. Decide, on the validation part')
-    models = []
-    for column, trained in zip(columns, done.checkpoints):
-        models.append(decide_step(work, column, Path(trained), fold_options(column), operating_point, report))
-        done.figures['decisions' if column == 'split' else f'decisions_{column}'] = models[-1].decisions.to_dict()
-    done.checkpoints = [str(model.checkpoint) for model in models]
-    return models
 
 
 def _train(seen: Look, columns, work: WorkFolder, report, done: Fitted) -> None:

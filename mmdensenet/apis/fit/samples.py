@@ -8,6 +8,7 @@ import numpy as np
 
 from mmdensenet.datasets.csv_dataset import UNKNOWN
 from mmdensenet.datasets.labels import POSITIVE_ABOVE
+from mmdensenet.errors import UserError
 
 PARTS = ('train', 'val', 'test')
 #: how people call the parts
@@ -30,9 +31,11 @@ class Samples:
         classes: C names.
         targets: (N,) classes; or of several labels (N, C) from 0 to 1, and -1 where a label is not known.
         groups: N names of what must stay together, such as patients; None where nothing is known.
+        alone: it was said that nothing belongs together.
         parts: N of 'train', 'val', 'test' and '' (not given); None where none is given.
         subgroups: columns to judge by, N texts each.
         facts: lines on what was understood, and why.
+        image_column: what the table calls its column of images.
     """
 
     root: str
@@ -44,6 +47,8 @@ class Samples:
     parts: list[str] | None = None
     subgroups: dict[str, list[str]] = field(default_factory=dict)
     facts: list[str] = field(default_factory=list)
+    alone: bool = False
+    image_column: str = 'image'
 
     def __len__(self) -> int:
         return len(self.files)
@@ -75,6 +80,8 @@ class Samples:
             some(self.parts),
             {name: some(values) for name, values in self.subgroups.items()},
             self.facts,
+            self.alone,
+            self.image_column,
         )
 
     def counts(self) -> list[str]:
@@ -91,6 +98,11 @@ class Samples:
 
 #: asks for one of the choices, or raises UserError: (question, argument that answers it, choices)
 Ask = Callable[[str, str, tuple[str, ...]], str]
+
+
+def refuse(question: str, key: str, choices: tuple[str, ...]) -> str:
+    """Nobody to ask."""
+    raise UserError(f'{question} Say it: {key}={choices[0]}{", or " if choices[1:] else ""}{", ".join(choices[1:])}.')
 
 
 def listed(names, most: int = 8) -> str:

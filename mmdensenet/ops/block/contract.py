@@ -89,8 +89,18 @@ _record_torchs_own()
 
 
 def is_exporting() -> bool:
-    """Whether the model is being traced or exported, which only the reference's modules can be."""
-    return torch.jit.is_tracing() or torch.jit.is_scripting() or torch.compiler.is_exporting()
+    """Whether the model is being traced, compiled or exported, which only the reference's modules can be."""
+    return torch.jit.is_tracing() or torch.jit.is_scripting() or torch.compiler.is_compiling()
+
+
+def are_counting() -> bool:
+    """Whether there are dispatch modes, all of which say ``counts_fused = True``; any other mode is refused."""
+    if not (torch._C._len_torch_dispatch_stack() or torch._ops._len_torch_dispatch_stack_pre_dispatch()):
+        return False
+    modes = _get_current_dispatch_mode_stack()
+    if not modes or not all(getattr(mode, 'counts_fused', False) for mode in modes):
+        raise RefusedError('a dispatch mode expects to see each operation')
+    return True
 
 
 def check_modes(x: Tensor) -> bool:
@@ -102,18 +112,13 @@ def check_modes(x: Tensor) -> bool:
     """
     if type(x) not in _PLAIN:
         raise RefusedError(f'the input is {type(x).__name__}, not a plain tensor')
-    counting = False
     if is_exporting():
         raise RefusedError('the model is traced or exported')
     if torch._C._are_functorch_transforms_active():
         raise RefusedError('torch.func transforms cannot see into it')
     if forward_ad._current_level >= 0:
         raise RefusedError('forward-mode differentiation is active')
-    if torch._C._len_torch_dispatch_stack() or torch._ops._len_torch_dispatch_stack_pre_dispatch():
-        modes = _get_current_dispatch_mode_stack()
-        counting = bool(modes) and all(getattr(mode, 'counts_fused', False) for mode in modes)
-        if not counting:
-            raise RefusedError('a dispatch mode expects to see each operation')
+    counting = are_counting()
     for i in range(torch._C._len_torch_function_stack()):
         mode = torch._C._get_function_stack_at(i)
         # the default device, set by hand, is a mode too

@@ -32,6 +32,7 @@ from ..rows import Shape, as_images, as_rows, empty_like_buffer, new_buffer, own
 from ..steps import steps_for
 from .batched import each_gradient
 from .contract import without_autocast
+from .double_backward import block_gradients, by_operations, stand_in
 from .evaluate import evaluate_block
 from .plan import Plan, plan_block, plan_stage
 from .reference import DenseLayerModules, TransitionModules
@@ -41,11 +42,10 @@ from .reference import DenseLayerModules, TransitionModules
 def fused_dense_block(x: Tensor, layers: Iterable[DenseLayerModules]) -> Tensor:
     """Apply the layers of one block; arguments and result are those of :func:`~mmdensenet.ops.dense_block`.
 
-    torch.compile breaks its graph around it.
+    torch.compile breaks its graph around it; of a whole model it takes the reference.
 
     Raises:
-        RuntimeError: where :func:`~mmdensenet.ops.why_not_fused` gives a reason, and when its gradient is to be
-            differentiated again; ``engine='reference'`` can.
+        RuntimeError: where :func:`~mmdensenet.ops.why_not_fused` gives a reason.
     """
     return compute_block(x, _applicable(plan_block(x, layers)))
 
@@ -97,7 +97,7 @@ def _compute(x: Tensor, plan: Plan, layout: torch.memory_format | None) -> tuple
             features, out = evaluate_block(x, plan, layout is not None)
             return (features if features is None else features.contiguous(memory_format=layout)), out
         if plan.graph:
-            return _FusedBlock.apply(x, plan, layout, *plan.parameters())
+            return _FusedBlock.apply(x, plan, layout, *plan.parameters())[:2]
         with torch.no_grad():
             state, out = _forward(x, plan)
         return (None if layout is None else state.features.contiguous(memory_format=layout)), out
@@ -142,15 +142,17 @@ class _State(NamedTuple):
     total: Tensor | int
 
 
-def _pack(ctx: FunctionCtx, state: _State) -> None:
+def _pack(ctx: FunctionCtx, plan: Plan, state: _State, standing: Tensor) -> None:
     leaves, ctx.structure = tree_flatten(state._replace(total=None))
     ctx.total = state.total
-    ctx.save_for_backward(*leaves)
+    ctx.save_for_backward(standing, *leaves, *plan.noticed())
 
 
-def _unpack(ctx: FunctionCtx) -> _State:
+def _unpack(ctx: FunctionCtx) -> tuple[_State, Tensor]:
     """Once a backward pass: whoever packs saved tensors, such as a checkpoint, unpacks each of them once."""
-    return tree_unflatten(list(ctx.saved_tensors), ctx.structure)._replace(total=ctx.total)
+    standing, *saved = ctx.saved_tensors
+    leaves = saved[: ctx.structure.num_leaves]
+    return tree_unflatten(leaves, ctx.structure)._replace(total=ctx.total), standing
 
 
 def _forward(x: Tensor, plan: Plan) -> tuple[_State, Tensor | None]:
@@ -238,30 +240,37 @@ def _forward(x: Tensor, plan: Plan) -> tuple[_State, Tensor | None]:
 
 
 class _FusedBlock(torch.autograd.Function):
-    """x, plan, the features' layout (None: not wanted), ``plan.parameters()`` -> features, the transition's output."""
+    """x, plan, the features' layout (None: not wanted), ``plan.parameters()`` -> features, the transition's output, and
+    the stand-in of x."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, plan: Plan, layout: torch.memory_format | None, *parameters: Tensor):
         state, out = _forward(x, plan)
-        ctx.plan = plan.settings()
+        ctx.plan, ctx.biases = plan.settings(), parameters[1::3]
         ctx.set_materialize_grads(False)
-        _pack(ctx, state)
+        standing = stand_in(x)
+        _pack(ctx, plan, state, standing)
         if layout is None:
-            return None, out
+            return None, out, standing
         # Behind a block alone the reference keeps nothing of what it returns, which may be changed in place then.
         # A transition's norm keeps it, so that a change is noticed in backward.
-        return (state.features.clone(memory_format=layout) if out is None else state.features), out
+        features = state.features.clone(memory_format=layout) if out is None else state.features
+        return features, out, standing
 
     @staticmethod
-    def backward(ctx, grad_features: Tensor | None, grad_out: Tensor | None):
-        if torch.is_grad_enabled():
-            raise RuntimeError("the fused dense block cannot be differentiated twice; use DenseNet(engine='reference')")
-        if grad_features is None and grad_out is None:
-            return (None,) * len(ctx.needs_input_grad)
-        state = _unpack(ctx)
-        with without_autocast(state.features.device):
-            grad_x, *grads = each_gradient(partial(_backward, ctx.plan, state), grad_features, grad_out)
-        return (grad_x if ctx.needs_input_grad[0] else None), None, None, *grads
+    def backward(ctx, *grads: Tensor | None):
+        *grads, of_stand_in = grads
+        if all(grad is None for grad in grads):
+            return of_stand_in, *(None,) * (len(ctx.needs_input_grad) - 1)
+        state, standing = _unpack(ctx)
+        with torch._C.DisableTorchFunction(), without_autocast(state.features.device):
+            if by_operations(grads):
+                grad_x, *others = block_gradients(ctx.plan, state, standing, ctx.biases, grads)
+            else:
+                grad_x, *others = each_gradient(partial(_backward, ctx.plan, state), *grads)
+        if of_stand_in is not None:
+            grad_x = grad_x + of_stand_in
+        return (grad_x if ctx.needs_input_grad[0] else None), None, None, *others
 
 
 def _backward(

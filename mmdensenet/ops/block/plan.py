@@ -74,6 +74,12 @@ class Plan:
             found += norm.weight, norm.bias, conv
         return found
 
+    def noticed(self) -> list[Tensor]:
+        """What the reference's batch norms keep too, and mind if it is changed in place before backward."""
+        norms = [norm for layer in self.layers for norm in (layer.norm1, layer.norm2) if norm is not None]
+        norms += [] if self.transition is None else [self.transition.norm]
+        return [] if self.group is not None else [tensor for norm in norms for tensor in (norm.mean, norm.var)]
+
     def settings(self) -> 'Plan':
         """The plan without its tensors."""
         return replace(self, layers=[], transition=None)

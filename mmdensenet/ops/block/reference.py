@@ -5,8 +5,8 @@ here, at the price of one copy of all earlier features per layer. Faster blocks 
 :func:`dense_block` and are compared to this one.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Protocol
 
 import torch
@@ -90,19 +90,21 @@ def dense_layer(features: Sequence[Tensor], layer: DenseLayerModules) -> Tensor:
     return out
 
 
-@contextmanager
-def statistics_unchanged(norm: nn.Module) -> Iterator[None]:
+class statistics_unchanged:  # noqa: N801  a context; contextlib's serve once, and a second backward recomputes again
     """Normalise as usual, but leave running statistics and ``num_batches_tracked`` alone.
 
     A recomputation sees the same batch again; counting it twice is what other memory-efficient DenseNets do wrong. The
     buffers are swapped for copies: switching ``track_running_stats`` off would change what autograd saves.
     """
-    if not (isinstance(norm, _BatchNorm) and norm.training):
-        yield
-        return
-    buffers = dict(norm._buffers)
-    norm._buffers.update({name: buffer.clone() for name, buffer in buffers.items() if buffer is not None})
-    try:
-        yield
-    finally:
-        norm._buffers.update(buffers)
+
+    def __init__(self, norm: nn.Module):
+        self.norm = norm
+
+    def __enter__(self) -> None:
+        self.buffers: dict[str, Tensor | None] = {}
+        if isinstance(self.norm, _BatchNorm) and self.norm.training:
+            self.buffers = dict(self.norm._buffers)
+            self.norm._buffers.update({name: b.clone() for name, b in self.buffers.items() if b is not None})
+
+    def __exit__(self, *_) -> None:
+        self.norm._buffers.update(self.buffers)

@@ -11,6 +11,7 @@ from mmdensenet.registry import HOOKS
 from mmdensenet.results.decided import keeping_logits, note_decisions, read_decisions
 from mmdensenet.results.decided_metric import DecidedMetric
 from mmdensenet.results.decisions import UNCALIBRATED, Decisions
+from mmdensenet.terminal import SHOWN
 
 
 @HOOKS.register_module()
@@ -41,7 +42,7 @@ class DecisionsHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self.decisions = read_decisions(self._meta, model, self.source)
         for line in [UNCALIBRATED] if self.decisions is None else self.decisions.lines():
-            runner.logger.info(line)
+            runner.logger.info(line, extra=None if self.logits else SHOWN)  # else the caller says it
         if self.decisions is not None or self.logits:
             then = None if self.decisions is None else partial(note_decisions, self.decisions)
             self._open.enter_context(keeping_logits(model.head, then))

@@ -8,7 +8,7 @@ from sklearn import metrics as sklearn
 
 from mmdensenet.apis.fit.decide import SLACK, conformal_quantile, decide
 from mmdensenet.errors import UserError
-from mmdensenet.results.decisions import Decisions
+from mmdensenet.results.decisions import Decisions, energy
 
 
 def test_one_class_per_image():
@@ -112,6 +112,44 @@ def test_without_logits_there_is_no_energy():
     found = decide(single(images=100))
     assert found.ood_threshold is None and 'the scores have no logits' in found.left_out[0]
     assert found.temperatures == pytest.approx((1,), rel=0.3)
+
+
+@pytest.mark.parametrize('count', [20, 21, 41, 60, 101])
+def test_no_image_is_at_the_threshold_of_its_energy(count):
+    """The checkpoint's and an exported file's roundings differ, and must mark the same images."""
+    for tied in (False, True):
+        scores = with_logits(single(images=count))
+        if tied:
+            scores.logits[-3:] = scores.logits[np.argmax(energy(scores.logits, False))]
+        threshold = decide(scores).ood_threshold
+        energies = energy(scores.logits, False)
+        expected = int(round(0.05 * count, 9))
+        assert (energies > threshold).sum() <= expected and (tied or (energies > threshold).sum() == expected)
+        assert np.abs(energies - threshold).min() > 1e-6
+
+
+def test_names_that_terminals_do_not_show_can_be_read_again():
+    """Excel's no-break space, in the name of a label that could not be decided."""
+    scores = with_logits(several(images=60, labels=2, unknown=0))
+    scores.classes = ['a\xa0b\tc, "d"|', 'Ödem\u200b' + 'x' * 3000]
+    scores.truth[:] = 0
+    found = decide(scores)
+    assert found.undecided == scores.classes and any('a b c, "d"|' in sentence for sentence in found.left_out)
+    assert Decisions.from_dict(found.to_dict(), 'file') == found
+
+
+def test_scores_that_tell_nothing():
+    """All alike: nothing is calibrated, the only threshold calls everything, and sets have every class."""
+    scores = with_logits(several(images=60, labels=2, unknown=0))
+    scores.logits[:] = 1.5
+    scores.scores[:] = expit(1.5)
+    for rule in ('youden', 'f1', 'sensitivity=0.9'):
+        found = decide(scores, operating_point=rule)
+        decided = found.apply(scores.logits)
+        assert decided.positive.all() and decided.sets.all() and not decided.ood.any()
+        assert {(point.sensitivity, point.specificity) for point in found.points} == {(1.0, 0.0)}
+    found = decide(scores, operating_point='specificity=0.9')
+    assert found.undecided == scores.classes and 'reached only by predicting it never' in ' '.join(found.left_out)
 
 
 def test_mistakes():

@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pytest
 
-from mmdensenet.apis.fit.divide import divide, hash_group, kept_salt, read_parts, write_samples
+from mmdensenet.apis.fit.divide import divide, hash_group, kept_salt, read_earlier, read_parts, write_samples
 from mmdensenet.apis.fit.look import Look
 from mmdensenet.apis.fit.samples import Samples
 from mmdensenet.errors import UserError
@@ -55,6 +55,34 @@ def test_added_images_do_not_move_the_others(tmp_path):
     assert '200 images stay in their part, 40 are new' in lines
     added = [now[name] for name in names if name.endswith('b.png')]
     assert [added.count(part) for part in ('train', 'val', 'test')] == [28, 4, 8]
+
+
+@pytest.mark.parametrize('classes', ['ab', 'abcdefghij'])
+def test_of_another_work_directory_most_images_are_in_the_same_part(classes):
+    columns, _ = divide(looked(400, classes=classes), None)
+    before = dict(zip((f'{i:04d}.png' for i in range(400)), columns['split']))
+    more = looked(440, classes=classes, names=[f'{i:04d}.png' for i in range(440)])
+    more.samples.targets[:400] = looked(400, classes=classes).samples.targets
+    now = dict(zip(more.samples.images, divide(more, None)[0]['split']))
+    assert sum(now[name] == part for name, part in before.items()) >= 0.9 * 400
+
+
+def test_a_group_that_gets_an_image_stays_and_folds_are_no_parts(tmp_path):
+    groups = [f'p{i // 2}' for i in range(200)]
+    first = divide(looked(200, groups), None)[0]['split']
+    # the new image is the first by name of its group
+    more = looked(201, [*groups, 'p7'], names=[*(f'{i:04d}.png' for i in range(200)), '!.png'])
+    more.samples.targets[:200] = looked(200).samples.targets
+    again = divide(more, None)[0]['split']
+    assert sum(a == b for a, b in zip(first, again)) >= 190
+    look = looked(200)
+    write_samples(tmp_path / 'samples.csv', look.samples, divide(look, None, folds=4)[0])
+    assert divide(look, read_parts(tmp_path / 'samples.csv'))[0] == divide(look, None)[0]
+    assert len(read_earlier(tmp_path / 'samples.csv')['0000.png']) == 4
+    (tmp_path / 'other.csv').write_text('image,part\n1.png,train\n')
+    for name, message in (('other.csv', 'is no samples.csv of an earlier call'), ('none.csv', 'does not exist')):
+        with pytest.raises(UserError, match=message):
+            read_earlier(tmp_path / name)
 
 
 def test_leaks_of_a_given_split_are_an_error_with_examples():

@@ -1,7 +1,7 @@
 """mmdensenet.apis.fit.judge: every figure as scikit-learn or another library has it, and what is said of few images."""
 
 import json
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,9 +9,9 @@ from made_scores import several, single, with_logits
 from sklearn import metrics as sklearn
 
 from mmdensenet.apis.fit.decide import decide
-from mmdensenet.apis.fit.judge import judge, judge_folds
+from mmdensenet.apis.fit.judge import judge
 from mmdensenet.errors import UserError
-from mmdensenet.results.scores import average_scores, join_scores
+from mmdensenet.results.judgement import Judgement
 
 
 def halves(scores):
@@ -84,6 +84,8 @@ def test_several_classes_and_labels():
         written = json.loads(json.dumps(found.to_dict(), allow_nan=False))
         assert written['labels'][0]['figures']['AUROC']['value'] == found.labels[0].figures['AUROC'].value
         assert written['overall']['macro AUROC']['value'] == found.overall['macro AUROC'].value
+        assert Judgement.from_dict(written).to_dict() == written
+        assert Judgement.from_dict(written).lines() == found.lines()
     assert found.overall['label accuracy'].value == pytest.approx(
         (decided.positive == (test.truth == 1))[test.truth >= 0].mean()
     )
@@ -145,6 +147,37 @@ def test_subgroups():
             sklearn.recall_score(test.truth[which], label[which])
         )
     assert any(line.startswith('sex m (100 images): macro AUROC 0.') for line in found.lines())
+    assert Judgement.from_dict(found.to_dict()).lines() == found.lines()
+
+
+def test_subgroups_as_those_of_another_library():
+    """fairlearn's MetricFrame on the decided labels and on the probabilities."""
+    fairlearn = pytest.importorskip('fairlearn.metrics', reason='fairlearn is not installed (requirements/tests.txt)')
+    validation, test = halves(single(600, 2, factor=2))
+    site = np.array(['Nord, 1', 'Süd|2', 'West'])[np.arange(300) ** 2 % 7 % 3]
+    decisions = decide(validation, operating_point='sensitivity=0.8')
+    decided = decisions.apply(test.logits)
+    found = judge(test, decisions, subgroups=dict(site=site), resamplings=0)
+    functions = dict(
+        sensitivity=sklearn.recall_score,
+        specificity=partial(sklearn.recall_score, pos_label=0),
+        PPV=sklearn.precision_score,
+        accuracy=sklearn.accuracy_score,
+        images=fairlearn.count,
+    )
+    frames = [
+        fairlearn.MetricFrame(metrics=metrics, y_true=test.truth, y_pred=predicted, sensitive_features=site).by_group
+        for metrics, predicted in (
+            (functions, decided.labels),
+            (dict(AUROC=sklearn.roc_auc_score, Brier=sklearn.brier_score_loss), decided.probabilities[:, 1]),
+        )
+    ]
+    assert [part.value for part in found.subgroups] == list(frames[0].index) == sorted(set(site))
+    for part in found.subgroups:
+        expected = {name: float(value) for frame in frames for name, value in frame.loc[part.value].items()}
+        figures = dict(part.labels[0].figures, accuracy=part.overall['accuracy'])
+        given = {name: figures[name].value for name in expected if name != 'images'} | dict(images=part.images)
+        assert given == pytest.approx(expected), part.value
 
 
 def test_what_is_said_of_few_images_and_of_what_was_left_out():
@@ -165,34 +198,24 @@ def test_what_is_said_of_few_images_and_of_what_was_left_out():
     assert 'sensitivity not defined' in '\n'.join(found.lines())
 
 
-def test_out_of_fold_figures_are_those_of_decisions_of_the_other_folds():
-    scores = with_logits(single(600, 2, factor=2, groups=np.arange(600) // 2))
-    parts = [scores.take(np.arange(600) % 3 == i) for i in range(3)]
-    for i, factor in enumerate((1, 2, 4)):  # each model is as sure as it likes
-        parts[i] = replace(parts[i], logits=factor * parts[i].logits)
-    found = judge_folds(parts, operating_point='f1', resamplings=20)
-    labels, truth = [], []
-    for i, part in enumerate(parts):
-        decisions = decide(join_scores([p for j, p in enumerate(parts) if j != i]), operating_point='f1')
-        labels.append(decisions.apply(part.logits).labels)
-        truth.append(part.truth)
-    accuracy = (np.concatenate(labels) == np.concatenate(truth)).mean()
-    assert found.overall['accuracy'].value == pytest.approx(accuracy)
-    assert found.images == 600 and 'Out-of-fold figures of 3 models' in found.caveats[0]
-    with pytest.raises(UserError, match='two folds or more, not 1'):
-        judge_folds(parts[:1])
-
-
-def test_an_ensemble_has_the_mean_of_the_logits():
-    one = with_logits(single(50, 3))
-    other = replace(one, logits=one.logits[:, ::-1])
-    both = average_scores([one, other])
-    assert both.logits == pytest.approx((one.logits + one.logits[:, ::-1]) / 2)
-    assert both.scores.sum(1) == pytest.approx(np.ones(50)) and both.scores[:, 0] == pytest.approx(both.scores[:, 2])
-    with pytest.raises(UserError, match='the same images'):
-        average_scores([one, one.take(np.arange(49))])
-    with pytest.raises(UserError, match='needs the logits'):
-        average_scores([one, replace(one, logits=None)])
+@pytest.mark.filterwarnings('error::RuntimeWarning')
+def test_parts_of_which_little_is_known():
+    """A subgroup without a known label, a single image, one group: nothing is defined, or has no interval."""
+    validation, test = halves(several(600, unknown=0))
+    test.truth[:100] = -1
+    decisions = decide(validation)
+    found = judge(test, decisions, subgroups=dict(site=['a'] * 100 + ['b'] * 200), resamplings=50)
+    assert np.isnan(
+        [found.subgroups[0].overall[name].value for name in ('Brier', 'log loss', 'calibration error')]
+    ).all()
+    assert found.subgroups[1].overall['Brier'].value == pytest.approx(found.overall['Brier'].value)
+    one = judge(test.take([200]), decisions, resamplings=50)
+    for name in ('Brier', 'log loss', 'set size'):
+        assert np.isfinite(one.overall[name].value) and np.isnan(one.overall[name].low)
+    wide = one.overall['empty sets']
+    assert wide.high - wide.low > 0.5, "Wilson's, of one image"
+    together = judge(test, decisions, groups=np.zeros(300), resamplings=50)
+    assert np.isnan([each.figures['AUROC'].low for each in together.labels]).all()
 
 
 def test_mistakes():

@@ -1,5 +1,6 @@
 import csv
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 import mmdensenet
 from mmdensenet.apis.fit import last_steps, run, write_config
 from mmdensenet.apis.fit.hand_over import Handed
+from mmdensenet.apis.fit.image_names import named_images
 from mmdensenet.apis.fit.work_folder import WorkFolder, fingerprint
 from mmdensenet.errors import UserError
 
@@ -52,6 +54,32 @@ def test_a_dry_run_writes_what_it_found_and_a_config_and_says_what_changed(tmp_p
     assert (work / 'config.py').read_text() == edited
     with pytest.raises(UserError, match=r'config.py was edited, and these are others now: minutes: 1 -> 2'):
         fit(data, work, minutes=2)
+
+
+def test_another_work_directory_takes_the_parts_of_an_earlier_one(tmp_path):
+    data = own_images.class_folders(tmp_path / 'data', 20, ('a', 'b'), side=16)
+    first = csv_of(fit(data, tmp_path / 'work')[0].samples)
+    for name in first[::3]:
+        name['split'] = 'train'  # none that would come out by itself
+    with (tmp_path / 'old.csv').open('w', newline='') as out:
+        writer = csv.DictWriter(out, first[0])
+        writer.writeheader()
+        writer.writerows(first)
+    own_images.class_folders(tmp_path / 'data', 24, ('a', 'b'), side=16)
+    done, text = fit(data, tmp_path / 'other', split=str(tmp_path / 'old.csv'))
+    assert '40 images stay in their part, 8 are new' in text
+    now = {row['image']: row['split'] for row in csv_of(done.samples)}
+    assert all(now[row['image']] == row['split'] for row in first)
+    with pytest.raises(UserError, match=r'split=.*none.csv does not exist'):
+        fit(data, tmp_path / 'third', split=str(tmp_path / 'none.csv'))
+    elsewhere = own_images.class_folders(tmp_path / 'else', 12, ('c', 'd'), side=16)
+    with pytest.raises(UserError, match=r'has none of these images, such as c/000\.png'):
+        fit(elsewhere, tmp_path / 'third', split=str(tmp_path / 'old.csv'))
+
+
+def csv_of(file):
+    with open(file, newline='') as lines:
+        return list(csv.DictReader(lines))
 
 
 @pytest.mark.parametrize(
@@ -133,13 +161,13 @@ def test_handing_over_is_done_again_for_other_images_and_another_judgement(tmp_p
     own_images.write(folder / '1.png', np.zeros((2, 2), np.uint8))
 
     def again() -> int:
-        last_steps.hand_over_step(work, [model], last_steps.named_images(folder, None), lambda line: None)
+        last_steps.hand_over_step(work, model, None, named_images(folder, None), lambda line: None)
         return len(calls)
 
     assert (again(), again()) == (1, 1)
     own_images.write(folder / '2.png', np.zeros((2, 2), np.uint8))
     assert (again(), again()) == (2, 2)
-    assert calls[-1] == [(name, str(folder / name)) for name in ('1.png', '2.png')]
+    assert calls[-1].pairs == [(name, str(folder / name)) for name in ('1.png', '2.png')]
     (work / 'judgement.json').write_text('by sex')
     assert again() == 3
 
@@ -220,3 +248,30 @@ def test_a_second_call_does_nothing_again(fitted, monkeypatch):
     )
     assert done.to_dict() == before.to_dict()
     assert not any('changed' in line for line in lines)
+
+
+@pytest.mark.slow
+def test_folds_hand_over_their_ensemble(tmp_path):
+    """A table as Kaggle's, with ids in the place of names; its images without labels are a table too."""
+    root, ids = tmp_path / 'data', [f'{i:04x}' for i in range(60)]
+    for i, name in enumerate(ids + ['new1', 'new2']):
+        pixels = np.random.default_rng(i).integers(0, 60, (16, 16)) + (i % 2) * 150
+        own_images.write(root / 'images' / f'{name}.png', pixels.astype(np.uint8))
+    (root / 'train.csv').write_text('id,label\n' + ''.join(f'{name},{"ab"[i % 2]}\n' for i, name in enumerate(ids)))
+    (root / 'sample_submission.csv').write_text('id,label\nnew2,a\nnew1,a\n')
+    options = dict(work_dir=tmp_path / 'work', folds=3, minutes=0.5, predict=root / 'sample_submission.csv')
+    done = mmdensenet.fit(root / 'train.csv', root / 'images', report=lambda line: None, **options)
+    assert len(done.checkpoints) == 3 and done.figures['judgement']['images'] == 60
+    texts = {name: Path(done.files[name]).read_text().splitlines() for name in ('predictions', 'submission')}
+    written = {name: list(csv.DictReader(lines)) for name, lines in texts.items()}
+    assert list(written['submission'][0]) == list(written['predictions'][0]) == ['id', 'a', 'b']
+    assert [row['id'] for row in written['predictions']] == ids
+    from mmdensenet.apis import open_inferencer
+
+    paths = [str(root / f'images/{row["id"]}.png') for row in written['submission']]
+    assert [row['id'] for row in written['submission']] == ['new2', 'new1']
+    for row, result in zip(written['submission'], open_inferencer(done.files['onnx'])(paths)):
+        assert [float(row[name]) for name in 'ab'] == pytest.approx(result['pred_scores'].tolist(), abs=2e-6)
+    lines = []
+    again = mmdensenet.fit(root / 'train.csv', root / 'images', report=lines.append, **options)
+    assert again.to_dict() == done.to_dict() and not any('changed' in line for line in lines)

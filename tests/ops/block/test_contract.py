@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from support import model_changes as changes
 from support import model_uses as uses
 from support.helpers import randomise
+from support.second_derivatives import SECOND_DERIVATIVES
 from torch import Tensor, nn
 
 from mmdensenet import ops
@@ -125,6 +126,7 @@ GROUPS: dict[str, list[Case]] = {
     'poolings': _settings(changes.POOL_CHANGES, ('stem.3', 'transitions.0.pool')),
     'structures': [(name, change, None, uses.step) for name, change in changes.STRUCTURES.items()],
     'uses': [(name, _nothing, None, use) for name, use in uses.USES.items()],
+    'second derivatives': [(name, _nothing, None, use) for name, use in SECOND_DERIVATIVES.items()],
     'inputs': [(name, _nothing, change, uses.step) for name, change in uses.INPUTS.items()],
 }
 
@@ -167,9 +169,21 @@ def run_in_a_process(*args) -> list[str]:
     return found
 
 
+#: groups whose cases are each of a kind of its own; the others have the same changes in several places
+OWN_KINDS = ('structures', 'uses', 'second derivatives', 'inputs')
+
+
 def cases_of(way: str, training: bool, group: str) -> list[Case]:
-    """Half of them: each case is run in training in one type and in evaluation in the other."""
-    return [case for case in GROUPS[group][(way == 'native') ^ training :: 2] if is_comparable(way, case)]
+    """A part of them: of two types and two modes, a case of its own kind is run in two that have neither in common.
+
+    A change is made in each place once, and from change to change in another type and mode.
+    """
+    if group in OWN_KINDS:
+        part = GROUPS[group][(way == 'native') ^ training :: 2]
+    else:
+        first, turn = list(GROUPS).index(group), 2 * (way == 'native') + training
+        part = [case for i, case in enumerate(GROUPS[group], first) if (i + (i - first) // 8) % 4 == turn]
+    return [case for case in part if is_comparable(way, case)]
 
 
 def is_comparable(way: str, case: Case) -> bool:

@@ -129,3 +129,13 @@ def test_statistics_unchanged_restores_after_an_error():
         raise RuntimeError
     assert norm.num_batches_tracked == 0
     assert torch.equal(norm.running_mean, torch.zeros(3))
+
+
+def test_memory_efficient_recomputes_as_often_as_asked():
+    module = block()
+    for layer in module.block:
+        layer.memory_efficient = True
+    out = module(torch.randn(2, 5, 4, 4, dtype=torch.float64, requires_grad=True))
+    first, second = (torch.autograd.grad(out.sum(), module.block[1].conv1.weight, retain_graph=True) for _ in range(2))
+    assert torch.equal(*first, *second)
+    assert module.block[1].norm1.num_batches_tracked == 1

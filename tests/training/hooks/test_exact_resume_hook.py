@@ -6,7 +6,6 @@ import signal
 import pytest
 import torch
 from conftest import DIGITS, SHORT
-from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
@@ -51,9 +50,7 @@ class Point(Hook):
 
 
 @pytest.fixture(autouse=True)
-def no_action(monkeypatch):
-    # laying out the config's text, for each checkpoint, takes longer than the training
-    monkeypatch.setattr(Config, 'pretty_text', property(lambda config: repr(config)))
+def no_action():
     Point.action = None
     yield
     Point.action = None
@@ -172,8 +169,7 @@ def test_another_variant_of_the_kernels_is_told(short_config, tmp_path, straight
 
 @pytest.mark.parametrize('sampler', ['InfiniteSampler', 'DefaultSampler'])
 @pytest.mark.parametrize('workers', [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_loops_by_iterations(short_config, tmp_path, monkeypatch, sampler, workers):
-    monkeypatch.setattr('mmengine.runner.loops.time.sleep', lambda seconds: None)
+def test_loops_by_iterations(short_config, tmp_path, sampler, workers):
     config = short_config(
         RUN.format(workers=workers)
         + f"""

@@ -6,23 +6,14 @@ larger is then decided by rounding to the rows' type alone, and all results must
 
 import pytest
 import torch
-
-triton = pytest.importorskip('triton')
-from triton_interpreter import DEVICE, mend
-
-if DEVICE == 'cpu':
-    if not triton.knobs.runtime.interpret:
-        pytest.skip('Triton was imported without its interpreter, and there is no GPU', allow_module_level=True)
-    mend()
+from support.triton_kernels import DEVICE, dtypes
 
 from mmdensenet.ops.steps.plain import plain_steps as plain
 from mmdensenet.ops.steps.triton import pool
 from mmdensenet.ops.steps.triton import triton_steps as kernels
 
-DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 #: (N, H, W), C: several tiles of a program; odd sides, and channels of two programs; pixels; lines
 SIZES = [((2, 8, 10), 64), ((1, 7, 3), 96), ((3, 1, 1), 20), ((2, 1, 6), 24)]
-dtypes = pytest.mark.parametrize('dtype', DTYPES, ids=lambda dtype: str(dtype).removeprefix('torch.'))
 
 
 def eighths(*size, largest=8):

@@ -4,14 +4,7 @@ import json
 
 import pytest
 import torch
-
-triton = pytest.importorskip('triton')
-from triton_interpreter import DEVICE, mend
-
-if DEVICE == 'cpu':
-    if not triton.knobs.runtime.interpret:
-        pytest.skip('Triton was imported without its interpreter, and there is no GPU', allow_module_level=True)
-    mend()
+from support.triton_kernels import DEVICE
 
 from mmdensenet.ops.steps.triton import common, conv, matmul, matmul_backward, norm, tiles
 from mmdensenet.ops.steps.triton import triton_steps as kernels

@@ -14,8 +14,9 @@ and adds g. :func:`rdnet_stage` is that formula with concatenations; :func:`buff
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from types import SimpleNamespace
 from typing import Protocol
 
 import torch
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .block.contract import RefusedError, Tensors, check_modes, state_of, without_autocast
+from .block.double_backward import Recomputation, by_operations, stand_in
 
 
 class RDNetBlockModules(Protocol):
@@ -67,9 +69,9 @@ def buffered_rdnet_stage(
     Args:
         memory_efficient: compute the hidden tensors again in backward, in the place of keeping them.
     """
-    parameters = [p for block in blocks for p in block.parameters()]
+    parameters = [p for block in blocks for p in _parameters(block)]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *parameters)):
-        return _Stage.apply(x, blocks, masks, memory_efficient, *parameters)
+        return _Stage.apply(x, blocks, masks, memory_efficient, *parameters)[0]
     return _run(x, blocks, masks, _block)
 
 
@@ -175,11 +177,30 @@ def _run(x: Tensor, blocks, masks, compute) -> Tensor:
     return x if buffer is None else buffer
 
 
+def _parameters(module: nn.Module) -> Iterator[Tensor]:
+    """In the order in which :func:`_with` takes them; one that is there twice comes twice."""
+    yield from (p for p in module._parameters.values() if p is not None)
+    for child in module._modules.values():
+        if child is not None:
+            yield from _parameters(child)
+
+
+def _with(module: nn.Module, tensors: Iterator[Tensor]) -> SimpleNamespace:
+    """The module as the functions above read it, with these tensors in the place of its parameters."""
+    own = vars(module)
+    parts = {name: value for name, value in own.items() if not name.startswith('_')}
+    parts |= {name: None if p is None else next(tensors) for name, p in own['_parameters'].items()}
+    parts |= {name: None if child is None else _with(child, tensors) for name, child in own['_modules'].items()}
+    return SimpleNamespace(**parts)
+
+
 class _Stage(torch.autograd.Function):
+    """x, blocks, masks, ``memory_efficient``, the blocks' parameters -> features, and the stand-in of x."""
+
     @staticmethod
-    def forward(ctx, x: Tensor, blocks, masks, memory_efficient: bool, *parameters: Tensor) -> Tensor:
-        ctx.blocks, ctx.masks, ctx.parameters = blocks, masks, parameters
-        ctx.x_dtype, ctx.channels = x.dtype, x.shape[1]
+    def forward(ctx, x: Tensor, blocks, masks, memory_efficient: bool, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.masks, ctx.x_dtype, ctx.channels = masks, x.dtype, x.shape[1]
+        ctx.set_materialize_grads(False)
         projections, ctx.graphs = [], None if memory_efficient else []
 
         def and_keep_the_graph(features: Tensor, block, mask) -> Tensor:
@@ -194,38 +215,82 @@ class _Stage(torch.autograd.Function):
             projections.append(_project(_hidden(features, block), block))
             return _scale(projections[-1], block, mask)
 
-        ctx.autocast = _autocast(x.device)
+        ctx.autocast, ctx.modules = _autocast(x.device), blocks
+        leaves = _inner(parameters)
+        # those that the kept graphs lead to
+        ctx.leaves = None if memory_efficient else leaves
+        compute = and_keep_the_projection if memory_efficient else and_keep_the_graph
         with ctx.autocast():
-            out = _run(x, blocks, masks, and_keep_the_projection if memory_efficient else and_keep_the_graph)
-        ctx.save_for_backward(out, *projections)  # `out` in either case: it must not have been written to since
-        return out
+            out = _run(x, _with_all(blocks, leaves), masks, compute)
+        standing = stand_in(x)
+        # `out` in either case: it must not have been written to since
+        ctx.save_for_backward(standing, out, *parameters, *projections)
+        return out, standing
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
-        if torch.is_grad_enabled():
-            raise RuntimeError("the buffered stage cannot be differentiated twice; use RDNet(engine='reference')")
-        features, *projections = ctx.saved_tensors
-        # a copy, to which the gradients of the features' other readers are added
-        gradient = torch.empty_like(features).copy_(grad)
-        found: dict[Tensor, Tensor | None] = {}
-        end = features.shape[1]
-        with without_autocast(grad.device):
-            for j in reversed(range(len(ctx.blocks))):
-                block = ctx.blocks[j]
-                start = end - block.pwconv2.out_channels
-                new = gradient[:, start:end]
-                if ctx.graphs is None:
-                    leaf = features[:, :start].detach().requires_grad_()
-                    before = _recompute(leaf, projections[j], block, ctx.masks[j], new, ctx.autocast, found)
-                else:
-                    before = _differentiate(ctx, j, new, found)
-                gradient[:, :start] += before
-                end = start
-        inputs = gradient[:, : ctx.channels].to(ctx.x_dtype)
-        return inputs, None, None, None, *(found.get(p) for p in ctx.parameters)
+    def backward(ctx, grad: Tensor | None, of_stand_in: Tensor | None):
+        if grad is None:
+            return of_stand_in, *(None,) * (len(ctx.needs_input_grad) - 1)
+        standing, features, *saved = ctx.saved_tensors
+        count = len(ctx.needs_input_grad) - 4
+        parameters, projections = saved[:count], saved[count:]
+        with torch._C.DisableTorchFunction(), without_autocast(grad.device):
+            if by_operations([grad]):
+                of_x, *others = _by_operations(ctx, standing, features, parameters, grad)
+            else:
+                of_x, *others = _backward(ctx, features, parameters, projections, grad)
+        if of_stand_in is not None:
+            of_x = of_x + of_stand_in
+        return of_x, None, None, None, *others
 
 
-def _differentiate(ctx, j: int, new: Tensor, found: dict) -> Tensor:
+def _inner(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Leaves in their place, which share their values and notice their changes.
+
+    Hooks on a parameter are for the gradient that it gets in the end.
+    """
+    return [p.detach().requires_grad_(p.requires_grad) for p in parameters]
+
+
+def _with_all(modules: Sequence[nn.Module], tensors: Sequence[Tensor]) -> list[SimpleNamespace]:
+    each = iter(tensors)
+    return [_with(module, each) for module in modules]
+
+
+def _by_operations(ctx, standing: Tensor, features: Tensor, parameters: Sequence[Tensor], grad: Tensor) -> list:
+    """The gradients of x and of the parameters, as a graph."""
+    op = Recomputation()
+    with op.recording(), ctx.autocast():
+        found = [op.given(standing, features[:, : ctx.channels].to(ctx.x_dtype))]
+        for block, mask in zip(_with_all(ctx.modules, [*map(op.given, parameters)]), ctx.masks):
+            found.append(_block(torch.cat(found, 1), block, mask))
+        out = torch.cat(found, 1)
+    return op.gradients([out], [grad])
+
+
+def _backward(ctx, features: Tensor, parameters: Sequence[Tensor], projections: Sequence[Tensor], grad: Tensor) -> list:
+    """The gradients of x and of the parameters, block by block."""
+    leaves = _inner(parameters) if ctx.leaves is None else ctx.leaves
+    blocks = _with_all(ctx.modules, leaves)
+    # a copy, to which the gradients of the features' other readers are added
+    gradient = torch.empty_like(features).copy_(grad)
+    found: dict[Tensor, Tensor | None] = {}
+    end = features.shape[1]
+    for j in reversed(range(len(blocks))):
+        block = blocks[j]
+        start = end - block.pwconv2.out_channels
+        new = gradient[:, start:end]
+        if ctx.graphs is None:
+            leaf = features[:, :start].detach().requires_grad_()
+            before = _recompute(leaf, projections[j], block, ctx.masks[j], new, ctx.autocast, found)
+        else:
+            before = _differentiate(ctx, j, new, block, found)
+        gradient[:, :start] += before
+        end = start
+    return [gradient[:, : ctx.channels].to(ctx.x_dtype), *map(found.get, leaves)]
+
+
+def _differentiate(ctx, j: int, new: Tensor, block, found: dict) -> Tensor:
     """The gradient of what block j reads, over the graph that forward kept; those of its parameters go to ``found``."""
     if ctx.graphs[j] is None:
         raise RuntimeError('backward a second time needs retain_graph=True in the first')
@@ -233,7 +298,7 @@ def _differentiate(ctx, j: int, new: Tensor, found: dict) -> Tensor:
     again = torch._C._autograd._get_current_graph_task_keep_graph()
     if not again:
         ctx.graphs[j] = None
-    return _gradients(out, new, leaf, ctx.blocks[j].parameters(), found, again)
+    return _gradients(out, new, leaf, _leaves(block), found, again)
 
 
 def _recompute(leaf: Tensor, projection: Tensor, block, mask, new: Tensor, autocast, found: dict) -> Tensor:
@@ -241,7 +306,7 @@ def _recompute(leaf: Tensor, projection: Tensor, block, mask, new: Tensor, autoc
     projection = projection.detach().requires_grad_()
     with torch.enable_grad(), autocast():
         out = _scale(projection, block, mask)
-    scaling = [*([] if block.gamma is None else [block.gamma]), *([] if block.ese is None else block.ese.parameters())]
+    scaling = [*([] if block.gamma is None else [block.gamma]), *([] if block.ese is None else _leaves(block.ese))]
     grad = _gradients(out, new, projection, scaling, found)
     with torch.enable_grad(), autocast():
         hidden = _hidden(leaf, block)
@@ -263,8 +328,16 @@ def _recompute(leaf: Tensor, projection: Tensor, block, mask, new: Tensor, autoc
     for parameter, value in ((second.weight, weight), (second.bias, bias)):
         if value is not None:
             found[parameter] = value.to(parameter.dtype)
-    rest = [p for module in (block.dwconv, block.norm, block.pwconv1) for p in module.parameters()]
+    rest = [p for part in (block.dwconv, block.norm, block.pwconv1) for p in _leaves(part)]
     return _gradients(hidden, grad, leaf, rest, found)
+
+
+def _leaves(part: SimpleNamespace) -> Iterator[Tensor]:
+    for value in vars(part).values():
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, SimpleNamespace):
+            yield from _leaves(value)
 
 
 def _gradients(out: Tensor, grad: Tensor, leaf: Tensor, parameters, found: dict, again: bool = False) -> Tensor:

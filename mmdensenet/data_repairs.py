@@ -1,0 +1,207 @@
+"""Repairs of mmengine's and mmpretrain's data sets, which :mod:`mmdensenet.datasets` does.
+
+They stand outside that package, and import it when they are called, since importing it imports mmpretrain's data sets:
+that takes seconds, and these are what is repaired.
+"""
+
+import copy
+import functools
+
+import mmengine
+
+from .compat.mmengine import ANNOTATIONS, CONCATENATING
+from .compat.mmpretrain import CLASS_NAMES, FOLDERS, SEVERAL_TASKS
+
+
+@CLASS_NAMES.repaired_by
+def read_class_names() -> None:
+    from mmengine.dataset import BaseDataset as MMEngineDataset
+    from mmpretrain.datasets.base_dataset import BaseDataset
+
+    from mmdensenet.datasets.stated_classes import (
+        ClassListError,
+        class_names,
+        names_in,
+        require_names,
+        require_own_numbers,
+    )
+
+    merge, load, init = BaseDataset._compat_classes, BaseDataset._load_metainfo.__func__, BaseDataset.full_init
+
+    def names_of(given):
+        return given if given is None or isinstance(given, (list, tuple)) else class_names(given)
+
+    @functools.wraps(merge)
+    def merge_names(self, metainfo, classes) -> dict:
+        return merge(self, metainfo, names_of(classes))
+
+    @functools.wraps(load)
+    def load_names(cls, metainfo=None) -> dict:
+        given = None
+        if hasattr(metainfo, 'items'):
+            metainfo = dict(metainfo.items())
+            given = metainfo.get('classes')
+            if 'CLASSES' in metainfo and given is None:
+                raise ClassListError('metainfo.CLASSES is not read: the key is `classes`.')
+        if given is not None:
+            metainfo['classes'] = names_of(given)
+            require_names(metainfo['classes'])
+            require_own_numbers(metainfo['classes'], cls.METAINFO.get('classes'), cls.__name__)
+        return load(cls, metainfo)
+
+    @functools.wraps(init)
+    def init_with_own_numbers(self) -> None:
+        if self._fully_initialized:
+            return
+        stated = self._metainfo.get('classes')
+        init(self)
+        if type(self).load_data_list is not MMEngineDataset.load_data_list:
+            return
+        # a file of OpenMMLab's form says which classes its labels are for
+        written = self._metainfo if stated is None else mmengine.load(self.ann_file)['metainfo']
+        own, categories = names_in(written), written.get('categories')
+        require_names(written.get('classes') or ())
+        if categories is not None:
+            named = {category['id']: category['category_name'] for category in categories}
+            by_id = tuple(named[number] for number in sorted(named))
+            if own in (None, by_id) and sorted(named) != list(range(len(categories))):
+                raise ClassListError(
+                    f'{self.ann_file}: the ids of its categories are {", ".join(map(str, sorted(named)[:3]))} ..., not '
+                    '0, 1, 2 and so on: which labels are they for?'
+                )
+            own = own or by_id
+        if stated is None and own is not None:
+            self._metainfo['classes'] = tuple(own)
+        elif own is not None:
+            require_own_numbers(stated, own, self.ann_file)
+
+    BaseDataset._compat_classes = merge_names
+    BaseDataset._load_metainfo = classmethod(load_names)
+    BaseDataset.full_init = init_with_own_numbers
+
+
+@FOLDERS.repaired_by
+def number_folders_by_name() -> None:
+    from mmpretrain.datasets.custom import CustomDataset
+
+    find = CustomDataset._find_samples
+
+    @functools.wraps(find)
+    def find_by_name(self) -> list:
+        from mmdensenet.datasets.class_lists import number_folders, require_no_hidden
+
+        if not self.with_label:
+            return find(self)
+        stated = self._metainfo.pop('classes', None)
+        try:
+            samples = find(self)
+        finally:
+            if stated is not None:
+                self._metainfo['classes'] = stated
+        folders = list(self.folder_to_idx)
+        require_no_hidden(folders, self.img_prefix)
+        if stated is None:
+            return samples
+        self.folder_to_idx = number_folders(folders, stated, self.img_prefix)
+        return [(path, self.folder_to_idx[folders[label]]) for path, label in samples]
+
+    CustomDataset._find_samples = find_by_name
+
+
+@SEVERAL_TASKS.repaired_by
+def describe_images_of_several_tasks() -> None:
+    from mmpretrain.datasets.multi_task import MultiTaskDataset
+    from mmpretrain.datasets.transforms.formatting import PackMultiTaskInputs
+
+    load, parse, join = MultiTaskDataset.load_data_list, MultiTaskDataset.parse_data_info, MultiTaskDataset._join_root
+    pack = PackMultiTaskInputs.transform
+
+    @functools.wraps(load)
+    def load_or_explain(self, *args, **kwargs) -> list[dict]:
+        from mmdensenet.datasets.annotations import explain
+
+        try:
+            data_list = load(self, *args, **kwargs)
+            if data_list and all(isinstance(item['gt_label'], dict) for item in data_list):
+                return data_list
+            raise TypeError('a gt_label is no dict' if data_list else 'it lists no images')
+        except Exception as error:
+            explained = explain(self, error)
+            if explained is None:
+                raise
+            raise explained from error
+
+    @functools.wraps(parse)
+    def parse_without_labels(self, raw_data) -> dict:
+        return parse(self, dict(gt_label={}, **raw_data) if 'gt_label' not in raw_data else raw_data)
+
+    @functools.wraps(join)
+    def join_if_root(self, path):
+        return path if self.data_root is None else join(self, path)
+
+    @functools.wraps(pack)
+    def pack_with_path(self, results: dict) -> dict:
+        packed = pack(self, results)
+        known = {key: results[key] for key in ('sample_idx', 'img_path') if key in results}
+        packed['data_samples'].set_metainfo(known)
+        return packed
+
+    MultiTaskDataset.load_data_list = load_or_explain
+    MultiTaskDataset.parse_data_info = parse_without_labels
+    MultiTaskDataset._join_root = join_if_root
+    MultiTaskDataset.get_data_info = lambda self, idx: copy.deepcopy(self.data_list[idx])
+    PackMultiTaskInputs.transform = pack_with_path
+
+
+@CONCATENATING.repaired_by
+def name_different_classes() -> None:
+    from mmengine.dataset.dataset_wrapper import ConcatDataset, RepeatDataset
+    from mmengine.registry import DATASETS
+
+    init = ConcatDataset.__init__
+
+    @functools.wraps(init)
+    def init_or_name(self, datasets, *args, **kwargs) -> None:
+        built = [DATASETS.build(each) if isinstance(each, dict) else each for each in datasets]
+        listed = [each for each in built if isinstance(getattr(each, '_metainfo', {}).get('classes'), (list, tuple))]
+        for each in listed[1:]:  # the same names as a list and as a tuple are the same
+            each._metainfo['classes'] = type(listed[0]._metainfo['classes'])(each._metainfo['classes'])
+        given = zip(datasets, built)  # of what is built it takes no wrappers, of configs it does
+        datasets = [dict(type=lambda made=made: made) if isinstance(each, dict) else made for each, made in given]
+        try:
+            init(self, datasets, *args, **kwargs)
+        except (TypeError, ValueError) as error:
+            from mmdensenet.datasets.class_lists import require_concatenable
+
+            require_concatenable(self, error)
+            raise
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        from mmdensenet.datasets.wrappers import locate
+
+        dataset, index = locate(self, idx)
+        return dataset.get_cat_ids(index)
+
+    ConcatDataset.__init__ = init_or_name
+    ConcatDataset.get_cat_ids = RepeatDataset.get_cat_ids = get_cat_ids
+
+
+@ANNOTATIONS.repaired_by
+def name_annotation_files() -> None:
+    from mmengine.dataset.base_dataset import BaseDataset
+
+    full_init = BaseDataset.full_init
+
+    @functools.wraps(full_init)
+    def init_or_explain(self) -> None:
+        try:
+            full_init(self)
+        except Exception as error:
+            from mmdensenet.datasets.annotations import explain
+
+            explained = explain(self, error)
+            if explained is not None:
+                raise explained from error
+            raise
+
+    BaseDataset.full_init = init_or_explain

@@ -1,0 +1,70 @@
+"""Several models as one: the mean of their calibrated probabilities."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmdensenet.checkpoints.checkpoint_file import sha256
+from mmdensenet.results.decisions import Decisions
+
+from .fold import ScoresOf
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The models of a cross-validation.
+
+    Attributes:
+        checkpoints: of each model; all are of one config.
+        temperatures: that divide each model's logits: one, or of several labels one each.
+        decisions: on the logits of :func:`mean_logits`.
+    """
+
+    checkpoints: tuple[str, ...]
+    temperatures: tuple[float, ...]
+    decisions: Decisions
+
+    @property
+    def sha256(self) -> str:
+        """Of the hashes of the checkpoints."""
+        return hashlib.sha256(''.join(map(sha256, self.checkpoints)).encode()).hexdigest()
+
+
+def mean_logits(logits: Tensor, multi_label: bool) -> Tensor:
+    """Logits (N, C) whose sigmoid or softmax is the mean of those of the models' logits (K, N, C).
+
+    Softmax leaves a constant free: it is chosen so that the energy of the result is the mean of the models' energies.
+    """
+    if multi_label:
+        return F.logsigmoid(logits).logsumexp(0) - F.logsigmoid(-logits).logsumexp(0)
+    energies = logits.logsumexp(2, keepdim=True).mean(0)
+    return logits.log_softmax(2).logsumexp(0) - math.log(len(logits)) + energies
+
+
+class EnsembleScores(nn.Module):
+    """Normalised images (N, C, H, W) to the mean (N, classes) of the models' probabilities at their temperature.
+
+    Args:
+        members: K models.
+        temperatures: one, or of several labels one each.
+    """
+
+    def __init__(self, members: Sequence[ScoresOf], temperatures: Sequence[float]):
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.register_buffer('temperatures', torch.tensor(temperatures, dtype=torch.float32))
+        self.multi_label = members[0].multi_label
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.logits(x)
+        return torch.sigmoid(logits) if self.multi_label else torch.softmax(logits, 1)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(N, classes), see :func:`mean_logits`."""
+        logits = torch.stack([member.logits(x) / self.temperatures for member in self.members])
+        return mean_logits(logits, self.multi_label)

@@ -1,0 +1,142 @@
+"""Gradients by torch's own operations: where they are to be differentiated again, as with ``create_graph=True``.
+
+The backward of a fused op is no graph. Where one is asked for, or a dispatch mode wants to see it, the op is computed
+once more as the reference computes it, from what forward has saved: its gradients, and all theirs, are then those of
+torch's own operations. Running statistics are left alone, and dropout has the draws of forward.
+
+The op's input is not among what is saved, only its values are. So that the graph goes on behind the input, an op has
+one more output, the *stand-in*: of the input's shape, without its memory; the gradient that it gets is the input's.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
+
+from ..norms import affine
+from ..rows import as_images
+from ..sync_batch_norm import sync_batch_norm
+from .contract import RefusedError, are_counting
+
+
+def by_operations(grads: Sequence[Tensor | None]) -> bool:
+    """Whether that is needed for these gradients, of an op's outputs."""
+    try:
+        are_counting()
+    except RefusedError:
+        return True
+    return torch.is_grad_enabled() or any(grad is not None and type(grad) is not Tensor for grad in grads)
+
+
+def stand_in(x: Tensor) -> Tensor:
+    return torch.empty_strided(x.shape, (0,) * x.dim(), dtype=x.dtype, device=x.device)
+
+
+class _Valued(torch.autograd.Function):
+    """tensor, values -> the values, in the place of the tensor in the graph."""
+
+    @staticmethod
+    def forward(ctx, tensor: Tensor, values: Tensor) -> Tensor:
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return grad, None
+
+
+class Recomputation:
+    """An op that is computed once more: its inputs, and the gradients of them."""
+
+    def __init__(self):
+        self.inputs: list[Tensor] = []
+        self.graph = torch.is_grad_enabled()
+
+    def given(self, tensor: Tensor, values: Tensor | None = None) -> Tensor:
+        """An input of the op, whose gradients come in the order of these calls.
+
+        It is another tensor: hooks on the input itself are for the gradient that it gets in the end.
+        """
+        self.inputs.append(tensor.view_as(tensor) if values is None else _Valued.apply(tensor, values))
+        return self.inputs[-1]
+
+    def recording(self) -> AbstractContextManager:
+        """For the op itself, which modes have seen in forward."""
+        context = ExitStack()
+        context.enter_context(torch.enable_grad())
+        context.enter_context(_disable_current_modes())
+        return context
+
+    def gradients(self, outs: Sequence[Tensor | None], grads: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Those of what was given."""
+        outs = [out for out, grad in zip(outs, grads) if grad is not None]
+        grads = [grad for grad in grads if grad is not None]
+        wanted = [tensor for tensor in self.inputs if tensor.requires_grad]
+        found = iter(torch.autograd.grad(outs, wanted, grads, create_graph=self.graph, allow_unused=True))
+        return [next(found) if tensor.requires_grad else None for tensor in self.inputs]
+
+
+class _Convolutions(Recomputation):
+    """Convolutions and the norms in front of them.
+
+    Args:
+        plan: how the op was computed; its tensors are not looked at.
+        biases: those of its norms, in their order. They are not saved, because batch norm does not: they may have been
+            changed since, and what they were follows from what is.
+    """
+
+    def __init__(self, plan, biases: Sequence[Tensor]):
+        super().__init__()
+        self.plan, self.biases = plan, iter(biases)
+
+    def norm_relu(self, x: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
+        """``scale``, ``shift``, ``mean`` and ``rstd`` are what forward computed with."""
+        weight, bias = self.given(weight), next(self.biases)
+        bias = self.given(bias, (shift + mean * scale).to(bias.dtype))
+        if not self.plan.training:
+            scale, shift = (value[:, None, None] for value in affine(weight, bias, mean, rstd))
+            return F.relu((x * scale + shift).to(x.dtype))
+        if self.plan.group is not None:
+            return F.relu(sync_batch_norm(x, weight, bias, None, None, 0, self.plan.eps, self.plan.group.process_group))
+        return F.relu(F.batch_norm(x, None, None, weight, bias, True, 0, self.plan.eps))
+
+    def convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.conv2d(x, self.given(weight).to(x.dtype), padding=weight.shape[2] // 2)
+
+
+def block_gradients(plan, state, standing: Tensor, biases: Sequence[Tensor], grads: Sequence[Tensor | None]) -> list:
+    """The gradients of x and ``plan.parameters()``, as a graph.
+
+    Args:
+        state: the block's, as :mod:`.fused` keeps it.
+        standing: the stand-in of x.
+        biases: of all norms.
+        grads: of the features and of the transition's output.
+    """
+    n, _, h, w = state.features.shape
+    op = _Convolutions(plan, biases)
+    with op.recording():
+        features = [op.given(standing, state.features[:, : len(state.layers[0].norm1.scale)])]
+        for layer, rate in zip(state.layers, plan.inner_drop_rates):
+            new = op.convolve(op.norm_relu(torch.cat(features, 1), *layer.norm1), layer.conv1)
+            if layer.conv2 is not None:
+                if layer.kept is not None:
+                    new = new * as_images(layer.kept, (n, h, w)) / (1 - rate)
+                new = op.convolve(op.norm_relu(new, *layer.norm2), layer.conv2)
+            features.append(new if layer.mask is None else new * as_images(layer.mask, (n, h, w)))
+        outs = [torch.cat(features, 1), None]
+        if state.transition is not None:
+            norm, conv = state.transition
+            outs[1] = F.avg_pool2d(op.convolve(op.norm_relu(outs[0], *norm), conv), 2)
+    return op.gradients(outs, grads)
+
+
+def stem_gradients(plan, state, standing: Tensor, bias: Tensor, grad: Tensor) -> list:
+    """The gradients of x, and of the norm's weight and bias, as a graph; arguments as of :func:`block_gradients`."""
+    x, *norm = state
+    op = _Convolutions(plan, [bias])
+    with op.recording():
+        out = F.max_pool2d(op.norm_relu(op.given(standing, x), *norm), 3, 2, 1)
+    return op.gradients([out], [grad])

@@ -1,0 +1,22 @@
+"""What the C library does with memory that is freed."""
+
+import ctypes
+import os
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # mallopt's M_TRIM_THRESHOLD and M_MMAP_MAX
+_OWN_SETTINGS = ('MALLOC_', 'GLIBC_TUNABLES')
+
+
+def keep_freed_memory() -> bool:
+    """Keep what is freed for the next step of a training or test, where glibc gives large blocks back to the system.
+
+    Each step would have them again page by page, zeroed: 20,000 page faults for 128 images of CIFAR's size. The peak
+    stays what it was. Nothing is changed where the environment sets malloc's values, or the C library is another.
+    """
+    if any(name.startswith(_OWN_SETTINGS) for name in os.environ):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
+        return False
+    return bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, -1))
