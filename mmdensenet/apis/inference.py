@@ -288,6 +288,8 @@ class Inferencer(ImageClassificationInferencer):
                 return result | dict(logits=logits, pred_scores=scores.numpy())
             return result | decided_result(self.decisions, logits, self.classes)
         result['pred_scores'] = scores.numpy()
+        if not torch.isfinite(scores).all():  # the largest of them is no class
+            return result
         if self.multi_label:
             labels = sample.pred_label.tolist()
             result.update(pred_label=labels, pred_score=[scores[label].item() for label in labels])

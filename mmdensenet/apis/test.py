@@ -17,7 +17,7 @@ from mmdensenet.results.decisions import AUGMENTED
 from mmdensenet.results.predictions import DumpPredictions
 from mmdensenet.terminal import SHOWN
 from mmdensenet.training.end_workers import end_workers_of
-from mmdensenet.training.hooks import BadImagesHook, CheckLabelsHook, DecisionsHook
+from mmdensenet.training.hooks import BadImagesHook, CheckLabelsHook, DecisionsHook, FiniteHook
 from mmdensenet.training.memory import advise, is_out_of_memory
 
 from .runner import (
@@ -108,7 +108,8 @@ def test_model(
     # loads the checkpoint before other layouts are converted and without regard to `tta`: one of random weights.
     runner._hooks = [hook for hook in runner.hooks if not isinstance(hook, EMAHook)]
     runner.register_hook(CheckLabelsHook(checkpoint))
-    add_if_missing(runner, BadImagesHook)
+    for kind in (BadImagesHook, FiniteHook):
+        add_if_missing(runner, kind)
     runner.register_hook(CheckpointContentHook(checkpoint))
     decisions = DecisionsHook(checkpoint, logits)
     if tta:

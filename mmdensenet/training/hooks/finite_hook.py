@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
+from mmengine.structures import BaseDataElement
 
 from mmdensenet.checkpoints.work_dir import newest_that_verifies
 from mmdensenet.errors import UserError
@@ -17,7 +20,7 @@ LIST = 'nonfinite_loss.txt'
 
 @HOOKS.register_module()
 class FiniteHook(Hook):
-    """Check the loss of each iteration, and the weights before they are saved.
+    """Check the loss of each iteration, the weights before they are saved, and the scores that are tested.
 
     With AMP's loss scaling, which leaves out a step whose gradients overflow, up to ``max_skipped`` iterations in a row
     may have such a loss.
@@ -27,7 +30,7 @@ class FiniteHook(Hook):
 
     Raises:
         UserError: with the iteration, the learning rate and the images, which ``nonfinite_loss.txt`` in the work
-            directory lists; or with the tensor that would have been saved.
+            directory lists; with the tensor that would have been saved; or with the image that is tested.
     """
 
     priority = 'VERY_HIGH'  # before EMA takes the weights in, and before anybody saves
@@ -65,6 +68,30 @@ class FiniteHook(Hook):
                         f'{_what_to_do(runner)}'
                     )
 
+    def before_test(self, runner) -> None:
+        self._tested, self._strange, self._first = 0, 0, ''
+
+    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        found = [(sample, list(_scores_of(sample))) for sample in outputs or ()]
+        scores = [score.flatten() for _, inside in found for score in inside]
+        self._tested += len(found)
+        if not scores or torch.isfinite(torch.cat(scores)).all():
+            return
+        for sample, inside in found:
+            if not all(torch.isfinite(score).all() for score in inside):
+                self._strange += 1
+                self._first = self._first or str(sample.get('img_path') or f'sample {sample.get("sample_idx")}')
+
+    def after_test_epoch(self, runner, metrics=None) -> None:
+        """The largest of scores that are NaN is the first, which would count as a class."""
+        strange, tested = _sums(self._strange, self._tested)
+        if strange:
+            first = f', among them those of {self._first}' if self._first else ''
+            raise UserError(
+                f'{runner._load_from}: the scores of {strange} of {tested} images are not all numbers{first}. Nothing '
+                'can be said of the model: its weights or the images have NaN or infinite values.'
+            )
+
     def _look(self, runner) -> None:
         waiting, self._waiting = self._waiting, []
         for iteration, loss, paths, rate in waiting:
@@ -87,6 +114,24 @@ class FiniteHook(Hook):
             where = f'; images: {", ".join(paths[:2])}{more}'
         what = f'the loss is {loss.item()} at iteration {iteration}, learning rate {rate:.4g}{where}.'
         return f'{what}\n{_what_to_do(runner)}'
+
+
+def _sums(*counts: int) -> list[int]:
+    """The sums over all processes."""
+    total = torch.tensor(counts)
+    all_reduce(total)
+    return total.tolist()
+
+
+def _scores_of(sample) -> Iterator[torch.Tensor]:
+    """The scores of a data sample, or of each task in it."""
+    if not isinstance(sample, BaseDataElement):
+        return
+    if isinstance(score := sample.get('pred_score'), torch.Tensor):
+        yield score
+        return
+    for inner in sample.values():
+        yield from _scores_of(inner)
 
 
 def image_paths(data_batch) -> list[str]:
