@@ -3,7 +3,7 @@
 import os
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -12,9 +12,15 @@ from mmdensenet.errors import UserError
 from .class_lists import LEFT_BEHIND
 from .table import IMAGE_SUFFIXES
 
+#: endings of images and volumes that are not read
+OTHER_SUFFIXES = (
+    '.gif', '.heic', '.heif', '.avif', '.jxl', '.jp2', '.jfif', '.svg', '.pdf', '.dng', '.nef', '.cr2', '.raw', '.svs',
+    '.npy', '.npz', '.mat', '.nii', '.nii.gz', '.mha', '.mhd', '.nrrd',
+)  # fmt: skip
+
 
 class FileIndex:
-    """All image files below ``root``, listed once.
+    """All image files below ``root``, listed once; ``others`` counts files of other kinds of images by their ending.
 
     A text finds the file with that path below the root, or with the longest end of it, so that paths from another
     machine (``C:\\data\\train\\a.png``, ``CheXpert-v1.0/train/a.png``) are found too; else the one with that name in
@@ -26,13 +32,19 @@ class FileIndex:
         self.root = Path(root)
         if not self.root.is_dir():
             raise UserError(f'images={root}: there is no such folder.')
-        self.files = sorted(_walk(self.root))
+        self.others: Counter[str] = Counter()
+        self.files = sorted(_walk(self.root, self.others))
         self._there = set(self.files)
         self._by_name: dict[str, list[str]] = defaultdict(list)
         for file in self.files:
             name = PurePosixPath(file).name
             for key in {_composed(name), _composed(_stem(name))}:
                 self._by_name[key].append(file)
+
+    def not_read(self) -> str:
+        """How many files of other kinds there are, in words, or ''."""
+        kinds = ', '.join(f'{count} {ending}' for ending, count in self.others.most_common())
+        return kinds and f'{kinds} files are of kinds that are not read: convert them to PNG or DICOM'
 
     def find(self, text: str) -> str | None:
         """The path below the root, or None.
@@ -62,7 +74,7 @@ class FileIndex:
         return found[0] if found else None
 
 
-def _walk(root: Path) -> Iterator[str]:
+def _walk(root: Path, others: Counter[str]) -> Iterator[str]:
     seen = set()  # folders, by where links lead: one may lead to a folder above itself
     for folder, folders, names in os.walk(root, followlinks=True):
         where = os.path.realpath(folder)
@@ -73,8 +85,12 @@ def _walk(root: Path) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if name not in LEFT_BEHIND and not name.startswith('.'))
         below = Path(folder).relative_to(root)
         for name in names:
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith('.'):
+            if name.startswith('.'):
+                continue
+            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
                 yield (below / name).as_posix()
+            else:
+                others.update(ending for ending in OTHER_SUFFIXES if name.lower().endswith(ending))
 
 
 def _composed(name: str) -> str:

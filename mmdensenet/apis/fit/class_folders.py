@@ -9,8 +9,12 @@ from mmdensenet.datasets.file_index import FileIndex
 from mmdensenet.errors import UserError
 
 from .class_names import require_no_typo
+from .columns import plain
 from .path_groups import group_by_path
 from .samples import PART_NAMES, PARTS, Ask, Samples, listed, refuse
+
+#: folders of what belongs to images, as data sets for other tasks have them
+NO_CLASSES = ('image', 'images', 'img', 'imgs', 'mask', 'masks', 'label', 'labels', 'annotation', 'annotations')
 
 
 def read_class_folders(
@@ -66,6 +70,12 @@ def read_class_folders(
             if ' add ' in advice:  # to a config
                 advice = 'If that is right, name all classes, labels=A,B,C.'
             raise UserError(f'{what} {advice}') from error
+    kinds = [name for name in classes if plain(name) in NO_CLASSES]
+    if labels is None and kinds and len(classes) - len(kinds) <= 1:
+        raise UserError(
+            f'{root} has the folders {listed(classes)}, and {kinds[0]!r} is likely no class: give the folder above '
+            'class folders, or a table with images=FOLDER; or name the classes, labels=A,B,C.'
+        )
     if len(classes) < 2:
         raise UserError(f'{root} has one class folder ({classes[0]}): at least two classes are needed.')
     if len(classes) > max(3, len(rows) / 2):
@@ -82,6 +92,8 @@ def read_class_folders(
     empty = [name for name in folders if not given and not any(row[1] == name for row in rows)]
     if empty and labels is None:
         facts.append(f'no image is in the folder {listed(empty)}: no class')
+    if index.others:
+        facts.append(index.not_read())
     if outside:
         facts.append(f'{outside} images are in no class folder and left out')
     files = [file for file, _, _ in rows]
@@ -131,4 +143,5 @@ def _why_none(root: str, index: FileIndex, folders: list[str]) -> str:
         return f'{root} has no class folders, but a table: give {root}/{tables[0]}, with images={root} for its files.'
     if index.files:
         return f'{root} has {len(index.files)} images but no class folders: make one per class, or give a table.'
-    return f'{root} has no images' + (f' in its folders {listed(folders)}.' if folders else '.')
+    more = f' {index.not_read()}.' if index.others else ''
+    return f'{root} has no images' + (f' in its folders {listed(folders)}.' if folders else '.') + more

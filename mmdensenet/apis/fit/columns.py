@@ -67,6 +67,7 @@ def find_path_column(table: Table, index: FileIndex, stated: str | None) -> tupl
         raise UserError(
             f'{table.file}: no column has names of files below {index.root}, where there are {len(index.files)} images '
             f'(row 1 begins with {example!r}): give the folder of the images, images=FOLDER, or path=COLUMN.'
+            + (f' {index.not_read()}.' if index.others else '')
         )
     if _is_row(table, index, best):
         raise UserError(f'{table.file} has no header: its first row is of the image {best}. Write one above it.')

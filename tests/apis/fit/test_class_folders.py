@@ -60,6 +60,11 @@ def test_class_folders_with_and_without_parts(tmp_path):
             "the part test lacks 'dog'.* If that is right, name all classes, labels=A,B,C",
         ),
         (['1.png', '2.png'], 'has 2 images but no class folders'),
+        (
+            ['images/1.png', 'images/2.png', 'masks/1.png', 'masks/2.png'],
+            "images, masks, and 'images' is likely no class",
+        ),
+        (['images/1.png', 'images/2.png'], "'images' is likely no class"),
     ],
 )
 def test_folders_that_are_no_classes(tmp_path, files, message):
@@ -75,3 +80,17 @@ def test_a_folder_with_a_table_says_how_to_give_it(tmp_path):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(UserError, match='has no images'):
         read_class_folders(str(tmp_path / 'empty'))
+
+
+def test_kinds_of_files_that_are_not_read_are_said(tmp_path):
+    root = blank(tmp_path, 'a/1.png', 'b/1.png', 'a/2.png', 'b/2.png')
+    for name in ('a/x.HEIC', 'a/y.gif', 'b/z.nii.gz', 'b/w.nii.gz', 'a/notes.txt', 'a/._hidden.gif'):
+        (tmp_path / name).write_bytes(b'1')
+    facts = read_class_folders(root).facts
+    assert '2 .nii.gz, 1 .heic, 1 .gif files are of kinds that are not read: convert them to PNG or DICOM' in facts or (
+        '2 .nii.gz, 1 .gif, 1 .heic files are of kinds that are not read: convert them to PNG or DICOM' in facts
+    )
+    for file in tmp_path.rglob('*.png'):
+        file.unlink()
+    with pytest.raises(UserError, match=r'has no images in its folders a, b. 2 .nii.gz.* are not read: convert them'):
+        read_class_folders(root)
