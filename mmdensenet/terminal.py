@@ -82,6 +82,11 @@ def say(text: str) -> None:
         _last_line = time.monotonic()
 
 
+def is_screen(stream) -> bool:
+    """Whether a bar can be drawn there: on a terminal that moves its cursor."""
+    return stream.isatty() and os.environ.get('TERM') not in ('dumb', 'unknown')
+
+
 def silence() -> float:
     """Seconds since the last line."""
     return time.monotonic() - _last_line
@@ -129,7 +134,7 @@ def waiting(text: str, total: int | None = None) -> Iterator[Callable[[int], Non
     if _mode is None or not is_first() or _bar_is_shown:
         yield lambda more: None
         return
-    if not sys.stdout.isatty():
+    if not is_screen(sys.stdout):
         say(f'{text} ...')
         yield lambda more: None
         return
@@ -163,7 +168,7 @@ def counting(text: str, things: str = 'images') -> Iterator[Callable[[int, int],
 
     def show(done: int, total: int) -> None:
         nonlocal bar, is_said, spoken
-        if sys.stderr.isatty():
+        if is_screen(sys.stderr):
             if bar is None and done < total:
                 bar = _bar(True, stderr=True)
                 bar.add_task(f'{text} {things}')

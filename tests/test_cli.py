@@ -105,7 +105,7 @@ def test_cfg_options():
 @pytest.mark.parametrize('number', [errno.ENOSPC, errno.EROFS, errno.EFBIG])
 def test_a_folder_that_cannot_be_written_to(number):
     message = explain(OSError(number, os.strerror(number), 'work_dirs/a/log'))
-    assert message.startswith('work_dirs/a/log: ') and 'set another folder with --work-dir' in message
+    assert message.startswith('work_dirs/a/log: ') and 'give another folder' in message
 
 
 def test_a_hook_of_ours_may_be_left_out(short_config, tmp_path):

@@ -115,6 +115,8 @@ def test_its_bar_goes_when_all_is_done(monkeypatch):
         length = len(screen.getvalue())
         time.sleep(0.3)
         assert len(screen.getvalue()) == length, 'nothing is drawn any more'
+    monkeypatch.setenv('TERM', 'dumb')
+    assert not terminal.is_screen(screen), 'it cannot move its cursor'
     monkeypatch.undo()
     assert 'reading images' in screen.getvalue() and '1/3' in screen.getvalue()
 
