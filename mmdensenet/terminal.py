@@ -39,6 +39,8 @@ UNHELPFUL_WARNINGS = [
 ]
 #: packages whose use of what is deprecated is their own business
 OTHERS = r'(torch|torchvision|mmcv|mmengine|mmpretrain|matplotlib|multiprocessing|onnx\w*|openvino|google)(\.|$)'
+#: seconds without a line after which work that is counted says how far it is, where there is no bar
+SILENCE = 30
 
 _mode: str | None = None  # 'quiet' or 'verbose' while a command runs
 _bar_is_shown = False
