@@ -140,7 +140,7 @@ def explain(error: BaseException) -> str | None:
         return f'a download failed: {text}. Without network, put the data where the config expects it.'
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
         where = f'{error.filename}: ' if error.filename else ''
-        return f'{where}{error.strerror}. Make room there, or set another folder with --work-dir.'
+        return f'{where}{error.strerror}. Make room there, or give another folder.'
     if isinstance(error, FileNotFoundError):
         if not error.filename:
             return _last_line(text)

@@ -39,6 +39,8 @@ UNHELPFUL_WARNINGS = [
 ]
 #: packages whose use of what is deprecated is their own business
 OTHERS = r'(torch|torchvision|mmcv|mmengine|mmpretrain|matplotlib|multiprocessing|onnx\w*|openvino|google)(\.|$)'
+#: seconds without a line after which work that is counted says how far it is, where there is no bar
+SILENCE = 30
 
 _mode: str | None = None  # 'quiet' or 'verbose' while a command runs
 _bar_is_shown = False
@@ -80,6 +82,11 @@ def say(text: str) -> None:
     if _mode is not None and is_first():
         print(text, flush=True)
         _last_line = time.monotonic()
+
+
+def is_screen(stream) -> bool:
+    """Whether a bar can be drawn there: on a terminal that moves its cursor."""
+    return stream.isatty() and os.environ.get('TERM') not in ('dumb', 'unknown')
 
 
 def silence() -> float:
@@ -129,17 +136,11 @@ def waiting(text: str, total: int | None = None) -> Iterator[Callable[[int], Non
     if _mode is None or not is_first() or _bar_is_shown:
         yield lambda more: None
         return
-    if not sys.stdout.isatty():
+    if not is_screen(sys.stdout):
         say(f'{text} ...')
         yield lambda more: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = [TextColumn('{task.description}'), BarColumn(), TimeElapsedColumn()]
-    if total is not None:
-        columns.insert(2, MofNCompleteColumn())
-    with Progress(*columns, console=Console(), transient=True) as progress:  # of today's sys.stdout
+    with _bar(total is not None) as progress:
         task = progress.add_task(text, total=total)
         _bar_is_shown = True
         try:
@@ -155,6 +156,49 @@ def each(items: Iterable[T], text: str, total: int | None = None) -> Iterator[T]
         for item in items:
             yield item
             done(1)
+
+
+@contextmanager
+def counting(text: str, things: str = 'images') -> Iterator[Callable[[int, int], None]]:
+    """:func:`waiting` for work that itself tells how far it is: from then until all is done, on standard error.
+
+    Returns:
+        What is called with how many are done, and how many there are.
+    """
+    bar = None
+    is_said, spoken = False, 0.0
+
+    def show(done: int, total: int) -> None:
+        nonlocal bar, is_said, spoken
+        if is_screen(sys.stderr):
+            if bar is None and done < total:
+                bar = _bar(True, stderr=True)
+                bar.add_task(f'{text} {things}')
+                bar.start()
+            if bar is not None:
+                bar.update(bar.task_ids[0], completed=done, total=total)
+                if done >= total:
+                    bar.stop()
+                    bar = None
+        elif not is_said or time.monotonic() - spoken > SILENCE:
+            line = f'{done:,} of {total:,} {things}' if is_said else f'{text} {total:,} {things} ...'
+            print(line, file=sys.stderr, flush=True)
+            is_said, spoken = True, time.monotonic()
+
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.stop()
+
+
+def _bar(is_counted: bool, stderr: bool = False):
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    count = [MofNCompleteColumn()] if is_counted else []
+    columns = (TextColumn('{task.description}'), BarColumn(), *count, TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=stderr), transient=True)  # of today's sys.stdout
 
 
 class _ShowSome(logging.Handler):

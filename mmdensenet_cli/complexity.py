@@ -60,14 +60,15 @@ def show(found: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from mmdensenet.terminal import short_path
+
     console = Console()
     if not console.is_terminal:
         console = Console(width=100)  # a pipe has none; 80 would cut numbers
     engines = list(found['memory'])
     shape = 'x'.join(map(str, found['input']))
-    table = Table(
-        title=f'{found["config"]}: one image of {shape}', box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_footer=True
-    )
+    title = f'{short_path(found["config"])}: one image of {shape}'
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_footer=True)
     table.add_column('stage', 'total', no_wrap=True)
     table.add_column('parameters', f'{found["parameters"]:,}', justify='right')
     for engine in engines:

@@ -3,6 +3,7 @@
 import argparse
 import ast
 import difflib
+import re
 from pathlib import Path
 
 from .config_files import config_folder, config_names
@@ -53,7 +54,8 @@ def copy_config(name: str, target: Path) -> None:
     text = inherit_installed((config_folder() / f'{name}.py').read_text(encoding='utf-8'))
     try:
         with target.open('x', encoding='utf-8') as file:
-            file.write(text.replace(f'configs/{name}.py', target.as_posix()))
+            text = text.replace(f'configs/{name}.py', target.as_posix())
+            file.write(re.sub(r'python tools/(train|test)\.py', r'mmdensenet \1', text))  # a wheel has no tools
     except FileExistsError:
         raise CommandError(f'{target} is there already: remove it, or name another file.') from None
     except OSError as error:

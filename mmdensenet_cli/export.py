@@ -82,7 +82,7 @@ def summary(done) -> str:
             f'The graph does: {", ".join(step for step in steps if not step.rpartition(".")[2].startswith("Load"))}'
         )
     elif steps:
-        lines.append(f'Before that the caller (or tools/predict.py --model {done.file}) does: {", ".join(steps)}')
+        lines.append(f'Before that the caller (or `mmdensenet predict --model {done.file}`) does: {", ".join(steps)}')
     if done.why_not_folded:
         lines.append(f'The graph is not folded: {done.why_not_folded}.')
     if done.calibrated_on:

@@ -70,9 +70,10 @@ def run(args: argparse.Namespace) -> None:
     import sys
 
     from mmdensenet.apis.fit import fit
-    from mmdensenet.apis.verify import progress_bar
+    from mmdensenet.terminal import counting
 
     out = sys.stdout
     options = {name: value for name, value in vars(args).items() if name not in ('data', 'debug', 'verbose')}
-    with progress_bar() as progress, contextlib.redirect_stdout(sys.stderr):  # what libraries log is beside the steps
+    # what libraries log is beside the steps
+    with counting('reading') as progress, contextlib.redirect_stdout(sys.stderr):
         fit(args.data, **options, ask=ask, report=lambda line: print(line, file=out, flush=True), progress=progress)

@@ -1,6 +1,7 @@
 """Says on a terminal what a command waits for while it imports PyTorch and mmpretrain: seconds, and more at first."""
 
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,10 +21,12 @@ def importing(patience: float = PATIENCE) -> Iterator[None]:
         yield
         return
     shows_it = threading.Event()
+    end = '\n' if os.environ.get('TERM') in ('dumb', 'unknown') else ''  # those cannot erase it
+    text = TEXT[: shutil.get_terminal_size().columns - 1]  # of a longer one the first line would stay
 
     def show() -> None:
         shows_it.set()
-        print(TEXT, end='', file=stream, flush=True)
+        print(text, end=end, file=stream, flush=True)
 
     timer = threading.Timer(patience, show)
     timer.daemon = True
@@ -33,5 +36,5 @@ def importing(patience: float = PATIENCE) -> Iterator[None]:
     finally:
         timer.cancel()
         timer.join()
-        if shows_it.is_set():
+        if shows_it.is_set() and not end:
             print('\r\x1b[K', end='', file=stream, flush=True)

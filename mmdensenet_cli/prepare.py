@@ -30,10 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from mmdensenet.apis.prepare import prepare_dataset
-    from mmdensenet.apis.verify import progress_bar
     from mmdensenet.cli import parse_cfg_options
+    from mmdensenet.terminal import counting
 
-    with progress_bar() as progress:
+    with counting('copying') as progress:
         parts = prepare_dataset(
             args.config,
             args.target,

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=['claim', 'tripod', 'stard'],
         help='write a checklist for authors instead: CLAIM 2024, TRIPOD+AI or STARD 2015, with what is known filled in',
     )
-    parser.add_argument('--predictions', metavar='FILE', help='what tools/test.py --out wrote, instead of a test')
+    parser.add_argument('--predictions', metavar='FILE', help='what `mmdensenet test --out` wrote, instead of a test')
     parser.add_argument('--work-dir', help="of the training, for its curves (the checkpoint's folder)")
     parser.add_argument('--bootstrap', type=int, default=1000, metavar='N', help='resamplings for intervals (1000)')
     parser.add_argument('--gallery', type=int, default=12, metavar='N', help='how many errors are shown (12)')

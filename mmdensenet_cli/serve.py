@@ -36,9 +36,11 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from mmdensenet.apis import open_inferencer
+    from mmdensenet.apis.summary import summarise
     from mmdensenet.errors import UserError
     from mmdensenet.serving import Predictor, Settings, create_app, listen, serve
     from mmdensenet.serving.server import is_local, names_of, url_of
+    from mmdensenet.terminal import waiting
 
     for name in ('topk', 'batch_size', 'max_queue', 'max_upload', 'max_pixels', 'max_input', 'threads'):
         if getattr(args, name) <= 0:
@@ -64,7 +66,10 @@ def run(args: argparse.Namespace) -> None:
     with listening:
         # all that computes in one thread: OpenMP's threads of a second one would make more than cores, which slows both
         model_thread = ThreadPoolExecutor(1, thread_name_prefix='model')
-        predictor = model_thread.submit(opened).result()
+        with waiting('loading the model and running it once'):
+            predictor = model_thread.submit(opened).result()
+        if hasattr(predictor.inferencer.model, '_config'):  # an exported file is no model
+            summarise(predictor.inferencer.model, args.checkpoint)
         settings = Settings(
             name=Path(args.model).stem if '/' in args.model else args.model,
             topk=args.topk,

@@ -3,9 +3,11 @@
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import NoReturn
 
 from .importing import importing
 from .memory import keep_freed_memory
@@ -39,12 +41,17 @@ def start(
         except CommandError as error:
             print(f'error: {error}', file=sys.stderr)
             sys.exit(2)
+        except KeyboardInterrupt:
+            _interrupted()
         return
     if (arguments is None if owns_process is None else owns_process) and getattr(command, 'COMPUTES_LONG', False):
         keep_freed_memory()
     # What is heavy is imported after the arguments are parsed, so that --help answers at once.
-    with importing():
-        from mmdensenet.cli import run_tool
+    try:
+        with importing():
+            from mmdensenet.cli import run_tool
+    except KeyboardInterrupt:
+        _interrupted()
 
     def run(args: argparse.Namespace) -> None:
         with importing():
@@ -52,6 +59,12 @@ def start(
         command.run(args)
 
     run_tool(run, args)
+
+
+def _interrupted() -> NoReturn:
+    """The end after Ctrl-C, without a traceback; run_tool has its own, for the processes of a group."""
+    print('interrupted', file=sys.stderr)
+    sys.exit(128 + signal.SIGINT)
 
 
 def make_parser(command: ModuleType, prog: str | None = None) -> Parser:

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     from mmdensenet.apis import train_model
     from mmdensenet.cli import parse_cfg_options
+    from mmdensenet.terminal import short_path
 
     runner = train_model(
         args.config,
@@ -54,4 +55,4 @@ def run(args: argparse.Namespace) -> None:
         cfg_options=parse_cfg_options(args.cfg_options),
     )
     if runner.rank == 0:
-        print(f'Checkpoints, logs and curves are in {runner.work_dir}')
+        print(f'Checkpoints, logs and curves are in {short_path(runner.work_dir)}')

@@ -32,8 +32,9 @@ def run(args: argparse.Namespace) -> None:
     import json
     from pathlib import Path
 
-    from mmdensenet.apis.verify import progress_bar, verify_dataset
+    from mmdensenet.apis.verify import verify_dataset
     from mmdensenet.cli import parse_cfg_options
+    from mmdensenet.terminal import counting
 
     if args.out:  # a file that cannot be written is found now, not after all images are read
         out = Path(args.out)
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
         out.open('a').close()
         if not there:
             out.unlink()
-    with progress_bar() as progress:
+    with counting('reading') as progress:
         options = parse_cfg_options(args.cfg_options)
         report = verify_dataset(
             args.config, args.checkpoint, workers=args.workers, cfg_options=options, progress=progress
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     if args.out:
         content = dict(images=report.images, problems=report.problems)
         out.write_text(json.dumps(content, indent=1) + '\n')
-    print('; '.join(f'{name}: {number} images' for name, number in report.images.items()))
+    print('; '.join(f'{name}: {number:,} images' for name, number in report.images.items()))
     for kind, headline in HEADLINES.items():
         lines = report.problems.get(kind, [])
         if lines:

@@ -75,14 +75,19 @@ def test_what_takes_long_is_a_line_without_a_terminal(capsys):
     assert capsys.readouterr().out == 'counting letters ...\n'
 
 
-def test_what_takes_long_is_a_bar_on_a_terminal(monkeypatch):
+def screen_of(monkeypatch, stream: str) -> io.StringIO:
     class Screen(io.StringIO):
         def isatty(self) -> bool:
             return True
 
     screen = Screen()
     monkeypatch.setenv('TERM', 'xterm')
-    monkeypatch.setattr('sys.stdout', screen)
+    monkeypatch.setattr(stream, screen)
+    return screen
+
+
+def test_what_takes_long_is_a_bar_on_a_terminal(monkeypatch):
+    screen = screen_of(monkeypatch, 'sys.stdout')
     with terminal.command(), terminal.waiting('outer', 3) as done:
         done(3)
         time.sleep(0.3)  # it is drawn ten times a second
@@ -90,6 +95,30 @@ def test_what_takes_long_is_a_bar_on_a_terminal(monkeypatch):
     monkeypatch.undo()
     shown = screen.getvalue()
     assert 'outer' in shown and '3/3' in shown and 'inner' not in shown
+
+
+def test_work_that_tells_how_far_it_is(monkeypatch, capsys):
+    with terminal.counting('reading') as show:
+        for done in range(1, 2001):
+            show(done, 2000)
+        monkeypatch.setattr(terminal, 'SILENCE', -1)
+        show(2000, 2000)
+    assert capsys.readouterr() == ('', 'reading 2,000 images ...\n2,000 of 2,000 images\n')
+
+
+def test_its_bar_goes_when_all_is_done(monkeypatch):
+    screen = screen_of(monkeypatch, 'sys.stderr')
+    with terminal.counting('reading') as show:
+        show(1, 3)
+        time.sleep(0.3)
+        show(3, 3)
+        length = len(screen.getvalue())
+        time.sleep(0.3)
+        assert len(screen.getvalue()) == length, 'nothing is drawn any more'
+    monkeypatch.setenv('TERM', 'dumb')
+    assert not terminal.is_screen(screen), 'it cannot move its cursor'
+    monkeypatch.undo()
+    assert 'reading images' in screen.getvalue() and '1/3' in screen.getvalue()
 
 
 def test_warnings_about_what_is_deprecated_elsewhere(monkeypatch):

@@ -48,7 +48,7 @@ def read_predictions(file: str | Path) -> Predictions:
     try:
         return _predictions(columns, file)
     except (ValueError, TypeError) as error:
-        raise UserError(f'{file} is no file of predictions ({error}); tools/test.py --out writes one.') from error
+        raise UserError(f'{file} is no file of predictions ({error}); `mmdensenet test --out` writes one.') from error
 
 
 def confusion_matrix(predictions: Predictions) -> np.ndarray:
@@ -150,7 +150,7 @@ def _number(value: float, images: int) -> str:
 
 def _predictions(columns: dict, file: str | Path) -> Predictions:
     if 'pred_label' not in columns or 'pred_score' not in columns or not len(columns['pred_score']):
-        raise UserError(f'{file} has no predictions: tools/test.py --out writes them.')
+        raise UserError(f'{file} has no predictions: `mmdensenet test --out` writes them.')
     count = np.size(columns['pred_score'][0])
     images = len(columns['pred_score'])
     labels, predicted = columns.get('gt_label'), columns['pred_label']

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmdensenet.checkpoints.checkpoint_meta import DECISIONS, hash_weights, write_meta
+from mmdensenet.checkpoints.checkpoint_meta import DECISIONS, hash_weights, meta_file, write_meta
 from mmdensenet.results.decisions import Decisions
 
 from .models import get_model
@@ -40,6 +40,7 @@ def decide_checkpoint(
 
     cfg = open_config(config, cfg_options)
     require_checkpoint(checkpoint)
+    meta_file(checkpoint, out)
     require_one_task(cfg.model.get('head'), 'decide')
     scores = score_part(cfg, checkpoint, 'val')
     decisions = decide(

@@ -29,6 +29,7 @@ from mmdensenet.datasets.wrappers import config_pipeline
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.results.decided import decide_samples, decided_result, decisions_of, is_multi_label, keeping_logits
 from mmdensenet.results.visualizer import FastVisualizer
+from mmdensenet.terminal import is_screen
 
 from .config import refuse_reduced
 from .image_lists import expand
@@ -107,7 +108,7 @@ class Inferencer(ImageClassificationInferencer):
         batches = self.preprocess(images, batch_size)
         total = -(-len(images) // batch_size)
         console = Console(stderr=True)
-        if sys.stderr.isatty() and total > 1:
+        if is_screen(sys.stderr) and total > 1:
             batches = track(batches, 'Predicting', total=total, console=console, transient=True)
         samples = [sample for batch in batches for sample in self.forward(batch)]
         if show_dir is not None:

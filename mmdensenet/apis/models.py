@@ -246,7 +246,7 @@ def _config(model: str | Config) -> tuple[Config, str | None]:
     if name is None:
         if Path(model).is_file():
             raise UserError(
-                f'model {model} is a file, but neither a config (.py) nor of tools/export.py (.onnx, .xml, .pt2). '
+                f'model {model} is a file, but neither a config (.py) nor of `mmdensenet export` (.onnx, .xml, .pt2). '
                 'Weights are a checkpoint: give it with the config that they were trained with.'
             )
         known = [*names, *(n.partition('_')[0] for n in names)]

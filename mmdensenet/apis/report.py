@@ -236,7 +236,7 @@ def open_subject(config: str | Config, checkpoint: str, device: str | None, cfg_
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     if unlabelled_parts(dataset):
         raise UserError(
-            'the test set has no labels, so there is nothing to report on; tools/test.py --out predicts it.'
+            'the test set has no labels, so there is nothing to report on; `mmdensenet test --out` predicts it.'
         )
     return cfg, model, dataset
 

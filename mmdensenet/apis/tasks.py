@@ -28,6 +28,6 @@ def require_one_task(head: dict | nn.Module | None, what: str) -> None:
     """
     if names := task_names(head):
         raise UserError(
-            f'{what} does not support a head for several tasks (MultiTaskHead: {", ".join(names)}): tools/test.py '
-            '--out FILE writes the predictions of each.'
+            f'{what} does not support a head for several tasks (MultiTaskHead: {", ".join(names)}): `mmdensenet '
+            'test --out FILE` writes the predictions of each.'
         )

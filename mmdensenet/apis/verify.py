@@ -8,7 +8,6 @@ import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -282,27 +281,3 @@ def _report_duplicates(report: Report, seen: dict[bytes, list[tuple[str, str]]])
         splits = {name for name, _ in places}
         kind = 'duplicate across splits' if len(splits) > 1 else 'duplicate'
         report.add(kind, ' = '.join(f'{name}: {place}' for name, place in places))
-
-
-@contextmanager
-def progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal; without one a line at every tenth, on standard error."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        shown = 0
-
-        def show(done: int, total: int) -> None:
-            nonlocal shown
-            if done * 10 // total > shown:
-                shown = done * 10 // total
-                print(f'{done} of {total} images', file=sys.stderr, flush=True)
-
-        yield show
-        return
-    columns = (TextColumn('images'), BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task('images', total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

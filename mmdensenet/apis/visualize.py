@@ -152,7 +152,7 @@ def draw_confusion(
         The picture, and the most frequent confusions as (true class, predicted class, images).
     """
     if (checkpoint is None) == (predictions is None):
-        raise UserError('give a checkpoint to test, or predictions=FILE of tools/test.py --out.')
+        raise UserError('give a checkpoint to test, or predictions=FILE of `mmdensenet test --out`.')
     cfg = open_config(config, options)
     require_one_task(cfg.model.get('head'), 'a confusion matrix')
     if predictions is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from mmdensenet.errors import UserError
+from mmdensenet.output import output_file
 
 from .checkpoint import load_from_file
 from .checkpoint_content import require_weights
@@ -33,6 +34,18 @@ def hash_weights(state_dict: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
+def meta_file(checkpoint: str | Path, out: str | Path | None = None) -> Path:
+    """The file that :func:`write_meta` writes. Asked before the work, whose result would else be lost.
+
+    Raises:
+        UserError: if it is no .pth file here, or cannot be written.
+    """
+    file = Path(checkpoint if out is None else out).expanduser()
+    if '://' in str(checkpoint) or file.suffix == '.safetensors':
+        raise UserError(f'{checkpoint if "://" in str(checkpoint) else file} cannot be written: give out=FILE.pth.')
+    return output_file(file, (file.suffix.lower(),))
+
+
 def write_meta(checkpoint: str | Path, key: str, value: Any, out: str | Path | None = None) -> None:
     """Add an entry to a checkpoint's ``meta``, or replace it; weights and state of training stay as they are.
 
@@ -43,9 +56,7 @@ def write_meta(checkpoint: str | Path, key: str, value: Any, out: str | Path | N
     Raises:
         UserError: if it is no .pth file here, or cannot be read or written.
     """
-    path, out = Path(checkpoint).expanduser(), Path(checkpoint if out is None else out).expanduser()
-    if '://' in str(checkpoint) or out.suffix == '.safetensors':
-        raise UserError(f'{checkpoint if "://" in str(checkpoint) else out} cannot be written: give out=FILE.pth.')
+    path, out = Path(checkpoint).expanduser(), meta_file(checkpoint, out)
     content = load_from_file(str(path), map_location='cpu')
     require_weights(content, str(checkpoint))
     if 'state_dict' not in content:  # tensors alone

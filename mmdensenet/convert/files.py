@@ -11,6 +11,7 @@ from mmdensenet.checkpoints.checkpoint_sources import load_from_url, local_copy
 from mmdensenet.checkpoints.writing import save_whole
 from mmdensenet.errors import UserError
 from mmdensenet.similar import similar_path
+from mmdensenet.terminal import waiting
 from mmdensenet.version import __version__
 
 from .convert import Report, convert_state_dict
@@ -77,7 +78,8 @@ def convert_checkpoint(
     if verify is not None:
         from .verify_conversion import verify_conversion
 
-        report.verified = verify_conversion(checkpoint, report, verify)
+        with waiting('comparing with the library that the file is from'):
+            report.verified = verify_conversion(checkpoint, report, verify)
     if to == 'torchvision':
         try:
             converted = to_torchvision(converted)

@@ -101,7 +101,7 @@ class Metadata:
             UserError: if there is none, or it is not one of ours.
         """
         if not text:
-            raise UserError(f'{file} does not say what it is: only files of tools/export.py can be opened.')
+            raise UserError(f'{file} does not say what it is: only files of `mmdensenet export` can be opened.')
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:

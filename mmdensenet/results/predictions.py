@@ -104,7 +104,7 @@ def read_columns(file: str | Path) -> dict[str, Sequence]:
         wrong = [i for i, row in enumerate(columns.get('pred_score', ())) if not _are_probabilities(row)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f'{file} is no file of predictions ({error}); tools/test.py --out FILE.npz writes one.'
+            f'{file} is no file of predictions ({error}); `mmdensenet test --out FILE.npz` writes one.'
         ) from error
     if wrong:
         raise UserError(

@@ -113,8 +113,8 @@ def scores_of_columns(
         scores = np.stack([np.atleast_1d(np.asarray(row, dtype=np.float64)) for row in columns['pred_score']])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f'{file} is no file of predictions ({type(error).__name__}: {error}): write one with tools/test.py --out '
-            'FILE.npz.'
+            f'{file} is no file of predictions ({type(error).__name__}: {error}): write one with `mmdensenet test '
+            '--out FILE.npz`.'
         ) from error
     count = scores.shape[1]
     names = [str(name) for name in classes] if classes is not None else [str(i) for i in range(count)]

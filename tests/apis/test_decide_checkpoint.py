@@ -37,6 +37,14 @@ def decided(plain, tmp_path_factory):
     return plain[0], str(out), decide_checkpoint(*plain, out)
 
 
+def test_where_it_cannot_be_written_is_found_first(plain, tmp_path, monkeypatch):
+    monkeypatch.delattr('mmdensenet.apis.decide_checkpoint.score_part')
+    (tmp_path / 'd.pth').mkdir()
+    for out in ('d.pth', 'd.safetensors'):
+        with pytest.raises(UserError, match=rf'{out} cannot be written'):
+            decide_checkpoint(*plain, tmp_path / out)
+
+
 def test_what_is_in_the_checkpoint(plain, decided):
     _, checkpoint, decisions = decided
     read = torch.load(checkpoint, weights_only=True)

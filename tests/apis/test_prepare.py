@@ -232,7 +232,7 @@ def test_training_from_shards_is_training_from_the_folder(run_tool, tmp_path):
         if name == 'folder':
             done = run_tool('prepare.py', file, tmp_path / 't', '--raw', '--shard-size', '5', '--workers', '0')
             assert done.status == 0 and 'train: 12 images in 3 shards, ' in done.out, done.out + done.err
-            assert '12 of 12 images' in done.err
+            assert 'copying 12 images ...' in done.err
         done = run_tool('train.py', file, '--work-dir', tmp_path / name)
         assert done.status == 0, done.out + done.err
         weights.append(torch.load(tmp_path / name / 'epoch_1.pth', weights_only=True)['state_dict'])

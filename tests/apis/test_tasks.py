@@ -93,7 +93,7 @@ def test_what_does_not_support_it_says_so_before_the_work(trained, tmp_path):
         lambda: draw_cam(config, checkpoint, [image], tmp_path / 'm.png'),
         lambda: mmdensenet.get_model(config, num_classes=5),
     ):
-        with pytest.raises(UserError, match=r'several tasks \(MultiTaskHead: kind, dark\): tools/test.py --out FILE'):
+        with pytest.raises(UserError, match=r'\(MultiTaskHead: kind, dark\): `mmdensenet test --out FILE`'):
             call()
     assert not list(tmp_path.glob('*.*'))
 

@@ -57,7 +57,7 @@ def test_every_base_of_a_copy_is_an_installed_one(name):
 def test_the_copy_s_commands_name_the_copy(tmp_path):
     target = tmp_path / 'mine.py'
     main(['configs', 'copy', 'bc-l22', str(target)])
-    assert f'tools/train.py {target}\n' in target.read_text()
+    assert f'mmdensenet train {target}\n' in target.read_text()
 
 
 @pytest.mark.parametrize(

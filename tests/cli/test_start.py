@@ -49,6 +49,20 @@ def test_a_mistake_has_status_2(arguments, capfd):
     assert capfd.readouterr().err == 'error: config missing.py does not exist.\n'
 
 
+@pytest.mark.parametrize('command', ['info', 'convert'])
+def test_ctrl_c_has_status_130(command, monkeypatch, capsys):
+    """Also while it imports, which is when people find that they have typed something wrong."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('mmdensenet_cli.info.run', interrupt)
+    monkeypatch.setattr(start, 'importing', interrupt)
+    with pytest.raises(SystemExit) as stop:
+        start.start(command, ['a.pth', 'b.pth'] if command == 'convert' else [])
+    assert (stop.value.code, capsys.readouterr().err) == (130, 'interrupted\n')
+
+
 def test_a_mistake_without_mmdensenet(monkeypatch, capsys):
     def run(args: argparse.Namespace) -> None:
         raise start.CommandError('no such thing.')

@@ -106,7 +106,7 @@ def test_the_same_predictions(run_tool, config, checkpoint, images, tmp_path, fo
     done = run_tool('export.py', config, checkpoint, '--format', format, '--out', out, *extra)
     assert done.status == 0, done.err
     assert 'Against PyTorch on 12 images: the same top-1 for 100.00 %' in done.out
-    who = 'The graph does' if '--with-preprocess' in extra else 'the caller (or tools/predict.py'
+    who = 'The graph does' if '--with-preprocess' in extra else 'the caller (or `mmdensenet predict'
     (line,) = [line for line in done.out.splitlines() if 'ResizeEdge, CenterCrop' in line]
     assert who in line and 'Top-1 accuracy' in done.out
     files = [out, out.with_suffix('.bin')] if format == 'openvino' else [out]

@@ -132,7 +132,13 @@ def test_numbers_are_those_of_the_test(run_tool, tmp_path):
     assert '3 epochs, until 2026-01-31 23:59' in page.text and 'class_2' in page.text
     assert 'mmengine 0.10.7 ' in page.text
     with np.load(file) as saved:
-        errors = int((saved['pred_score'].argmax(1) != saved['gt_label']).sum())
+        truth, predicted = saved['gt_label'], saved['pred_score'].argmax(1)
+    errors = int((predicted != truth).sum())
+    for true in range(3):
+        taken = np.bincount(predicted[truth == true], minlength=3)
+        others = sorted((other for other in range(3) if other != true and taken[other]), key=lambda o: (-taken[o], o))
+        words = ''.join(f'class_{other} ({taken[other]}), ' for other in others).removesuffix(', ')
+        assert f'class_{true} {100 * taken[true] / 8:.1f} % {words} '.replace('  ', ' ') in page.text
     pictures = [reference for reference in page.references if reference.startswith('data:')]
     assert len(pictures) == 2 * min(errors, 12) > 0, 'each with its activation map'
     assert len(set(pictures)) == len(pictures)

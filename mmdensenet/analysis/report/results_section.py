@@ -14,6 +14,8 @@ from . import plots
 
 #: rows of the tables that are not folded away
 SHOWN_CLASSES, SHOWN_CONFUSIONS = 20, 15
+#: classes that one class is taken for, in its line
+SHOWN_OTHERS = 3
 CLASS_NOTE = (
     'Lowest F1 first. Recall is also called sensitivity, precision positive predictive value. Below each value its 95% '
     'interval; with fewer than 5 images of a kind there is none.'
@@ -58,12 +60,25 @@ def results_section(scores: Scores, resampling: Resampling, seed: int) -> dict:
         confusion=None,
         confused=None,
         together=1,
+        taken_for=None,
     )
     if not scores.multi_label:
         matrix = count_confusions(scores.truth, scores.predicted, len(scores.classes))
         content['confusion'], content['together'] = plots.confusion_chart(matrix, scores.classes)
         content['confused'] = _most_confused(matrix, classes)
+        if content['together'] == 1:
+            content['taken_for'] = [_taken_for(matrix, classes, true) for true in np.flatnonzero(matrix.sum(1))]
     return content
+
+
+def _taken_for(matrix: np.ndarray, classes: list[ClassMetrics], true: int) -> tuple[str, float, str]:
+    """A class, what share of it is right, and what most of the others are taken for."""
+    row = matrix[true]
+    order = [other for other in np.argsort(-row, kind='stable') if other != true and row[other]]
+    most = [f'{classes[other].name} ({row[other]:,})' for other in order[:SHOWN_OTHERS]]
+    if len(order) > SHOWN_OTHERS:
+        most.append(f'others ({row[order[SHOWN_OTHERS:]].sum():,})')
+    return classes[true].name, 100 * row[true] / row.sum(), ', '.join(most)
 
 
 def _most_confused(matrix: np.ndarray, classes: list[ClassMetrics]) -> list[tuple[str, str, int, float]]:

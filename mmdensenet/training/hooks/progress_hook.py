@@ -62,7 +62,7 @@ class ProgressHook(Hook):
     def _begin(self, runner, name: str, total: int, completed: int = 0) -> None:
         self._begun[name] = time.monotonic(), completed, total
         self._logged = time.monotonic()
-        if not (is_main_process() and sys.stdout.isatty()):
+        if not (is_main_process() and terminal.is_screen(sys.stdout)):
             return
         if self.progress is None:
             self._start(runner.logger)
