@@ -141,7 +141,8 @@ def require_one_spelling(names: Sequence[str], where: str) -> None:
     """Raise UserError for two groups that are likely one: P7 and p7, 007 and 7."""
     known: dict[str, str] = {}
     for name in dict.fromkeys(names):
-        bare = re.sub(r'0*(\d+)', r'\1', name.casefold()) if name.strip('0') else name
+        number = re.fullmatch(r'(\D*)0*(\d+)', name.casefold())  # not the digits within hexadecimal ids
+        bare = ''.join(number.groups()) if number else name.casefold()
         other = known.setdefault(bare, name)
         if other != name:
             raise UserError(

@@ -149,9 +149,7 @@ def _near(
     )
     done = work.done('near_duplicates', made_of)
     if done is None:
-        kept, limit = confirm_pairs(
-            possible, len(samples), lambda i: read_grey(samples.root, samples.files[i]), network
-        )
+        kept, limit = confirm_pairs(possible, one_each, lambda i: read_grey(samples.root, samples.files[i]), network)
         done = work.write('near_duplicates', made_of, dict(limit.to_dict(), kept=np.flatnonzero(kept).tolist()))
     limit = Limit(done['different'], done['copies'])
     if not limit.told:
@@ -161,7 +159,7 @@ def _near(
         )
     return possible[done['kept']], (
         f'{len(done["kept"])} of {len(possible)} pairs with near hashes are one image by features of {network.name}: a '
-        f'cosine of at least {limit.cosine:.2f}; different images reach {limit.different:.2f}'
+        f'cosine of at least {limit.cosine:.2f}; 98% of other pairs stay below {limit.different:.2f}'
     )
 
 

@@ -57,6 +57,12 @@ def test_two_spellings_of_a_patient_are_refused(tmp_path, ids):
         labelled(tmp_path, ['image', 'patient_id', 'label'], lambda i: [f'{i}.png', ids[i % 3], 'ab'[i % 2]])
 
 
+def test_hexadecimal_ids_are_different_patients(tmp_path):
+    ids = ('00a1', '0a01', 'a010')
+    samples = labelled(tmp_path, ['image', 'patient_id', 'label'], lambda i: [f'{i}.png', ids[i % 3], 'ab'[i % 2]])
+    assert len(set(samples.groups)) == 3
+
+
 def test_headers_that_are_rows_and_the_column_that_is_called_so(tmp_path):
     with pytest.raises(UserError, match='has no header: its first row is of the image 0'):
         labelled(tmp_path, ['0', 'a'], lambda i: [max(i, 1), 'ab'[i % 2]])
