@@ -259,7 +259,9 @@ def test_folds_hand_over_their_ensemble(tmp_path):
         own_images.write(root / 'images' / f'{name}.png', pixels.astype(np.uint8))
     (root / 'train.csv').write_text('id,label\n' + ''.join(f'{name},{"ab"[i % 2]}\n' for i, name in enumerate(ids)))
     (root / 'sample_submission.csv').write_text('id,label\nnew2,a\nnew1,a\n')
-    options = dict(work_dir=tmp_path / 'work', folds=3, minutes=0.5, predict=root / 'sample_submission.csv')
+    options = dict(
+        work_dir=tmp_path / 'work', folds=3, minutes=0.5, group='none', predict=root / 'sample_submission.csv'
+    )
     done = mmdensenet.fit(root / 'train.csv', root / 'images', report=lambda line: None, **options)
     assert len(done.checkpoints) == 3 and done.figures['judgement']['images'] == 60
     texts = {name: Path(done.files[name]).read_text().splitlines() for name in ('predictions', 'submission')}
