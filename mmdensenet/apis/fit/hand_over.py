@@ -208,13 +208,16 @@ def _facts_of_folds(folds: Folds, facts: Mapping[str, str]) -> dict[str, str]:
         partition_level='Groups, such as patients: each is in one fold only.'
         if grouped
         else 'Images; no group is known.',
-        ensembling=f'The mean of the calibrated probabilities of the {len(counts)} models; the figures are of single '
+        ensembling=f'The mean of the probabilities of the {len(counts)} models; the figures are of single '
         'models, each on the fold that it has not seen.',
     )
-    temperatures = ', '.join(f'{value:.3g}' for value in folds.ensemble.temperatures)
-    found['output'] = (
-        'The mean of the probabilities of the models, whose logits are divided by a temperature of '
-        f'{temperatures}, fitted on {folds.ensemble.decisions.samples:,} images ({folds.ensemble.decisions.part}).'
+    ensemble = folds.ensemble
+    known = [f'{t:.3g}' for t, fitted in zip(ensemble.temperatures, ensemble.decisions.temperatures) if fitted]
+    found['output'] = 'The mean of the probabilities of the models, ' + (
+        f'whose logits are divided by a temperature of {", ".join(known)}, fitted on {ensemble.decisions.samples:,} '
+        f'images ({ensemble.decisions.part}).'
+        if known
+        else 'uncalibrated.'
     )
     if 'cutoffs' in facts:
         found['cutoffs'] = facts['cutoffs'].replace(' before the test', '') + (

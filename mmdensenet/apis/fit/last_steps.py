@@ -87,7 +87,8 @@ def decide_folds_step(
         found = dict(temperatures=temperatures, decisions=decisions.to_dict())
         work.write('decisions', made_of, found)
     decisions = Decisions.from_dict(found['decisions'], str(work / 'decisions.json'))
-    report(f'  temperature of the {len(models)} models: {", ".join(f"{t:.3g}" for t in found["temperatures"])}')
+    if set(decisions.temperatures) != {None}:
+        report(f'  temperature of the {len(models)} models: {", ".join(f"{t:.3g}" for t in found["temperatures"])}')
     for line in decisions.lines():
         report(f'  {line}')
     return models, Ensemble(tuple(map(str, trained)), tuple(found['temperatures']), decisions)

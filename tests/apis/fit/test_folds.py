@@ -183,7 +183,13 @@ def test_report_and_card_speak_of_all_models(handed):
         assert words in page, words
     assert 'best0.pth' not in page and PATIENT not in page
     card = done.files['model_card'].read_text()
-    for words in ('# animals of the zoo', 'Results on the held-out folds', '3 folds of 16 to 16 images', '48 images'):
+    for words in (
+        '# animals of the zoo',
+        'Results on the held-out folds',
+        '3 folds of 16 to 16 images',
+        '48 images',
+        'The mean of the prob',
+    ):
         assert words in card, words
     readme = done.files['readme'].read_text()
     assert 'the ensemble: the mean of the probabilities of 3 models' in readme
