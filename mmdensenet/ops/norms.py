@@ -75,9 +75,9 @@ def extend_norm(
     return None if gamma is None else affine(gamma, beta, mean[:stop], rstd[:stop])
 
 
-def running(norm: Norm, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Running mean and its reciprocal deviation in this type, as they are now."""
-    return norm.mean.to(dtype, copy=True), torch.rsqrt(norm.var.to(dtype) + eps)
+def running(mean: Tensor, var: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """A running mean and the reciprocal deviation in this type, as they are now."""
+    return mean.to(dtype, copy=True), torch.rsqrt(var.to(dtype) + eps)
 
 
 def running_affines(norms: Sequence[Norm], eps: float, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
@@ -94,7 +94,8 @@ def update_running_statistics(updates: Sequence[tuple[Norm, Tensor, Tensor]]) ->
     """What the norms themselves would have done with this batch, given its mean and unbiased variance for each."""
     norms, means, variances = zip(*updates)
     alike = len({(norm.momentum, norm.mean.dtype) for norm in norms}) == 1
-    shared = any(len(set(map(id, buffers))) < len(norms) for buffers in list(zip(*norms))[2:4])
+    # by their memory, which views of it may share; on 'meta' there is none
+    shared = any(len({b.data_ptr() or id(b) for b in buffers}) < len(norms) for buffers in list(zip(*norms))[2:4])
     if shared or not alike:
         for update in updates:
             update_running_statistics([update])

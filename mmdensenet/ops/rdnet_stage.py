@@ -86,9 +86,10 @@ def why_not_buffered(x: Tensor, blocks: Sequence[RDNetBlockModules]) -> str | No
                 own = state_of(module, type(module), name or 'a block')
                 for tensor in (*own['_parameters'].values(), *own['_buffers'].values()):
                     if tensor is not None:
-                        tensors.plain(tensor)
+                        tensors.used.append(tensor)
                         if tensor.dtype not in tensors.weight_dtypes:
                             raise RefusedError('weights and features are of different types')
+        tensors.check()
         tensors.needs_graph(False)
     except RefusedError as error:
         return str(error)

@@ -56,7 +56,7 @@ def evaluate_stem(x: Tensor, stem: nn.Sequential) -> Tensor | None:
 
 
 def _affine(plan: StemPlan, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    return affine(plan.norm.weight, plan.norm.bias, *running(plan.norm, plan.eps, dtype))
+    return affine(plan.norm.weight, plan.norm.bias, *running(plan.norm.mean, plan.norm.var, plan.eps, dtype))
 
 
 class _State(NamedTuple):
@@ -83,7 +83,7 @@ def _forward(x: Tensor, plan: StemPlan) -> tuple[Tensor, _State, Tensor | int]:
         rstd = torch.rsqrt(var + plan.eps)
         update_running_statistics([(norm, mean, var * (total / (total - 1)))])
     else:
-        mean, rstd = running(norm, plan.eps, torch.promote_types(x.dtype, torch.float32))
+        mean, rstd = running(norm.mean, norm.var, plan.eps, torch.promote_types(x.dtype, torch.float32))
     scale, shift = affine(norm.weight, norm.bias, mean, rstd)
     out = steps.norm_relu_max_pool(rows, scale, shift, (n, h, w))
     return own_images(out, (n, (h + 1) // 2, (w + 1) // 2)), _State(x, scale, shift, norm.weight, mean, rstd), total
@@ -107,11 +107,14 @@ class _Stem(torch.autograd.Function):
         if grad is None:
             return of_stand_in, None, None, None
         standing, *saved = ctx.saved_tensors
-        state = _State(*saved[: len(_State._fields)])
+        state, noticed = _State(*saved[: len(_State._fields)]), saved[len(_State._fields) :]
         with torch._C.DisableTorchFunction(), without_autocast(state.x.device):
             if by_operations([grad]):
                 grad_x, *others = stem_gradients(ctx.plan, state, standing, ctx.bias, grad)
             else:
+                if not ctx.plan.training:  # as batch norm's backward, with the statistics as they are by now
+                    mean, rstd = running(*noticed, ctx.plan.eps, state.mean.dtype)
+                    state = state._replace(mean=mean, rstd=rstd)
                 grad_x, *others = each_gradient(partial(_backward, ctx.plan, state, ctx.total), grad)
         return (grad_x if of_stand_in is None else grad_x + of_stand_in), None, *others
 
@@ -129,5 +132,5 @@ def _backward(plan: StemPlan, state: _State, total: Tensor | int, grad: Tensor) 
             sums = plan.group.sum(*sums)
         dz = steps.batch_norm_backward(dz, rows, mean, rstd, scale, *sums, total, out=dz)
     else:
-        dz = dz.mul_(scale)
+        dz = dz.mul_(gamma.to(rstd.dtype) * rstd)
     return as_images(dz, (n, h, w)), grad_gamma, grad_beta

@@ -330,6 +330,8 @@ STRUCTURES = dict(
     wider_stem=lambda m: replace(m, 'stem.0', nn.Conv2d(3, 16, 7, 2, 3, bias=False)),
     drop_rate=lambda m: setattr(m.stages[0].block[1], 'drop_rate', 0.5),
     inner_drop_rate=lambda m: setattr(m.stages[0].block[0], 'bottleneck_drop_rate', 0.5),
+    viewed_variance=lambda m: m.stages[0].block[1].norm2.register_buffer(
+        'running_var', m.stages[0].block[0].norm2.running_var[:]),
     shared_variance=lambda m: m.stages[0].block[1].norm2.register_buffer(
         'running_var', m.stages[0].block[0].norm2.running_var),
     **{

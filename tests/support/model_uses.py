@@ -106,6 +106,44 @@ def function_patched(name, owner=F):
     return under(lambda: attribute(owner, name, lambda *args, **kwargs: old(*args, **kwargs) * 0.5))
 
 
+def method_added(cls, name):
+    """To a class that had it from another one."""
+    old = getattr(cls, name)
+
+    @contextmanager
+    def added():
+        setattr(cls, name, lambda self, *args, **kwargs: old(self, *args, **kwargs) * 0.5)
+        try:
+            yield
+        finally:
+            delattr(cls, name)
+
+    return under(added)
+
+
+def method_of_tensors(name):
+    """As profilers replace them, to see each call."""
+    old = getattr(Tensor, name)
+
+    @contextmanager
+    def counted():
+        calls = []
+        setattr(Tensor, name, lambda self, *args, **kwargs: (calls.append(0), old(self, *args, **kwargs))[1])
+        try:
+            yield
+        finally:
+            delattr(Tensor, name)
+            calls_of.append(len(calls))
+
+    calls_of = []
+
+    def use(model, x):
+        results = under(counted)(model, x)
+        return [*results, calls_of.pop()]
+
+    return use
+
+
 def class_property(cls, name, value):
     """A property of the class, which comes before what its instances have."""
 
@@ -290,6 +328,13 @@ def one_weight_alone(model, x):
 def first_output_alone(model, x):
     outs = model(x)
     (outs[0] * weights_of(outs[0])).sum().backward()
+    return [*state(model), x.grad]
+
+
+def both_modes(model, x):
+    """Evaluation's graph behind a training step that has changed the running statistics."""
+    loss = loss_of(model.eval()(x))
+    (loss + loss_of(model.train()(x * 0.5))).backward()
     return [*state(model), x.grad]
 
 
@@ -531,6 +576,7 @@ USES = dict(
     save_on_cpu=under(torch.autograd.graph.save_on_cpu),
     twice=twice,
     two_forwards=two_forwards,
+    both_modes=both_modes,
     accumulated=accumulated,
     input_alone=input_alone,
     one_weight_alone=one_weight_alone,
@@ -571,6 +617,8 @@ USES = dict(
     conv_call_patched=class_patched(nn.Conv2d, '__call__'),
     call_impl_patched=class_patched(nn.Module, '_call_impl'),
     **{f'torch_{name}_patched': function_patched(name, torch) for name in ('batch_norm', 'relu', 'max_pool2d')},
+    **{f'tensor_{name}_patched': method_of_tensors(name) for name in ('contiguous', 'add')},
+    call_of_class=method_added(nn.Sequential, '_call_impl'),
     eps_of_class=class_property(nn.BatchNorm2d, 'eps', lambda self: 0.5),
     weight_of_class=class_property(nn.Conv2d, 'weight', lambda self: self._parameters['weight'] * 2),
     with_transition=with_transition,

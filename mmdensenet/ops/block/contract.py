@@ -12,6 +12,7 @@ noticed, so none of them could be kept.
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from operator import attrgetter
 
 import torch
 import torch.nn.functional as F
@@ -42,16 +43,21 @@ _FUNCTIONS = (
 _TORCHS = ('relu', 'relu_', 'batch_norm', 'max_pool2d')
 
 _reserved: dict[type, frozenset[str]] = {}
-_originals: list[tuple[object, str, object]] = []
-#: what the classes behind the known ones have, which follows their changes, and how many names each had
+#: what modules and classes have, which follows their changes; a name in it, and what it was; None was never right
+_originals: list[tuple[Mapping, str, object]] = []
+#: the classes behind the known ones, what they have, the names that each had, and how many
 _classes: dict[type, Mapping] = {}
-_counts: dict[type, int] = {}
+_names: dict[type, frozenset[str]] = {}
+_counts: list[int] = []
 #: names that are read from instances; a property of the class would come before these
 _READ = _CONTENTS | {
     'training', 'eps', 'momentum', 'track_running_stats', 'process_group', 'groups', 'padding_mode', 'stride',
     'dilation', 'padding', 'kernel_size', 'ceil_mode', 'divisor_override', 'return_indices', 'p', 'drop_rate',
     'bottleneck_drop_rate',
 }  # fmt: skip
+_CALLED = _READ | frozenset(_METHODS)
+#: methods of tensors
+_TENSORS = frozenset(dir(torch._C.TensorBase))
 
 
 class RefusedError(Exception):
@@ -61,10 +67,17 @@ class RefusedError(Exception):
 def known(cls: type) -> type:
     """Class decorator: instances of exactly this class, with these methods, may be computed without being called."""
     _reserved[cls] = frozenset(dir(cls)) | _CONTENTS
-    _originals.extend((cls, name, getattr(cls, name)) for name in _METHODS if hasattr(cls, name))
-    _classes.update((base, vars(base)) for base in cls.__mro__[:-1])
-    _counts.update((base, len(names)) for base, names in _classes.items() if base not in _counts)
+    for base in cls.__mro__[:-1]:
+        _watch(base)
     return cls
+
+
+def _watch(cls: type) -> None:
+    if cls not in _classes:
+        _classes[cls] = own = vars(cls)
+        _names[cls] = frozenset(own)
+        _counts.append(len(own))
+        _originals.extend((own, name, own[name]) for name in _METHODS if name in own)
 
 
 def is_known(cls: type) -> bool:
@@ -76,8 +89,9 @@ def _record_torchs_own() -> None:
         known(cls)
     for cls in (nn.Sequential, nn.ModuleList, nn.LayerNorm, nn.GELU, nn.AdaptiveAvgPool2d, nn.Hardsigmoid):
         known(cls)
-    _originals.extend((F, name, getattr(F, name)) for name in _FUNCTIONS)
-    _originals.extend((torch, name, getattr(torch, name)) for name in ('cat', *_TORCHS))
+    _watch(Tensor)
+    _originals.extend((vars(F), name, getattr(F, name)) for name in _FUNCTIONS)
+    _originals.extend((vars(torch), name, getattr(torch, name)) for name in ('cat', *_TORCHS))
     for i, (owner, name, value) in enumerate(_originals):
         # what was replaced before this module was imported is not the original either
         home = getattr(value, '__globals__', {}).get('__name__', 'torch')
@@ -127,12 +141,13 @@ def check_modes(x: Tensor) -> bool:
     if torch_module._has_any_global_hook():
         raise RefusedError('there are hooks on all modules')
     for owner, name, original in _originals:
-        if getattr(owner, name) is not original:
-            raise RefusedError(f'{owner.__name__}.{name} has been replaced')
-    if list(map(len, _classes.values())) != list(_counts.values()):
-        for cls, names in _classes.items():
-            # names may be added, as long as they are not of what instances have
-            if len(names) != _counts[cls] and not names.keys().isdisjoint(_READ):
+        if owner.get(name) is not original:
+            raise RefusedError(f'{name} of torch or of a class has been replaced')
+    if list(map(len, _classes.values())) != _counts:
+        for cls, own in _classes.items():
+            # names may be added, as long as they do not come before what is called or read
+            added = own.keys() - _names[cls]
+            if not added.isdisjoint(_TENSORS if cls is Tensor else _CALLED):
                 raise RefusedError(f'{cls.__name__} has other attributes')
     return counting
 
@@ -142,7 +157,7 @@ def state_of(module: nn.Module, cls: type, what: str) -> dict:
     if type(module) is not cls or cls not in _reserved:
         raise RefusedError(f'{what} is {type(module).__name__}, not a plain {cls.__name__}')
     own = module.__dict__
-    if not own.keys().isdisjoint(_reserved[cls]):
+    if not _reserved[cls].isdisjoint(own):
         names = ', '.join(sorted(own.keys() & _reserved[cls]))
         raise RefusedError(f'{what} has {names} of its own')
     if own['_forward_hooks'] or own['_forward_pre_hooks'] or own['_backward_hooks'] or own['_backward_pre_hooks']:
@@ -152,6 +167,8 @@ def state_of(module: nn.Module, cls: type, what: str) -> dict:
 
 class Tensors:
     """The tensors of one block or stem: what they have to be, and whether one of them needs a gradient.
+
+    They are collected first and looked at together, in :meth:`check`, which takes half of the time.
 
     Args:
         x: the input, (N, C, H, W).
@@ -163,71 +180,73 @@ class Tensors:
         if x.layout is not torch.strided or x.dim() != 4:
             raise RefusedError('the input is no strided tensor of four dimensions')
         self.device, self.counting, self.requires_grad = x.get_device(), counting and x.is_meta, False
-        self.dtype, self.used = x.dtype, []
+        self.dtype = x.dtype
         if self.dtype not in DTYPES:
             raise RefusedError(f'the features are {str(self.dtype).removeprefix("torch.")}')
         if x.numel() == 0:
             raise RefusedError('there are no values')
-        self.norm_dtype: torch.dtype | None = None
         self.weight_dtypes: tuple[torch.dtype, ...] = (self.dtype,)
         if self.dtype is not torch.float64 and autocast_enabled(x.device.type):
             if not cast and self.dtype is not torch.get_autocast_dtype(x.device.type):
                 raise RefusedError('the features are not of the type that autocast computes in')
             self.weight_dtypes = torch.float32, torch.bfloat16, torch.float16
-        self.plain(x)
-
-    def plain(self, tensor: Tensor) -> None:
-        """Any tensor that is used."""
-        if type(tensor) not in _PLAIN or tensor.get_device() != self.device:
-            raise RefusedError('a tensor is no plain one on the device of the features')
-        # data_ptr is 0, or raises, where there is no memory: meta, sparse, opaque and wrapped tensors, freed storage
-        if not (self.counting and tensor.is_meta) and (not tensor.data_ptr() or tensor.is_neg()):
-            raise RefusedError('a tensor has no memory of its own')
-        if tensor.requires_grad:
-            self.requires_grad = True
-        self.used.append(tensor)
+        #: any, convolutions' weights and norms' tensors, and which shapes these are to have
+        self.used: list[Tensor] = [x]
+        self.weights: list[Tensor] = []
+        self.weight_shapes: list[tuple[int, ...]] = []
+        self.norms: list[Tensor] = []
+        self.norm_shapes: list[tuple[int, ...]] = []
 
     def weight(self, weight: Tensor, shape: tuple[int, ...]) -> Tensor:
         """A convolution's weight."""
-        self.plain(weight)
-        if weight.shape != shape:
-            raise RefusedError(f'a weight of shape {tuple(weight.shape)} stands where {shape} belongs')
-        if weight.dtype not in self.weight_dtypes:
-            raise RefusedError('weights and features are of different types')
+        self.weights.append(weight)
+        self.weight_shapes.append(shape)
         return weight
 
-    def norm(self, tensors: tuple[Tensor, ...], channels: int) -> None:
+    def norm(self, tensors: tuple[Tensor, Tensor, Tensor, Tensor], channels: int) -> None:
         """A norm's weight, bias, running mean and running variance."""
-        shape = (channels,)
-        for tensor in tensors:
-            self.plain(tensor)
-            if tensor.shape != shape:
-                raise RefusedError(f'a norm is for {tuple(tensor.shape)} channels where there are {channels}')
-            if tensor.dtype is not self.norm_dtype:
-                self._set_norm_dtype(tensor.dtype)
-        if tensors[2].requires_grad or tensors[3].requires_grad:
-            raise RefusedError('running statistics carry gradients')
-
-    def _set_norm_dtype(self, dtype: torch.dtype) -> None:
-        fits = dtype is self.dtype or (self.dtype in _HALF and dtype is torch.float32)
-        if self.norm_dtype is not None or not fits:
-            raise RefusedError('norms and features are of different types')
-        self.norm_dtype = dtype
+        self.norms += tensors
+        self.norm_shapes += ((channels,),) * 4
 
     def written(self, *buffers: Tensor) -> None:
         """Running statistics and counter of a norm that is in training."""
         for buffer in buffers:
             if type(buffer) not in _PLAIN or not buffer.is_contiguous() or buffer.requires_grad:
                 raise RefusedError('running statistics are no plain tensors')
-            self.used.append(buffer)
+        self.used.append(buffers[-1])
+
+    def check(self) -> None:
+        """Refuse where one of the tensors is not as it has to be."""
+        every = self.used + self.weights + self.norms
+        if not _PLAIN.issuperset(map(type, every)) or set(map(Tensor.get_device, every)) != {self.device}:
+            raise RefusedError('a tensor is no plain one on the device of the features')
+        # data_ptr is 0, or raises, where there is no memory: meta, sparse, opaque and wrapped tensors, freed storage
+        lying = [tensor for tensor in every if not tensor.is_meta] if self.counting else every
+        if not all(map(Tensor.data_ptr, lying)) or any(map(Tensor.is_neg, lying)):
+            raise RefusedError('a tensor has no memory of its own')
+        if [weight.shape for weight in self.weights] != self.weight_shapes:
+            raise RefusedError('the weight of a convolution has not the shape that belongs in its place')
+        if [tensor.shape for tensor in self.norms] != self.norm_shapes:
+            raise RefusedError('a norm is for another number of channels than there are')
+        if not set(self.weight_dtypes).issuperset(map(_dtype, self.weights)):
+            raise RefusedError('weights and features are of different types')
+        dtypes = set(map(_dtype, self.norms))
+        if len(dtypes) > 1 or not dtypes <= {self.dtype, *((torch.float32,) if self.dtype in _HALF else ())}:
+            raise RefusedError('norms and features are of different types')
+        if any(map(_requires_grad, self.norms[2::4])) or any(map(_requires_grad, self.norms[3::4])):
+            raise RefusedError('running statistics carry gradients')
+        self.requires_grad = any(map(_requires_grad, every))
 
     def needs_graph(self, training: bool) -> bool:
-        """Whether what is computed from these tensors is to have a gradient."""
+        """Whether what is computed from these tensors is to have a gradient, once they have been checked."""
         graph = self.requires_grad and torch.is_grad_enabled()
         kept = (graph or training) and not torch.is_inference_mode_enabled()
-        if kept and any(tensor.is_inference() for tensor in self.used):
+        if kept and any(map(Tensor.is_inference, self.used + self.weights + self.norms)):
             raise RefusedError('a tensor was made in inference mode')
         return graph
+
+
+_dtype, _requires_grad = attrgetter('dtype'), attrgetter('requires_grad')
 
 
 def autocast_enabled(device: str) -> bool:

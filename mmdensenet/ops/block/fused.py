@@ -148,11 +148,27 @@ def _pack(ctx: FunctionCtx, plan: Plan, state: _State, standing: Tensor) -> None
     ctx.save_for_backward(standing, *leaves, *plan.noticed())
 
 
-def _unpack(ctx: FunctionCtx) -> tuple[_State, Tensor]:
+def _unpack(ctx: FunctionCtx) -> tuple[_State, Tensor, list[Tensor]]:
     """Once a backward pass: whoever packs saved tensors, such as a checkpoint, unpacks each of them once."""
     standing, *saved = ctx.saved_tensors
-    leaves = saved[: ctx.structure.num_leaves]
-    return tree_unflatten(leaves, ctx.structure)._replace(total=ctx.total), standing
+    leaves, noticed = saved[: ctx.structure.num_leaves], saved[ctx.structure.num_leaves :]
+    return tree_unflatten(leaves, ctx.structure)._replace(total=ctx.total), standing, noticed
+
+
+def _with_statistics(state: _State, noticed: list[Tensor], eps: float) -> _State:
+    """Of norms in evaluation, whose backward takes the running statistics as they are by then, as batch norm's does."""
+    each = iter(noticed)
+
+    def norm(old: _NormState) -> _NormState:
+        mean, rstd = running(next(each), next(each), eps, old.mean.dtype)
+        return old._replace(mean=mean, rstd=rstd)
+
+    layers = []
+    for layer in state.layers:
+        norm1 = norm(layer.norm1)
+        layers.append(layer._replace(norm1=norm1, norm2=None if layer.norm2 is None else norm(layer.norm2)))
+    transition = None if state.transition is None else (norm(state.transition[0]), state.transition[1])
+    return state._replace(layers=layers, transition=transition)
 
 
 def _forward(x: Tensor, plan: Plan) -> tuple[_State, Tensor | None]:
@@ -262,11 +278,13 @@ class _FusedBlock(torch.autograd.Function):
         *grads, of_stand_in = grads
         if all(grad is None for grad in grads):
             return of_stand_in, *(None,) * (len(ctx.needs_input_grad) - 1)
-        state, standing = _unpack(ctx)
+        state, standing, noticed = _unpack(ctx)
         with torch._C.DisableTorchFunction(), without_autocast(state.features.device):
             if by_operations(grads):
                 grad_x, *others = block_gradients(ctx.plan, state, standing, ctx.biases, grads)
             else:
+                if not ctx.plan.training:
+                    state = _with_statistics(state, noticed, ctx.plan.eps)
                 grad_x, *others = each_gradient(partial(_backward, ctx.plan, state), *grads)
         if of_stand_in is not None:
             grad_x = grad_x + of_stand_in
@@ -285,8 +303,9 @@ def _backward(
     def consume(step, norm: _NormState, weight: Tensor, *args, overwrite: bool = False) -> tuple[Tensor, ...]:
         """One consumer's part: adds to ``consumers``, returns the gradients of its norm and convolution."""
         c = norm.scale.shape[0]
-        # with running statistics the norm is an affine map, and dz * scale is all there is
-        coefficient = norm.weight.to(norm.mean.dtype) if plan.training else norm.scale
+        coefficient = norm.weight.to(norm.mean.dtype)
+        if not plan.training:  # the norm is an affine map then, and dz * scale is all there is
+            coefficient = coefficient * norm.rstd
         grad_weight, sum_dz, centred = step(
             buffer[:, :c], norm.scale, norm.shift, norm.mean, weight, *args, coefficient, consumers[:, :c],
             overwrite=overwrite,
@@ -340,7 +359,7 @@ def _backward(
                     grad_y, layer.y, norm2.mean, norm2.rstd, norm2.scale, *sums, total, out=grad_y
                 )
             else:
-                grad_y = grad_y.mul_(norm2.scale)
+                grad_y = grad_y.mul_(norm2.weight.to(norm2.rstd.dtype) * norm2.rstd)
             if layer.kept is not None:
                 grad_y = grad_y.mul_(layer.kept).div_(1 - rate)
             *of_norm1, grad_conv1 = consume(
@@ -374,7 +393,7 @@ def _multiplied(grads: list[Tensor | _Product | None]) -> list[Tensor | None]:
 
 
 def _running_state(norm: Norm, eps: float, dtype: torch.dtype) -> _NormState:
-    mean, rstd = running(norm, eps, dtype)
+    mean, rstd = running(norm.mean, norm.var, eps, dtype)
     return _NormState(*affine(norm.weight, norm.bias, mean, rstd), norm.weight, mean, rstd)
 
 

@@ -163,7 +163,9 @@ class _Norms:
         if not (issubclass(self.cls, _BatchNorm) and is_known(self.cls)):
             raise RefusedError(f'the norm is {self.cls.__name__}, not a BatchNorm2d or SyncBN with running statistics')
         own = first.__dict__
+        self.settings = _settings(own)
         self.training, self.eps, self.process_group = bool(own['training']), own['eps'], own.get('process_group')
+        self._check(*self.settings)
         if type(self.eps) is not float or not self.eps > 0:
             raise RefusedError('eps of a norm is no positive number')
         self.group = None
@@ -176,17 +178,9 @@ class _Norms:
 
     def read(self, norm: nn.Module, channels: int) -> Norm:
         own = state_of(norm, self.cls, 'the norm')
-        momentum = own['momentum']
-        if momentum is None:
-            raise RefusedError('a norm has no momentum: it averages over all steps')
-        if type(momentum) not in (float, int) or not own['track_running_stats']:
-            raise RefusedError('a norm does not keep running statistics as BatchNorm2d does')
-        if bool(own['training']) is not self.training:
-            raise RefusedError('some norms are in training and some in evaluation mode')
-        if own['eps'] != self.eps:
-            raise RefusedError('the norms have different eps')
-        if own.get('process_group') is not self.process_group:
-            raise RefusedError('the norms are synchronised over different ranks')
+        momentum, settings = self.settings[2], _settings(own)
+        if settings != self.settings:
+            momentum = self._check(*settings)
         parameters, buffers = own['_parameters'], own['_buffers']
         weight, bias = parameters['weight'], parameters['bias']
         mean, var, batches = buffers['running_mean'], buffers['running_var'], buffers['num_batches_tracked']
@@ -197,13 +191,31 @@ class _Norms:
             self.tensors.written(mean, var, batches)
         return Norm(weight, bias, mean, var, batches, momentum)
 
+    def _check(self, training: bool, eps: float, momentum: float | None, tracks: bool, process_group) -> float:
+        """The momentum of a norm, in which alone it may differ from the first."""
+        if momentum is None:
+            raise RefusedError('a norm has no momentum: it averages over all steps')
+        if type(momentum) not in (float, int) or not tracks:
+            raise RefusedError('a norm does not keep running statistics as BatchNorm2d does')
+        if bool(training) is not self.training:
+            raise RefusedError('some norms are in training and some in evaluation mode')
+        if eps != self.eps:
+            raise RefusedError('the norms have different eps')
+        if process_group is not self.process_group:
+            raise RefusedError('the norms are synchronised over different ranks')
+        return momentum
+
+
+def _settings(own: dict) -> tuple:
+    return own['training'], own['eps'], own['momentum'], own['track_running_stats'], own.get('process_group')
+
 
 def _read_stage(
     x: Tensor, layers: Iterable, transition: nn.Module, block: nn.Module | None, contiguous: bool | None
 ) -> Plan:
-    counting, names = check_modes(x), tuple(transition._modules)
-    if names not in (('norm', 'act', 'conv', 'pool'), ('norm', 'act', 'conv', 'drop', 'pool')):
+    if tuple(transition._modules) not in (('norm', 'act', 'conv', 'pool'), ('norm', 'act', 'conv', 'drop', 'pool')):
         raise RefusedError('the transition has other parts')
+    counting = check_modes(x)
     state_of(transition, type(transition), 'the transition')
     if block is not None:
         state_of(block, type(block), 'the block')
@@ -268,6 +280,7 @@ def _read_block(
         norm, weight = norms.read(parts['norm'], channels), parts['conv']._parameters['weight']
         conv = _read_conv(parts['conv'], (weight.shape[0], channels, 1, 1), tensors)
         plan.transition = Transition(norm, conv)
+    tensors.check()
     last = plan.layers[0].conv2 if bottleneck else plan.layers[0].conv1
     plan.contiguous = x.is_contiguous() and last.is_contiguous()
     if any(plan.drop_rates) or any(plan.inner_drop_rates):
@@ -287,12 +300,18 @@ def _check_order(x: Tensor, plan: Plan) -> None:
         raise RefusedError('dropout draws in the order in memory, and features and weights are in different ones')
 
 
+#: kernel and stride: groups, padding mode, stride, dilation and padding
+_PLAIN_CONVS = {
+    (kernel, stride): (1, 'zeros', (stride, stride), (1, 1), (kernel // 2, kernel // 2))
+    for kernel, stride in ((1, 1), (3, 1), (7, 2))
+}
+
+
 def _read_conv(conv: nn.Module, shape: tuple[int, int, int, int], tensors: Tensors, stride: int = 1) -> Tensor:
     own = state_of(conv, nn.Conv2d, 'a convolution')
     parameters, kernel = own['_parameters'], shape[3]
     settings = own['groups'], own['padding_mode'], own['stride'], own['dilation'], own['padding']
-    plain = 1, 'zeros', (stride, stride), (1, 1), (kernel // 2, kernel // 2)
-    if parameters['bias'] is not None or settings != plain or type(own['groups']) is not int:
+    if parameters['bias'] is not None or settings != _PLAIN_CONVS[kernel, stride] or type(own['groups']) is not int:
         raise RefusedError(f'a convolution is not a plain {kernel}x{kernel} Conv2d without bias')
     return tensors.weight(parameters['weight'], shape)
 
@@ -324,10 +343,11 @@ def _read_stem(x: Tensor, stem: nn.Module, images: bool) -> StemPlan:
     if images:
         shape = conv._parameters['weight'].shape
         weight = _read_conv(conv, (shape[0], x.shape[1], 7, 7), tensors, stride=2)
-        if weight.dtype is not x.dtype:
-            raise RefusedError('the convolution is computed under autocast')
     norms = _Norms(norm, x, tensors)
     read = norms.read(norm, weight.shape[0] if images else x.shape[1])
+    tensors.check()
+    if images and weight.dtype is not x.dtype:
+        raise RefusedError('the convolution is computed under autocast')
     graph = tensors.needs_graph(norms.training)
     if images and (norms.training or graph):
         raise RefusedError('the whole stem is for evaluation without gradients')
