@@ -252,6 +252,31 @@ def batched_gradients(model, x):
                                     allow_unused=True))  # fmt: skip
 
 
+def gradient_as(change):
+    """Given to backward as a tensor of another kind."""
+
+    def use(model, x):
+        out = model(x)[0]
+        torch.autograd.backward(out, change(weights_of(out)))
+        return [*state(model), x.grad]
+
+    return use
+
+
+def gradients_by_vmap(model, x):
+    """Forward outside of it, as torch.func's tutorial on Jacobians has it."""
+    out = model(x)[0]
+    vectors = torch.stack([weights_of(out), torch.ones_like(out)])
+    return [torch.vmap(lambda v: torch.autograd.grad(out, x, v, retain_graph=True)[0])(vectors)]
+
+
+def dual_gradient(model, x):
+    out = model(x)[0]
+    with forward_ad.dual_level():
+        grad = forward_ad.make_dual(weights_of(out), torch.ones_like(out))
+        return list(forward_ad.unpack_dual(torch.autograd.grad(out, x, grad)[0]))
+
+
 def vectorised_jacobian(model, x):
     call = lambda x: model(x)[0].mean((2, 3))  # noqa: E731
     return [torch.autograd.functional.jacobian(call, x.detach(), vectorize=True)]
@@ -562,6 +587,12 @@ USES = dict(
     ensemble=ensemble,
     batched_gradients=batched_gradients,
     vectorised_jacobian=vectorised_jacobian,
+    gradients_by_vmap=gradients_by_vmap,
+    dual_gradient=dual_gradient,
+    negated_gradient=gradient_as(torch._neg_view),
+    sparse_gradient=gradient_as(Tensor.to_sparse),
+    zero_gradient=gradient_as(lambda grad: torch._efficientzerotensor(grad.shape, dtype=grad.dtype)),
+    meta_gradient=gradient_as(lambda grad: grad.to('meta')),
     jacobian_forward_mode=jacobian_forward_mode,
     checkpoint=checkpointed(False),
     checkpoint_reentrant=checkpointed(True),

@@ -117,6 +117,25 @@ def are_counting() -> bool:
     return True
 
 
+def check_watchers() -> bool:
+    """Refuse where something is active that expects to see each operation of a forward or of a backward pass.
+
+    Returns:
+        Whether all that is there to see are shapes, as :func:`are_counting` says.
+    """
+    if torch._C._are_functorch_transforms_active():
+        raise RefusedError('torch.func transforms cannot see into it')
+    if forward_ad._current_level >= 0:
+        raise RefusedError('forward-mode differentiation is active')
+    return are_counting()
+
+
+def is_plain(gradient: Tensor, counting: bool) -> bool:
+    """Whether the steps can read a gradient: a strided tensor with memory of its own, or with a shape at least."""
+    readable = type(gradient) is Tensor and gradient.layout is torch.strided
+    return readable and ((counting and gradient.is_meta) or gradient.data_ptr() != 0 or gradient.numel() == 0)
+
+
 def check_modes(x: Tensor) -> bool:
     """Refuse where something is active that expects to see each operation or each module, or x is such a thing.
 
@@ -128,11 +147,7 @@ def check_modes(x: Tensor) -> bool:
         raise RefusedError(f'the input is {type(x).__name__}, not a plain tensor')
     if is_exporting():
         raise RefusedError('the model is traced or exported')
-    if torch._C._are_functorch_transforms_active():
-        raise RefusedError('torch.func transforms cannot see into it')
-    if forward_ad._current_level >= 0:
-        raise RefusedError('forward-mode differentiation is active')
-    counting = are_counting()
+    counting = check_watchers()
     for i in range(torch._C._len_torch_function_stack()):
         mode = torch._C._get_function_stack_at(i)
         # the default device, set by hand, is a mode too

@@ -1,8 +1,9 @@
 """Gradients by torch's own operations: where they are to be differentiated again, as with ``create_graph=True``.
 
-The backward of a fused op is no graph. Where one is asked for, or a dispatch mode wants to see it, the op is computed
-once more as the reference computes it, from what forward has saved: its gradients, and all theirs, are then those of
-torch's own operations. Running statistics are left alone, and dropout has the draws of forward.
+The backward of a fused op is no graph. Where one is asked for, where something wants to see its operations (a dispatch
+mode, ``vmap``, forward-mode AD), or where gradients are not plain tensors, the op is computed once more as the
+reference computes it, from what forward has saved: its gradients, and all theirs, are then those of torch's own
+operations. Running statistics are left alone, and dropout has the draws of forward.
 
 The op's input is not among what is saved, only its values are. So that the graph goes on behind the input, an op has
 one more output, the *stand-in*: of the input's shape, without its memory; the gradient that it gets is the input's.
@@ -19,16 +20,20 @@ from torch.utils._python_dispatch import _disable_current_modes
 from ..norms import affine
 from ..rows import as_images
 from ..sync_batch_norm import sync_batch_norm
-from .contract import RefusedError, are_counting
+from .contract import check_watchers, is_plain
 
 
 def by_operations(grads: Sequence[Tensor | None]) -> bool:
     """Whether that is needed for these gradients, of an op's outputs."""
-    try:
-        are_counting()
-    except RefusedError:
+    if torch.is_grad_enabled():
         return True
-    return torch.is_grad_enabled() or any(grad is not None and type(grad) is not Tensor for grad in grads)
+    try:
+        counting = check_watchers()
+        # those of many passes in one tensor are taken apart
+        batched = torch._C._functorch.is_legacy_batchedtensor
+        return not all(grad is None or batched(grad) or is_plain(grad, counting) for grad in grads)
+    except Exception:  # what cannot be asked is not what the steps know
+        return True
 
 
 def stand_in(x: Tensor) -> Tensor:
@@ -38,9 +43,15 @@ def stand_in(x: Tensor) -> Tensor:
 class _Valued(torch.autograd.Function):
     """tensor, values -> the values, in the place of the tensor in the graph."""
 
+    generate_vmap_rule = True  # so it may be called while torch.func's vmap takes gradients
+
     @staticmethod
-    def forward(ctx, tensor: Tensor, values: Tensor) -> Tensor:
+    def forward(tensor: Tensor, values: Tensor) -> Tensor:
         return values.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+        pass
 
     @staticmethod
     def backward(ctx, grad: Tensor):
