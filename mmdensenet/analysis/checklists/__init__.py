@@ -3,7 +3,7 @@
 CLAIM 2024: Tejani et al., Radiology: Artificial Intelligence 6(4), 2024, doi:10.1148/ryai.240300. TRIPOD+AI: Collins et
 al., BMJ 385, 2024, doi:10.1136/bmj-2023-078378. STARD 2015: Bossuyt et al., BMJ 351, 2015, doi:10.1136/bmj.h5527.
 Numbers, order and topics were compared with copies of the published tables in November 2026: 44 items of CLAIM, 52 of
-TRIPOD+AI (table 2), 34 of STARD (the table in BMJ Open 6:e012799).
+TRIPOD+AI (table 2), and the first 17 of the 34 of STARD (the table in BMJ Open 6:e012799), whose others are not.
 """
 
 from collections.abc import Mapping, Sequence
