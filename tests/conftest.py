@@ -18,7 +18,6 @@ if not torch.cuda.is_available():
     os.environ['TRITON_INTERPRET'] = '1'
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 from PIL import Image
 
@@ -47,23 +46,6 @@ def yapf_layout():
         patch.setattr('mmengine.config.config.FormatCode', yapf_api.FormatCode, raising=False)
         patch.setattr('mmengine.runner.loops.time', SimpleNamespace(sleep=lambda seconds: None))
         yield layout
-
-
-@pytest.fixture(autouse=True, scope='session')
-def runs_apart():
-    """A run knows nothing of the one before it in the same second, as in processes of their own.
-
-    mmengine keeps what a run has reached, such as its best score, under a name with a time stamp of one second.
-    """
-    build = Runner.__init__
-
-    def __init__(self, *args, **kwargs):  # noqa: N807
-        MessageHub._instance_dict.clear()
-        build(self, *args, **kwargs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Runner, '__init__', __init__)
-        yield
 
 
 @pytest.fixture(autouse=True)

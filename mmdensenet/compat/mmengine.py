@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 import os.path as osp
 import sys
+import time
 from collections.abc import Callable
 from types import FunctionType, ModuleType
 
@@ -295,6 +296,31 @@ ANNOTATIONS = Fault(
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Training
+
+TIME_STAMPS = Fault(
+    what='runs that start within a second have the same names: the second one gets the logger, visualizer, message hub '
+    'and log folder of the first, and with them its best score',
+    versions='mmengine 0.10.7',
+    until='the names are of one run each',
+    targets=('mmengine.runner.runner:Runner.setup_env',),
+)
+
+
+@TIME_STAMPS.repaired_by
+def give_each_run_its_time_stamp() -> None:
+    from mmengine.runner import Runner
+
+    begin, layout, latest = Runner.setup_env, '%Y%m%d_%H%M%S', 0.0
+
+    @functools.wraps(begin)
+    def setup_env(self, *args, **kwargs) -> None:
+        nonlocal latest
+        begin(self, *args, **kwargs)
+        latest = max(time.mktime(time.strptime(self._timestamp, layout)), latest + 1)
+        self._timestamp = time.strftime(layout, time.localtime(latest))
+
+    Runner.setup_env = setup_env
+
 
 ITERATING = Fault(
     what='IterBasedTrainLoop starts the iterator of its data loader, and its workers, when it is built: what hooks '

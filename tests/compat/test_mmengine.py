@@ -7,6 +7,7 @@ import torch
 from conftest import CONFIGS, ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS, Registry
+from mmengine.runner import Runner
 
 from mmdensenet.compat.mmengine import PACKAGES
 
@@ -128,6 +129,14 @@ def test_loops_by_iterations_start_to_read_when_they_run():
     iterator = _InfiniteDataloaderIterator(loader)
     loader.batches = (3, 4)  # as a hook does
     assert [next(iterator), next(iterator)] == [3, 4]
+
+
+def test_runs_within_a_second_share_nothing(tmp_path):
+    runs = [
+        Runner(torch.nn.Linear(1, 1), str(tmp_path / name), experiment_name='a', log_level='ERROR') for name in 'bcc'
+    ]
+    for part in ('experiment_name', 'logger', 'message_hub', 'visualizer', 'log_dir'):
+        assert len({id(getattr(run, part)) for run in runs}) == len({str(run.log_dir) for run in runs}) == 3, part
 
 
 def test_an_inferencer_of_weights_alone_says_why_not(tmp_path):

@@ -220,7 +220,7 @@ def test_the_exported_file_decides_as_the_checkpoint_and_the_judgement(fitted):
     exported = open_inferencer(done.files['onnx'])(paths)
     model = open_inferencer(done.config, done.checkpoints[0])(paths)
     with open(done.files['predictions'], newline='') as lines:
-        table = {row['image']: row for row in csv.DictReader(lines)}
+        table = {row['Image Index']: row for row in csv.DictReader(lines)}
     assert len(table) == len(rows) > 100
     hits = np.zeros(2)
     for row, one, other in zip(rows, exported, model):
