@@ -51,7 +51,7 @@ def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
             raise
         rank = int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0)))
         if rank:  # most mistakes are seen by all ranks: let the first one speak, it ends the others
-            time.sleep(3)
+            time.sleep(10)
         message = as_options(message, args)
         print(f'error: {message}' if rank == 0 else f'error on rank {rank}: {message}', file=sys.stderr)
         _leave_process_group(2, together=False)
