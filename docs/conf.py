@@ -20,14 +20,34 @@ exclude_patterns = ['_build']
 templates_path = ['_templates']
 myst_heading_anchors = 3
 
-#: modules that nobody imports from outside: what is public of them is documented with their package
-PRIVATE = (
-    *('mmdensenet.compat.', 'mmdensenet.ops.steps', 'mmdensenet.ops.block', 'mmdensenet.analysis.report.'),
-    *('mmdensenet.apis.fit.', 'mmdensenet.data_repairs', 'mmdensenet.similar', 'mmdensenet.terminal'),
-)
+#: what the pages name: this is public, and so is what a package has in ``__all__``
+NAMED = {
+    name
+    for page in DOCS.glob('*.md')
+    if page.stem != 'changelog'
+    for name in re.findall(r'\bmmdensenet(?:\.\w+)+', page.read_text(encoding='utf-8'))
+}
+
+
+def public_modules(package: Path) -> set[str]:
+    """The packages and modules that have a page: those with a public name, and the packages above them."""
+    public = set()
+    for file in package.rglob('*.py'):
+        parts = file.relative_to(package.parent).with_suffix('').parts
+        if parts[-1] == '__init__':
+            parts = parts[:-1]
+            is_public = re.search('^__all__ = ', file.read_text(encoding='utf-8'), re.MULTILINE) is not None
+        else:
+            is_public = any(name.startswith('.'.join(parts) + '.') for name in NAMED)
+        if is_public:
+            public.update('.'.join(parts[:end]) for end in range(1, len(parts) + 1))
+    return public
+
+
+PUBLIC = public_modules(DOCS.parent / 'mmdensenet')
 
 autosummary_generate = True
-autosummary_context = dict(private=PRIVATE)
+autosummary_context = dict(public=PUBLIC)
 autosummary_ignore_module_all = True  # lists all modules of a package; automodule keeps to __all__
 # only what is said here: torch's words for every forward() are in its own reference
 autodoc_inherit_docstrings = False
@@ -46,7 +66,8 @@ napoleon_use_rtype = False
 nitpicky = True
 # of other packages, and private bases, which have no page
 nitpick_ignore_regex = [(r'py:.*', r'(?!mmdensenet\b).*'), (r'py:class', r'mmdensenet\..*\._\w+')]
-nitpick_ignore_regex += [(r'py:.*', re.escape(module) + '.*') for module in PRIVATE]
+# of modules without a page: the words stand there without a link
+nitpick_ignore_regex += [(r'py:.*', rf'(?!(?:{"|".join(sorted(map(re.escape, PUBLIC), reverse=True))})(?:\.\w+)?$).*')]
 
 html_theme = 'furo'
 html_title = f'mmdensenet {version}'
@@ -59,31 +80,15 @@ linkcheck_ignore = [r'https?://(localhost|127\.0\.0\.1)', r'https://example\.org
 linkcheck_anchors_ignore_for_url = [r'https://github\.com/.*']
 
 
-def check_table_of_repairs(app) -> None:
-    """Warn, which fails the build, if compatibility.md does not say what mmdensenet.compat does."""
-    from sphinx.util import logging
-
-    from mmdensenet.compat import FAULTS
-
-    text = (DOCS / 'compatibility.md').read_text(encoding='utf-8')
-    rows = [line for line in text.splitlines() if line.startswith('| ')]
-    for fault in FAULTS:
-        row = f'| {fault.what} | {fault.versions} | {fault.until} |'
-        if row not in rows:
-            logging.getLogger(__name__).warning('compatibility.md lacks the row: %s', row)
-
-
-def leave_to_package(app, what, name, obj, skip, options):
-    """Skip on a module's page what the package above documents under its shorter, public name."""
+def keep_to_public(app, what, name, obj, skip, options):
+    """Skip on a module's page what no page names, and what the package above documents under its shorter name."""
     module = sys.modules.get(app.env.temp_data.get('autodoc:module') or '')
-    if what != 'module' or module is None or hasattr(module, '__path__'):
+    if what != 'module' or module is None or hasattr(module, '__all__'):
         return None
     package = sys.modules.get(module.__name__.rpartition('.')[0])
-    if name in getattr(package, '__all__', ()) and getattr(package, name, None) is obj:
-        return True
-    return None
+    of_package = name in getattr(package, '__all__', ()) and getattr(package, name, None) is obj
+    return True if of_package or f'{module.__name__}.{name}' not in NAMED else None
 
 
 def setup(app) -> None:
-    app.connect('builder-inited', check_table_of_repairs)
-    app.connect('autodoc-skip-member', leave_to_package)
+    app.connect('autodoc-skip-member', keep_to_public)

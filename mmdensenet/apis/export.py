@@ -109,7 +109,7 @@ def export_model(
         int8: compute in 8-bit integers, with ranges of ``calib`` images of the training set (of the test set where
             there is none, of ``images`` where they are given).
         symmetric: the integers that TensorRT takes, signed and with zero points of 0; see
-            :mod:`mmdensenet.export.int8_symmetric`. For the format onnx.
+            ``mmdensenet/export/int8_symmetric.py``. For the format onnx.
         batch: images at once; ``dynamic`` takes any number.
         input_size: (height, width) if it is not what the test pipeline gives; images are resized to it after the
             pipeline's other steps.

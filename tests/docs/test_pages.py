@@ -12,6 +12,7 @@ from doc_pages import PAGES, ROOT, Command, PageError, blocks, commands, words
 from mmengine.registry import Registry
 from mmengine.registry import root as registries
 
+from mmdensenet.compat import FAULTS
 from mmdensenet_cli.main import COMMANDS
 
 TOOLS = sorted((ROOT / 'tools').glob('*.py'))
@@ -264,3 +265,21 @@ def test_commands_that_are_refused(command, monkeypatch):
 def test_synopsis_and_markers():
     assert words('python x.py IMAGE... --model M [flags]  # comment') == ['python', 'x.py', 'IMAGE', '--model', 'M']
     assert words('a --format onnx|openvino [--int8 [--calib N]] key="[1,2]"') == ['a', '--format', 'onnx', 'key=[1,2]']
+
+
+def test_every_repair_is_in_the_table():
+    text = (
+        TEXTS[ROOT / 'docs' / 'compatibility.md'].split('## What importing mmdensenet repairs\n')[1].split('\n## ')[0]
+    )
+    rows = [line for line in text.splitlines() if line.startswith('| ')]
+    assert sorted(rows[2:]) == sorted(f'| {fault.what} | {fault.versions} | {fault.until} |' for fault in FAULTS)
+
+
+def test_api_pages_are_of_what_is_named():
+    conf = runpy.run_path(str(ROOT / 'docs' / 'conf.py'))
+    public, named = conf['PUBLIC'], conf['NAMED']
+    assert {'mmdensenet.apis', 'mmdensenet.apis.verify', 'mmdensenet.errors', 'mmdensenet.training.hooks'} < public
+    assert public.isdisjoint({'mmdensenet.apis.runner', 'mmdensenet.similar', 'mmdensenet.checkpoints.archive'})
+    for module in public:
+        is_package = hasattr(importlib.import_module(module), '__path__')
+        assert is_package or any(name.startswith(f'{module}.') for name in named)

@@ -167,7 +167,10 @@ class Steps(Protocol):
 
     @abstractmethod
     def norm_relu_max_pool(self, rows: Tensor, scale: Tensor, shift: Tensor, shape: Shape) -> Tensor:
-        """3x3 max pooling (stride 2, padding 1) of ``relu(rows * scale + shift)``, (N*H*W, C) to (N*H'*W', C)."""
+        """3x3 max pooling (stride 2, padding 1) of ``relu(rows * scale + shift)``.
+
+        From ``(N*H*W, C)`` to ``(N*H'*W', C)``.
+        """
 
     @abstractmethod
     def norm_relu_max_pool_backward(
