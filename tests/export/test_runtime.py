@@ -4,50 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from exported_means import ABOUT, means
 
 from mmdensenet.apis import open_inferencer
 from mmdensenet.errors import UserError
 from mmdensenet.export.files import write_onnx, write_openvino
-from mmdensenet.export.metadata import Metadata
 
 pytest.importorskip('onnxruntime', reason='the extra export is not installed')
 
-ABOUT = Metadata(
-    version='0',
-    model='means',
-    checkpoint='w.pth',
-    sha256='',
-    classes=['red', 'green', 'blüe "1"'],
-    num_classes=3,
-    multi_label=False,
-    threshold=None,
-    topk=None,
-    channels=3,
-    order='RGB',
-    size=[8, 8],
-    batch=1,
-    mean=[1.0, 1.0, 1.0],
-    std=[2.0, 2.0, 2.0],
-    pipeline=[dict(type='Resize', scale=[8, 8]), dict(type='PackInputs')],
-    reads='BGR',
-    with_preprocess=False,
-    any_size=False,
-    int8=False,
-)
 IMAGE = np.full((10, 9, 3), (3, 5, 9), np.uint8)  # BGR
-
-
-def means(given: str = 'images'):
-    """The graph: the mean of each channel of one image."""
-    from onnx import TensorProto, helper
-
-    values = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-        for name, shape in ((given, [1, 3, 8, 8]), ('scores', [1, 3]))
-    ]
-    nodes = [helper.make_node('GlobalAveragePool', [given], ['m']), helper.make_node('Flatten', ['m'], ['scores'])]
-    graph = helper.make_graph(nodes, 'means', values[:1], values[1:])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 20)], ir_version=10)
 
 
 def written(folder, graph=None, **changed):
@@ -139,16 +104,3 @@ def test_openvino_weights_of_another_file(tmp_path):
     (tmp_path / 'b.bin').replace(tmp_path / 'a.bin')
     with pytest.raises(UserError, match=r'a\.bin is damaged or does not belong to .*a\.xml'):
         open_inferencer(file)
-
-
-def test_a_disk_that_fills_up(tmp_path, monkeypatch):
-    openvino = pytest.importorskip('openvino', reason='the extra export is not installed')
-
-    def full(*args, **options):
-        raise RuntimeError('basic_ios::clear: iostream error')
-
-    monkeypatch.setattr(openvino, 'save_model', full)
-    file = tmp_path / 'm.xml'
-    with pytest.raises(UserError, match=rf'^out={file} cannot be written \(is the disk full'):
-        write_openvino(openvino.Model([], [], 'empty'), None, ABOUT, file)
-    assert not list(tmp_path.iterdir())

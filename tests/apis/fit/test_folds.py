@@ -11,7 +11,7 @@ import torch
 from fit_work_dir import FOLDER, PATIENT, make_work_dir, scores_of
 from made_scores import several, single, with_logits
 from mmengine.config import Config
-from scipy.special import expit, logit, softmax
+from scipy.special import expit, logit
 from sklearn import metrics as sklearn
 
 from mmdensenet import get_model, inference
@@ -19,8 +19,7 @@ from mmdensenet.apis.fit.decide import decide
 from mmdensenet.apis.fit.folds import PART, calibrated, decide_members, judge_folds, out_of_fold
 from mmdensenet.apis.fit.hand_over import Folds, hand_over
 from mmdensenet.errors import UserError
-from mmdensenet.export.ensemble import Ensemble, mean_logits
-from mmdensenet.results.decisions import energy
+from mmdensenet.export.ensemble import Ensemble
 from mmdensenet.results.scores import join_scores
 
 
@@ -80,20 +79,6 @@ def test_decisions_of_the_ensemble_are_on_calibrated_logits(labels):
     assert decided.probabilities == pytest.approx(alone.apply(together.logits).probabilities)
     assert decided.sets[together.targets == 1].mean() == pytest.approx(0.9, abs=0.01)
     assert decided.ood.mean() == pytest.approx(0.05, abs=0.002)
-
-
-@pytest.mark.parametrize('labels', [False, True])
-def test_logits_of_an_ensemble(labels):
-    """Their scores are the mean of the scores, also where these are 0 or 1 to rounding."""
-    logits = np.random.default_rng(0).normal(0, 10, (3, 50, 4))
-    logits[:, 0] = 200 * np.sign(logits[:, 0])
-    found = mean_logits(torch.from_numpy(logits), labels).numpy()
-    of = expit if labels else (lambda values: softmax(values, axis=-1))
-    assert of(found) == pytest.approx(of(logits).mean(0), rel=1e-9)
-    assert mean_logits(torch.from_numpy(logits).float(), labels).isfinite().all()
-    if not labels:
-        mean = np.mean([energy(each, False) for each in logits], axis=0)
-        assert energy(found, False) == pytest.approx(mean)
 
 
 @pytest.fixture(scope='module')
