@@ -2,48 +2,19 @@
 
 import builtins
 import os
-from collections import OrderedDict
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from helpers import assert_same
-from mmengine.logging import HistoryBuffer, MessageHub
-from mmengine.runner.checkpoint import CheckpointLoader, save_checkpoint
+from conftest import DIGITS
+from hostile import WITH_CONFIG_TEXT, checkpoint_with_code
+from mmengine.logging import HistoryBuffer
+from mmengine.runner.checkpoint import save_checkpoint
+from plain_checkpoints import assert_restored, checkpoint
 
 from mmdensenet.checkpoints.checkpoint import load_from_file
-from mmdensenet.checkpoints.writing import to_plain
 from mmdensenet.errors import UserError
-
-
-def history(values=(1.5, 2.5, -3.0)):
-    return HistoryBuffer(list(values), [1] * len(values), max_length=100)
-
-
-def checkpoint(**extra):
-    return dict(
-        meta=dict(epoch=3, iter=30, seed=np.int64(5), dataset_meta=dict(classes=('a', 'b'))),
-        state_dict=torch.nn.BatchNorm2d(3).state_dict(),
-        message_hub=dict(
-            log_scalars=OrderedDict({'train/loss': history()}),
-            runtime_info=OrderedDict(best_score=np.float32(0.5), last_ckpt='x.pth', names=np.array(['u', 'v'])),
-            resumed_keys=OrderedDict({'train/loss': True}),
-        ),
-        **extra,
-    )
-
-
-def assert_restored(loaded):
-    buffer = loaded['message_hub']['log_scalars']['train/loss']
-    assert isinstance(buffer, HistoryBuffer)
-    assert [part.tolist() for part in buffer.data] == [[1.5, 2.5, -3.0], [1, 1, 1]]
-    assert buffer.max_length == 100
-    assert buffer.mean() == pytest.approx(1 / 3)
-    assert loaded['meta']['seed'] == 5
-    assert loaded['meta']['dataset_meta'] == dict(classes=('a', 'b'))
-    assert loaded['message_hub']['runtime_info']['best_score'] == 0.5
-    MessageHub.get_instance('restored').load_state_dict(loaded['message_hub'])
 
 
 def test_mmengines_own_checkpoint_is_read(tmp_path):
@@ -53,28 +24,6 @@ def test_mmengines_own_checkpoint_is_read(tmp_path):
     with pytest.raises(Exception, match='Weights only load failed'):
         torch.load(tmp_path / 'theirs.pth')
     assert_restored(load_from_file(str(tmp_path / 'theirs.pth')))
-
-
-def test_ours_is_plain_and_reads_back(tmp_path):
-    file = str(tmp_path / 'ours.pth')
-    save_checkpoint(checkpoint(), file)
-    plain = torch.load(file, weights_only=True)
-    assert plain['message_hub']['runtime_info']['names'] == ['u', 'v']
-    assert plain['state_dict']._metadata[''] == dict(version=2)
-    assert_restored(CheckpointLoader.load_checkpoint(file))
-
-
-def test_optimizer_state_survives(tmp_path):
-    model = torch.nn.Linear(3, 2)
-    optimizer = torch.optim.Adam(model.parameters())
-    model(torch.randn(4, 3)).sum().backward()
-    optimizer.step()
-    file = str(tmp_path / 'o.pth')
-    save_checkpoint(dict(state_dict=model.state_dict(), optimizer=optimizer.state_dict()), file)
-    other = torch.optim.Adam(torch.nn.Linear(3, 2).parameters())
-    other.load_state_dict(load_from_file(file)['optimizer'])
-    for mine, theirs in zip(other.state.values(), optimizer.state.values()):
-        assert_same(mine['exp_avg'], theirs['exp_avg'], 0)
 
 
 @pytest.mark.parametrize('dtype', ['float64', 'float32', 'float16', 'int64', 'uint8', 'bool', '>f4'])
@@ -163,24 +112,6 @@ def test_missing_file():
         load_from_file('nowhere.pth')
 
 
-def test_to_plain_leaves_the_original_alone():
-    original = checkpoint()
-    to_plain(original)
-    assert isinstance(original['message_hub']['log_scalars']['train/loss'], HistoryBuffer)
-
-
-def test_attributes_of_containers_are_not_carried_over(tmp_path, monkeypatch):
-    """torch restores an OrderedDict's attributes: ``pop`` replaced by something else must not keep the text in."""
-    monkeypatch.chdir(tmp_path)
-    meta = OrderedDict(epoch=1, config="open('RAN', 'w')", cfg="open('RAN', 'w')")
-    meta.pop = getattr
-    torch.save(dict(meta=meta, state_dict=torch.nn.Linear(1, 1).state_dict()), 'pop.pth')
-    loaded = load_from_file('pop.pth')
-    assert set(loaded['meta']) == {'epoch', 'config_text', 'cfg_text'}
-    assert 'pop' not in vars(loaded['meta'])
-    assert loaded['state_dict']._metadata[''] == dict(version=1)
-
-
 @pytest.mark.parametrize('share', [0.0, 0.1, 0.5, 0.9, 0.99])
 def test_every_cut_of_a_file_is_named(tmp_path, share):
     file = tmp_path / 'cut.pth'
@@ -189,58 +120,6 @@ def test_every_cut_of_a_file_is_named(tmp_path, share):
     file.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(UserError, match=r'cut\.pth is'):
         load_from_file(str(file))
-
-
-def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
-    file = tmp_path / 'c.pth'
-    save_checkpoint(dict(state_dict={'a': torch.zeros(2)}), str(file))
-
-    def die(obj, f):
-        f.write(b'half')
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(torch, 'save', die)
-    with pytest.raises(KeyboardInterrupt):
-        save_checkpoint(dict(state_dict={'a': torch.ones(2)}), str(file))
-    assert load_from_file(str(file))['state_dict']['a'].sum() == 0
-    assert os.listdir(tmp_path) == ['c.pth']
-
-
-SCHEDULERS = ['OneCycleLR', 'CosineAnnealingLR', 'LinearLR', 'MultiStepLR', 'PolyLR', 'StepLR', 'ExponentialLR']
-
-
-@pytest.mark.parametrize('name', SCHEDULERS)
-def test_schedulers_survive(tmp_path, name):
-    from mmengine.registry import PARAM_SCHEDULERS
-
-    settings = dict(
-        OneCycleLR=dict(eta_max=1.0, total_steps=10), CosineAnnealingLR=dict(T_max=10), LinearLR=dict(),
-        MultiStepLR=dict(milestones=[3, 6]), PolyLR=dict(), StepLR=dict(step_size=2), ExponentialLR=dict(gamma=0.5),
-    )[name]  # fmt: skip
-
-    def build():
-        optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), lr=0.1, momentum=0.9)
-        scheduler = PARAM_SCHEDULERS.build(dict(type=name, **settings), default_args=dict(optimizer=optimizer))
-        return optimizer, scheduler
-
-    def rates(optimizer, scheduler, steps):
-        values = []
-        for _ in range(steps):
-            optimizer.step()
-            scheduler.step()
-            values.append(optimizer.param_groups[0]['lr'])
-        return values
-
-    optimizer, scheduler = build()
-    rates(optimizer, scheduler, 4)
-    file = str(tmp_path / 's.pth')
-    save_checkpoint(dict(optimizer=optimizer.state_dict(), param_schedulers=[scheduler.state_dict()]), file)
-    expected = rates(optimizer, scheduler, 4)
-    loaded = load_from_file(file)
-    optimizer, scheduler = build()
-    optimizer.load_state_dict(loaded['optimizer'])
-    scheduler.load_state_dict(loaded['param_schedulers'][0])
-    assert rates(optimizer, scheduler, 4) == expected
 
 
 @pytest.mark.parametrize('ours', [True, False], ids=['ours', "torch's"])
@@ -281,3 +160,63 @@ def test_resuming_from_the_newest_reads_its_checksum_once(tmp_path, monkeypatch)
     os.utime(found.path)  # it may be another file now
     load_from_file(str(found.path))
     assert len(hashed) == 2
+
+
+@pytest.fixture
+def with_code(tmp_path, monkeypatch):
+    """A good checkpoint of the digits model with Python as its config, in an empty folder."""
+    from mmengine.config import Config
+    from mmpretrain.registry import MODELS
+
+    monkeypatch.chdir(tmp_path)
+    checkpoint_with_code(MODELS.build(Config.fromfile(DIGITS).model).state_dict(), tmp_path / 'code.pth')
+    return tmp_path / 'code.pth'
+
+
+def test_config_text_is_not_run_on_test(run_tool, with_code):
+    done = run_tool(
+        'test.py', DIGITS, with_code, '--work-dir', 'w', '--cfg-options', 'test_dataloader.dataset.indices=9'
+    )
+    assert done.status == 0, done.err
+    assert not with_code.with_name('RAN').exists()
+
+
+def test_config_text_is_not_run_on_resume(run_tool, short_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = short_config()
+    assert run_tool('train.py', config, '--work-dir', 'w', '--cfg-options', 'train_cfg.max_epochs=1').status == 0
+    saved = torch.load('w/epoch_1.pth', weights_only=True)
+    for key in WITH_CONFIG_TEXT:
+        saved['meta'][key] = "open('RAN', 'w').close()"
+    torch.save(saved, 'w/epoch_1.pth')
+    done = run_tool('train.py', config, '--work-dir', 'w', '--resume', 'w/epoch_1.pth')
+    assert done.status == 0, done.err
+    assert not (tmp_path / 'RAN').exists()
+
+
+def test_config_text_is_not_run_on_fine_tuning(run_tool, with_code):
+    options = [f'load_from={with_code}', 'train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=32']
+    done = run_tool('train.py', DIGITS, '--work-dir', 'w', '--no-validate', '--cfg-options', *options)
+    assert done.status == 0, done.err
+    assert not with_code.with_name('RAN').exists()
+
+
+@pytest.mark.parametrize('drop', [[], ['message_hub']])
+def test_config_text_is_not_run_on_inference(with_code, drop):
+    """mmengine's inferencers take the config from the weights where none is given, and execute it."""
+    from mmengine.infer import BaseInferencer
+    from mmpretrain import ImageClassificationInferencer
+
+    content = torch.load(with_code)
+    torch.save({key: value for key, value in content.items() if key not in drop}, with_code)
+
+    class Inferencer(BaseInferencer):
+        def visualize(self, *args, **kwargs): ...
+        def postprocess(self, *args, **kwargs): ...
+        def _init_pipeline(self, cfg):
+            return None
+
+    with pytest.raises(UserError, match='nothing in a checkpoint is executed'):
+        Inferencer(weights=str(with_code), scope='mmpretrain')
+    ImageClassificationInferencer(str(DIGITS), pretrained=str(with_code))
+    assert not with_code.with_name('RAN').exists()

@@ -3,19 +3,17 @@
 On 200 random images of odd sizes, of colour and grey, with both image back ends.
 """
 
-import random
 import re
 from pathlib import Path
 
-import cv2
 import mmcv
 import numpy as np
 import pytest
 import torch
 from mmcv.transforms import TRANSFORMS as MMCV_TRANSFORMS
-from mmengine.registry import init_default_scope
 from mmpretrain.registry import TRANSFORMS
-from PIL import Image, ImageFilter, ImageOps
+from PIL import ImageFilter, ImageOps
+from pixel_transforms import KINDS, build, images, pillow, run, same_kind
 
 #: not for images of a classification config, or tested with what they belong to
 ELSEWHERE = {
@@ -25,47 +23,6 @@ ELSEWHERE = {
     *('AlbuKeypoint', 'NormalizeKeypointLocation', 'DenormalizeKeypointLocation'),  # of the OneDL forks, for key points
     *('LoadImageFromFile', 'MultiScaleFlipAug', 'PackMultiTaskInputs', 'ApplyToList'),
 }
-KINDS = ('colour', 'flat grey', 'grey')
-
-
-@pytest.fixture(autouse=True)
-def scope():
-    init_default_scope('mmpretrain')
-
-
-def images(kind, count=200, smallest=3, seed=0):
-    """(H, W, 3), (H, W) or (H, W, 1) uint8: noise, ramps, and black and white ones."""
-    rng = np.random.default_rng(seed)
-    for number in range(count):
-        height, width = rng.integers(smallest, 34, 2)
-        shape = dict(colour=(height, width, 3), grey=(height, width, 1)).get(kind, (height, width))
-        low, high = sorted(rng.integers(0, 257, 2)) if number % 4 else (0, 256)
-        yield rng.integers(low, max(high, low + 1), shape, dtype=np.uint8)
-
-
-def build(name, **settings):
-    return TRANSFORMS.build(dict(type=name, **settings))
-
-
-def run(transform, image, seed=0):
-    np.random.seed(seed)
-    random.seed(seed)
-    shape = image.shape[:2]
-    return transform(dict(img=image.copy(), img_shape=shape, ori_shape=shape, gt_label=1))['img']
-
-
-def each(function):
-    """What ``function`` gives for (H, W), for each channel."""
-
-    def apply(image):
-        channels = image[..., None] if image.ndim == 2 else image
-        return np.stack([function(channels[..., c]) for c in range(channels.shape[2])], -1).reshape(image.shape)
-
-    return apply
-
-
-def pillow(function):
-    return each(lambda grey: np.asarray(function(Image.fromarray(grey))))
 
 
 def solarized_add(image, magnitude, threshold):
@@ -120,13 +77,6 @@ def backend(request):
     mmcv.use_backend(request.param)
     yield request.param
     mmcv.use_backend(before)
-
-
-def same_kind(out, image):
-    """A uint8 image of as many channels."""
-    assert out.dtype == np.uint8
-    assert (out.shape[2:] or (1,)) == (image.shape[2:] or (1,))
-    return out.reshape(*out.shape[:2], *image.shape[2:])
 
 
 @pytest.mark.filterwarnings("ignore:Only use 'alpha' for pillow backend")
@@ -214,21 +164,6 @@ def test_lists_of_padding_values():
         assert colours.tolist() == [[10, 20, 30], [255, 255, 255]], name
 
 
-@pytest.mark.parametrize(('mode', 'numpys'), [('reflect', 'reflect'), ('edge', 'edge'), ('symmetric', 'symmetric')])
-def test_random_crop_pads_as_said(mode, numpys):
-    crop = build('RandomCrop', crop_size=(15, 17), padding=3, padding_mode=mode)
-    image = np.random.default_rng(0).integers(0, 256, (9, 11, 3), dtype=np.uint8)
-    assert (run(crop, image) == np.pad(image, ((3, 3), (3, 3), (0, 0)), mode=numpys)).all()
-    assert crop.padding == 3
-
-
-def test_hyperparameters_of_auto_augment():
-    policies = [[dict(type='Rotate', angle=45.0, prob=1.0)], [dict(type='Rotate', angle=45.0, prob=1.0, pad_val=5)]]
-    augment = build('AutoAugment', policies=policies, hparams=dict(pad_val=[1, 2, 3], interpolation='bilinear'))
-    assert [steps.transforms[0].pad_val for steps in augment.transforms] == [(1, 2, 3), 5]
-    assert [steps.transforms[0].interpolation for steps in augment.transforms] == ['bilinear'] * 2
-
-
 @pytest.mark.filterwarnings("ignore:Only use 'alpha' for pillow backend")
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('way', ['cv2', 'pillow'])
@@ -245,56 +180,6 @@ def test_colour_jitter(kind, way):
                 assert (out >= image * 0.6 - 1).all() and (out <= np.minimum(image * 1.4, 255) + 1).all()
         only_colour = settings.keys() <= {'saturation', 'hue'}
         assert changed == 0 if only_colour and kind != 'colour' else changed > 150, settings
-
-
-@pytest.mark.parametrize('way', ['cv2', 'pillow'])
-def test_hue_goes_round_in_both_directions(way):
-    """A shift by h and one by h - 1 are the same hue; by a third, red becomes green or blue."""
-    red = np.zeros((4, 4, 3), np.uint8)
-    red[..., 2] = 255
-    for shift, channel in ((1 / 3, 1), (-1 / 3, 0)):
-        turned = mmcv.adjust_hue(red, shift, backend=way)
-        assert (turned[..., channel] >= 250).all() and (np.delete(turned, channel, 2) <= 12).all(), turned[0, 0]
-    for image in images('colour'):
-        there, back = (mmcv.adjust_hue(image, shift, backend=way).astype(int) for shift in (0.5, -0.5))
-        assert np.abs(there - back).max() <= 13  # two of 256 steps apart, of 6 each at most
-        hsv = cv2.cvtColor(mmcv.adjust_hue(image, -0.2, backend=way), cv2.COLOR_BGR2HSV_FULL)
-        assert np.abs(hsv[..., 2].astype(int) - cv2.cvtColor(image, cv2.COLOR_BGR2HSV_FULL)[..., 2]).max() <= 2
-
-
-def test_lighting_stays_in_its_range():
-    settings = dict(eigval=[55.46, 4.794, 1.148], eigvec=[[0.6, 0.7, 0.4], [0.6, 0.0, -0.8], [0.6, -0.7, 0.4]])
-    lighting = build('Lighting', alphastd=0.5, to_rgb=False, **settings)
-    for number, image in enumerate(images('colour')):
-        out = same_kind(run(lighting, image, number), image)
-        change = out.astype(int) - image
-        # one shift of each channel, less where the range ends
-        for c in range(3):
-            free = change[..., c][(out[..., c] > 0) & (out[..., c] < 255)]
-            assert not free.size or np.ptp(free) <= 1
-            if free.size:
-                assert (np.sign(change[..., c]) * np.sign(np.median(free)) >= 0).all()
-
-
-def test_greys_stay_grey():
-    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    for image in (np.stack([ramp] * 3, -1), ramp, ramp[..., None]):
-        out = run(build('RandomGrayscale', prob=1.0, keep_channels=True), image)
-        assert (out.reshape(image.shape) == image).all()
-    weighted = run(
-        build('RandomGrayscale', prob=1.0, channel_weights=(1.0, 0.0, 0.0)), np.stack([ramp, ramp * 0, ramp], -1)
-    )
-    assert (weighted == ramp).all()
-
-
-@pytest.mark.parametrize('fill_std', [None, 30])
-def test_erasing_with_noise(fill_std):
-    erase = build('RandomErasing', erase_prob=1.0, mode='rand', fill_std=fill_std)
-    for kind in KINDS:
-        for number, image in enumerate(images(kind, count=60, smallest=8)):
-            out = same_kind(run(erase, image, number), image)
-            share = (out != image).reshape(*image.shape[:2], -1).any(2).mean()
-            assert share <= 0.5
 
 
 @pytest.mark.filterwarnings("ignore:Only use 'alpha' for pillow backend")
@@ -343,14 +228,7 @@ def test_what_is_not_pixels():
 
 
 def test_no_transform_is_forgotten():
-    text = re.findall(r"['(](\w+)'", Path(__file__).read_text(encoding='utf-8'))
+    files = [Path(__file__), *(Path(__file__).with_name(f'test_{name}.py') for name in ('mmcv', 'mmpretrain'))]
+    text = [name for file in files for name in re.findall(r"['(](\w+)'", file.read_text(encoding='utf-8'))]
     names = {name for name in (*TRANSFORMS.module_dict, *MMCV_TRANSFORMS.module_dict) if '/' not in name}
     assert names - set(text) - {'ToPIL', 'ToNumpy'} == set()
-
-
-def test_metrics_of_retrieval():
-    """They called np.in1d."""
-    from mmpretrain.evaluation import RetrievalRecall
-
-    scores = torch.tensor([[0.9, 0.1, 0.3], [0.2, 0.1, 0.7]])
-    assert RetrievalRecall.calculate(scores, [[1], [2]], topk=1)[0] == pytest.approx(50)

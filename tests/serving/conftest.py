@@ -3,11 +3,12 @@
 import pytest
 import torch
 from conftest import ROOT
+from fastapi.testclient import TestClient
 from foreign_models import randomise
 
 import mmdensenet
 from mmdensenet.apis import open_inferencer
-from mmdensenet.serving import Predictor
+from mmdensenet.serving import Predictor, Settings, create_app
 
 CONFIG = """_base_ = {base!r}
 model = dict(
@@ -46,3 +47,19 @@ def inferencer(model_files):
 @pytest.fixture
 def predictor(inferencer):
     return Predictor(inferencer)
+
+
+@pytest.fixture
+def open_client(predictor):
+    """``open_client(predictor, **settings)`` is a client of a server of its own."""
+    opened = []
+
+    def start(the_predictor=predictor, **settings):
+        app = create_app(the_predictor, Settings(**settings))
+        client = TestClient(app, 'http://127.0.0.1:8000', raise_server_exceptions=False)
+        opened.append(client.__enter__())
+        return client
+
+    yield start
+    for client in opened:
+        client.__exit__(None, None, None)

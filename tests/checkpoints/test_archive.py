@@ -8,8 +8,7 @@ import traceback
 
 import pytest
 import torch
-from conftest import DIGITS
-from hostile import REFUSED, WITH_CONFIG_TEXT, checkpoint_with_code
+from hostile import REFUSED
 
 from mmdensenet.checkpoints.checkpoint import load_from_file
 from mmdensenet.errors import UserError
@@ -93,66 +92,6 @@ def test_the_files_are_hostile(tmp_path, monkeypatch):
             Unpickler(file).load()
         assert (tmp_path / 'RAN').exists(), name
         (tmp_path / 'RAN').unlink()
-
-
-@pytest.fixture
-def with_code(tmp_path, monkeypatch):
-    """A good checkpoint of the digits model with Python as its config, in an empty folder."""
-    from mmengine.config import Config
-    from mmpretrain.registry import MODELS
-
-    monkeypatch.chdir(tmp_path)
-    checkpoint_with_code(MODELS.build(Config.fromfile(DIGITS).model).state_dict(), tmp_path / 'code.pth')
-    return tmp_path / 'code.pth'
-
-
-def test_config_text_is_not_run_on_test(run_tool, with_code):
-    done = run_tool(
-        'test.py', DIGITS, with_code, '--work-dir', 'w', '--cfg-options', 'test_dataloader.dataset.indices=9'
-    )
-    assert done.status == 0, done.err
-    assert not with_code.with_name('RAN').exists()
-
-
-def test_config_text_is_not_run_on_resume(run_tool, short_config, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    config = short_config()
-    assert run_tool('train.py', config, '--work-dir', 'w', '--cfg-options', 'train_cfg.max_epochs=1').status == 0
-    saved = torch.load('w/epoch_1.pth', weights_only=True)
-    for key in WITH_CONFIG_TEXT:
-        saved['meta'][key] = "open('RAN', 'w').close()"
-    torch.save(saved, 'w/epoch_1.pth')
-    done = run_tool('train.py', config, '--work-dir', 'w', '--resume', 'w/epoch_1.pth')
-    assert done.status == 0, done.err
-    assert not (tmp_path / 'RAN').exists()
-
-
-def test_config_text_is_not_run_on_fine_tuning(run_tool, with_code):
-    options = [f'load_from={with_code}', 'train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=32']
-    done = run_tool('train.py', DIGITS, '--work-dir', 'w', '--no-validate', '--cfg-options', *options)
-    assert done.status == 0, done.err
-    assert not with_code.with_name('RAN').exists()
-
-
-@pytest.mark.parametrize('drop', [[], ['message_hub']])
-def test_config_text_is_not_run_on_inference(with_code, drop):
-    """mmengine's inferencers take the config from the weights where none is given, and execute it."""
-    from mmengine.infer import BaseInferencer
-    from mmpretrain import ImageClassificationInferencer
-
-    content = torch.load(with_code)
-    torch.save({key: value for key, value in content.items() if key not in drop}, with_code)
-
-    class Inferencer(BaseInferencer):
-        def visualize(self, *args, **kwargs): ...
-        def postprocess(self, *args, **kwargs): ...
-        def _init_pipeline(self, cfg):
-            return None
-
-    with pytest.raises(UserError, match='nothing in a checkpoint is executed'):
-        Inferencer(weights=str(with_code), scope='mmpretrain')
-    ImageClassificationInferencer(str(DIGITS), pretrained=str(with_code))
-    assert not with_code.with_name('RAN').exists()
 
 
 def test_what_torch_writes_is_read(tmp_path):
