@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from .importing import importing
-from .memory import keep_freed_memory
+from .memory import keep_freed_memory, no_garbage
 from .parser import Parser
 
 
@@ -44,17 +44,19 @@ def start(
         except KeyboardInterrupt:
             _interrupted()
         return
-    if (arguments is None if owns_process is None else owns_process) and getattr(command, 'COMPUTES_LONG', False):
+    owns_process = arguments is None if owns_process is None else owns_process
+    if owns_process and getattr(command, 'COMPUTES_LONG', False):
         keep_freed_memory()
+    first = owns_process and 'torch' not in sys.modules
     # What is heavy is imported after the arguments are parsed, so that --help answers at once.
     try:
-        with importing():
+        with importing(), no_garbage(keep=first):
             from mmdensenet.cli import run_tool
     except KeyboardInterrupt:
         _interrupted()
 
     def run(args: argparse.Namespace) -> None:
-        with importing():
+        with importing(), no_garbage(keep=first):
             importlib.import_module(getattr(command, 'NEEDS', 'mmdensenet.apis'))
         command.run(args)
 

@@ -1,5 +1,6 @@
-"""Freed memory is kept for the next step by the commands that compute long, and by nothing else."""
+"""Freed memory is kept by the commands that compute long, and imports run without a search for garbage."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -46,3 +47,33 @@ def test_only_a_process_of_its_own(command, computes_long, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['mmdensenet', command, *paths])
     main()
     assert calls == [command] * computes_long
+
+
+@pytest.mark.parametrize('on', [True, False])
+@pytest.mark.parametrize('keep', [True, False])
+def test_imports_look_for_no_garbage(on, keep, monkeypatch):
+    frozen = []
+    monkeypatch.setattr(gc, 'freeze', lambda: frozen.append(gc.isenabled()))
+    was_on = gc.isenabled()
+    try:
+        (gc.enable if on else gc.disable)()
+        with pytest.raises(ImportError), memory.no_garbage(keep):
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled() == on
+    finally:
+        (gc.enable if was_on else gc.disable)()
+    assert frozen == [False] * keep
+
+
+def test_only_what_a_command_imports_itself_is_kept(run_command, monkeypatch):
+    """A caller's objects may be garbage later."""
+    code = 'import gc; from mmdensenet_cli.main import main; main(); print(gc.get_freeze_count() > 100000)'
+    arguments = ['complexity', 'mmdensenet::densenet-bc-l22-k12_1xb32_digits', '--no-measure', '--json']
+    assert run_command(sys.executable, '-c', code, *arguments).out.splitlines()[-1] == 'True'
+    before = gc.get_freeze_count()
+    monkeypatch.setattr('mmdensenet.cli.run_tool', lambda run, args: run(args))
+    monkeypatch.setattr('mmdensenet_cli.complexity.run', lambda args: None)
+    monkeypatch.setattr(sys, 'argv', ['mmdensenet', *arguments])
+    main()
+    assert gc.get_freeze_count() == before
