@@ -13,9 +13,9 @@ from collections.abc import Callable
 from types import FunctionType, ModuleType
 
 import torch
-import yaml
 
 from .faults import Fault, find, replace_everywhere, uses
+from .yaml_data import DataLoader
 
 #: the default scope of our configs
 CONFIG_SCOPE = 'mmpretrain'
@@ -114,14 +114,11 @@ def find_our_configs() -> None:
 
 
 YAML = Fault(
-    what='a .yaml config, and any other YAML file, may run code while it is loaded',
+    what='a .yaml config, and any other YAML file, may run code while it is loaded; 1e-3 in it is text and 010 is 8; of '
+    'a key that stands twice the first is lost',
     versions='mmengine 0.10.7',
-    until="mmengine uses yaml's SafeLoader",
+    until='mmengine reads YAML 1.2, as data',
     targets=('mmengine.fileio.handlers.yaml_handler:Loader',),
-    is_repaired=lambda: (
-        issubclass(find('mmengine.fileio.handlers.yaml_handler:Loader'), yaml.constructor.SafeConstructor)
-        and not issubclass(find('mmengine.fileio.handlers.yaml_handler:Loader'), yaml.constructor.FullConstructor)
-    ),
 )
 
 
@@ -129,19 +126,7 @@ YAML = Fault(
 def load_yaml_as_data() -> None:
     from mmengine.fileio.handlers import yaml_handler
 
-    class Loader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):
-        pass
-
-    # what mmengine writes for the tuples of a config
-    tag = 'tag:yaml.org,2002:python/tuple'
-    Loader.add_constructor(tag, lambda loader, node: tuple(loader.construct_sequence(node, deep=True)))
-
-    def refuse(loader, suffix: str, node):
-        what = f'it asks for Python ({suffix}), and YAML is read as data: a config that runs code ends in .py'
-        raise yaml.constructor.ConstructorError(problem=what)
-
-    Loader.add_multi_constructor('tag:yaml.org,2002:python/', refuse)
-    yaml_handler.Loader = Loader
+    yaml_handler.Loader = DataLoader
 
 
 DATA_CONFIGS = Fault(

@@ -40,7 +40,8 @@ def train_best(work: WorkFolder, config: Path, name: str, options: dict, made_of
     best = sorted(folder.glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
     if not best:
         raise UserError(
-            f'{folder} has no best checkpoint: {metric} was never a number. The validation part is too small.'
+            f'{folder} has no best checkpoint: {metric} was never a number. The validation part is too small, '
+            'or the log warns of scores that are not numbers.'
         )
     hub = runner.message_hub
     score = hub.get_info('best_score') if 'best_score' in hub.runtime_info else None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from numbers import Number
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
@@ -20,10 +22,13 @@ LIST = 'nonfinite_loss.txt'
 
 @HOOKS.register_module()
 class FiniteHook(Hook):
-    """Check the loss of each iteration, the weights before they are saved, and the scores that are tested.
+    """Check the loss of each iteration, the weights before they are saved, and the scores of validation and test.
 
     With AMP's loss scaling, which leaves out a step whose gradients overflow, up to ``max_skipped`` iterations in a row
     may have such a loss.
+
+    A validation with a score that is no number has no result: a warning names the image, and all metrics become NaN, so
+    that no checkpoint is the best for them. Training goes on, since a later epoch may be sound.
 
     Args:
         interval: on a GPU, look at the losses every so many iterations: looking waits for the GPU.
@@ -33,13 +38,14 @@ class FiniteHook(Hook):
             directory lists; with the tensor that would have been saved; or with the image that is tested.
     """
 
-    priority = 'VERY_HIGH'  # before EMA takes the weights in, and before anybody saves
+    priority = 'HIGHEST'  # before EMA takes the weights in, and before anybody saves, or notes a metric
 
     def __init__(self, max_skipped: int = 10, interval: int = 10):
         self.max_skipped = max_skipped
         self.interval = interval
         self._in_a_row = 0
         self._waiting: list[tuple[int, torch.Tensor, list[str], float]] = []
+        self._begin()
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         loss = outputs.get('loss') if isinstance(outputs, dict) else None
@@ -68,13 +74,22 @@ class FiniteHook(Hook):
                         f'{_what_to_do(runner)}'
                     )
 
+    def before_val(self, runner) -> None:
+        self._begin()
+
     def before_test(self, runner) -> None:
-        self._tested, self._strange, self._first = 0, 0, ''
+        self._begin()
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self._look_at_scores(outputs)
 
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self._look_at_scores(outputs)
+
+    def _look_at_scores(self, outputs) -> None:
         found = [(sample, list(_scores_of(sample))) for sample in outputs or ()]
         scores = [score.flatten() for _, inside in found for score in inside]
-        self._tested += len(found)
+        self._seen += len(found)
         if not scores or torch.isfinite(torch.cat(scores)).all():
             return
         for sample, inside in found:
@@ -82,15 +97,28 @@ class FiniteHook(Hook):
                 self._strange += 1
                 self._first = self._first or str(sample.get('img_path') or f'sample {sample.get("sample_idx")}')
 
+    def after_val_epoch(self, runner, metrics=None) -> None:
+        """All hooks get the same dict, so that what is put into it here is what is logged and compared."""
+        if what := self._what_is_strange():
+            runner.logger.warning(f'Validation: {what}. Its metrics are NaN, and no checkpoint is the best for them.')
+            for name in metrics or ():
+                metrics[name] = _undefined(metrics[name])
+
     def after_test_epoch(self, runner, metrics=None) -> None:
-        """The largest of scores that are NaN is the first, which would count as a class."""
-        strange, tested = _sums(self._strange, self._tested)
-        if strange:
-            first = f', among them those of {self._first}' if self._first else ''
+        if what := self._what_is_strange():
             raise UserError(
-                f'{runner._load_from}: the scores of {strange} of {tested} images are not all numbers{first}. Nothing '
-                'can be said of the model: its weights or the images have NaN or infinite values.'
+                f'{runner._load_from}: {what}. Nothing can be said of the model: its weights or the images have NaN or '
+                'infinite values.'
             )
+
+    def _begin(self) -> None:
+        self._seen, self._strange, self._first = 0, 0, ''
+
+    def _what_is_strange(self) -> str:
+        """The largest of scores that are NaN is the first, which would count as a class."""
+        strange, seen = _sums(self._strange, self._seen)
+        first = f', among them those of {self._first}' if self._first else ''
+        return f'the scores of {strange} of {seen} images are not all numbers{first}' if strange else ''
 
     def _look(self, runner) -> None:
         waiting, self._waiting = self._waiting, []
@@ -121,6 +149,17 @@ def _sums(*counts: int) -> list[int]:
     total = torch.tensor(counts)
     all_reduce(total)
     return total.tolist()
+
+
+def _undefined(value):
+    """NaN in the place of each number."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return value * float('nan')
+    if isinstance(value, dict):
+        return {key: _undefined(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_undefined(inner) for inner in value]
+    return float('nan') if isinstance(value, Number) else value
 
 
 def _scores_of(sample) -> Iterator[torch.Tensor]:

@@ -1,11 +1,14 @@
 """A loss that is NaN or infinite stops the run, and nothing of it is saved."""
 
+import json
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from mmpretrain.structures import DataSample, MultiTaskDataSample
 
 from mmdensenet.checkpoints.checkpoint_file import what_is_wrong
 from mmdensenet.errors import UserError
@@ -133,3 +136,49 @@ def test_losses_that_wait_on_a_gpu_are_seen_before_a_save(tmp_path, monkeypatch)
         hook._waiting = list(waiting)
         with pytest.raises(UserError, match='the loss is nan at iteration 2'):
             save()
+
+
+@HOOKS.register_module()
+class NoVariance(Hook):
+    """A running variance below 0 in the validation of the first epoch, so that its scores are NaN."""
+
+    def before_val_epoch(self, runner):
+        if runner.epoch == 1:
+            runner.model.backbone.stages[0].block[0].norm1.running_var.sub_(100)
+
+    def after_val_epoch(self, runner, metrics=None):
+        if runner.epoch == 1:
+            runner.model.backbone.stages[0].block[0].norm1.running_var.add_(100)
+
+
+def test_a_validation_with_scores_that_are_no_numbers(run_tool, short_config, tmp_path):
+    """mmpretrain's Accuracy takes the first class for the largest of NaNs; the epoch is neither best nor the end."""
+    config = short_config(
+        "custom_hooks = [dict(type='NoVariance')]\ndefault_hooks['checkpoint'] = dict(save_best='accuracy/top1')"
+    )
+    done = run_tool('train.py', config, '--work-dir', tmp_path / 'w')
+    assert done.status == 0, done.err
+    assert 'Validation: the scores of 20 of 20 images are not all numbers, among them those of sample 0.' in done.out
+    assert 'accuracy/top1 nan  ' in done.out
+    logged = [json.loads(line) for file in (tmp_path / 'w').glob('*/vis_data/scalars.json') for line in file.open()]
+    found = [line['accuracy/top1'] for line in logged if 'accuracy/top1' in line]
+    assert len(found) == 2 and math.isnan(found[0]) and found[1] >= 0
+    assert [file.name for file in (tmp_path / 'w').glob('best_*')] == ['best_accuracy_top1_epoch_2.pth']
+
+
+def test_what_has_no_result_has_no_number_at_any_depth(tmp_path):
+    hook, run = FiniteHook(), runner(tmp_path, scaling=False)
+    hook.before_val(run)
+    hook.after_val_iter(run, 0, {}, [DataSample(pred_score=torch.tensor([0.5, 0.5]), sample_idx=0)])
+    metrics = dict(accuracy=1)
+    hook.after_val_epoch(run, metrics)
+    assert metrics == dict(accuracy=1) and not run.said
+    task = DataSample(pred_score=torch.tensor([float('nan'), 0.5]))
+    sample = MultiTaskDataSample(img_path='a.png')
+    sample.set_field(task, 'kind')
+    hook.after_val_iter(run, 1, {}, [sample])
+    metrics = dict(top1=50.0, count=3, each=[1.0, dict(a=2)], matrix=torch.eye(2, dtype=int), name='x')
+    hook.after_val_epoch(run, metrics)
+    assert '1 of 2 images are not all numbers, among them those of a.png' in run.said[0]
+    assert str(metrics['each']) == "[nan, {'a': nan}]" and metrics['matrix'].isnan().all() and metrics['name'] == 'x'
+    assert math.isnan(metrics['top1']) and math.isnan(metrics['count'])
