@@ -114,8 +114,8 @@ def find_our_configs() -> None:
 
 
 YAML = Fault(
-    what='a .yaml config, and any other YAML file, may run code while it is loaded; 1e-3 in it is text and 010 is 8; of '
-    'a key that stands twice the first is lost',
+    what='a .yaml config, and any other YAML file, may run code while it is loaded; 1e-3 in it is text and 010 is 8; '
+    'of a key that stands twice the first is lost',
     versions='mmengine 0.10.7',
     until='mmengine reads YAML 1.2, as data',
     targets=('mmengine.fileio.handlers.yaml_handler:Loader',),
