@@ -1,7 +1,7 @@
 """Repairs of mmengine's and mmpretrain's data sets, which :mod:`mmdensenet.datasets` does.
 
-They stand outside that package, and import it when they are called, since importing it imports mmpretrain's data sets:
-that takes seconds, and these are what is repaired.
+They stand outside that package, and import it when what they repair is called, since importing it imports mmpretrain's
+data sets: that takes seconds, and they are half imported when they are repaired.
 """
 
 import copy
@@ -18,17 +18,11 @@ def read_class_names() -> None:
     from mmengine.dataset import BaseDataset as MMEngineDataset
     from mmpretrain.datasets.base_dataset import BaseDataset
 
-    from mmdensenet.datasets.stated_classes import (
-        ClassListError,
-        class_names,
-        names_in,
-        require_names,
-        require_own_numbers,
-    )
-
     merge, load, init = BaseDataset._compat_classes, BaseDataset._load_metainfo.__func__, BaseDataset.full_init
 
     def names_of(given):
+        from mmdensenet.datasets.stated_classes import class_names
+
         return given if given is None or isinstance(given, (list, tuple)) else class_names(given)
 
     @functools.wraps(merge)
@@ -37,6 +31,8 @@ def read_class_names() -> None:
 
     @functools.wraps(load)
     def load_names(cls, metainfo=None) -> dict:
+        from mmdensenet.datasets.stated_classes import ClassListError, require_names, require_own_numbers
+
         given = None
         if hasattr(metainfo, 'items'):
             metainfo = dict(metainfo.items())
@@ -51,6 +47,8 @@ def read_class_names() -> None:
 
     @functools.wraps(init)
     def init_with_own_numbers(self) -> None:
+        from mmdensenet.datasets.stated_classes import ClassListError, names_in, require_names, require_own_numbers
+
         if self._fully_initialized:
             return
         stated = self._metainfo.get('classes')
