@@ -1,35 +1,13 @@
 """No image of a batch sees another: NaN, infinities or 1e30 in one change nothing in the others, to the last bit."""
 
-import random
-from collections.abc import Iterator
-
 import pytest
 import torch
+from isolation import assert_isolated, cases
 from torch import Tensor
 
-from mmdensenet.ops.rows import Shape
 from mmdensenet.ops.steps import native
 from mmdensenet.ops.steps.native import float32_steps
 from mmdensenet.ops.steps.plain import plain_steps as plain
-
-BAD = (float('nan'), float('inf'), float('-inf'), 1e30)
-
-
-def cases(count: int) -> Iterator[tuple]:
-    """Batch sizes 1 to 9, sizes 1 to 65, growth rates 4 to 48, and widths that end inside a block of 16 channels."""
-    draw = random.Random(0)
-    # the size of the block's last maps of 64x64 images, where a batch of two is one tile of rows
-    yield 2, (4, 4), 12, 16, BAD[0], 0
-    yield 2, (2, 2), 8, 16, BAD[0], 0
-    for _ in range(count):  # several images in the last, lower tile of a product and in the one before
-        n = draw.randint(4, 9)
-        yield n, draw.choice([(1, 1), (2, 1), (1, 3)]), draw.choice([5, 6, 7, 9]), 17, BAD[0], draw.randrange(n - 1)
-    for i in range(count):
-        n = 1 + i % 9
-        size = draw.choice([(1, 1), (2, 2), (3, 2), (4, 4), (5, 7), (8, 8), (9, 11), (16, 15), (7, 33)])
-        if i % 20 == 0:
-            size = (draw.choice([33, 65]), 65)
-        yield n, size, draw.choice([4, 5, 8, 12, 16, 24, 32, 48]), draw.randrange(1, 60), BAD[i % 4], draw.randrange(n)
 
 
 def random_rows(count: int, channels: int) -> Tensor:
@@ -74,13 +52,6 @@ def results(steps, shape, bad: float | None, image: int, c: int, k: int, dtype: 
     return {name: rows.view(n, -1, rows.shape[1]) for name, rows in found.items() if len(rows)}
 
 
-def assert_isolated(got: dict, clean: dict, image: int, case: tuple):
-    for name, value in got.items():
-        others = [i for i in range(len(value)) if i != image]
-        assert torch.equal(value[others], clean[name][others]), f'{name} of {case}'
-        assert clean[name].isfinite().all(), f'{name} of {case}'
-
-
 def check_steps(steps, dtype: torch.dtype, count: int):
     for seed, case in enumerate(cases(count)):
         n, size, k, c, bad, image = case
@@ -96,51 +67,6 @@ def test_steps(dtype, every_variant):
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 def test_plain_steps(dtype):
     check_steps(plain, dtype, 12)
-
-
-def stage(c0: int, k: int, depth: int, reduced: int) -> tuple[list, list]:
-    """Random tensors of ``evaluate_stage``."""
-
-    def norm(channels: int) -> list[Tensor]:
-        return [*torch.randn(3, channels), torch.rand(channels) + 0.1]
-
-    layers = [
-        [*norm(c), torch.randn(4 * k, c, 1, 1), *norm(4 * k), torch.randn(k, 4 * k, 3, 3) / k]
-        for c in range(c0, c0 + depth * k, k)
-    ]
-    channels = c0 + depth * k
-    return layers, [*norm(channels), torch.randn(reduced, channels, 1, 1)]
-
-
-def stage_results(x: Tensor, shape: Shape, layers: list, transition: list) -> dict:
-    found = zip(('features', 'out'), float32_steps.evaluate_stage(x, shape, layers, transition, 1e-5, True))
-    return {name: rows.view(shape[0], -1, rows.shape[1]) for name, rows in found if len(rows)}
-
-
-def test_stage(every_variant):
-    for seed, case in enumerate(cases(60)):
-        n, (h, w), k, c, bad, image = case
-        torch.manual_seed(seed)
-        layers, transition = stage(c, k, 2, 5)
-        x = torch.randn(n * h * w, c)
-
-        clean = stage_results(x, (n, h, w), layers, transition)
-        x.view(n, h * w, c)[image, seed % (h * w), seed % c] = bad
-        assert_isolated(stage_results(x, (n, h, w), layers, transition), clean, image, case)
-
-
-def test_stem(every_variant):
-    for seed, (n, (h, w), _, _, bad, image) in enumerate(cases(12)):
-        torch.manual_seed(seed)
-        channels, width = 1 + seed % 3, 5 + 9 * (seed % 4)
-        x, weight, scale, shift = (
-            torch.randn(*size) for size in ((n, channels, h, w), (width, channels, 7, 7), (width,), (width,))
-        )
-        clean = float32_steps.evaluate_stem(x, weight, scale, shift)
-        x[image, 0, seed % h, seed % w] = bad
-        got = float32_steps.evaluate_stem(x, weight, scale, shift)
-        rows = {'stem': got.view(n, -1, width)}
-        assert_isolated(rows, {'stem': clean.view(n, -1, width)}, image, (n, h, w, bad, image))
 
 
 def test_pooling_keeps_nan(every_variant):

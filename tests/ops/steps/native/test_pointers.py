@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+from step_checks import without_storage
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -12,11 +13,6 @@ from mmdensenet.ops.steps.native import float32_steps, pointers
 
 class Subclass(torch.Tensor):
     pass
-
-
-def without_storage(tensor: torch.Tensor) -> torch.Tensor:
-    tensor.untyped_storage().resize_(0)
-    return tensor
 
 
 KINDS = {
@@ -126,28 +122,3 @@ def test_no_step_reads_beyond_what_it_is_given(name, native_kernels):
                 continue
             with pytest.raises((ValueError, RuntimeError)):
                 step(*changed)
-
-
-def stage_arguments() -> tuple:
-    def norm(channels):
-        return [torch.rand(channels) + 0.1 for _ in range(4)]
-
-    layers = [[*norm(c), torch.randn(8, c, 1, 1), *norm(8), torch.randn(2, 8, 3, 3)] for c in (3, 5)]
-    return torch.randn(M, 3), layers, [*norm(7), torch.randn(4, 7, 1, 1)]
-
-
-@pytest.mark.parametrize('place', range(15))
-def test_stage_refuses_each_tensor(place, native_kernels):
-    """Of the stage's pointer list each one: of another size, on the meta device, without its memory."""
-    # the transition's weight says itself how many channels it makes
-    shorter = (lambda t: t[:, 1:]) if place == 14 else (lambda t: t[1:])
-    for change in (shorter, lambda t: t.to('meta'), without_storage):
-        x, layers, transition = stage_arguments()
-        tensors = layers[1] if place < 10 else transition
-        tensors[place % 10] = change(tensors[place % 10])
-        with pytest.raises(ValueError, match=r'^(norm1|conv1|norm2|conv2|transition)'):
-            float32_steps.evaluate_stage(x, SHAPE, layers, transition, 1e-5, True)
-    x, layers, transition = stage_arguments()
-    for wrong_x, shape in ((x[1:], SHAPE), (x, (2, 4, 4)), (x.to('meta'), SHAPE)):
-        with pytest.raises(ValueError, match=r'^x: '):
-            float32_steps.evaluate_stage(wrong_x, shape, layers, transition, 1e-5, True)
