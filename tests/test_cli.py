@@ -14,7 +14,6 @@ from conftest import ROOT
 from mmengine.registry import MODELS
 from mmpretrain.registry import DATASETS, TRANSFORMS
 
-from mmdensenet.apis import train_model
 from mmdensenet.cli import as_options, explain, parse_cfg_options, run_tool
 from mmdensenet.errors import UserError
 
@@ -106,11 +105,6 @@ def test_cfg_options():
 def test_a_folder_that_cannot_be_written_to(number):
     message = explain(OSError(number, os.strerror(number), 'work_dirs/a/log'))
     assert message.startswith('work_dirs/a/log: ') and 'give another folder' in message
-
-
-def test_a_hook_of_ours_may_be_left_out(short_config, tmp_path):
-    train_model(str(short_config("default_hooks['curves'] = None")), work_dir=str(tmp_path / 'w'))
-    assert not (tmp_path / 'w/training_curves.png').exists()
 
 
 @pytest.mark.parametrize(

@@ -5,18 +5,16 @@ import sys
 
 import pytest
 import torch
-import yaml
-from conftest import CONFIGS, DIGITS
+from conftest import CONFIGS
 from mmengine.config import Config
+from small_costs import ROWS, small
 from torch import nn
 
 from mmdensenet.analysis.input_shape import input_shape
 from mmdensenet.analysis.meter import Meter
 from mmdensenet.analysis.stage_costs import build_meta_model, count_stages, measure_memory, predict_memory
-from mmdensenet.apis.complexity import complexity, parse_bytes
 from mmdensenet.errors import UserError
 
-ROWS = {row['Name']: row for row in yaml.safe_load((CONFIGS / 'metafile.yml').read_text())['Models']}
 COUNTED = {}
 
 
@@ -29,18 +27,6 @@ def counted(cfg, shape):
     if key not in COUNTED:
         COUNTED[key] = count_stages(cfg, shape, memory=False)
     return COUNTED[key]
-
-
-def small(**backbone) -> Config:
-    """Two blocks of two layers, k = 4, b = 16, from 8 channels; images of 16x16 in the tests."""
-    arch = dict(growth_rate=4, depths=(2, 2), init_channels=8)
-    model = dict(
-        type='ImageClassifier',
-        backbone=dict(type='mmdensenet.DenseNet', **dict(arch=arch, stem='cifar') | backbone),
-        neck=dict(type='GlobalAveragePooling'),
-        head=dict(type='LinearClsHead', num_classes=3, in_channels=16),
-    )
-    return Config(dict(model=model, default_scope='mmpretrain'))
 
 
 @pytest.mark.parametrize('file', sorted(CONFIGS.glob('*.py')), ids=lambda file: file.stem)
@@ -97,14 +83,6 @@ def test_memory_efficient_keeps_less():
     assert recompute < 0.85 * plain
 
 
-def test_where_the_fused_engine_does_not_apply():
-    cfg = small(norm_cfg=dict(type='GN', num_groups=4))
-    stages, reason = count_stages(cfg, (3, 16, 16))
-    assert 'GroupNorm' in reason
-    assert all(list(stage.multiply_adds) == ['reference'] for stage in stages)
-    assert list(complexity(cfg, size=[16], measure=False)['memory']) == ['reference']
-
-
 def test_what_cannot_be_counted():
     cfg = small()
     cfg.model.backbone = dict(type='ResNet', depth=18)
@@ -154,44 +132,6 @@ def test_size_of_the_images(step, expected):
         assert input_shape(cfg) == (3, *expected)
     assert input_shape(cfg, [7]) == (3, 7, 7)
     assert input_shape(cfg, [7, 9]) == (3, 7, 9)
-
-
-@pytest.mark.parametrize(
-    ('text', 'expected'), [('24GB', 24e9), ('24 GiB', 24 * 2**30), ('500m', 5e8), ('1.5T', 1.5e12), ('7', 7)]
-)
-def test_bytes(text, expected):
-    assert parse_bytes(text) == expected
-
-
-@pytest.mark.parametrize('text', ['', 'GB', '1.2.3G', '-1G', '5 apples'])
-def test_no_bytes(text):
-    with pytest.raises(UserError, match='memory='):
-        parse_bytes(text)
-
-
-def test_tool(run_tool):
-    done = run_tool('complexity.py', 'mmdensenet::densenet-bc-l40-k12_1xb64_cifar10.py', '--no-measure', '--json')
-    assert done.status == 0, done.err
-    found = json.loads(done.out)
-    row = ROWS['densenet-bc-l40-k12_1xb64_cifar10']['Metadata']
-    assert (found['parameters'], found['multiply_adds']['reference']) == (row['Parameters'], row['Multiply-Adds'])
-    assert found['batch'] == 64
-    for engine in ('reference', 'fused'):
-        step = found['memory'][engine]['predicted']
-        assert step['batch_bytes'] == pytest.approx(step['constant_bytes'] + 64 * step['bytes_per_image'])
-
-
-def test_table(run_tool):
-    found = complexity(str(DIGITS), batch=7, available=1e9, measure=False, device='cpu')
-    done = run_tool('complexity.py', DIGITS, '--no-measure', '--memory', '1GB', '--batch', '7', '--device', 'cpu')
-    assert done.status == 0, done.err
-    assert f'{ROWS[DIGITS.stem]["Metadata"]["Multiply-Adds"]:,}' in done.out
-    for engine in ('reference', 'fused'):
-        step = found['memory'][engine]['predicted']
-        fits = int((0.8e9 - step['constant_bytes']) / step['bytes_per_image'])
-        assert fits == step['largest_batch']
-        assert f'{fits:,}' in done.out
-    assert 'error: ' in run_tool('complexity.py', CONFIGS / 'nothing.py').err
 
 
 @pytest.mark.slow

@@ -18,23 +18,9 @@ from mmdensenet.apis.report import make_report
 from mmdensenet.apis.scoring import score_part
 from mmdensenet.checkpoints.checkpoint_meta import DECISIONS, write_meta
 from mmdensenet.errors import UserError
-from mmdensenet.results.decisions import AUGMENTED, Decisions
+from mmdensenet.results.decisions import Decisions
 from mmdensenet.results.judgement import in_words
-from mmdensenet.results.scores import read_scores
 from mmdensenet.serving import Predictor
-
-
-@pytest.fixture(scope='module')
-def plain(tmp_path_factory):
-    """(config, checkpoint) without decisions."""
-    return make_digits(tmp_path_factory.mktemp('plain'))
-
-
-@pytest.fixture(scope='module')
-def decided(plain, tmp_path_factory):
-    """(config, checkpoint, decisions): the same with decisions."""
-    out = tmp_path_factory.mktemp('decided') / 'w.pth'
-    return plain[0], str(out), decide_checkpoint(*plain, out)
 
 
 def test_where_it_cannot_be_written_is_found_first(plain, tmp_path, monkeypatch):
@@ -151,23 +137,6 @@ def test_the_tools_say_what_is_decided(decided, tmp_path, run_tool):
     assert best == record['predictions'][0]['label']
 
 
-def test_predictions_of_a_test(decided, tmp_path):
-    config, checkpoint, decisions = decided
-    metrics = test_model(config, checkpoint, work_dir=str(tmp_path), out=str(tmp_path / 'p.npz'))
-    found = dict(np.load(tmp_path / 'p.npz'))
-    wanted = decisions.apply(found['logits'])
-    assert np.array_equal(found['calibrated_score'], wanted.probabilities)
-    assert np.array_equal(found['decided_label'], wanted.labels) and np.array_equal(found['ood'], wanted.ood)
-    assert [json.loads(row) for row in found['conformal_set']] == [np.flatnonzero(row).tolist() for row in wanted.sets]
-    accuracy = 100 * (found['pred_label'] == found['gt_label']).mean()
-    assert metrics['accuracy/top1'] == pytest.approx(accuracy, abs=1e-3), 'of the scores as they are'
-    truth = found['gt_label']
-    assert metrics['decided/accuracy'] == pytest.approx((wanted.labels == truth).mean())
-    assert metrics['decided/coverage'] == pytest.approx(wanted.sets[np.arange(250), truth].mean())
-    assert metrics['decided/sensitivity/7'] == pytest.approx((wanted.labels == truth)[truth == 7].mean())
-    assert metrics['decided/log_loss'] < metrics['decided/log_loss_uncalibrated']
-
-
 def test_the_report(plain, decided, tmp_path):
     config, checkpoint, decisions = decided
     scores = score_part(config, checkpoint)
@@ -186,23 +155,6 @@ def test_the_report(plain, decided, tmp_path):
     assert page.count('decision curve') == 6
     make_report(*plain, tmp_path / 'plain.html', **options)
     assert 'The scores are uncalibrated' in (tmp_path / 'plain.html').read_text()
-
-
-def test_augmented_scores_are_uncalibrated(decided, tmp_path):
-    """The decisions were fitted on images as they are."""
-    config, checkpoint, decisions = decided
-    file = str(tmp_path / 'p.npz')
-    metrics = test_model(config, checkpoint, work_dir=str(tmp_path), out=file, tta=True)
-    assert not any(name.startswith('decided/') for name in metrics)
-    found = np.load(file)
-    assert found['tta'].all() and 'calibrated_score' not in found
-    scores = read_scores(file, False)
-    assert scores.augmented and scores.take([0]).augmented
-    with pytest.raises(UserError, match='means over test-time augmentations'):
-        decisions.apply_to(scores)
-    make_report(config, checkpoint, tmp_path / 'r.html', predictions=file, measure=False, gallery=0, bootstrap=0)
-    page = (tmp_path / 'r.html').read_text()
-    assert AUGMENTED in page and 'Scores are calibrated' not in page and 'decision curve' not in page
 
 
 def test_decisions_do_not_travel_to_other_weights(plain, decided, tmp_path):

@@ -1,6 +1,5 @@
 """A training by iterations is counted in iterations everywhere; what cannot be is said before it begins."""
 
-import importlib.util
 import json
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 from mmengine.config import Config
 
 from mmdensenet.apis import train_model
-from mmdensenet.apis.follow_loop import BACKEND_PACKAGES, follow_loop
+from mmdensenet.apis.follow_loop import follow_loop
 from mmdensenet.errors import UserError
 from mmdensenet.results.training_curves import read_scalars
 
@@ -84,25 +83,4 @@ def test_a_training_by_epochs_stays_as_it_is():
 def test_intervals(short_config, tmp_path, options, message):
     with pytest.raises(UserError, match=message):
         train_model(str(short_config()), work_dir=str(tmp_path / 'w'), cfg_options=options)
-    assert not (tmp_path / 'w').exists()
-
-
-@pytest.mark.parametrize('name', ['WandbVisBackend', 'MLflowVisBackend', 'AimVisBackend', 'ClearMLVisBackend',
-                                  'DVCLiveVisBackend', 'NeptuneVisBackend'])  # fmt: skip
-def test_visualizer_back_ends_that_are_not_installed(short_config, tmp_path, monkeypatch, name):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util,
-        'find_spec',
-        lambda package, *a: None if package == BACKEND_PACKAGES[name] else find(package, *a),
-    )
-    config = short_config(
-        f"visualizer = dict(vis_backends=[dict(type='LocalVisBackend'), dict(type='mmengine.{name}')])"
-    )
-    with pytest.raises(UserError) as caught:
-        train_model(str(config), work_dir=str(tmp_path / 'w'))
-    first, second = str(caught.value).splitlines()
-    package = BACKEND_PACKAGES[name]
-    assert first == f'visualizer.vis_backends: {name} needs the package {package}. Run: pip install {package}'
-    assert 'LocalVisBackend' in second and name not in second
     assert not (tmp_path / 'w').exists()

@@ -7,7 +7,7 @@ from conftest import CONFIGS
 from mmengine.config import Config
 
 from mmdensenet_cli.config_files import config_folder, config_names
-from mmdensenet_cli.configs import complete_name, inherit_installed
+from mmdensenet_cli.configs import inherit_installed
 from mmdensenet_cli.main import main
 from mmdensenet_cli.start import CommandError
 
@@ -58,18 +58,6 @@ def test_the_copy_s_commands_name_the_copy(tmp_path):
     target = tmp_path / 'mine.py'
     main(['configs', 'copy', 'bc-l22', str(target)])
     assert f'mmdensenet train {target}\n' in target.read_text()
-
-
-@pytest.mark.parametrize(
-    ('begun', 'name'),
-    [
-        ('densenet161_4xb64', 'densenet161_4xb64_in1k'),
-        ('csv', 'densenet121_1xb32_csv'),
-        ('rdnet-large_', 'rdnet-large_8xb64_in1k'),
-    ],
-)
-def test_a_name_is_completed(begun, name):
-    assert complete_name(begun) == name
 
 
 @pytest.mark.parametrize(

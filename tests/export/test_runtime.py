@@ -1,47 +1,14 @@
 """An exported file that is not what its description says is refused by name."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from exported_means import ABOUT, means
+from exported_means import ABOUT, IMAGE, means, written
 
 from mmdensenet.apis import open_inferencer
 from mmdensenet.errors import UserError
-from mmdensenet.export.files import write_onnx, write_openvino
+from mmdensenet.export.files import write_openvino
 
 pytest.importorskip('onnxruntime', reason='the extra export is not installed')
-
-IMAGE = np.full((10, 9, 3), (3, 5, 9), np.uint8)  # BGR
-
-
-def written(folder, graph=None, **changed):
-    write_onnx(graph or means(), None, replace(ABOUT, **changed), folder / 'm.onnx')
-    return folder / 'm.onnx'
-
-
-def test_a_file_as_it_describes_itself(tmp_path):
-    (result,) = open_inferencer(written(tmp_path))(IMAGE)
-    assert result['pred_class'] == 'red' and result['pred_scores'].tolist() == [4.0, 2.0, 1.0]
-
-
-@pytest.mark.parametrize(
-    ('changed', 'message'),
-    [
-        (dict(num_classes=4, classes=list('abcd')), 'not one for each of the 4 classes'),
-        (dict(batch=2), 'cannot be run, export it again: .*dimensions'),
-        (dict(graph=means('x')), 'cannot be run, export it again: .*x'),
-        (dict(pipeline=[dict(type='ResizeEdge', scale=-4), dict(type='PackInputs')]), 'a pipeline that cannot run'),
-        (dict(pipeline=[dict(type='Resize', scale='abc'), dict(type='PackInputs')]), 'a pipeline that cannot run'),
-        (dict(pipeline=[dict(type='Resize', scale=8, interpolation='x')]), 'a pipeline that cannot run'),
-        (dict(pipeline=[]), 'a pipeline that cannot run'),
-        (dict(multi_label=True, topk=4), 'a wrong topk'),
-    ],
-)
-def test_another_graph_or_pipeline(tmp_path, changed, message):
-    file = written(tmp_path, **changed)
-    with pytest.raises(UserError, match=f'^{file}:? .*{message}'):
-        open_inferencer(file)(IMAGE)
 
 
 def test_a_damaged_onnx_file(tmp_path):

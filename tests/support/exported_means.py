@@ -1,5 +1,10 @@
 """An exported graph of the mean of each channel."""
 
+from dataclasses import replace
+
+import numpy as np
+
+from mmdensenet.export.files import write_onnx
 from mmdensenet.export.metadata import Metadata
 
 ABOUT = Metadata(
@@ -37,3 +42,11 @@ def means(given: str = 'images'):
     nodes = [helper.make_node('GlobalAveragePool', [given], ['m']), helper.make_node('Flatten', ['m'], ['scores'])]
     graph = helper.make_graph(nodes, 'means', values[:1], values[1:])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 20)], ir_version=10)
+
+
+IMAGE = np.full((10, 9, 3), (3, 5, 9), np.uint8)  # BGR
+
+
+def written(folder, graph=None, **changed):
+    write_onnx(graph or means(), None, replace(ABOUT, **changed), folder / 'm.onnx')
+    return folder / 'm.onnx'
