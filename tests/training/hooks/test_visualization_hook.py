@@ -1,0 +1,50 @@
+"""Pictures of predictions have names of their own, and their own colours."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmengine.visualization import Visualizer
+from mmpretrain.structures import DataSample
+
+from mmdensenet.training.hooks.visualization_hook import VisualizationHook
+
+PIXELS = torch.tensor([10, 20, 30], dtype=torch.uint8).view(3, 1, 1).expand(3, 2, 2)
+
+
+@pytest.fixture
+def make_hook():
+    """A hook, and what it draws."""
+    Visualizer.get_instance('pictures of a test')
+
+    def make(**settings):
+        drawn = []
+        hook = VisualizationHook(enable=True, **settings)
+        hook._visualizer = SimpleNamespace(visualize_cls=lambda **given: drawn.append(given))
+        return hook, drawn
+
+    return make
+
+
+@pytest.mark.parametrize('bgr', [True, False])
+def test_names_and_colours(bgr, tmp_path, make_hook):
+    hook, drawn = make_hook(interval=2, out_dir=str(tmp_path))
+    preprocessor = SimpleNamespace(to_rgb=bgr)
+    hook.before_run(SimpleNamespace(model=SimpleNamespace(data_preprocessor=preprocessor)))
+    places = [(0, 'cat/0001.jpg'), (1, 'cat/0002.jpg'), (2, 'dog/0001.jpg')]
+    samples = [DataSample(metainfo=dict(sample_idx=index, img_path=path)) for index, path in places]
+    hook._draw_samples(0, dict(inputs=[PIXELS] * 3), samples)
+    assert [given['name'] for given in drawn] == ['000000_0001', '000002_0001'], 'every second one'
+    for given in drawn:
+        assert given['out_file'] == str(tmp_path / f'{given["name"]}.png')
+        assert np.array_equal(given['image'][0, 0], [30, 20, 10] if bgr else [10, 20, 30])
+
+
+def test_the_first_view_of_several_and_batches_without_images(make_hook):
+    hook, drawn = make_hook(interval=1)
+    hook.before_run(SimpleNamespace(model=SimpleNamespace()))
+    first, second = PIXELS[None], PIXELS[None] + 100
+    hook._draw_samples(0, dict(inputs=[first, second]), [DataSample(metainfo=dict(sample_idx=0))])
+    hook._draw_samples(1, dict(inputs=[]), [])
+    assert len(drawn) == 1 and drawn[0]['image'][0, 0].tolist() == [10, 20, 30]
