@@ -6,7 +6,8 @@ import gc
 import os
 import resource
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from ctypes import CDLL
 from pathlib import Path
 
@@ -20,6 +21,7 @@ _ON_CPU = "can't allocate memory"
 #: of what is available; the rest is for fragments and what the two steps do not show. On a CPU glibc holds back freed
 #: memory, for which later steps took up to 13% more than the measured ones
 _SHARE, _SHARE_ON_CPU = 0.9, 0.8
+_MMAP_THRESHOLD, _MMAP_MAX = -3, -4  # glibc's M_MMAP_THRESHOLD and M_MMAP_MAX
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -95,16 +97,30 @@ def measure(runner, device: torch.device, images: tuple[int, int] = (2, 4), part
     Args:
         part: 'train' for training steps, 'val' or 'test' for predictions.
     """
-    peaks = []
-    for count in images:
-        reset_peak(device)
-        _step(runner, count, part)
-        peaks.append(peak(device))
-    share = max((peaks[1] - peaks[0]) / (images[1] - images[0]), 1.0)
-    constant = max(peaks[0] - images[0] * share, 0.0)
+    needed = []
+    with _large_blocks_apart():
+        for count in images:
+            reset_peak(device)
+            before = peak(device)  # the system may take pages back between two steps
+            _step(runner, count, part)
+            needed.append(peak(device) - before)
+    share = max((needed[1] - needed[0]) / (images[1] - images[0]), 1.0)
+    constant = max(before + needed[1] - images[1] * share, 0.0)
     if part == 'train' and not runner.optim_wrapper.optimizer.state:  # momentum and the like come with the first step
         constant += state_bytes(runner.optim_wrapper.optimizer)
     return constant, share
+
+
+@contextmanager
+def _large_blocks_apart() -> Iterator[None]:
+    """Have glibc map each block of a megabyte by itself: holes between blocks of its heap would count too."""
+    mallopt = getattr(CDLL(None), 'mallopt', lambda parameter, value: 0)
+    mallopt(_MMAP_MAX, 1 << 16)
+    mallopt(_MMAP_THRESHOLD, 1 << 20)
+    try:
+        yield
+    finally:
+        mallopt(_MMAP_THRESHOLD, 32 << 20)  # where glibc's own, which grows, ends
 
 
 def state_bytes(optimizer: torch.optim.Optimizer) -> int:
