@@ -5,27 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from fused_blocks import SHAPES, pair, random
 from helpers import TOLERANCE, assert_same, assert_same_state, randomise
 from torch import nn
 
 from mmdensenet import ops
 from mmdensenet.models import DenseBlock, DenseNet, DenseTransition, densenet
 from mmdensenet.ops.steps import passes, steps_for
-
-SHAPES = [(2, 5, 6, 6), (1, 5, 7, 3), (3, 5, 1, 2), (2, 5, 9, 11)]
-
-
-def pair(**kwargs):
-    """The same block twice: reference and fused, with random weights, some gammas negative."""
-    settings = dict(num_layers=3, in_channels=5, bn_size=2, growth_rate=4) | kwargs
-    reference = randomise(DenseBlock(**settings | dict(engine='reference')).double())
-    fused_block = DenseBlock(**dict(engine='fused') | settings).double()
-    fused_block.load_state_dict(reference.state_dict())
-    return reference, fused_block
-
-
-def random(*shape, seed=0):
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize('chunk', [1, 2**22], ids=['many chunks', 'one chunk'])
@@ -47,14 +33,6 @@ def test_outputs_gradients_and_statistics_over_steps(shape, channels_last, bottl
         assert_same(inputs[1].grad, inputs[0].grad, name='input')
     assert_same_state(blocks[1], blocks[0])
     assert blocks[1].block[2].norm1.num_batches_tracked == 3
-
-
-@pytest.mark.parametrize('shape', SHAPES, ids=str)
-def test_evaluation(shape):
-    reference, fused_block = (block.eval() for block in pair())
-    with torch.no_grad():
-        assert_same(fused_block(random(*shape)), reference(random(*shape)))
-    assert_same_state(fused_block, reference)
 
 
 def test_gradcheck_with_dropout():
@@ -163,25 +141,6 @@ def test_where_it_does_not_apply_the_reference_runs(change, reason):
     assert_same(block(x), reference(x), 0)
 
 
-@pytest.mark.parametrize('channels', [3, 1])
-@pytest.mark.parametrize('layout', [torch.channels_last, torch.contiguous_format], ids=['channels_last', 'NCHW'])
-@pytest.mark.parametrize('size', [(32, 32), (61, 30), (7, 2), (1, 1)], ids=str)
-def test_stem_in_evaluation_with_kernels(size, layout, channels, native_kernels, monkeypatch):
-    """The whole stem in one call, where the kernels have one; a batch in which threads begin within images."""
-    torch.manual_seed(0)
-    monkeypatch.setenv('MMDENSENET_KERNELS', 'native')
-    model = randomise(DenseNet(dict(growth_rate=4, depths=[1], init_channels=20), in_channels=channels)).eval()
-    x = random(3, channels, *size).float().to(memory_format=layout)
-    with torch.no_grad():
-        got = ops.evaluate_stem(x, model.stem)
-        assert_same(model._run_stem(x), got, 0)
-        assert_same(got.double(), copy.deepcopy(model.stem).double()(x.double()), 1e-5)
-    assert ops.evaluate_stem(x, model.stem) is None, 'gradients are for the other ops'
-    model.stem[0].register_forward_hook(lambda *_: None)
-    with torch.no_grad():
-        assert ops.evaluate_stem(x, model.stem) is None, 'hooks on the parts are served'
-
-
 def test_one_value_per_channel_is_the_references_error():
     _, block = pair(engine='auto')
     with pytest.raises(ValueError, match='more than 1 value per channel'):
@@ -204,28 +163,6 @@ def test_norms_in_evaluation_mode_while_training(bottleneck):
         (out * weight).sum().backward()
     assert_same(inputs[1].grad, inputs[0].grad, name='input')
     assert_same_state(blocks[1], blocks[0])
-
-
-@pytest.mark.parametrize('size', [(16, 16), (11, 14), (3, 5)], ids=str)
-@pytest.mark.parametrize('training', [True, False])
-def test_stem(size, training):
-    """Norm, ReLU and max pooling behind the first convolution; gradients in evaluation mode too."""
-    torch.manual_seed(0)
-    arch = dict(growth_rate=4, depths=[1], init_channels=8)
-    models = [randomise(DenseNet(arch, engine=engine)).double().train(training) for engine in ('reference', 'fused')]
-    for step in range(2):
-        x = random(2, 3, *size, seed=step)
-        outs = [model._run_stem(x) for model in models]
-        assert_same(outs[1], outs[0])
-        for out in outs:
-            (out * random(*out.shape, seed=3)).sum().backward()
-    assert_same_state(models[1].stem, models[0].stem)
-    with torch.no_grad():
-        assert_same(models[1]._run_stem(x), models[0]._run_stem(x))
-    seen = []
-    models[1].stem[3].register_forward_hook(lambda *_: seen.append(1))
-    models[1](x)
-    assert seen, 'hooks on the parts are served'
 
 
 @pytest.mark.parametrize('shape', [(2, 5, 6, 6), (1, 5, 7, 5), (2, 5, 2, 3)], ids=str)
@@ -374,48 +311,6 @@ def test_other_kernels(kernels, bottleneck, norm_eval, monkeypatch, request):
         wanted = modules[0].eval()[0].with_transition(inputs[0], modules[0][1])[1]
         got = modules[1].float().eval()[0].with_transition(inputs[1], modules[1][1])[1]
     assert_same(got.double(), wanted, 1e-5)
-
-
-@pytest.mark.parametrize('layout', [torch.channels_last, torch.contiguous_format], ids=['channels_last', 'NCHW'])
-@pytest.mark.parametrize('shape', [(3, 5, 150, 140), (2, 5, 2, 9), (4, 5, 1, 1)], ids=str)
-def test_evaluation_with_kernels(shape, layout, native_kernels, monkeypatch):
-    """More images than are taken at a time; images too small for Winograd's tiles."""
-    monkeypatch.setenv('MMDENSENET_KERNELS', 'native')
-    reference, block = (each.eval() for each in pair(bn_size=4))
-    transition = randomise(DenseTransition(17, 6).double()).eval()
-    x = random(*shape)
-    single = nn.ModuleList([block, transition]).float().to(memory_format=layout)
-    with torch.no_grad():
-        got = block(x.float().to(memory_format=layout))
-        wanted = reference(x)
-        assert_same(got.double(), wanted, 1e-5)
-        if min(shape[2:]) < 2:
-            return
-        features, out = block.with_transition(x.float(), single[1], keep_features=True)
-        only = block.with_transition(x.float(), single[1])
-        assert_same(features, got, 1e-6)
-        assert only[0] is None
-        assert_same(only[1], out, 0)
-        assert_same(out.double(), transition.double()(wanted), 1e-5)
-
-
-@pytest.mark.parametrize('kernels', ['plain', 'native'])
-def test_evaluation_of_no_images(kernels, native_kernels, monkeypatch):
-    monkeypatch.setenv('MMDENSENET_KERNELS', kernels)
-    model = DenseNet(dict(growth_rate=4, depths=[2, 2], init_channels=8)).eval()
-    with torch.no_grad():
-        assert model(torch.zeros(0, 3, 64, 32))[-1].shape == (0, model.out_channels[-1], 8, 4)
-
-
-def test_kernels_that_cannot_be_used_are_an_error(monkeypatch):
-    monkeypatch.setenv('MMDENSENET_KERNELS', 'native')
-    with pytest.raises(
-        RuntimeError, match='MMDENSENET_KERNELS=native cannot be used: the C\\+\\+ kernels are for float32 and'
-    ):
-        steps_for(torch.zeros(1), torch.float64)
-    monkeypatch.setenv('MMDENSENET_KERNELS', 'fast')
-    with pytest.raises(RuntimeError, match='MMDENSENET_KERNELS=fast: choose one of auto, plain'):
-        steps_for(torch.zeros(1), torch.float32)
 
 
 def test_torch_func_transforms_take_the_reference():

@@ -1,0 +1,22 @@
+"""The same block twice, and random numbers."""
+
+import torch
+from helpers import randomise
+
+from mmdensenet.models import DenseBlock
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+SHAPES = [(2, 5, 6, 6), (1, 5, 7, 3), (3, 5, 1, 2), (2, 5, 9, 11)]
+
+
+def pair(**kwargs):
+    """The same block twice: reference and fused, with random weights, some gammas negative."""
+    settings = dict(num_layers=3, in_channels=5, bn_size=2, growth_rate=4) | kwargs
+    reference = randomise(DenseBlock(**settings | dict(engine='reference')).double())
+    fused_block = DenseBlock(**dict(engine='fused') | settings).double()
+    fused_block.load_state_dict(reference.state_dict())
+    return reference, fused_block
