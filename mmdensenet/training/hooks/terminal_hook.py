@@ -35,7 +35,7 @@ class TerminalHook(Hook):
         self._start = 0.0
         self._first = 0
         self._loss: str | None = None
-        self._best: dict[str, float] = {}
+        self._best: dict[str, str] = {}
 
     # -----------------------------------------------------------------------------------------------------------------
     # Before it begins
@@ -56,7 +56,7 @@ class TerminalHook(Hook):
             ]
         )
         self._start, self._first = time.monotonic(), runner.epoch if by_epoch else runner.iter
-        self._best = _best_scores(runner)
+        self._best = _best_checkpoints(runner)
 
     def before_test(self, runner) -> None:
         loader = runner.test_loop.dataloader
@@ -112,9 +112,9 @@ class TerminalHook(Hook):
         parts = [f'{"epoch" if by_epoch else "iteration"} {done:>{len(str(total))}}/{total}']
         if self._loss is not None:
             parts.append(f'loss {self._loss}')
-        best = _best_scores(runner)
+        best = _best_checkpoints(runner)
         for name, value in islice(metrics.items(), MOST_METRICS):
-            is_best = name in best and value == best[name] != self._best.get(name)
+            is_best = best.get(name) != self._best.get(name)
             shown = f'{value:.4f}' if isinstance(value, float) else value
             parts.append(f'{name} {shown}{" (best so far)" if is_best else ""}')
         if len(metrics) > MOST_METRICS:
@@ -217,10 +217,10 @@ def _is_validated(loop, val_loop) -> bool:
     )  # fmt: skip
 
 
-def _best_scores(runner) -> dict[str, float]:
-    """Metric -> the best value so far, of those by which checkpoints are kept; the same for all if it is one."""
+def _best_checkpoints(runner) -> dict[str, str]:
+    """Metric -> the best checkpoint so far, of those by which checkpoints are kept."""
     hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
     names = getattr(hook, 'key_indicators', None) or []
     hub = runner.message_hub.runtime_info
-    keys = {name: 'best_score' if len(names) == 1 else f'best_score_{name}' for name in names}
+    keys = {name: 'best_ckpt' if len(names) == 1 else f'best_ckpt_{name}' for name in names}
     return {name: hub[key] for name, key in keys.items() if key in hub}
