@@ -58,11 +58,9 @@ def test_resuming_testing_and_verbose(run_tool, short_config, tmp_path, monkeypa
 def test_by_iterations(run_tool, short_config, tmp_path):
     loop = "train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=6, val_interval=3)\n"
     # nothing is learnt, so both validations give the same, of which this hook keeps the later
-    loop += "model = dict(backbone=dict(norm_cfg=dict(type='BN', momentum=0.)))\noptim_wrapper = dict(optimizer=dict(lr=0.))\n"
-    loop += (
-        "param_scheduler = []\nkeep = dict(type='mmdensenet.LatestBestCheckpointHook', by_epoch=False, interval=3)\n"
-    )
-    loop += 'default_hooks = dict(checkpoint=keep)\n'
+    loop += "model = dict(backbone=dict(norm_cfg=dict(type='BN', momentum=0.)))\nparam_scheduler = []\n"
+    loop += "keep = dict(type='mmdensenet.LatestBestCheckpointHook', by_epoch=False, interval=3)\n"
+    loop += 'default_hooks = dict(checkpoint=keep)\noptim_wrapper = dict(optimizer=dict(lr=0.))\n'
     done = run_tool('train.py', short_config(loop), '--work-dir', tmp_path / 'w')
     assert done.status == 0, done.err
     assert rows(done.out)['batch'].endswith('6 iterations')
