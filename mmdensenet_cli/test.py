@@ -2,10 +2,13 @@
 
 import argparse
 import os
+from collections.abc import Iterator
 
 from .shared import add_cfg_options, add_config, add_debug, add_launcher
 
 COMPUTES_LONG = True
+#: classes whose figures are shown
+MOST_CLASSES = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,9 +59,26 @@ def run(args: argparse.Namespace) -> None:
         cfg_options=parse_cfg_options(args.cfg_options),
     )
     if os.environ.get('RANK', '0') == '0':
-        for name, value in metrics.items():
-            print(f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}')
+        for line in shown(metrics):
+            print(line)
         if args.out:
             print(f'The {"metrics" if args.out_item == "metrics" else "predictions"} are in {args.out}')
         if args.show_dir:
             print(f'The pictures are in {args.show_dir}')
+
+
+def shown(metrics: dict) -> Iterator[str]:
+    """A line for each metric, and for each class the figures of what is decided, ``decided/NAME/CLASS``."""
+    classes: dict[str, list[str]] = {}
+    for name, value in metrics.items():
+        text = f'{value:.4f}' if isinstance(value, float) else f'{value}'
+        kind, _, rest = name.partition('/')
+        figure, _, label = rest.partition('/')
+        if kind == 'decided' and label:
+            classes.setdefault(label, []).append(f'{figure} {text}')
+        else:
+            yield f'{name}: {text}'
+    for label in list(classes)[:MOST_CLASSES]:
+        yield f'decided, {label}: {"  ".join(classes[label])}'
+    if len(classes) > MOST_CLASSES:
+        yield f'decided: {len(classes) - MOST_CLASSES} more classes, which --out metrics.json --out-item metrics has'
