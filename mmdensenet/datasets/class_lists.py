@@ -2,20 +2,23 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmengine.config import Config
 
 from .labels import unlabelled_parts
 from .stated_classes import ClassListError, names_in
-from .wrappers import leaf_configs, named_leaves, sample_labels
+from .wrappers import leaf_configs, named_leaves, sample_info, sample_labels
 
 #: what systems and tools leave in folders
 LEFT_BEHIND = ('__MACOSX', '__pycache__', '@eaDir', '$RECYCLE.BIN', 'lost+found', 'System Volume Information')
 #: names that a message lists
 SHOWN = 20
+#: images that are looked at for the labels of their folders; and as many of one folder are more than a few corrections
+LOOKED_AT, ENOUGH = 20_000, 3
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class ClassList:
         largest: the largest label, where there are no names.
         setting: the argument that gives the data set a list.
         is_checkpoint: and not a data set.
+        numbered: of the folders whose images an annotation file gives one label each, that label.
     """
 
     owner: str
@@ -39,6 +43,7 @@ class ClassList:
     largest: int = -1
     setting: str = 'metainfo=dict(classes={})'
     is_checkpoint: bool = False
+    numbered: Mapping[str, int] = field(default_factory=dict)
 
     def place(self, name: str) -> str:
         """Where to look for a class."""
@@ -79,7 +84,8 @@ def class_lists(dataset, key: str) -> list[ClassList]:
                 continue
         file = '' if folder else str(getattr(leaf, 'ann_file', '') or '')
         setting = 'label_columns={}' if getattr(leaf, 'label_columns', None) else ClassList.setting
-        lists.append(ClassList(owner, names, folder, file, largest, setting))
+        numbers = {} if folder or hasattr(leaf, 'label_column') else _numbered_folders(leaf)
+        lists.append(ClassList(owner, names, folder, file, largest, setting, numbered=numbers))
     return lists
 
 
@@ -138,6 +144,39 @@ def require_same_classes(lists: Sequence[ClassList]) -> None:
                 )
         elif each.names != first.names:
             raise ClassListError(_describe(first, each))
+    _require_same_numbers(lists, first)
+
+
+def _require_same_numbers(lists: Sequence[ClassList], named: ClassList | None) -> None:
+    """Refuse annotation files that number classes otherwise than the names that their folders have.
+
+    Only where every folder is a class, and all its images have one label, which no corrected labels do.
+    """
+    measures = [(each.owner, each.numbered) for each in lists if each.numbered][:1]
+    if named is not None:
+        measures.insert(0, (named.owner, {name: number for number, name in enumerate(named.names)}))
+    for owner, numbers in measures:
+        for each in lists:
+            other = {name for name, number in each.numbered.items() if numbers.get(name) != number}
+            if other and each.numbered.keys() <= numbers.keys():
+                name = min(other)
+                raise ClassListError(
+                    f'{each.owner} ({each.file}) gives the images in folders {name!r} the label {each.numbered[name]}, '
+                    f'and {name!r} is class {numbers[name]} in {owner}: one of the two has wrong numbers.'
+                )
+
+
+def _numbered_folders(leaf) -> dict[str, int]:
+    """Folder -> the label of all its images; {} if those of one have several labels, or are few."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for index in range(0, len(leaf), max(1, len(leaf) // LOOKED_AT)):
+        labels, path = sample_labels(leaf, index), sample_info(leaf, index).get('img_path')
+        folder = Path(str(path or '')).parent.name
+        if not folder or labels is None or len(labels) != 1 or found[folder][:1] not in ([], labels):
+            return {}
+        found[folder] += labels
+    few = len(found) < 2 or any(len(labels) < ENOUGH for labels in found.values())
+    return {} if few else {folder: labels[0] for folder, labels in found.items()}
 
 
 def require_concatenable(concat, error: Exception) -> None:

@@ -132,3 +132,36 @@ def test_lists_of_parts_without_names_or_labels(tmp_path):
     [numbered] = class_lists(DATASETS.build(folder(tmp_path, 'images', ann_file='l.txt')), 'k')
     assert numbered.names is None and numbered.largest == 4 and numbered.file.endswith('l.txt')
     assert class_lists(DATASETS.build(folder(tmp_path, 'images', with_label=False)), 'k') == []
+
+
+@pytest.mark.parametrize(
+    ('labels', 'settings', 'wrong'),
+    [
+        ((0, 1, 2), dict(), None),
+        ((0, 2, 1), dict(), "val .*l.txt. gives the images in folders 'class_1' the label 2, and 'class_1' is class 1 in t"),
+        ((2, 0, 1), dict(), "'class_0' the label 2, and 'class_0' is class 0 in train"),
+        ((2, 0, 1), dict(metainfo=dict(classes=['class_1', 'class_2', 'class_0'])), 'in another order'),
+        ((2, 0, 1), dict(classes=['class_0', 'class_1', 'class_2']), "'class_0' the label 2"),
+        (((0, 1, 2, 0), (1, 0, 1, 1), (2, 1, 2, 2)), dict(), None),
+    ],
+)
+@pytest.mark.parametrize('named', [True, False])
+def test_numbers_beside_folders(tmp_path, labels, settings, wrong, named):
+    """A file that lists the images of class folders with other numbers; single corrected labels are none."""
+    write_images(tmp_path / 'images')
+
+    def listed(name, labels):
+        each = [(i, k, row[k] if isinstance(row, tuple) else row) for i, row in enumerate(labels) for k in range(4)]
+        (tmp_path / name).write_text(''.join(f'class_{i}/{k}.jpg {label}\n' for i, k, label in each))
+        return DATASETS.build(folder(tmp_path, 'images', ann_file=name, **settings))
+
+    train = DATASETS.build(folder(tmp_path, 'images')) if named else listed('t.txt', (0, 1, 2))
+    val = listed('l.txt', labels)
+    lists = [*class_lists(train, 'train'), *class_lists(val, 'val')]
+    if wrong is None:
+        require_same_classes(lists)
+    else:
+        if not named and 'order' in wrong:
+            wrong = "train .*'class_0' the label 0, and 'class_0' is class 2 in train"
+        with pytest.raises(UserError, match=wrong):
+            require_same_classes(lists)
