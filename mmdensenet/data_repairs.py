@@ -9,6 +9,8 @@ import functools
 
 import mmengine
 
+from .errors import NoClassError, UserError
+
 from .compat.mmengine import ANNOTATIONS, CONCATENATING
 from .compat.mmpretrain import CLASS_NAMES, FOLDERS, SEVERAL_TASKS
 
@@ -52,7 +54,14 @@ def read_class_names() -> None:
         if self._fully_initialized:
             return
         stated = self._metainfo.get('classes')
-        init(self)
+        try:
+            init(self)
+        except (KeyError, TypeError) as error:
+            if isinstance(error, UserError) or 'categories' not in self._metainfo:
+                raise
+            raise ClassListError(
+                f'{self.ann_file}: metainfo.categories: it must be a list of dicts with id and category_name.'
+            ) from error
         if type(self).load_data_list is not MMEngineDataset.load_data_list:
             return
         # a file of OpenMMLab's form says which classes its labels are for
@@ -116,9 +125,10 @@ def describe_images_of_several_tasks() -> None:
 
     @functools.wraps(load)
     def load_or_explain(self, *args, **kwargs) -> list[dict]:
-        from mmdensenet.datasets.annotations import explain
+        from mmdensenet.datasets.annotations import explain, require_data
 
         try:
+            require_data(str(self.ann_file))
             data_list = load(self, *args, **kwargs)
             if data_list and all(isinstance(item['gt_label'], dict) for item in data_list):
                 return data_list
@@ -147,7 +157,19 @@ def describe_images_of_several_tasks() -> None:
     MultiTaskDataset.load_data_list = load_or_explain
     MultiTaskDataset.parse_data_info = parse_without_labels
     MultiTaskDataset._join_root = join_if_root
+
+    def get_subset(self, indices):
+        subset = copy.copy(self)
+        subset.data_list = [self.data_list[index] for index in indices]
+        return subset
+
+    def get_cat_ids(self, idx: int):
+        raise NoClassError(f'{self.ann_file} has labels of several tasks, and so no classes to balance or to count.')
+
     MultiTaskDataset.get_data_info = lambda self, idx: copy.deepcopy(self.data_list[idx])
+    MultiTaskDataset.full_init = lambda self: None  # it is: RepeatDataset and the other wrappers ask for it
+    MultiTaskDataset.get_subset = get_subset
+    MultiTaskDataset.get_cat_ids = get_cat_ids
     PackMultiTaskInputs.transform = pack_with_path
 
 
@@ -192,11 +214,14 @@ def name_annotation_files() -> None:
 
     @functools.wraps(full_init)
     def init_or_explain(self) -> None:
+        if getattr(self, '_fully_initialized', False):
+            return
+        from mmdensenet.datasets.annotations import explain, require_data
+
         try:
+            require_data(str(getattr(self, 'ann_file', '') or ''))
             full_init(self)
         except Exception as error:
-            from mmdensenet.datasets.annotations import explain
-
             explained = explain(self, error)
             if explained is not None:
                 raise explained from error

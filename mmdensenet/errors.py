@@ -10,6 +10,10 @@ class UserError(Exception):
     """
 
 
+class NoClassError(UserError, NotImplementedError):
+    """A data set that is asked for the class of a sample, and has labels of another kind."""
+
+
 def option_text(key: str, value: object) -> str:
     """How messages name an override of the config.
 

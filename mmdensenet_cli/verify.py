@@ -8,6 +8,7 @@ from .shared import add_cfg_options, add_config, add_debug
 #: kind of problem -> headline, in the order in which they are printed
 HEADLINES = {
     'unreadable': 'images cannot be read',
+    'unlabelled': 'parts have no labels, and cannot be trained with or validated',
     'label': 'labels are outside the classes',
     'head': 'heads do not fit their data set',
     'empty': 'classes have no image',

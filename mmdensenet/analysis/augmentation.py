@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
+from mmpretrain.structures import MultiTaskDataSample
 
 from mmdensenet.datasets.wrappers import dataset_classes, first_pipeline, leaf_configs
 from mmdensenet.errors import UserError
@@ -125,7 +126,7 @@ def _only_loading(dataset: dict) -> dict:
         steps = list(leaf.get('pipeline') or ())
         leaf['pipeline'] = [
             *(step for step in steps[:1] if 'Load' in str(step.get('type'))),
-            *(step for step in steps if str(step.get('type')).endswith('PackInputs')),
+            *(step for step in steps if str(step.get('type')).rpartition('.')[2].startswith('Pack')),
         ]
     return dataset
 
@@ -134,6 +135,9 @@ def _label(sample, names: Sequence[str] | None) -> str:
     def name(label: int) -> str:
         return str(label) if names is None else shorten(names[label], 20)
 
+    if isinstance(sample, MultiTaskDataSample):
+        tasks = [(task, _label(inner, None)) for task, inner in sample.items()]
+        return ', '.join(f'{task}: {label}' for task, label in tasks if label)
     if 'gt_score' not in sample:
         return ', '.join(map(name, sample.gt_label.tolist())) if 'gt_label' in sample else ''
     shares = {i: share for i, share in enumerate(sample.gt_score.tolist()) if share > 0.005}  # -1 is unknown

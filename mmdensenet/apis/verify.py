@@ -19,6 +19,7 @@ from mmpretrain.registry import MODELS
 
 from mmdensenet.datasets import LoadImage
 from mmdensenet.datasets.class_lists import ClassList, class_lists, require_same_classes
+from mmdensenet.datasets.labels import source_of, unlabelled_parts
 from mmdensenet.datasets.load_image import has_16_bits, read_bytes
 from mmdensenet.datasets.stated_classes import names_in, names_in_checkpoint
 from mmdensenet.datasets.wrappers import leaves, sample_info, sample_labels
@@ -69,7 +70,7 @@ def verify_dataset(
 
     Returns:
         The report: unreadable images, exact duplicates (of the file's bytes, or of the pixels where the images are in
-        no file) within a split and across splits, classes without images, labels outside the head's classes, and a
+        no file) within a split and across splits, training or validation parts without labels, classes without images, labels outside the head's classes, and a
         head that has another number of classes than the data set.
 
     Raises:
@@ -96,6 +97,9 @@ def verify_dataset(
     samples, parts = [], {}
     for name, dataset in splits.items():
         parts[name] = leaves(dataset)
+        if tasks is None and classes is not None and name != 'test':
+            for part in unlabelled_parts(dataset):
+                report.add('unlabelled', f'{name}: {source_of(part)}')
         _check_labels(report, name, dataset, parts[name], classes)
         report.images[name] = 0
         for sample in _samples(report, name, parts[name]):
@@ -230,8 +234,8 @@ def _check_labels(report: Report, name: str, dataset, parts: list, classes: int 
         limit = min(total or named, named)
         for index in range(len(leaf)):
             labels = sample_labels(leaf, index)
-            if labels is None:  # a data set without labels
-                return
+            if labels is None:  # a data set without labels, or of several tasks
+                break
             count.update(labels)
             labelled = True
             for label in labels:

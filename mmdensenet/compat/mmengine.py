@@ -272,7 +272,7 @@ def leave_out_byte_order_mark() -> None:
 
 ANNOTATIONS = Fault(
     what='an annotation file that is malformed raises, such as "not enough values to unpack", without the file and '
-    'line',
+    'line; one that ends in .pkl runs what it asks for',
     versions='mmengine 0.10.7 with mmpretrain 1.2.0',
     until='the data sets name them',
     targets=('mmengine.dataset.base_dataset:BaseDataset.full_init',),

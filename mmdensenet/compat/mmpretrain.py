@@ -32,8 +32,8 @@ FOLDERS = Fault(
 
 SEVERAL_TASKS = Fault(
     what='MultiTaskDataset names neither the file nor the entry of malformed annotations, refuses images without '
-    'labels, raises without data_root and does not describe its samples; PackMultiTaskInputs drops the path of an '
-    'image without labels',
+    'labels, raises without data_root, does not describe its samples and cannot be repeated or divided; '
+    'PackMultiTaskInputs drops the path of an image without labels',
     versions='mmpretrain 1.2.0',
     until='MultiTaskDataset is a BaseDataset, and PackMultiTaskInputs keeps the meta keys',
     targets=(

@@ -1,6 +1,8 @@
-"""What is wrong with an annotation file, by its line."""
+"""What is wrong with an annotation file, by its line; and pickles, which are read only where they hold data."""
 
+import io
 import json
+import pickle
 from pathlib import Path
 
 import mmengine
@@ -10,7 +12,17 @@ from mmdensenet.errors import UserError
 from mmdensenet.similar import similar_path
 
 #: endings of files that are one dict
-DICTS = ('.json', '.yaml', '.yml', '.pkl', '.pickle')
+PICKLES = ('.pkl', '.pickle')
+DICTS = ('.json', '.yaml', '.yml', *PICKLES)
+#: what a pickle of data names: containers, and NumPy's numbers and arrays
+_NUMPY = [f'numpy.{core}.{part}' for core in ('core', '_core') for part in ('multiarray', 'numeric')]
+DATA = {
+    *(('builtins', name) for name in ('list', 'dict', 'set', 'frozenset', 'tuple', 'int', 'float', 'bool', 'str')),
+    *(('collections', name) for name in ('OrderedDict', 'defaultdict')),
+    *((module, name) for module in _NUMPY for name in ('_reconstruct', 'scalar', '_frombuffer')),
+    *(('numpy', name) for name in ('ndarray', 'dtype')),
+    ('_codecs', 'encode'),  # of bytes, by pickle's protocols below 3
+}
 
 
 class AnnotationError(UserError, TypeError, ValueError):
@@ -19,6 +31,35 @@ class AnnotationError(UserError, TypeError, ValueError):
 
 class NoAnnotationError(UserError, FileNotFoundError):
     """An annotation file that does not exist."""
+
+
+class _DataUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str):
+        module = 'builtins' if module == '__builtin__' else module  # of protocols below 3
+        if (module, name) not in DATA:
+            raise pickle.UnpicklingError(f'it asks for {module}.{name}, which is code and would run')
+        return super().find_class(module, name)
+
+
+def require_data(file: str) -> None:
+    """Refuse a pickle that is more than data, before anybody loads it. Files of other endings hold nothing but data.
+
+    Raises:
+        UserError: naming what it asks for.
+    """
+    if not file.endswith(PICKLES):
+        return
+    try:
+        content = mmengine.fileio.get(file)
+    except Exception:  # who loads it says why
+        return
+    try:
+        _DataUnpickler(io.BytesIO(content)).load()
+    except Exception as error:
+        raise AnnotationError(
+            f'{file}: {error or type(error).__name__}. An annotation file is read as data, of containers, text, numbers '
+            'and NumPy arrays: write it as .json.'
+        ) from error
 
 
 def explain(dataset, error: Exception) -> UserError | None:

@@ -13,7 +13,7 @@ import mmdensenet
 from mmdensenet.apis import Inferencer, export_model, test_model, train_model
 from mmdensenet.apis.report import make_report
 from mmdensenet.apis.tasks import task_names
-from mmdensenet.apis.visualize import draw_cam, draw_confusion, draw_embedding
+from mmdensenet.apis.visualize import draw_cam, draw_confusion, draw_data, draw_embedding
 from mmdensenet.errors import UserError
 
 
@@ -96,6 +96,39 @@ def test_what_does_not_support_it_says_so_before_the_work(trained, tmp_path):
         with pytest.raises(UserError, match=r'\(MultiTaskHead: kind, dark\): `mmdensenet test --out FILE`'):
             call()
     assert not list(tmp_path.glob('*.*'))
+
+
+WRAPPED = """
+_base_ = {config!r}
+part = dict(_base_.train_dataloader.dataset)
+fold = dict(type='KFoldDataset', fold=0, num_splits=3, dataset=part)
+both = dict(type='ConcatDataset', _delete_=True, datasets=[dict(type='RepeatDataset', times=2, dataset=part), fold])
+train_dataloader = dict(dataset=both)
+test_dataloader = dict(dataset=both)
+val_dataloader = dict(dataset=dict(fold, test_mode=True, _delete_=True))
+"""
+
+
+def test_wrapped_data_sets_of_several_tasks(trained, tmp_path):
+    """Trained, tested and drawn: 12 images twice, then the last 8 of three folds; a validation with the first 4."""
+    config, checkpoint, folder = trained
+    wanted = expected_scores(config, checkpoint, folder)
+    (tmp_path / 'w.py').write_text(WRAPPED.format(config=config))
+    runner = train_model(str(tmp_path / 'w.py'), work_dir=str(tmp_path / 'work'))
+    assert len(runner.train_dataloader.dataset) == 32 and len(runner.val_dataloader.dataset) == 4
+    test_model(str(tmp_path / 'w.py'), checkpoint, work_dir=str(tmp_path / 't'), out=str(tmp_path / 'p.json'))
+    records = json.loads((tmp_path / 'p.json').read_text())
+    order = [*range(12), *range(12), *range(4, 12)]
+    assert [record['kind/gt_label'] for record in records] == [i % 3 for i in order]
+    assert np.allclose([record['kind/pred_score'] for record in records], wanted['kind'][order], atol=1e-6)
+    draw_data(str(tmp_path / 'w.py'), tmp_path / 'd.png', images=2, draws=2)
+    assert (tmp_path / 'd.png').stat().st_size > 5000
+    balanced = dict(type='ClassBalancedDataset', oversample_thr=0.5)
+    options = {f'train_dataloader.dataset.datasets.0.{key}': value for key, value in balanced.items()}
+    cfg = mmdensenet.apis.load_config(str(tmp_path / 'w.py'), options)
+    cfg.train_dataloader.dataset.datasets[0].pop('times')
+    with pytest.raises(UserError, match=r'a\.json has labels of several tasks, and so no classes'):
+        train_model(cfg, work_dir=str(tmp_path / 'b'))
 
 
 def test_tasks_of_configs_and_modules():

@@ -1,7 +1,11 @@
 """A malformed annotation file is named with its line."""
 
 import json
+import pickle
+from collections import OrderedDict
+from pathlib import Path
 
+import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
 from mmpretrain.datasets import BaseDataset
@@ -31,6 +35,7 @@ GOOD = dict(metainfo=dict(classes=['a', 'b']), data_list=[dict(img_path='a.png',
         ('l.yaml', 'metainfo: {\n', r'l\.yaml is no annotation file of BaseDataset: ParserError'),
         ('l.json', '{"metainfo": {}, "data_list": []}', r'l\.json lists no images'),
         ('l.txt', '', r'l\.txt lists no images'),
+        ('l.json', '{"metainfo": {"categories": [{"category_name": "a"}]}, "data_list": [{"img_path": "a"}]}', 'dicts with id and category_name'),
         ('l.yaml', 'metainfo: {classes: [yes, no]}\ndata_list: [{img_path: a.png}]\n', r'classes: True is no name'),
         ('gone.txt', None, r'gone\.txt does not exist'),
     ],
@@ -132,3 +137,30 @@ def test_a_data_set_without_a_prefix_of_images():
 
     made = Rooted('', data_prefix=dict(root='somewhere'))
     assert sample_labels(made, 0) == [1] and source_of(made) == 'Rooted'
+
+
+class Touch:
+    """What a stranger's pickle may do."""
+
+    def __reduce__(self):
+        return Path.touch, (Path('RAN'),)
+
+
+@pytest.mark.parametrize('kind', ['BaseDataset', 'MultiTaskDataset'])
+def test_pickles_are_data(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    label = np.int64(1) if kind == 'BaseDataset' else dict(a=np.int64(1))
+    samples = [OrderedDict(img_path='a.png', gt_label=label, box=np.ones((1, 4), np.float32), by=b'x', of={1})]
+    content = dict(metainfo=dict(classes=('a', 'b')), data_list=samples)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        Path('l.pkl').write_bytes(pickle.dumps(content, protocol))
+        made = DATASETS.build(dict(type=f'mmpretrain.{kind}', ann_file='l.pkl', data_root=''))
+        assert made.get_data_info(0)['gt_label'] == label
+    for bad in (dict(content, more=Touch()), Touch(), dict(content, more=Path('x')), dict(content, more=print)):
+        Path('l.pkl').write_bytes(pickle.dumps(bad))
+        with pytest.raises(UserError, match=r'l\.pkl: it asks for \S+, which is code and would run'):
+            DATASETS.build(dict(type=f'mmpretrain.{kind}', ann_file='l.pkl', data_root=''))
+    assert not Path('RAN').exists()
+    Path('l.pkl').write_bytes(b'no pickle')
+    with pytest.raises(UserError, match=r'l\.pkl'):
+        DATASETS.build(dict(type=f'mmpretrain.{kind}', ann_file='l.pkl', data_root=''))

@@ -138,7 +138,11 @@ def test_lists_of_parts_without_names_or_labels(tmp_path):
     ('labels', 'settings', 'wrong'),
     [
         ((0, 1, 2), dict(), None),
-        ((0, 2, 1), dict(), "val .*l.txt. gives the images in folders 'class_1' the label 2, and 'class_1' is class 1 in t"),
+        (
+            (0, 2, 1),
+            dict(),
+            "val .*l.txt. gives the images in folders 'class_1' the label 2, and 'class_1' is class 1 in t",
+        ),
         ((2, 0, 1), dict(), "'class_0' the label 2, and 'class_0' is class 0 in train"),
         ((2, 0, 1), dict(metainfo=dict(classes=['class_1', 'class_2', 'class_0'])), 'in another order'),
         ((2, 0, 1), dict(classes=['class_0', 'class_1', 'class_2']), "'class_0' the label 2"),

@@ -48,6 +48,14 @@ def test_nothing_is_wrong(verify, workers):
     assert 'reading 60 images ...' in done.err
 
 
+def test_a_validation_part_without_labels(verify):
+    """Training refuses it; a test part may have none."""
+    extra = "test_dataloader['dataset'].update(with_label=False)"
+    assert 'no labels' not in verify('--workers', '0', extra=extra).out
+    done = verify('--workers', '0', extra=extra.replace('test', 'val', 1))
+    assert done.status == 1 and 'parts have no labels' in done.out and '  val: ' in done.out
+
+
 @pytest.mark.parametrize('workers', ['0', '2'])
 def test_everything_is_wrong(verify, folders, tmp_path, workers):
     (folders / 'train/class_0/3.jpg').write_bytes(b'')
