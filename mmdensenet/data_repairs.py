@@ -9,10 +9,9 @@ import functools
 
 import mmengine
 
-from .errors import NoClassError, UserError
-
 from .compat.mmengine import ANNOTATIONS, CONCATENATING
 from .compat.mmpretrain import CLASS_NAMES, FOLDERS, SEVERAL_TASKS
+from .errors import NoClassError, UserError
 
 
 @CLASS_NAMES.repaired_by

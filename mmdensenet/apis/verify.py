@@ -70,8 +70,8 @@ def verify_dataset(
 
     Returns:
         The report: unreadable images, exact duplicates (of the file's bytes, or of the pixels where the images are in
-        no file) within a split and across splits, training or validation parts without labels, classes without images, labels outside the head's classes, and a
-        head that has another number of classes than the data set.
+        no file) within a split and across splits, training or validation parts without labels, classes without images,
+        labels outside the head's classes, and a head that has another number of classes than the data set.
 
     Raises:
         UserError: if the config has no data set, or one cannot be found; if the classes of the splits or the

@@ -57,8 +57,8 @@ def require_data(file: str) -> None:
         _DataUnpickler(io.BytesIO(content)).load()
     except Exception as error:
         raise AnnotationError(
-            f'{file}: {error or type(error).__name__}. An annotation file is read as data, of containers, text, numbers '
-            'and NumPy arrays: write it as .json.'
+            f'{file}: {error or type(error).__name__}. An annotation file is read as data, of containers, text, '
+            'numbers and NumPy arrays: write it as .json.'
         ) from error
 
 

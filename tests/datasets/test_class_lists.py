@@ -141,7 +141,7 @@ def test_lists_of_parts_without_names_or_labels(tmp_path):
         (
             (0, 2, 1),
             dict(),
-            "val .*l.txt. gives the images in folders 'class_1' the label 2, and 'class_1' is class 1 in t",
+            "val .*l.txt. gives the images in folders 'class_1' the label 2, and 'class_1' is class 1",
         ),
         ((2, 0, 1), dict(), "'class_0' the label 2, and 'class_0' is class 0 in train"),
         ((2, 0, 1), dict(metainfo=dict(classes=['class_1', 'class_2', 'class_0'])), 'in another order'),
