@@ -1,8 +1,6 @@
 """Decisions written into a checkpoint, and what predict, test, serve and exported files make of them."""
 
-import html
 import json
-import re
 
 import numpy as np
 import pytest
@@ -13,13 +11,10 @@ from mmengine.config import Config
 import mmdensenet
 from mmdensenet.apis import export_model, open_inferencer, test_model
 from mmdensenet.apis.decide_checkpoint import ALSO_TEST, VALIDATION, decide_checkpoint, what_is_decided_on
-from mmdensenet.apis.fit.judge import judge
-from mmdensenet.apis.report import make_report
 from mmdensenet.apis.scoring import score_part
 from mmdensenet.checkpoints.checkpoint_meta import DECISIONS, write_meta
 from mmdensenet.errors import UserError
 from mmdensenet.results.decisions import Decisions
-from mmdensenet.results.judgement import in_words
 from mmdensenet.serving import Predictor
 
 
@@ -135,26 +130,6 @@ def test_the_tools_say_what_is_decided(decided, tmp_path, run_tool):
     best, answer = predictor.answer(predictor.predict([prepared])[0], 1)
     assert answer == dict(predictions=record['predictions'], decision=record['decision'])
     assert best == record['predictions'][0]['label']
-
-
-def test_the_report(plain, decided, tmp_path):
-    config, checkpoint, decisions = decided
-    scores = score_part(config, checkpoint)
-    options = dict(predictions=scores, measure=False, gallery=0, bootstrap=50)
-    make_report(config, checkpoint, tmp_path / 'r.html', **options)
-    page = (tmp_path / 'r.html').read_text()
-    found = judge(scores, decisions, resamplings=50)
-    for line in [*decisions.lines(), *found.caveats]:
-        assert html.escape(line, quote=True).replace('&#x27;', '&#39;') in page, line
-    cells = ' '.join(re.sub('<[^>]*>', ' ', page).split())
-    for name in ('accuracy', 'coverage', 'Brier', 'log loss', 'out of distribution'):
-        value, _, interval = in_words(name, found.overall[name]).partition(' (')
-        assert f'{value} {interval.rstrip(")")}' in cells.replace('(', '').replace(')', ''), name
-    for label in found.labels:
-        assert in_words('sensitivity', label.figures['sensitivity']).removeprefix('sensitivity ') in cells
-    assert page.count('decision curve') == 6
-    make_report(*plain, tmp_path / 'plain.html', **options)
-    assert 'The scores are uncalibrated' in (tmp_path / 'plain.html').read_text()
 
 
 def test_decisions_do_not_travel_to_other_weights(plain, decided, tmp_path):

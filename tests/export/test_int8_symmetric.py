@@ -3,11 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from conftest import DIGITS
 from folded_networks import Features, network
 
-from mmdensenet.apis import export_model
-from mmdensenet.errors import UserError
 from mmdensenet.export.int8 import calibrate
 
 onnx = pytest.importorskip('onnx', reason='the extra export is not installed')
@@ -74,10 +71,3 @@ def run(file, images: torch.Tensor, level: str) -> np.ndarray:
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
     session = onnxruntime.InferenceSession(file.SerializeToString(), options, ['CPUExecutionProvider'])
     return session.run(None, {'images': images.numpy()})[0]
-
-
-def test_it_needs_int8_and_onnx(tmp_path):
-    message = r'^`symmetric` says which integers, so it needs `int8`, and the format onnx'
-    for settings in (dict(symmetric=True), dict(symmetric=True, int8=True, format='openvino')):
-        with pytest.raises(UserError, match=message):
-            export_model(str(DIGITS), 'none.pth', tmp_path / 'm.onnx', **settings)
