@@ -1,0 +1,59 @@
+"""A training that is done is not done again; one of something else is set aside."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+from mmengine.config import Config
+
+from mmdensenet.apis.fit import train_best as module
+from mmdensenet.apis.fit.work_folder import WorkFolder
+from mmdensenet.errors import UserError
+
+
+@pytest.fixture
+def train(monkeypatch):
+    """Stands in for a training: the epochs that it says are the best, of which the last is the newest."""
+    calls, epochs = [], [2, 10]
+
+    def run(config, work_dir, resume, cfg_options):
+        calls.append((config, resume, cfg_options))
+        os.makedirs(work_dir, exist_ok=True)
+        for when, epoch in enumerate(epochs):
+            file = f'{work_dir}/best_accuracy_epoch_{epoch}.pth'
+            open(file, 'w').close()
+            os.utime(file, (when, when))
+        hub = SimpleNamespace(runtime_info=dict(best_score=0.75), get_info=dict(best_score=0.75).get)
+        hooks = dict(checkpoint=dict(save_best='accuracy'))
+        return SimpleNamespace(cfg=Config(dict(default_hooks=hooks)), message_hub=hub)
+
+    monkeypatch.setattr(module, 'train_model', run)
+    return SimpleNamespace(calls=calls, epochs=epochs)
+
+
+def test_the_best_epoch_is_kept(tmp_path, train):
+    work, lines = WorkFolder(tmp_path), []
+
+    def call(made_of):
+        return module.train_best(work, tmp_path / 'c.py', 'training', dict(a=1), made_of, lines.append)
+
+    found = call(dict(config='#1'))
+    assert found == dict(checkpoint='training/best_accuracy_epoch_10.pth', metric='accuracy', best=0.75, epoch=10)
+    assert train.calls == [(str(tmp_path / 'c.py'), 'auto', dict(a=1))]
+    said = 'epoch 10 is the best, with accuracy of 0.75 on the validation part'
+    assert lines == [f'  {said}'] and module.describe(dict(found, best=None)) == said.replace(' of 0.75', '')
+    assert call(dict(config='#1')) == found and len(train.calls) == 1 and lines[-1] == f'  as before: {said}'
+    call(dict(config='#2'))
+    assert len(train.calls) == 2 and (tmp_path / 'training_before1/best_accuracy_epoch_2.pth').exists()
+    assert 'the earlier training is now in training_before1' in lines[2]
+
+
+def test_a_metric_that_was_never_a_number(tmp_path, train):
+    train.epochs.clear()
+    with pytest.raises(UserError, match='has no best checkpoint: accuracy was never a number'):
+        module.train_best(WorkFolder(tmp_path), tmp_path / 'c.py', 'training', {}, {}, print)
+
+
+def test_a_fold_is_a_column():
+    options = module.fold_options('fold_2')
+    assert set(options.values()) == {'fold_2'} and all('split_column' in key for key in options)
