@@ -1,7 +1,8 @@
 """Modules: they own parameters and state-dict names, and call :mod:`mmdensenet.ops`."""
 
 from .blur_pool import BlurPool
-from .densenet import DenseBlock, DenseLayer, DenseNet, DenseTransition
+from .dense_block import DenseBlock, DenseLayer, DenseTransition
+from .densenet import DenseNet
 from .masked_bce_loss import MaskedBCELoss
 from .rdnet import LayerNorm2d, NormedAveragePooling, RDNet, RDNetBlock, RDNetStage
 from .sync_bn import SyncBatchNorm

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mmdensenet import ops
 from mmdensenet.registry import MODELS
 
-from .densenet import ENGINES, log_once
+from .dense_block import ENGINES, log_once
 
 #: of all norms but the head's
 EPS = 1e-6

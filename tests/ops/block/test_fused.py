@@ -1,7 +1,6 @@
 """The fused block against the reference and plain autograd, in float64."""
 
 import copy
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ from helpers import TOLERANCE, assert_same, assert_same_state, randomise
 from torch import nn
 
 from mmdensenet import ops
-from mmdensenet.models import DenseBlock, DenseNet, DenseTransition, densenet
+from mmdensenet.models import DenseBlock, DenseNet, DenseTransition
 from mmdensenet.ops.steps import passes, steps_for
 
 
@@ -111,34 +110,6 @@ def test_memory_is_linear_in_depth():
     (fused8, _), (fused32, _) = kept('fused', 8), kept('fused', 32)
     assert fused32 < 5 * fused8 and ref32 > 8 * ref8
     assert fused32 < 0.2 * ref32
-
-
-def hook(block):
-    block.block[1].norm1.register_forward_hook(lambda *_: None)
-
-
-@pytest.mark.parametrize(
-    ('change', 'reason'),
-    [
-        (lambda b: setattr(b.block[1], 'act', nn.LeakyReLU()), 'the activation is LeakyReLU'),
-        (lambda b: setattr(b.block[1], 'norm2', nn.GroupNorm(1, 8).double()), 'the norm is GroupNorm'),
-        (lambda b: b.block[1].norm1.eval(), 'some norms are in training'),
-        (lambda b: setattr(b.block[1].norm1, 'eps', 1e-3), 'different eps'),
-        (lambda b: setattr(b.block[1].conv2, 'padding_mode', 'reflect'), 'not a plain 3x3'),
-        (lambda b: setattr(b.block[1].norm1, 'momentum', None), 'no momentum'),
-        (hook, 'hooks on the norm'),
-    ],
-    ids=lambda value: value if isinstance(value, str) else '',
-)
-def test_where_it_does_not_apply_the_reference_runs(change, reason):
-    reference, block = pair()
-    change(block)
-    change(reference)
-    x = random(2, 5, 4, 4)
-    with pytest.raises(RuntimeError, match=f"engine='fused'.*{reason}"):
-        block(x)
-    block.engine = 'auto'
-    assert_same(block(x), reference(x), 0)
 
 
 def test_one_value_per_channel_is_the_references_error():
@@ -323,17 +294,6 @@ def test_torch_func_transforms_take_the_reference():
     assert_same(gradient, y.grad)
 
 
-def test_the_reason_is_logged_once(monkeypatch):
-    _, block = pair(engine='auto')
-    block.block[0].act = nn.SiLU()
-    reasons = []
-    logger = SimpleNamespace(info=lambda message, **_: reasons.append(message))
-    monkeypatch.setattr(densenet.MMLogger, 'get_current_instance', lambda: logger)
-    for _ in range(3):
-        block(random(2, 5, 4, 4))
-    assert len([r for r in reasons if 'SiLU' in r]) == 1
-
-
 @pytest.mark.parametrize('memory_efficient', [False, True])
 def test_whole_network_after_three_steps(memory_efficient):
     """Weights and every statistic of DenseNet-121, reference and fused, from the same start."""
@@ -358,11 +318,6 @@ def test_tracing_and_export_go_through_the_reference():
     with torch.no_grad():
         assert_same(torch.jit.trace(model, x)(x)[0], model(x)[0], 1e-5)
         assert_same(torch.export.export(model, (x,)).module()(x)[0], model(x)[0], 1e-5)
-
-
-def test_unknown_engine():
-    with pytest.raises(ValueError, match="choose 'auto', 'fused' or 'reference'"):
-        DenseNet(engine='fast')
 
 
 @pytest.mark.parametrize('training', [True, False])

@@ -1,0 +1,55 @@
+"""How a block is computed, and what it says of that."""
+
+from types import SimpleNamespace
+
+import pytest
+from fused_blocks import pair, random
+from helpers import assert_same
+from torch import nn
+
+from mmdensenet.models import DenseNet, dense_block
+
+
+def hook(block):
+    block.block[1].norm1.register_forward_hook(lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ('change', 'reason'),
+    [
+        (lambda b: setattr(b.block[1], 'act', nn.LeakyReLU()), 'the activation is LeakyReLU'),
+        (lambda b: setattr(b.block[1], 'norm2', nn.GroupNorm(1, 8).double()), 'the norm is GroupNorm'),
+        (lambda b: b.block[1].norm1.eval(), 'some norms are in training'),
+        (lambda b: setattr(b.block[1].norm1, 'eps', 1e-3), 'different eps'),
+        (lambda b: setattr(b.block[1].conv2, 'padding_mode', 'reflect'), 'not a plain 3x3'),
+        (lambda b: setattr(b.block[1].norm1, 'momentum', None), 'no momentum'),
+        (hook, 'hooks on the norm'),
+    ],
+    ids=lambda value: value if isinstance(value, str) else '',
+)
+def test_where_it_does_not_apply_the_reference_runs(change, reason):
+    reference, block = pair()
+    change(block)
+    change(reference)
+    x = random(2, 5, 4, 4)
+    with pytest.raises(RuntimeError, match=f"engine='fused'.*{reason}"):
+        block(x)
+    block.engine = 'auto'
+    assert_same(block(x), reference(x), 0)
+
+
+def test_the_reason_is_logged_once(monkeypatch):
+    _, block = pair(engine='auto')
+    block.block[0].act = nn.SiLU()
+    reasons = []
+    dense_block.log_once.cache_clear()  # an earlier test may have given the same reason
+    logger = SimpleNamespace(info=lambda message, **_: reasons.append(message))
+    monkeypatch.setattr(dense_block.MMLogger, 'get_current_instance', lambda: logger)
+    for _ in range(3):
+        block(random(2, 5, 4, 4))
+    assert len([r for r in reasons if 'SiLU' in r]) == 1
+
+
+def test_unknown_engine():
+    with pytest.raises(ValueError, match="choose 'auto', 'fused' or 'reference'"):
+        DenseNet(engine='fast')
