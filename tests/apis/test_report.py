@@ -25,5 +25,14 @@ def test_the_report(plain, decided, tmp_path):
     for label in found.labels:
         assert in_words('sensitivity', label.figures['sensitivity']).removeprefix('sensitivity ') in cells
     assert page.count('decision curve') == 6
+    tables = re.findall(r'<table([^>]*)>(.*?)</table>', page, re.DOTALL)
+    wide = [each for each in tables if each[1].count('<th>') > 5]
+    for attributes, table in wide:
+        # a phone shows each row as a card, with the names in its cells
+        names = [html.unescape(name) for name in re.findall('<th>(.*?)</th>', table)]
+        row = re.findall('<td([^>]*)>', table.split('<tr>')[2])
+        assert 'cards' in attributes and [f' data-name="{name}"' for name in names[1:]] == row[1:], names
+    assert len(wide) >= 2
     make_report(*plain, tmp_path / 'plain.html', **options)
     assert 'The scores are uncalibrated' in (tmp_path / 'plain.html').read_text()
+    assert '`' not in (tmp_path / 'plain.html').read_text().partition('id="decisions"')[2].partition('<h2')[0]
