@@ -50,6 +50,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         _require_config_file(path)
     try:
         cfg = get_config(path) if '::' in path else _read(path)
+        _import_all(cfg._cfg_dict)
     except UserError:
         raise
     except FileNotFoundError as error:
@@ -74,6 +75,13 @@ def named(cfg: Config) -> Config:
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'tta_pipeline', 'model', 'tta_model'):
         _name_classes(cfg.get(key))
     return cfg
+
+
+def _import_all(entry) -> None:
+    """Make the imports of a pure-Python config, which mmengine puts off until a value is asked for."""
+    values = entry.values() if isinstance(entry, dict) else entry if isinstance(entry, (list, tuple)) else ()
+    for value in values:
+        _import_all(value)
 
 
 def _name_classes(entry) -> None:

@@ -33,10 +33,11 @@ def score_part(config: str | Config, checkpoint: str, part: str = 'test', cfg_op
     if part != 'test':
         cfg.test_dataloader = cfg[f'{part}_dataloader']
     cfg.test_evaluator = None  # the scores are wanted, not its metrics
+    model = get_model(cfg, checkpoint)  # it sets the scope, in which wrappers of mmengine's build what they wrap
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     if unlabelled_parts(dataset):
         raise UserError(f'{part}_dataloader: its images have no labels.')
-    return run_test(cfg, checkpoint, get_model(cfg, checkpoint), dataset, logits=True)[0]
+    return run_test(cfg, checkpoint, model, dataset, logits=True)[0]
 
 
 def run_test(

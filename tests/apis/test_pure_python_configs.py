@@ -6,10 +6,11 @@ from conftest import write_images
 from mmengine.config import Config
 
 import mmdensenet
-from mmdensenet.apis import export_model, test_model, train_model
+from mmdensenet.apis import export_model, load_config, test_model, train_model
 from mmdensenet.apis.report import make_report
 from mmdensenet.apis.verify import verify_dataset
 from mmdensenet.apis.visualize import draw_cam, draw_confusion, draw_data, draw_schedule
+from mmdensenet.errors import UserError
 from mmdensenet.export.metadata import plain_steps
 
 CONFIG = """
@@ -114,3 +115,23 @@ def test_what_is_here_takes_it(config, tmp_path):
 def test_a_loaded_config_is_taken_too(config):
     model = mmdensenet.get_model(Config.fromfile(config))
     assert model._dataset_meta == {'classes': None} and plain_steps(model._config.test_dataloader.dataset.pipeline)
+
+
+@pytest.mark.parametrize(
+    ('right', 'wrong', 'message'),
+    [
+        ('import SGD', 'import SDG as SGD', 'Failed to import SDG from torch.optim in .*pure.py, line'),
+        (
+            'CustomDataset, Load',
+            'CustomDataSet as CustomDataset, Load',
+            'Failed to import CustomDataSet from mmpretrain',
+        ),
+        ('mmpretrain.evaluation', 'mmpretrain.evaluations', 'Failed to import mmpretrain.evaluations'),
+    ],
+)
+def test_a_name_that_cannot_be_imported(config, tmp_path, right, wrong, message):
+    """mmengine imports when a value is asked for, which may be anywhere."""
+    file = tmp_path / 'pure.py'
+    file.write_text(config.read_text().replace(right, wrong))
+    with pytest.raises(UserError, match=f'pure.py cannot be read: (Import|ModuleNotFound)Error: {message}'):
+        load_config(str(file))

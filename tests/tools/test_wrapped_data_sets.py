@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import clear_state, write_images
+
 import mmdensenet
 
 WRAPPED = """
@@ -88,3 +90,31 @@ def test_export_and_report(run_tool, trained, tmp_path):
     assert done.status == 0, done.err
     page = (tmp_path / 'r.html').read_text()
     assert ', 36 test images' in page
+
+
+FOLDERS = """
+model = dict(head=dict(num_classes=3))
+steps = [dict(type='LoadImageFromFile', color_type='grayscale'), dict(type='PackInputs')]
+part = dict(type='CustomDataset', data_root={root!r}, pipeline=steps)
+wrapped = dict(type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[part, part]), _delete_=True)
+train_dataloader = dict(dataset=wrapped)
+val_dataloader = dict(dataset=wrapped)
+test_dataloader = dict(dataset=wrapped)
+"""
+
+
+@pytest.mark.parametrize('tool', ['decide.py', 'verify_dataset.py', 'report.py', 'test.py'])
+def test_mmpretrains_data_sets_inside_mmengines_wrappers(run_tool, short_config, tmp_path, tool):
+    """These build what they wrap in the default scope, which each tool must have set by then."""
+    config = short_config(FOLDERS.format(root=str(write_images(tmp_path / 'd'))))
+    model = mmdensenet.get_model(str(config))
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'w.pth')
+    clear_state()
+    options = {
+        'decide.py': (tmp_path / 'w.pth', '--out', tmp_path / 'decided.pth'),
+        'verify_dataset.py': ('--workers', '0'),
+        'report.py': (tmp_path / 'w.pth', '--out', tmp_path / 'r.html', '--bootstrap', '0', '--no-measure'),
+        'test.py': (tmp_path / 'w.pth', '--work-dir', tmp_path / 't'),
+    }[tool]
+    done = run_tool(tool, config, *options)
+    assert done.status == 0, done.err
