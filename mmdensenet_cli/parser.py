@@ -27,6 +27,9 @@ class Parser(argparse.ArgumentParser):
         known = sorted({option for parser in parsers for option in options(parser)})
         keys = {option: key for parser in parsers for option, key in parser.config_keys.items()}
         instead = {option: text for parser in parsers for option, text in parser.instead.items()}
+        positional = {
+            action.dest: action for parser in parsers for action in parser._actions if not action.option_strings
+        }
         settings = []
         for place, argument in enumerate(self._given):
             name, equals, value = argument.partition('=')
@@ -40,6 +43,8 @@ class Parser(argparse.ArgumentParser):
                 settings.append(f'{keys[name]}={value}')
             elif name in instead:
                 yield instead[name]
+            elif name[2:] in positional:
+                yield f'Give {positional[name[2:]].metavar or name[2:]} without {name}.'
             elif close := [own] if own else difflib.get_close_matches(name, known, n=1, cutoff=0.7):
                 yield f'Did you mean {close[0]} instead of {name}?'
         if settings:

@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--batch-size', type=int, default=32, metavar='N', help='images at once (32)')
     parser.add_argument('--device', help='cpu, cuda, cuda:1; by default the GPU if there is one')
     add_debug(parser)
+    parser.instead = {'--config': 'A config is --model here.', '--weights': 'Weights are --checkpoint.'}
 
 
 def run(args: argparse.Namespace) -> None:

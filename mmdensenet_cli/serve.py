@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--threads', type=int, default=2, metavar='N', help='that read and prepare images')
     parser.add_argument('--device', help='cpu, cuda, cuda:1; without it the GPU if there is one')
     add_debug(parser)
+    parser.instead = {'--config': 'A config is MODEL here.', '--weights': 'Weights are --checkpoint.'}
 
 
 def run(args: argparse.Namespace) -> None:

@@ -29,6 +29,13 @@ from mmdensenet_cli.main import main
         ('verify c.py --data-root x', ['--cfg-options train_dataloader.dataset.data_root=x']),
         ('train c.py --device cpu', ['CUDA_VISIBLE_DEVICES']),
         ('test c.py x.pth --device=cpu --fp16', ['CUDA_VISIBLE_DEVICES', '--amp']),
+        (
+            'test --config c.py --checkpoint x.pth',
+            ['Give config without --config', 'Give checkpoint without --checkpoint'],
+        ),
+        ('visualize cam --config c.py x.pth a.jpg', ['Give config without --config']),
+        ('predict a.jpg --model m --config c.py', ['A config is --model here']),
+        ('serve c.py --weights x.pth', ['Weights are --checkpoint']),
         ('train c.py --frobnicate', []),
         ('train c.py d.py', []),
     ],
@@ -39,5 +46,5 @@ def test_unknown_options(arguments, hints, capsys):
     assert stop.value.code == 2
     said = capsys.readouterr().err
     message, *lines = said[said.index('error: ') :].splitlines()
-    assert 'unrecognized arguments: ' in message
+    assert 'unrecognized arguments: ' in message or 'are required: ' in message
     assert len(lines) == len(hints) and all(hint in line for hint, line in zip(hints, lines)), lines
