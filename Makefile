@@ -118,6 +118,7 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/base: $(STAMPS)/venv $(REQUIREMENTS)
+	@echo 'Installing mmdensenet and what it needs into $(VENV): a minute or more, as PyTorch is large'
 	$(PIP) -e .[lite]
 	@touch $@
 
