@@ -1,7 +1,7 @@
 """Uses of a model that differentiate a gradient again; each gets model and images and gives what is to be compared."""
 
 import torch
-from support.model_uses import state, weights_of
+from support.model_steps import state, weights_of
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
