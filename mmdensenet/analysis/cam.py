@@ -50,7 +50,8 @@ def class_activation(
         (N, H, W) float32, each map stretched to 0..1; all 0 where nothing speaks for the class.
 
     Raises:
-        UserError: if the library is not installed; method, layer or a target does not exist; a layer gives no maps.
+        UserError: if the library is not installed; method, layer or a target does not exist; a layer gives no maps;
+            scores are not finite.
     """
     if method not in METHODS:
         raise UserError(f'method {method!r}: choose one of {", ".join(METHODS)}.')
@@ -175,10 +176,18 @@ def _activation(library, method: str, network: nn.Module, layer: nn.Module, inpu
             raise UserError(f'there are {len(labels)} targets for {len(inputs)} images.')
         scores = [_Score(label) for label in labels]
     cam = getattr(library, METHODS[method])(model=network, target_layers=[layer])
+    looking = network.register_forward_hook(_require_finite)
     try:
         return np.nan_to_num(np.float32(cam(input_tensor=inputs, targets=scores)))
     finally:
+        looking.remove()
         cam.activations_and_grads.release()
+
+
+def _require_finite(network: nn.Module, inputs, scores: Tensor) -> None:
+    """A map of NaN would look as one of a class that nothing speaks for."""
+    if not torch.isfinite(scores).all():
+        raise UserError('the scores are not finite numbers: the weights or the images have NaN or infinite values.')
 
 
 def _library():

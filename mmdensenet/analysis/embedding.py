@@ -52,6 +52,9 @@ def pooled_features(
 
     Returns:
         (N, C) float32, and each image's classes: one, or with several labels any number.
+
+    Raises:
+        UserError: for images of several sizes, and for features that are not finite.
     """
     indices = range(len(dataset)) if indices is None else indices
     features, labels = [], []
@@ -69,7 +72,14 @@ def pooled_features(
         found = found[-1] if isinstance(found, (tuple, list)) else found
         features.append((found.mean((2, 3)) if found.ndim == 4 else found.flatten(1)).float().cpu().numpy())
         labels += [_classes(sample) for sample in batch['data_samples']]
-    return np.concatenate(features), labels
+    features = np.concatenate(features)
+    strange = int((~np.isfinite(features).all(1)).sum())
+    if strange:
+        raise UserError(
+            f'the features of {strange} of {len(features)} images are not all numbers: the weights or the images have '
+            'NaN or infinite values.'
+        )
+    return features, labels
 
 
 def tsne(features: np.ndarray, perplexity: float = 30, seed: int = 0) -> np.ndarray:

@@ -58,15 +58,20 @@ def _fill_in(done, given: np.ndarray, expected: np.ndarray, targets: list[Target
     done.images = len(given)
     difference = float(np.abs(given - expected).max())
     done.difference = difference if math.isfinite(difference) else math.inf
+    finite = np.isfinite(given) & np.isfinite(expected)  # of others the largest is no class
     if done.metadata.multi_label:
         threshold = 0.5 if done.metadata.threshold is None else done.metadata.threshold
-        done.agreement = float(((given >= threshold) == (expected >= threshold)).mean())
+        done.agreement = float((((given >= threshold) == (expected >= threshold)) & finite).mean())
+        if not finite.all():
+            return
         ranking = [_macro_auroc(scores, targets) for scores in (given, expected)]
         if all(map(math.isfinite, ranking)):  # else no label has both positives and negatives among these images
             done.accuracy, done.torch_accuracy = ranking
         return
     labels, torch_labels = given.argmax(1), expected.argmax(1)
-    done.agreement = float((labels == torch_labels).mean())
+    done.agreement = float(((labels == torch_labels) & finite.all(1)).mean())
+    if not finite.all():
+        return
     true = [target.get('gt_label') for target in targets]
     known = [i for i, label in enumerate(true) if label is not None and label.numel() == 1]
     if known:

@@ -268,7 +268,7 @@ def _describe(first: ClassList, other: ClassList) -> str:
 
 def _advice(first: ClassList, other: ClassList, lacking: list[str], added: list[str]) -> str:
     for name in added:
-        similar = _similar(name, lacking)
+        similar = _similar(name, lacking) or next((own for own in first.names if _plain(own) == _plain(name)), None)
         if similar:
             return f'{name!r} and {similar!r} are likely one class, spelt differently: give it one name.'
     if not added:

@@ -179,6 +179,17 @@ def test_mistakes_are_named(build):
         class_activation(model.to(torch.bfloat16), images())
 
 
+@pytest.mark.parametrize('layer', [None, 'backbone.stages.0'])
+def test_scores_that_are_not_finite_have_no_map(build, layer):
+    """Whose map would be 0 everywhere, as where nothing speaks for the class."""
+    model = build()
+    model.head.fc.weight.data[1, 0] = float('nan')
+    for targets in (None, [0, 0]):
+        with pytest.raises(UserError, match='scores are not finite numbers'):
+            class_activation(model, images(), targets, layer=layer)
+    assert not model.head._forward_hooks
+
+
 def test_overlay():
     image = np.full((8, 6, 3), 200, np.uint8)
     cam = np.zeros((4, 3), np.float32)

@@ -1,5 +1,6 @@
 """mmdensenet.analysis.embedding: features, their choice and their picture."""
 
+import copy
 from collections import Counter
 
 import numpy as np
@@ -78,6 +79,14 @@ def test_images_of_several_sizes_are_refused(digits, tmp_path):
     dataset = DATASETS.build(dict(type='mmpretrain.CustomDataset', data_prefix=str(tmp_path), pipeline=pipeline))
     with pytest.raises(UserError, match='several sizes'):
         pooled_features(model, dataset)
+
+
+def test_features_that_are_not_finite_are_refused(digits):
+    model, dataset = digits
+    model = copy.deepcopy(model)
+    model.backbone.stages[0].block[0].norm1.running_var.fill_(-1)
+    with pytest.raises(UserError, match='the features of 3 of 3 images are not all numbers'):
+        pooled_features(model, dataset, [0, 1, 2])
 
 
 def test_tsne_keeps_clusters_together():

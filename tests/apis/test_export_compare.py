@@ -36,7 +36,7 @@ class Model(torch.nn.Module):
         return x.sigmoid()
 
 
-def compared(monkeypatch, logits, off, decisions=DECISIONS):
+def compared(monkeypatch, logits, off, decisions=DECISIONS, several=True):
     """A file whose logits are ``off`` by so much."""
     logits, off = torch.tensor(logits), torch.tensor(off)
 
@@ -49,9 +49,10 @@ def compared(monkeypatch, logits, off, decisions=DECISIONS):
             return (given if output == 'logits' else given.sigmoid()).numpy()
 
     monkeypatch.setattr(export_compare, 'ExportedModel', File)
-    metadata = SimpleNamespace(multi_label=True, threshold=0.5, read_decisions=lambda file: decisions)
+    metadata = SimpleNamespace(multi_label=several, threshold=0.5, read_decisions=lambda file: decisions)
     done = SimpleNamespace(file='m.onnx', metadata=metadata, accuracy=None, same_sets=None, same_flags=None)
-    images = ExportImages(range(len(logits)), lambda i: (logits[i], {}))
+    targets = [{} if several else dict(gt_label=torch.tensor([i])) for i in range(len(logits))]
+    images = ExportImages(range(len(logits)), lambda i: (logits[i], targets[i]))
     export_compare.compare(Model(), lambda pixels: pixels, images, None, done, 10)
     return done
 
@@ -74,6 +75,14 @@ def test_what_is_decided_is_compared(monkeypatch):
     assert done.same_flags == 0.5
 
 
-def test_what_is_not_finite_is_no_agreement(monkeypatch):
+@pytest.mark.parametrize('several', [True, False])
+def test_what_is_not_finite_is_no_agreement(monkeypatch, several):
+    """Nor an accuracy: the largest of NaN is the first, which would count as a class."""
     logits = np.zeros((2, 2), np.float32)
-    assert compared(monkeypatch, logits, np.full((2, 2), np.nan, np.float32)).difference == np.inf
+    off = np.array([[np.nan, np.nan], [0, 0]], np.float32)
+    done = compared(monkeypatch, logits, off, several=several)
+    assert done.difference == np.inf and done.agreement == 0.5 and done.accuracy is None
+    done = compared(monkeypatch, logits + off, np.zeros_like(off), several=several)
+    assert done.difference == np.inf and done.agreement == 0.5 and done.accuracy is None
+    done = compared(monkeypatch, logits, np.zeros_like(off), None, several=several)
+    assert done.difference == 0 and done.agreement == 1 and (done.accuracy == 0.5 or several)

@@ -26,6 +26,7 @@ def lists(first, second, **of_second):
         ('bc', 'abc', r"val has 'a'\.\nRemove it if that is no class.*add metainfo=.* to train"),
         ('abc', 'acb', r"another order: its label 1 is 'c', not 'b'"),
         (['ant', 'bee'], ['Bee', 'ant'], r"lacks 'bee', has 'Bee'\.\n'Bee' and 'bee' are likely one class"),
+        (['ant', 'bee', 'cat'], ['Bee', 'ant', 'bee'], "'Bee' and 'bee' are likely one class"),
         (['cat', 'dog'], ['dog', 'kat'], r"'kat' and 'cat' are likely one class"),
         (['polar bear', 'x'], ['polar_bear', 'x'], r"'polar_bear' and 'polar bear' are likely one class"),
         (
