@@ -1,4 +1,6 @@
-"""Imports go one way, also those inside functions, and a file name stands once; CONTRIBUTING.md, "Layout"."""
+"""Imports go one way, also those inside functions, a file name stands once, and every module has its test file;
+CONTRIBUTING.md, "Layout".
+"""
 
 import ast
 from collections import Counter
@@ -25,6 +27,21 @@ FLOORS = (
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 #: what is under two names on purpose: one op in C++ and in Triton, a library's files and ours
 TWICE = {'__init__.py', 'files.py', 'norm.py'}
+
+#: modules without a test file of their name, and the file below tests/ that tests them
+TESTED_BY = {
+    **{
+        f'mmdensenet/analysis/checklists/{name}.py': 'analysis/checklists/test_checklists.py'
+        for name in ('claim', 'stard', 'tripod')
+    },
+    'mmdensenet/apis/verify.py': 'tools/test_verify_dataset.py',
+    'mmdensenet/apis/visualize.py': 'tools/test_visualize.py',
+    'mmdensenet/compat/torch.py': 'compat/test_compat.py',
+    'mmdensenet/version.py': 'cli/test_info.py',
+    'mmdensenet_cli/convert.py': 'tools/test_convert_checkpoint.py',
+    'mmdensenet_cli/train.py': 'tools/test_train_and_test.py',
+    'mmdensenet_cli/verify.py': 'tools/test_verify_dataset.py',
+}
 
 FILES = [file for file in sorted(Path(ROOT, 'mmdensenet').rglob('*.py')) if '.mim' not in file.parts]
 
@@ -57,3 +74,18 @@ def test_no_import_goes_up():
 def test_a_file_name_stands_once():
     names = Counter(file.name for file in FILES)
     assert {name for name, count in names.items() if count > 1} == TWICE
+
+
+def test_every_module_has_its_test_file():
+    """A command's may be among those of the tools, which run it."""
+    tests, missing = ROOT / 'tests', []
+    for file in [*FILES, *sorted(Path(ROOT, 'mmdensenet_cli').rglob('*.py'))]:
+        package, *inner = file.relative_to(ROOT).parent.parts
+        name = file.relative_to(ROOT).as_posix()
+        folders = [Path(*inner)] if package == 'mmdensenet' else [Path('cli', *inner), Path('tools')]
+        found = [tests / folder / f'test_{file.stem}.py' for folder in folders]
+        found += [tests / TESTED_BY[name]] if name in TESTED_BY else []
+        if not file.name.startswith('__') and not any(each.is_file() for each in found):
+            missing.append(name)
+    assert missing == []
+    assert all((ROOT / name).is_file() for name in TESTED_BY)

@@ -43,3 +43,8 @@ def by_name(overall) -> dict:
 
 def close(left: float, right: float) -> bool:
     return left == pytest.approx(right, rel=1e-5, nan_ok=True)
+
+
+def halves(scores):
+    scores = with_logits(scores)
+    return scores.take(np.arange(len(scores)) < 300), scores.take(np.arange(len(scores)) >= 300)

@@ -1,7 +1,6 @@
 import csv
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -9,10 +8,7 @@ import own_images
 import pytest
 
 import mmdensenet
-from mmdensenet.apis.fit import last_steps, run, write_config
-from mmdensenet.apis.fit.hand_over import Handed
-from mmdensenet.apis.fit.image_names import named_images
-from mmdensenet.apis.fit.work_folder import WorkFolder, fingerprint
+from mmdensenet.apis.fit import write_config
 from mmdensenet.errors import UserError
 
 
@@ -103,78 +99,6 @@ def test_mistakes(tmp_path, options, message):
         fit(tmp_path / 'none', tmp_path / 'work')
     with pytest.raises(UserError, match='neither a folder nor a table'):
         fit(data / 'a/000.png', tmp_path / 'work')
-
-
-def test_training_of_another_config_is_set_aside(tmp_path, monkeypatch):
-    from mmdensenet.apis.fit import train_best as module
-
-    calls = []
-
-    def train_model(config, work_dir, resume, cfg_options):
-        calls.append((resume, sorted(p.name for p in (tmp_path / 'training').glob('*'))))
-        (tmp_path / 'training').mkdir(exist_ok=True)
-        (tmp_path / 'training/best_auroc_macro_epoch_7.pth').write_text('weights')
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-        hub = SimpleNamespace(runtime_info=dict(best_score=0.9), get_info=lambda name: 0.9)
-        checkpoint = SimpleNamespace(save_best='auroc/macro')
-        return SimpleNamespace(
-            cfg=SimpleNamespace(default_hooks=SimpleNamespace(checkpoint=checkpoint)), message_hub=hub
-        )
-
-    monkeypatch.setattr(module, 'train_model', train_model)
-    work, lines = WorkFolder(tmp_path), []
-    with pytest.raises(KeyboardInterrupt):
-        module.train_best(work, tmp_path / 'config.py', 'training', {}, dict(config='1'), lines.append)
-    done = module.train_best(work, tmp_path / 'config.py', 'training', {}, dict(config='1'), lines.append)
-    assert calls[1] == ('auto', ['best_auroc_macro_epoch_7.pth']), 'it goes on in the same folder'
-    assert done == dict(checkpoint='training/best_auroc_macro_epoch_7.pth', metric='auroc/macro', best=0.9, epoch=7)
-    module.train_best(work, tmp_path / 'config.py', 'training', {}, dict(config='1'), lines.append)
-    assert len(calls) == 2, 'it is done'
-    module.train_best(work, tmp_path / 'config.py', 'training', {}, dict(config='2'), lines.append)
-    assert calls[2] == ('auto', []), 'the other config begins anew'
-    assert (tmp_path / 'training_before1/best_auroc_macro_epoch_7.pth').is_file()
-    assert any('the earlier training is now in training_before1' in line for line in lines)
-
-
-def test_results_are_whole_or_not_there(tmp_path):
-    work = WorkFolder(tmp_path)
-    work.write('look', dict(images=fingerprint([1]), classes=['a']), dict(n=1))
-    assert work.done('look', dict(images=fingerprint([1]), classes=['a'])) == dict(n=1)
-    assert work.done('look', dict(images=fingerprint([2]), classes=['a'])) is None
-    assert work.changed('look', dict(images=fingerprint([2]), classes=['a', 'b'])) == [
-        "classes: ['a'] -> ['a', 'b']",
-        'images',
-    ]
-    (tmp_path / 'look.json').write_text('{"made_of": {')
-    assert work.read('look') is None
-    assert [path.name for path in tmp_path.iterdir()] == ['look.json'], 'nothing temporary is left'
-
-
-def test_handing_over_is_done_again_for_other_images_and_another_judgement(tmp_path, monkeypatch):
-    work, calls = WorkFolder(tmp_path / 'work'), []
-    for name in ('model.pth', 'test.npz', 'judgement.json'):
-        (work / name).write_text(name)
-    monkeypatch.setattr(last_steps, 'hand_over', lambda *args, **kwargs: calls.append(kwargs['predict']) or Handed())
-    model = last_steps.Model('split', work / 'model.pth', None, None)
-    folder = tmp_path / 'new'
-    own_images.write(folder / '1.png', np.zeros((2, 2), np.uint8))
-
-    def again() -> int:
-        last_steps.hand_over_step(work, model, None, named_images(folder, None), lambda line: None)
-        return len(calls)
-
-    assert (again(), again()) == (1, 1)
-    own_images.write(folder / '2.png', np.zeros((2, 2), np.uint8))
-    assert (again(), again()) == (2, 2)
-    assert calls[-1].pairs == [(name, str(folder / name)) for name in ('1.png', '2.png')]
-    (work / 'judgement.json').write_text('by sex')
-    assert again() == 3
-
-
-def test_refuse():
-    with pytest.raises(UserError, match=r'What\? Say it: missing=positive, or negative, ignore\.'):
-        run.refuse('What?', 'missing', ('positive', 'negative', 'ignore'))
 
 
 @pytest.fixture(scope='module')

@@ -42,10 +42,6 @@ def test_the_best_epoch_is_kept(tmp_path, train):
     assert train.calls == [(str(tmp_path / 'c.py'), 'auto', dict(a=1))]
     said = 'epoch 10 is the best, with accuracy of 0.75 on the validation part'
     assert lines == [f'  {said}'] and module.describe(dict(found, best=None)) == said.replace(' of 0.75', '')
-    assert call(dict(config='#1')) == found and len(train.calls) == 1 and lines[-1] == f'  as before: {said}'
-    call(dict(config='#2'))
-    assert len(train.calls) == 2 and (tmp_path / 'training_before1/best_accuracy_epoch_2.pth').exists()
-    assert 'the earlier training is now in training_before1' in lines[2]
 
 
 def test_a_metric_that_was_never_a_number(tmp_path, train):
@@ -57,3 +53,33 @@ def test_a_metric_that_was_never_a_number(tmp_path, train):
 def test_a_fold_is_a_column():
     options = module.fold_options('fold_2')
     assert set(options.values()) == {'fold_2'} and all('split_column' in key for key in options)
+
+
+def test_training_of_another_config_is_set_aside(tmp_path, monkeypatch):
+    calls = []
+
+    def train_model(config, work_dir, resume, cfg_options):
+        calls.append((resume, sorted(p.name for p in (tmp_path / 'training').glob('*'))))
+        (tmp_path / 'training').mkdir(exist_ok=True)
+        (tmp_path / 'training/best_auroc_macro_epoch_7.pth').write_text('weights')
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        hub = SimpleNamespace(runtime_info=dict(best_score=0.9), get_info=lambda name: 0.9)
+        checkpoint = SimpleNamespace(save_best='auroc/macro')
+        return SimpleNamespace(
+            cfg=SimpleNamespace(default_hooks=SimpleNamespace(checkpoint=checkpoint)), message_hub=hub
+        )
+
+    monkeypatch.setattr(module, 'train_model', train_model)
+    work, lines = WorkFolder(tmp_path), []
+    with pytest.raises(KeyboardInterrupt):
+        module.train_best(work, tmp_path / 'config.py', 'training', {}, dict(config='1'), lines.append)
+    done = module.train_best(work, tmp_path / 'config.py', 'training', {}, dict(config='1'), lines.append)
+    assert calls[1] == ('auto', ['best_auroc_macro_epoch_7.pth']), 'it goes on in the same folder'
+    assert done == dict(checkpoint='training/best_auroc_macro_epoch_7.pth', metric='auroc/macro', best=0.9, epoch=7)
+    module.train_best(work, tmp_path / 'config.py', 'training', {}, dict(config='1'), lines.append)
+    assert len(calls) == 2, 'it is done'
+    module.train_best(work, tmp_path / 'config.py', 'training', {}, dict(config='2'), lines.append)
+    assert calls[2] == ('auto', []), 'the other config begins anew'
+    assert (tmp_path / 'training_before1/best_auroc_macro_epoch_7.pth').is_file()
+    assert any('the earlier training is now in training_before1' in line for line in lines)
