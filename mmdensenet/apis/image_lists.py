@@ -7,12 +7,12 @@ from urllib.request import url2pathname
 
 from mmengine.fileio.backends.registry_utils import prefix_to_backends
 
-from mmdensenet.datasets.nifti import is_nifti
-from mmdensenet.datasets.table import portable_path, read_table
+from mmdensenet.datasets.file_index import image_files
+from mmdensenet.datasets.nifti import SUFFIXES as VOLUME_SUFFIXES
+from mmdensenet.datasets.table import IMAGE_SUFFIXES, portable_path, read_table
 from mmdensenet.errors import UserError
 from mmdensenet.similar import similar_path
 
-IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.dcm', '.dicom', '.npy'}
 TABLE_SUFFIXES = {'.csv', '.tsv', '.parquet'}
 LIST_SUFFIXES = {*TABLE_SUFFIXES, '.txt'}
 #: columns of a table that have the paths; the first that is there
@@ -41,11 +41,10 @@ def expand(item) -> list:
         raise UserError('an image has an empty name: give a path or URL.')
     path = Path(item).expanduser()
     if path.is_dir():
-        found = sorted(
-            str(file) for file in path.rglob('*') if file.suffix.lower() in IMAGE_SUFFIXES or is_nifti(file.name)
-        )
+        endings = {*IMAGE_SUFFIXES, '.npy', *VOLUME_SUFFIXES}
+        found = sorted(str(path / file) for file in image_files(path, endings))
         if not found:
-            raise UserError(f'{item}: no images in this folder (by suffix: {", ".join(sorted(IMAGE_SUFFIXES))}).')
+            raise UserError(f'{item}: no images in this folder (by suffix: {", ".join(sorted(endings))}).')
         return found
     if not path.is_file():
         is_pattern = '*' in item or '?' in item

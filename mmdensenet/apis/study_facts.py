@@ -114,12 +114,15 @@ def _few(scores: Scores) -> str:
 
 
 def _missing(cfg: Config, data: dict) -> str:
-    policies = {
-        f'{key} labels count as {dataset[key]}'
+    stated = [
+        dataset
         for loader in ('train_dataloader', 'test_dataloader')
         for _, dataset in leaf_configs((cfg.get(loader) or {}).get('dataset'))
-        for key in ('uncertain', 'missing')
-        if dataset.get(key)
+    ]
+    if 'label_policies' in cfg:  # of `mmdensenet fit`, whose table of samples is made of another one
+        stated = [cfg['label_policies']]
+    policies = {
+        f'{key} labels count as {each[key]}' for each in stated for key in ('uncertain', 'missing') if each.get(key)
     }
     known = [f'{data["known labels"]} labels of the test part are known'] if 'known labels' in data else []
     return _sentence('Labels', '; '.join([*sorted(policies), *known]))

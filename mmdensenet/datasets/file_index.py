@@ -1,10 +1,12 @@
 """The images below a folder, found by what a table says of them."""
 
+import filecmp
 import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from mmdensenet.errors import UserError
@@ -24,8 +26,11 @@ class FileIndex:
 
     A text finds the file with that path below the root, or with the longest end of it, so that paths from another
     machine (``C:\\data\\train\\a.png``, ``CheXpert-v1.0/train/a.png``) are found too; else the one with that name in
-    any folder, with or without its ending (HAM10000's ``ISIC_0027419`` in one of two folders). Accents are compared as
-    they look, as macOS writes them in two characters.
+    any folder, with or without its ending (HAM10000's ``ISIC_0027419`` in one of two folders). ``a.jpg`` is ``a.png``
+    only where no file is called .jpg: beside such files it may be the mask of an image that is missing. Accents are
+    compared as they look, as macOS writes them in two characters; capitals matter only where both ways are there, as
+    Windows does not tell them apart. Of files with the same content, as HAM10000 is handed around, the first stands
+    for all.
     """
 
     def __init__(self, root: str | Path):
@@ -33,13 +38,23 @@ class FileIndex:
         if not self.root.is_dir():
             raise UserError(f'images={root}: there is no such folder.')
         self.others: Counter[str] = Counter()
-        self.files = sorted(_walk(self.root, self.others))
+        self.files = sorted(image_files(self.root, others=self.others))
         self._there = set(self.files)
-        self._by_name: dict[str, list[str]] = defaultdict(list)
+        self._endings = {PurePosixPath(file).suffix.lower() for file in self.files}
+        self._by_name = self._named(_composed)
+
+    @cached_property
+    def _by_folded_name(self) -> dict[str, list[str]]:
+        return self._named(_folded)
+
+    def _named(self, same: Callable[[str], str]) -> dict[str, list[str]]:
+        """Files by their names as they are compared, with and without endings."""
+        found = defaultdict(list)
         for file in self.files:
             name = PurePosixPath(file).name
-            for key in {_composed(name), _composed(_stem(name))}:
-                self._by_name[key].append(file)
+            for key in {same(name), same(_stem(name))}:
+                found[key].append(file)
+        return found
 
     def not_read(self) -> str:
         """How many files of other kinds there are, in words, or ''."""
@@ -57,24 +72,47 @@ class FileIndex:
             return None
         if '/'.join(parts) in self._there:
             return '/'.join(parts)
-        parts = [_composed(part) for part in parts]
-        names = (parts[-1], _stem(parts[-1]), re.sub(r'^(\d+)\.0$', r'\1', parts[-1]))  # 12.0 is the number 12
-        found = next((self._by_name[name] for name in names if name in self._by_name), [])
-        if len(parts) > 1:  # patient2/view1.png is not patient1/view1.png
-            folders = {file: [_composed(part) for part in PurePosixPath(file).parts[:-1]] for file in found}
-            common = {file: _common_end(folders[file], parts[:-1]) for file in found}
-            best = max(common.values(), default=0)
-            if best == 0 and len(found) > 1:
-                return None
-            found = [file for file in found if common[file] == best]
-            whole = [file for file in found if len(folders[file]) == best]  # the text ends with all of its path
-            found = whole or (found if best else [])
-        if len(found) > 1:
+        found = self._fitting(parts, self._by_name, _composed)
+        found = found or self._fitting(parts, self._by_folded_name, _folded)
+        if len(found) > 1 and not self._are_copies(found):
             raise UserError(f'{text} is {found[0]} as well as {found[1]} below {self.root}: write the folder, too.')
         return found[0] if found else None
 
+    def _fitting(self, parts: list[str], by_name: dict[str, list[str]], same: Callable[[str], str]) -> list[str]:
+        """The files with the longest common end with the path of these ``parts``."""
+        *above, name = map(same, parts)
+        stem = _stem(name)
+        found = by_name.get(name) or by_name.get(re.sub(r'^(\d+)\.0$', r'\1', name), [])  # 12.0 is the number 12
+        if not found and stem != name:
+            ending = name[len(stem) :].lower()
+            found = by_name.get(stem, [])
+            found = [file for file in found if file.lower().endswith(ending) or ending not in self._endings]
+        if not above:
+            return found
+        # patient2/view1.png is not patient1/view1.png
+        folders = {file: [same(part) for part in PurePosixPath(file).parts[:-1]] for file in found}
+        common = {file: _common_end(folders[file], above) for file in found}
+        best = max(common.values(), default=0)
+        if best == 0 and len(found) > 1:
+            return []
+        found = [file for file in found if common[file] == best]
+        whole = [file for file in found if len(folders[file]) == best]  # the text ends with all of its path
+        return whole or (found if best else [])
 
-def _walk(root: Path, others: Counter[str]) -> Iterator[str]:
+    def _are_copies(self, files: list[str]) -> bool:
+        return all(filecmp.cmp(self.root / files[0], self.root / file, shallow=False) for file in files[1:])
+
+
+def image_files(
+    root: Path, endings: Iterable[str] = IMAGE_SUFFIXES, others: Counter[str] | None = None
+) -> Iterator[str]:
+    """The paths below ``root`` of what is called as an image, and of DICOM files without an ending, as scanners write
+    them; not of what is hidden, or left behind by programs.
+
+    Args:
+        others: counts files of :data:`OTHER_SUFFIXES`.
+    """
+    endings = tuple(endings)
     seen = set()  # folders, by where links lead: one may lead to a folder above itself
     for folder, folders, names in os.walk(root, followlinks=True):
         where = os.path.realpath(folder)
@@ -87,14 +125,32 @@ def _walk(root: Path, others: Counter[str]) -> Iterator[str]:
         for name in names:
             if name.startswith('.'):
                 continue
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+            if name.lower().endswith(endings) or _is_bare_dicom(os.path.join(folder, name)):
                 yield (below / name).as_posix()
-            else:
+            elif others is not None:
                 others.update(ending for ending in OTHER_SUFFIXES if name.lower().endswith(ending))
+
+
+def _is_bare_dicom(file: str) -> bool:
+    """Whether a file is called IM000001 or by a UID, and is DICOM by its preamble; a DICOMDIR lists others."""
+    name = os.path.basename(file)
+    if not re.fullmatch(r'|\.\d+', os.path.splitext(name)[1]) or name.upper() == 'DICOMDIR':
+        return False
+    try:
+        if os.path.isfile(file):  # a pipe may never end
+            with open(file, 'rb') as head:
+                return head.read(132)[128:] == b'DICM'
+    except OSError:
+        pass
+    return False
 
 
 def _composed(name: str) -> str:
     return unicodedata.normalize('NFC', name)
+
+
+def _folded(name: str) -> str:
+    return _composed(name).casefold()
 
 
 def _stem(name: str) -> str:

@@ -25,12 +25,14 @@ class Table:
         header: the columns' names, without spaces around them.
         rows: with all of the columns each, values without spaces around them.
         lines: of the rows in the file, the first line being 1; rows of Parquet are numbered from 1.
+        encoding: of the text; 'cp1252' is a guess for what is not Unicode.
     """
 
     file: str
     header: list[str]
     rows: list[dict[str, str]]
     lines: list[int]
+    encoding: str = 'utf-8'
 
     def require(self, *columns: str | None) -> None:
         """Raise UserError for a column that is not there, or is there twice."""
@@ -50,8 +52,8 @@ def read_table(file: str | Path) -> Table:
     """Read a CSV or TSV file, or a Parquet file.
 
     The delimiter is the one of comma, semicolon, tab and | that divides the header into most columns, or what a line
-    ``sep=;`` before it says. Text is UTF-8, UTF-16 where it has its mark, else Windows' Latin alphabet (cp1252), as
-    spreadsheets write it.
+    ``sep=;`` before it says; spaces, where there is none of these and all lines have equally many words.
+    Text is UTF-8, UTF-16 where it has its mark, else Windows' Latin alphabet (cp1252), as spreadsheets write it.
 
     Raises:
         UserError: for a file that is not there or not a table, and for a row with more or fewer fields than the header.
@@ -65,9 +67,9 @@ def read_table(file: str | Path) -> Table:
         raise UserError(f'{file} does not exist: set dataset.ann_file.{similar_path(file)}') from error
     except OSError as error:
         raise UserError(f'{file} cannot be read: {(error.strerror or str(error)).lower()}.') from error
-    text = _decode(file, content)
+    text, encoding = _decode(file, content)
     try:
-        return _parse(file, text)
+        return _parse(file, text, encoding)
     except csv.Error as error:
         raise UserError(f'{file} is not a CSV file: {error}.') from error
 
@@ -109,7 +111,8 @@ class ImageFinder:
         return str(found[0] if found else whole)
 
 
-def _decode(file: str, content: bytes) -> str:
+def _decode(file: str, content: bytes) -> tuple[str, str]:
+    """The text, and its encoding."""
     for mark, encoding in (*_MARKS, (b'', 'utf-8'), (b'', 'cp1252')):
         if content.startswith(mark):
             try:
@@ -117,17 +120,23 @@ def _decode(file: str, content: bytes) -> str:
             except UnicodeDecodeError:
                 continue
             if '\0' not in text:
-                return text
+                return text, encoding
     raise UserError(f'{file} is not a table of text: save it as CSV in UTF-8.')
 
 
-def _parse(file: str, text: str) -> Table:
-    first = next((line for line in text.splitlines() if line.strip()), '')
+def _parse(file: str, text: str, encoding: str) -> Table:
+    lines_of_text = [line for line in text.splitlines() if line.strip()] or ['']
+    first = lines_of_text[0]
     said = re.fullmatch('"?sep=(.)"?', first.strip(' \r\n'))  # a line that Excel writes and reads
     delimiter = (
         said[1] if said else max(DELIMITERS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
     )
-    reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, strict=True)
+    words = {len(line.split()) for line in lines_of_text}
+    if not said and len(words) == 1 and words != {1} and not any(mark in first for mark in DELIMITERS):
+        delimiter = ' '
+    reader = csv.reader(
+        io.StringIO(text, newline=''), delimiter=delimiter, skipinitialspace=delimiter == ' ', strict=True
+    )
     header: list[str] = []
     rows, lines = [], []
     for fields in reader:
@@ -141,15 +150,17 @@ def _parse(file: str, text: str) -> Table:
                 header = fields
             continue
         if len(fields) > len(header) and any(fields[len(header) :]):
+            advice = f'A value with {delimiter!r} in it needs quotes.'
+            if len(header) == 1:
+                advice = f'If the first line, {header[0][:80]!r}, is a title, remove it.'
             raise UserError(
-                f'{file}, row {reader.line_num}: {len(fields)} fields, but the header has {len(header)}. A value with '
-                f'{delimiter!r} in it needs quotes.'
+                f'{file}, row {reader.line_num}: {len(fields)} fields, but the header has {len(header)}. {advice}'
             )
         if len(fields) < len(header):
             raise UserError(f'{file}, row {reader.line_num}: too few fields, {len(fields)} of {len(header)}.')
         rows.append(dict(zip(header, fields)))
         lines.append(reader.line_num)
-    return Table(file, header, rows, lines)
+    return Table(file, header, rows, lines, encoding)
 
 
 def _read_parquet(file: str) -> Table:

@@ -16,6 +16,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_a_folder_is_searched(folder):
+    (folder / 'a b/._1.png').touch()  # macOS leaves them on other file systems
     assert expand(folder) == [str(folder / '1.png'), str(folder / 'a b/2.dcm'), str(folder / 'a b/3.JPG')]
 
 

@@ -3,7 +3,7 @@
 import pytest
 from mmengine.config import Config
 
-from mmdensenet.apis.study_facts import _partitions
+from mmdensenet.apis.study_facts import _missing, _partitions
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,11 @@ def test_a_rule_of_the_config():
         partitions='By the config: folds 5, fold 0, group patient.', partition_level='A patient is in one part only.'
     )
     assert _partitions(Config(dict(test_dataloader=dict(dataset=dict(type='CustomDataset'))))) == {}
+
+
+def test_what_unknown_labels_counted_as_is_of_the_table_that_people_have():
+    loader = dict(dataset=dict(type='CSVDataset', missing='ignore'))
+    assert _missing(Config(dict(test_dataloader=loader)), {}) == 'Labels: missing labels count as ignore.'
+    fitted = Config(dict(test_dataloader=loader, label_policies=dict(missing='negative', uncertain='ignore')))
+    assert _missing(fitted, {}) == 'Labels: missing labels count as negative; uncertain labels count as ignore.'
+    assert _missing(Config(dict(test_dataloader=loader, label_policies={})), {}) == ''

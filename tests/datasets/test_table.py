@@ -27,6 +27,17 @@ def test_delimiters_and_encodings(tmp_path, delimiter, encoding, newline):
     assert table.lines == [2, 3]
 
 
+def test_spaces_where_all_lines_have_equally_many_words(tmp_path):
+    file = tmp_path / 'a.txt'
+    file.write_text('patient file  class\n1 a.png  cat\n2 b.png dog \n')
+    assert [*read_table(file).rows[1].values()] == ['2', 'b.png', 'dog']
+    file.write_text('Image Index\nmy a.png\nb.png\n')
+    assert read_table(file).header == ['Image Index']
+    file.write_text('A title\nimage,class\na.png,cat\n')
+    with pytest.raises(UserError, match=r"row 2: 2 fields, but the header has 1\. If the first line, 'A title', is a"):
+        read_table(file)
+
+
 def test_the_line_of_excel_before_the_header(tmp_path):
     for line in ('sep=;', '"sep=;"'):
         table = read_table(write(tmp_path, f'{line}\nimage;kind\na.png;x, y\n'))

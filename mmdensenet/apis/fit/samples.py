@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -36,6 +36,7 @@ class Samples:
         subgroups: columns to judge by, N texts each.
         facts: lines on what was understood, and why.
         image_column: what the table calls its column of images.
+        policies: what labels counted as that the table does not know, by 'missing' and 'uncertain'.
     """
 
     root: str
@@ -49,6 +50,7 @@ class Samples:
     facts: list[str] = field(default_factory=list)
     alone: bool = False
     image_column: str = 'image'
+    policies: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -70,18 +72,14 @@ class Samples:
         def some(values):
             return None if values is None else [values[i] for i in keep]
 
-        return Samples(
-            self.root,
-            some(self.images),
-            some(self.files),
-            self.classes,
-            self.targets[keep],
-            some(self.groups),
-            some(self.parts),
-            {name: some(values) for name, values in self.subgroups.items()},
-            self.facts,
-            self.alone,
-            self.image_column,
+        return replace(
+            self,
+            images=some(self.images),
+            files=some(self.files),
+            targets=self.targets[keep],
+            groups=some(self.groups),
+            parts=some(self.parts),
+            subgroups={name: some(values) for name, values in self.subgroups.items()},
         )
 
     def counts(self) -> list[str]:

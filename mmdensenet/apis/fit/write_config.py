@@ -158,9 +158,7 @@ _SGD = dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4, nesterov=True)
 
 def _batch_size(cfg: Config, shape: tuple[int, int, int], device: torch.device, images: int) -> int:
     """32, or fewer where the memory model says that they do not fit or there are few images."""
-    wanted = BATCH
-    while wanted > 8 and images / wanted < 10:
-        wanted //= 2
+    wanted = _wanted_batch(images)
     step = predict_memory(cfg, shape, 'reference')
     fits = step.largest_batch(available_bytes(device), device)
     if fits >= wanted:
@@ -168,6 +166,13 @@ def _batch_size(cfg: Config, shape: tuple[int, int, int], device: torch.device, 
     if fits < 2:
         raise UserError('there is not enough memory for two images of a training step: close other programs.')
     return max(2, largest_power_of_two(fits, wanted + 1))
+
+
+def _wanted_batch(images: int) -> int:
+    wanted = BATCH
+    while wanted > 8 and images / wanted < 10:
+        wanted //= 2
+    return wanted
 
 
 def _model(network: Network, reading: Reading, look: Look, train: np.ndarray) -> dict:
@@ -260,6 +265,12 @@ def _text(
     if 'Ranking' in metric:
         test_metric = "dict(type='mmdensenet.RankingMetric', bootstrap=1000, group='group')"
     # few images are read faster by the process that trains than by others beside it
+    why_batch = 'they fit into the memory' if batch == _wanted_batch(len(train)) else 'as the memory model allows'
+    if batch < BATCH and batch == _wanted_batch(len(train)):
+        why_batch = f'fewer than {BATCH}, for ten steps an epoch'
+    policies = ''
+    if samples.policies or samples.multi_label:
+        policies = f'label_policies = {samples.policies!r}  # what -1 and empty labels counted as for samples.csv\n'
     workers = 0 if len(samples) < 2000 and side <= 96 else min(4, cores())
     lr = 0.01 if network.pretrained else 0.05
     rate = lr * batch / BATCH
@@ -327,7 +338,7 @@ test_pipeline = [
 ]
 
 # Labels and parts are in samples.csv; what belongs together is in one part.
-data = dict(
+{policies}data = dict(
     type='mmdensenet.CSVDataset',
     ann_file={samples_file!r},
     data_prefix={os.path.abspath(samples.root)!r},
@@ -336,7 +347,7 @@ data = dict(
     group_column='group',
     split_column={split_column!r},
 )
-# {batch} images at once: {'as the memory model allows' if batch < BATCH else 'they fit into the memory'}.
+# {batch} images at once: {why_batch}.
 train_dataloader = dict(
     batch_size={batch},
     num_workers={workers},

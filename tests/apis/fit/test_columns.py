@@ -27,7 +27,8 @@ def test_parts_with_a_word_behind_and_folds(tmp_path):
     assert samples.parts == ['train', 'val', 'test'] * 4
     samples = labelled(tmp_path, ['image', 'A', 'B', 'kfold'], lambda i: [f'{i}.png', i % 2, i % 3 % 2, i // 6])
     assert samples.classes == ['A', 'B'], 'a fold is no label'
-    assert any("the column 'kfold' is not used" in fact for fact in samples.facts)
+    assert "not used: the columns 'kfold'" in samples.facts
+    assert "'kfold' has no parts: give a column of train, val and test, split=COLUMN, or folds=K" in samples.facts
 
 
 def test_columns_of_ids_are_patients_or_asked_for(tmp_path):

@@ -108,7 +108,7 @@ ROWS = [[f'{i}.png', 'benign' if i % 2 else 'malignant'] for i in range(40)]
         (HEADER, [*ROWS[:20], *[[f'x{i}.png', 'benign'] for i in range(9)]], {}, r'9 of 29 images are not below'),
         (HEADER, [*ROWS, ['', 'benign']], {}, r"row 42: no path in 'image'"),
         (HEADER, [*ROWS, ['40.png', '']], {}, r'1 labels are empty \(missing\), the first in row 42.*missing=ignore'),
-        (HEADER, [*ROWS, ['40.png', '']], dict(missing='positive'), "missing='positive': choose ignore"),
+        (HEADER, [*ROWS, ['40.png', '']], dict(missing='positive'), "missing=positive: choose ignore"),
         (HEADER, [], {}, 'has no rows'),
         (['image', 'label', 'target'], [[f'{i}.png', i % 2, i % 3] for i in range(40)], {},
          "which column is the label cannot be known, it may be 'label', 'target'"),
@@ -140,6 +140,9 @@ ROWS = [[f'{i}.png', 'benign' if i % 2 else 'malignant'] for i in range(40)]
          "row 2, column 'c': '0,25' is none of 0 to 1, -1"),
         (HEADER, [[f'{i}.png', ('caf\u00e9', 'cafe\u0301', 'tea')[i % 3]] for i in range(40)], {}, 'spelt otherwise'),
         (HEADER, ROWS, dict(split='dx'), 'is none of train, val and test'),
+        (['My images', ''], [HEADER, *ROWS], {}, "column 2 has no name in the first line, 'My images', '': name"),
+        (['image', 'dx', 'sex'], [*[[*row, 'f'] for row in ROWS], ['0.png', 'malignant', 'm']], dict(subgroups=['sex']),
+         "row 42: 0.png has 'sex' 'm', and 'f' in row 2"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_known_or_is_wrong_is_one_line(tmp_path, header, rows, options, message):
@@ -233,3 +236,16 @@ def test_lists_of_parts_name_folders(tmp_path):
     assert [parts[f] for f in ('a/0.png', 'b/0.png', 'a/1.png', 'b/1.png', 'a/2.png')] == (
         ['test', 'train', 'train', 'test', '']
     )
+
+
+def test_text_by_a_guess_and_columns_that_are_not_used_are_said(tmp_path):
+    blank(tmp_path, *(f'{i}.png' for i in range(6)))
+    rows = [[f'{i}.png', 'g\u00fct' if i % 2 else 'b', i] for i in range(6)]
+    file = table(tmp_path / 'a.csv', ['image', 'label', 'scanner'], rows)
+    facts = read(file).facts
+    assert "not used: the columns 'scanner'" in facts
+    assert not any('UTF-8' in fact for fact in facts)
+    file.write_bytes(file.read_text(encoding='utf-8').encode('cp1252'))
+    samples = read(file)
+    assert samples.classes == ['b', 'g\u00fct']
+    assert "the text is not UTF-8 and read as Windows' Latin alphabet (cp1252), such as 'g\u00fct'" in samples.facts

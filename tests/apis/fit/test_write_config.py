@@ -44,6 +44,7 @@ def written(tmp_path, monkeypatch, targets, classes, size=(64, 64), **options):
     monkeypatch.setattr(module, 'seconds_per_image', lambda *args: 0.001)
     count = len(targets)
     samples = Samples('root', [f'{i}' for i in range(count)], [f'{i}.png' for i in range(count)], classes, targets)
+    samples.policies = dict(missing='negative') if targets.ndim == 2 else {}
     look = Look(samples, [picture(size=list(size)) for _ in range(count)], np.arange(count))
     parts = ['train'] * (count - 4) + ['val', 'val', 'test', 'test']
     plan = write_config(
@@ -65,6 +66,8 @@ def test_one_class_per_image(tmp_path, monkeypatch):
     assert len(cfg.test_pipeline) == 2, 'images of the right size are not resized'
     assert cfg.param_scheduler[1].end == cfg.train_cfg.max_epochs == 40
     assert 'custom_hooks' not in cfg
+    assert '# 8 images at once: fewer than 32, for ten steps an epoch.' in plan.text
+    assert 'label_policies' not in cfg
     assert len(plan.text.splitlines()) < 130
     assert max(map(len, plan.text.splitlines())) <= 120
 
@@ -81,5 +84,6 @@ def test_several_labels_of_large_images(tmp_path, monkeypatch):
     assert cfg.model.head.in_channels == 1024
     assert cfg.train_dataloader.dataset.label_columns == ['edema', 'mass']
     assert cfg.train_dataloader.dataset.missing == 'ignore'
+    assert cfg.label_policies == dict(missing='negative'), 'in the table that samples.csv is made of'
     assert cfg.default_hooks.checkpoint.save_best == 'auroc/macro'
     assert cfg.test_pipeline[1].scale == (224, 224)
