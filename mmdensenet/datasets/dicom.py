@@ -63,6 +63,9 @@ def _require_one_image(path: str, file, max_pixels: int) -> None:
         )
     if rows * columns > max_pixels:
         raise BadImageError.of(path, f'{rows * columns:,} pixels are more than max_pixels={max_pixels:,}')
+    stored, high = file.get('BitsStored'), file.get('HighBit')
+    if stored and high is not None and int(high) != int(stored) - 1:  # pydicom takes the lowest bits
+        raise BadImageError.of(path, f'BitsStored is {stored} and HighBit {high}, where DICOM has {int(stored) - 1}')
 
 
 def _require_decoder(path: str, file) -> None:
@@ -97,6 +100,8 @@ def _interpret(path: str, file) -> Dicom:
             ends = np.arange(low, high + 1)
         ends = apply_modality_lut(ends.astype(stored.dtype), file)
         full = float(ends.min()), float(ends.max())
+        if full[0] == full[1]:
+            raise BadImageError.of(path, f'its rescale slope or Modality LUT makes {full[0]:g} of every value')
     return Dicom(pixels, full, kind == 'MONOCHROME1', _windowed(path, file, pixels))
 
 

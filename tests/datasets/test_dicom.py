@@ -47,6 +47,24 @@ def test_the_full_range_of_12_bits(tmp_path, tags, expected):
     assert np.allclose(load('full', path), expected * 255, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ('tags', 'reason'),
+    [
+        (dict(BitsStored=12, HighBit=15), 'BitsStored is 12 and HighBit 15, where DICOM has 11'),
+        (dict(BITS, RescaleSlope=0, RescaleIntercept=7), 'its rescale slope or Modality LUT makes 7 of every value'),
+        (dict(BITS, **lut('ModalityLUTSequence', 0, [5] * 9)), 'makes 5 of every value'),
+    ],
+)
+def test_values_that_are_lost_are_named(tmp_path, tags, reason):
+    with pytest.raises(BadImageError, match=reason):
+        load('full', write_dicom(tmp_path / 'x.dcm', TWELVE, **tags))
+
+
+def test_other_bits_than_those_stored_are_left_out(tmp_path):
+    overlay = write_dicom(tmp_path / 'x.dcm', TWELVE | np.uint16(0x1000), **BITS)
+    assert np.allclose(load('full', overlay), TWELVE / 4095 * 255, atol=1e-3)
+
+
 @pytest.mark.parametrize('bits', [12, 16])
 def test_signed_pixels(tmp_path, bits):
     low = -(2 ** (bits - 1))

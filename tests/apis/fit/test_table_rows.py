@@ -18,7 +18,7 @@ def table_of(*texts: str, **columns: list[str]) -> Table:
 def index(tmp_path):
     for name in (*(f'a/{i}.png' for i in range(12)), 'b/0.png'):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+        (tmp_path / name).write_text(name)
     return FileIndex(tmp_path)
 
 
