@@ -54,8 +54,8 @@ class ClassList:
         return num_classes is None or self.names is None or abs(len(self.names) - num_classes) <= 1
 
     def shares_names(self, others: Iterable['ClassList']) -> bool:
-        """Whether a name is in another list too, but for its spelling."""
-        names = {_plain(name) for other in others for name in other.names or ()}
+        """Whether a name is in another list too, or a folder of it, but for its spelling."""
+        names = {_plain(name) for other in others for name in other.names or other.numbered}
         return any(_plain(name) in names for name in self.names or ())
 
 

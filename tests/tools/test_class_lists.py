@@ -156,6 +156,21 @@ def test_a_checkpoint_without_names_is_compared_through_the_training_part(tool, 
     assert done.status == 2 and 'train_dataloader.dataset' in done.err and "dataset lacks 'bee'" in done.err
 
 
+def test_a_list_of_the_test_images_with_other_numbers(tool, folders):
+    """Neither it nor the checkpoint has names: the training part's folders have."""
+    names = ('ant', 'bee', 'cat')
+    extra = "test_dataloader['dataset'].update(data_prefix='', ann_file='t.txt')"
+    for order, status in ((names, 0), (names[::-1], 2)):
+        rows = [f'test/{name}/{i}.jpg {order.index(name)}' for name in names for i in range(4)]
+        (folders / 't.txt').write_text('\n'.join(rows))
+        for trained in (None, names):
+            done = tool('test.py', trained=trained, extra=extra)
+            assert done.status == status, done.err
+            assert (
+                status == 0 or "t.txt) gives the images in folders 'ant' the label 2, and 'ant' is class 0" in done.err
+            )
+
+
 def test_tables(tool, folders, tmp_path):
     """A validation table without the first class, and with the list that mends it."""
     for part in PARTS:
