@@ -154,6 +154,7 @@ class CSVDataset(BaseDataset):
         found = sorted({name for name, there in zip(names, known) if there}, key=by_value)
         if stated is None:
             self._refuse_lists(table, names, found)
+            self._refuse_two_spellings(table, names, found)
         classes = self._metainfo.setdefault('classes', tuple(found))
         numbers = {canonical(str(name)): number for number, name in enumerate(classes)}
         if len(numbers) < len(classes):
@@ -194,6 +195,17 @@ class CSVDataset(BaseDataset):
                 f'{table.where(names.index(listed))}: {self.label_column} {listed!r} lists several labels: give '
                 "dataset.separator='|' and dataset.classes, and no_label for what means none."
             )
+
+    def _refuse_two_spellings(self, table: Table, names: list[str], found: list[str]) -> None:
+        """Cat and cat are one class, unless both are stated."""
+        known: dict[str, str] = {}
+        for name in found:
+            other = known.setdefault(name.casefold(), name)
+            if other != name:
+                raise UserError(
+                    f'{table.where(names.index(name))}: {self.label_column} {name!r} is likely {other!r}: write both '
+                    'alike, or name all classes if they are two, dataset.classes.'
+                )
 
     def _listed(self, table: Table) -> np.ndarray:
         """(N, L) float32 of 1 and 0, of a column that lists the labels that are there; UNKNOWN where it is empty."""
@@ -272,6 +284,13 @@ class CSVDataset(BaseDataset):
 
     def _chosen(self, rows: list[dict], onehot: np.ndarray | None) -> list[int]:
         if self.split_column is not None:
+            parts = {row[self.split_column] for row in rows} - {self.split}
+            other = next((part for part in parts if part.casefold() == self.split.casefold()), None)
+            if other is not None:
+                raise UserError(
+                    f'{self.ann_file}: {self.split_column!r} has {other!r} beside split={self.split!r}: these rows '
+                    'would be left out; write both alike.'
+                )
             return [i for i, row in enumerate(rows) if row[self.split_column] == self.split]
         if self.split_by is None:
             return list(range(len(rows)))

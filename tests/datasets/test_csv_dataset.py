@@ -157,11 +157,20 @@ def test_folds_are_each_once_for_validation(patients):
         (dict(label_column='kind', split='val', split_by=dict(folds=2)), 'folds and fold'),
         (dict(label_column='kind', split='val', split_by=dict(folds=2, fold=2)), 'fold from 0'),
         (dict(label_column='kind', ann_file='gone.csv'), r'gone\.csv does not exist'),
+        (dict(label_column='kind', split_column='part', split='Train'), "'part' has 'train' beside split='Train'"),
     ],
 )
 def test_mistakes(single, settings, message):
     with pytest.raises(UserError, match=message):
         CSVDataset(**{**single, **settings})
+
+
+def test_two_spellings_of_a_class_are_one_unless_both_are_stated(tmp_path):
+    table = write(tmp_path, 'image,kind\na.png,Cat\nb.png,cat\nc.png,x\n')
+    with pytest.raises(UserError, match="row 3: kind 'cat' is likely 'Cat': write both alike, or name all classes"):
+        CSVDataset(label_column='kind', **table)
+    dataset = CSVDataset(label_column='kind', classes=['cat', 'Cat', 'x'], **table)
+    assert dataset.get_gt_labels().tolist() == [1, 0, 2]
 
 
 def test_short_rows(tmp_path):
