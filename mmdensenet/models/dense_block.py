@@ -91,7 +91,8 @@ class DenseBlock(nn.Module):
     ) -> tuple[Tensor | None, Tensor]:
         """The block's features (None unless they are to be kept) and what the transition makes of them.
 
-        The same as calling one after the other; the fused block computes them together where it can.
+        The same as calling one after the other; the fused block computes them together where it can, which it cannot
+        where the features are to be kept and need a gradient.
         """
         results = self.fused_with(x, transition, keep_features)
         if results is None:
@@ -126,11 +127,16 @@ class DenseBlock(nn.Module):
         self, x: Tensor, transition: nn.Module, keep_features: bool, contiguous: bool | None
     ) -> tuple[Tensor | None, Tensor] | None:
         plan = ops.plan_stage(x, self.block, transition, self, contiguous)
-        if plan.reason is not None:
+        # what the transition makes of kept features has to be a function of them: gradients with respect to them are
+        # asked for, and changes of them in place noticed
+        if plan.reason is not None or (plan.graph and keep_features):
             return None
         features, out = ops.compute_stage(x, plan, keep_features)
-        if contiguous is None and plan.contiguous:
-            return None if features is None else features.contiguous(), out.contiguous()
+        if contiguous is None:
+            if plan.contiguous and features is not None:
+                features = features.contiguous()
+            if plan.out_contiguous:
+                out = out.contiguous()
         return features, out
 
 

@@ -226,15 +226,23 @@ class DenseNet(BaseModule):
             # another module may stand in a stage's place, such as a wrapper of one
             results = None
             if whole and isinstance(stage, DenseBlock):
-                results = stage.fused_with(x, transition, before, contiguous)
+                results = stage.fused_with(x, transition, before and i in self.out_indices, contiguous)
+            after = contiguous
             if results is None:
                 features = stage(x.contiguous() if contiguous else x)
                 results = features, transition(features)
-                contiguous = contiguous and _is_contiguous(results[1])
+                after = contiguous and _is_contiguous(results[1])
+            elif contiguous:
+                after = not ops.lies_channels_last(transition.conv.weight)
             features, x = results
             if i in self.out_indices:
                 out = features if before else x
-                outs.append(out.contiguous() if contiguous else out)
+                outs.append(out.contiguous() if (contiguous if before else after) else out)
+                if not before and out.requires_grad:
+                    x = outs[
+                        -1
+                    ]  # what is returned is what the next stage reads: gradients with respect to it are right
+            contiguous = after
         return tuple(outs)
 
     def _run_stem(self, x: Tensor) -> Tensor:

@@ -5,9 +5,9 @@ tensors it reads, and returns tensors. Nothing is kept from one call to the next
 the norms are updated in place, as the norms themselves would do.
 """
 
-from .block.contract import is_exporting, known
+from .block.contract import is_exporting, known, watch
 from .block.fused import compute_block, compute_stage, fused_dense_block, fused_dense_stage
-from .block.plan import is_stem, plan_block, plan_stage, why_not_fused
+from .block.plan import is_stem, lies_channels_last, plan_block, plan_stage, why_not_fused
 from .block.reference import dense_block, dense_layer
 from .rdnet_stage import buffered_rdnet_stage, rdnet_stage, why_not_buffered
 from .stem import evaluate_stem, fused_stem
@@ -26,6 +26,7 @@ __all__ = [
     'is_exporting',
     'is_stem',
     'known',
+    'lies_channels_last',
     'plan_block',
     'plan_stage',
     'rdnet_stage',
@@ -33,3 +34,6 @@ __all__ = [
     'why_not_buffered',
     'why_not_fused',
 ]
+
+# what the models' modules call
+watch(globals(), 'dense_block', 'dense_layer')

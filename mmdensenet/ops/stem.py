@@ -127,10 +127,12 @@ def _backward(plan: StemPlan, state: _State, total: Tensor | int, grad: Tensor) 
     grad_rows = as_rows(grad.to(x.dtype).resolve_neg())
     dz, *sums = steps.norm_relu_max_pool_backward(rows, scale, shift, mean, (n, h, w), grad_rows)
     grad_gamma, grad_beta = (sums[1] * rstd).to(gamma.dtype), sums[0].to(gamma.dtype)
+    # with the weight as it is by now, as batch norm's backward: it may have been changed unseen
+    coefficient = gamma.to(rstd.dtype) * rstd
     if plan.training:
         if plan.group is not None:
             sums = plan.group.sum(*sums)
-        dz = steps.batch_norm_backward(dz, rows, mean, rstd, scale, *sums, total, out=dz)
+        dz = steps.batch_norm_backward(dz, rows, mean, rstd, coefficient, *sums, total, out=dz)
     else:
-        dz = dz.mul_(gamma.to(rstd.dtype) * rstd)
+        dz = dz.mul_(coefficient)
     return as_images(dz, (n, h, w)), grad_gamma, grad_beta

@@ -6,7 +6,7 @@ import pickle
 
 import torch
 import torch.utils.checkpoint
-from support import functional_uses, watched_uses
+from support import functional_uses, returned_uses, watched_uses
 from support.model_steps import loss_of, state, step, weights_of
 from support.watched_uses import (
     Counting,
@@ -303,6 +303,7 @@ USES = dict(
     global_backward_pre_hook=all_hooks(torch_module.register_module_full_backward_pre_hook),
     **watched_uses.USES,
     **functional_uses.USES,
+    **returned_uses.USES,
 )
 
 

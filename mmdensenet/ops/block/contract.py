@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn.modules import activation, batchnorm, conv, dropout, pooling
 from torch.nn.modules import module as torch_module
 from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
@@ -39,6 +40,20 @@ _FUNCTIONS = (
     'conv2d', 'batch_norm', 'relu', 'avg_pool2d', 'max_pool2d', 'dropout',
     'layer_norm', 'gelu', 'hardsigmoid', 'adaptive_avg_pool2d',
 )  # fmt: skip
+#: kernels of torch that a library may replace: names as torch.library keeps them
+_KERNELS = frozenset(
+    f'aten/{name}/{key}'
+    for name in (
+        'conv2d', 'convolution', '_convolution', 'mkldnn_convolution', 'convolution_backward', 'cat', 'dropout',
+        'native_dropout', 'batch_norm', '_batch_norm_impl_index', 'native_batch_norm', 'native_batch_norm_backward',
+        'relu', 'relu_', 'clamp_min', 'threshold_backward', 'avg_pool2d', 'avg_pool2d_backward', 'max_pool2d',
+        'max_pool2d_with_indices',
+    )
+    for key in ('CPU', 'CUDA', 'Autograd', 'AutogradCPU', 'AutogradCUDA', 'CompositeImplicitAutograd',
+                'CompositeExplicitAutograd')
+)  # fmt: skip
+_libraries = torch.library._impls
+_before = len(_libraries)
 #: of torch, what the functions above call
 _TORCHS = ('relu', 'relu_', 'batch_norm', 'max_pool2d')
 
@@ -92,6 +107,7 @@ def _record_torchs_own() -> None:
     _watch(Tensor)
     _originals.extend((vars(F), name, getattr(F, name)) for name in _FUNCTIONS)
     _originals.extend((vars(torch), name, getattr(torch, name)) for name in ('cat', *_TORCHS))
+    _originals.extend((vars(module), 'F', F) for module in (activation, batchnorm, conv, dropout, pooling))
     for i, (owner, name, value) in enumerate(_originals):
         # what was replaced before this module was imported is not the original either
         home = getattr(value, '__globals__', {}).get('__name__', 'torch')
@@ -100,6 +116,11 @@ def _record_torchs_own() -> None:
 
 
 _record_torchs_own()
+
+
+def watch(names: Mapping, *functions: str) -> None:
+    """Refuse wherever one of these functions of a module, whose ``vars`` are given, has been replaced."""
+    _originals.extend((names, function, names[function]) for function in functions)
 
 
 def is_exporting() -> bool:
@@ -158,6 +179,8 @@ def check_modes(x: Tensor) -> bool:
     for owner, name, original in _originals:
         if owner.get(name) is not original:
             raise RefusedError(f'{name} of torch or of a class has been replaced')
+    if len(_libraries) != _before and not _libraries.isdisjoint(_KERNELS):
+        raise RefusedError('a library has replaced a kernel of torch')
     if list(map(len, _classes.values())) != _counts:
         for cls, own in _classes.items():
             # names may be added, as long as they do not come before what is called or read
@@ -211,6 +234,8 @@ class Tensors:
         self.weight_shapes: list[tuple[int, ...]] = []
         self.norms: list[Tensor] = []
         self.norm_shapes: list[tuple[int, ...]] = []
+        #: of norms in training
+        self.counters: list[Tensor] = []
 
     def weight(self, weight: Tensor, shape: tuple[int, ...]) -> Tensor:
         """A convolution's weight."""
@@ -229,6 +254,7 @@ class Tensors:
             if type(buffer) not in _PLAIN or not buffer.is_contiguous() or buffer.requires_grad:
                 raise RefusedError('running statistics are no plain tensors')
         self.used.append(buffers[-1])
+        self.counters.append(buffers[-1])
 
     def check(self) -> None:
         """Refuse where one of the tensors is not as it has to be."""
@@ -250,7 +276,26 @@ class Tensors:
             raise RefusedError('norms and features are of different types')
         if any(map(_requires_grad, self.norms[2::4])) or any(map(_requires_grad, self.norms[3::4])):
             raise RefusedError('running statistics carry gradients')
+        if self.counters and not self.counting:
+            self._check_apart()
         self.requires_grad = any(map(_requires_grad, every))
+
+    def _check_apart(self) -> None:
+        """Refuse where what is written lies in another tensor's memory: the steps write later than the norms would.
+
+        Norms may share a tensor as a whole, in the same role.
+        """
+        roles = {(i % 4, id(tensor)): tensor for i, tensor in enumerate(self.norms)}
+        roles |= {(4, id(tensor)): tensor for tensor in self.counters}
+        roles |= {(5, id(tensor)): tensor for tensor in self.weights}
+        spans = [(tensor.data_ptr(), tensor.nbytes, role in (2, 3, 4)) for (role, _), tensor in roles.items()]
+        end = end_of_written = 0
+        for start, size, written in sorted(spans):
+            if start < (end if written else end_of_written):
+                raise RefusedError('running statistics share memory with other tensors')
+            end = max(end, start + size)
+            if written:
+                end_of_written = end
 
     def needs_graph(self, training: bool) -> bool:
         """Whether what is computed from these tensors is to have a gradient, once they have been checked."""

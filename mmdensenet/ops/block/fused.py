@@ -34,7 +34,7 @@ from .batched import each_gradient
 from .contract import without_autocast
 from .double_backward import block_gradients, by_operations, stand_in
 from .evaluate import evaluate_block
-from .plan import Plan, plan_block, plan_stage
+from .plan import Plan, lies_channels_last, plan_block, plan_stage
 from .reference import DenseLayerModules, TransitionModules
 
 
@@ -263,6 +263,7 @@ class _FusedBlock(torch.autograd.Function):
     def forward(ctx: FunctionCtx, x: Tensor, plan: Plan, layout: torch.memory_format | None, *parameters: Tensor):
         state, out = _forward(x, plan)
         ctx.plan, ctx.biases = plan.settings(), parameters[1::3]
+        ctx.contiguous = x.is_contiguous() or not lies_channels_last(x)
         ctx.set_materialize_grads(False)
         standing = stand_in(x)
         _pack(ctx, plan, state, standing)
@@ -288,6 +289,8 @@ class _FusedBlock(torch.autograd.Function):
                 grad_x, *others = each_gradient(partial(_backward, ctx.plan, state), *grads)
         if of_stand_in is not None:
             grad_x = grad_x + of_stand_in
+        if ctx.contiguous and grad_x is not None:
+            grad_x = grad_x.contiguous()  # as the reference's, which may be viewed then
         return (grad_x if ctx.needs_input_grad[0] else None), None, None, *others
 
 
@@ -353,13 +356,15 @@ def _backward(
                 layer.y, norm2.scale, norm2.shift, norm2.mean, layer.conv2, shape, grad_new
             )
             of_norm2 = _norm_gradients(norm2, sum_dz, centred)
+            # with the weight as it is by now, as batch norm's backward: it may have been changed unseen
+            coefficient = norm2.weight.to(norm2.rstd.dtype) * norm2.rstd
             if plan.training:
                 sums = (sum_dz, centred) if plan.group is None else plan.group.sum(sum_dz, centred)
                 grad_y = steps.batch_norm_backward(
-                    grad_y, layer.y, norm2.mean, norm2.rstd, norm2.scale, *sums, total, out=grad_y
+                    grad_y, layer.y, norm2.mean, norm2.rstd, coefficient, *sums, total, out=grad_y
                 )
             else:
-                grad_y = grad_y.mul_(norm2.weight.to(norm2.rstd.dtype) * norm2.rstd)
+                grad_y = grad_y.mul_(coefficient)
             if layer.kept is not None:
                 grad_y = grad_y.mul_(layer.kept).div_(1 - rate)
             *of_norm1, grad_conv1 = consume(
@@ -409,7 +414,7 @@ def _dropout_factors(new: Tensor, rate: float, plan: Plan, shape: Shape) -> Tens
     if not rate:
         return None
     n, h, w = shape
-    layout = torch.contiguous_format if plan.contiguous else torch.channels_last
+    layout = torch.contiguous_format if plan.layers_contiguous else torch.channels_last
     ones = torch.empty((n, new.shape[1], h, w), dtype=new.dtype, device=new.device, memory_format=layout).fill_(1)
     return as_rows(F.dropout(ones, rate))
 

@@ -52,8 +52,10 @@ class Plan:
     graph: bool = False
     eps: float = 0.0
     group: Group | None = None
-    #: the reference's maps would lie in memory as (N, C, H, W), not channels last
+    #: the reference's features would lie in memory as (N, C, H, W), not channels last
     contiguous: bool = False
+    #: each layer's own maps would, in whose order dropout draws
+    layers_contiguous: bool = False
     drop_rates: list[float] = field(default_factory=list)
     #: of the bottlenecks
     inner_drop_rates: list[float] = field(default_factory=list)
@@ -79,6 +81,11 @@ class Plan:
         norms = [norm for layer in self.layers for norm in (layer.norm1, layer.norm2) if norm is not None]
         norms += [] if self.transition is None else [self.transition.norm]
         return [] if self.group is not None else [tensor for norm in norms for tensor in (norm.mean, norm.var)]
+
+    @property
+    def out_contiguous(self) -> bool:
+        """Whether the reference's result of the transition would lie in memory as (N, C, H, W)."""
+        return self.contiguous and not lies_channels_last(self.transition.conv)
 
     def settings(self) -> 'Plan':
         """The plan without its tensors."""
@@ -235,14 +242,15 @@ def _read_stage(
     ):
         raise RefusedError('the pooling is not 2x2 with stride 2')
     state_of(parts['act'], nn.ReLU, 'the activation')
-    plan = _read_block(x, list(layers), counting, transition)
-    if contiguous is not None:
-        plan.contiguous = contiguous
-    return plan
+    return _read_block(x, list(layers), counting, transition, contiguous)
 
 
 def _read_block(
-    x: Tensor, layers: Sequence[DenseLayerModules], counting: bool, transition: nn.Module | None = None
+    x: Tensor,
+    layers: Sequence[DenseLayerModules],
+    counting: bool,
+    transition: nn.Module | None = None,
+    contiguous: bool | None = None,
 ) -> Plan:
     tensors = Tensors(x, counting)
     if not layers:
@@ -281,8 +289,7 @@ def _read_block(
         conv = _read_conv(parts['conv'], (weight.shape[0], channels, 1, 1), tensors)
         plan.transition = Transition(norm, conv)
     tensors.check()
-    last = plan.layers[0].conv2 if bottleneck else plan.layers[0].conv1
-    plan.contiguous = x.is_contiguous() and last.is_contiguous()
+    plan.contiguous = x.is_contiguous() or not lies_channels_last(x) if contiguous is None else contiguous
     if any(plan.drop_rates) or any(plan.inner_drop_rates):
         _check_order(x, plan)
     plan.graph = tensors.needs_graph(norms.training)
@@ -298,6 +305,7 @@ def _check_order(x: Tensor, plan: Plan) -> None:
     orders = {conv.stride(3) == 1 for conv in convolutions if conv.shape[1] > 1}
     if len(orders) > 1 or not (x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)):
         raise RefusedError('dropout draws in the order in memory, and features and weights are in different ones')
+    plan.layers_contiguous = plan.contiguous and False not in orders
 
 
 #: kernel and stride: groups, padding mode, stride, dilation and padding
@@ -314,6 +322,19 @@ def _read_conv(conv: nn.Module, shape: tuple[int, int, int, int], tensors: Tenso
     if parameters['bias'] is not None or settings != _PLAIN_CONVS[kernel, stride] or type(own['groups']) is not int:
         raise RefusedError(f'a convolution is not a plain {kernel}x{kernel} Conv2d without bias')
     return tensors.weight(parameters['weight'], shape)
+
+
+def lies_channels_last(x: Tensor) -> bool:
+    """Whether torch takes the memory of maps or of a weight, (N, C, H, W), as being in channels-last order."""
+    if x.stride(1) == 0:
+        return False
+    least = 0
+    for i in (1, 3, 2, 0):
+        size, stride = x.shape[i], x.stride(i)
+        if size == 0 or stride < least or (i == 0 and least == x.stride(1)):
+            return False
+        least = stride * max(size, 1)
+    return True
 
 
 def _drop_rate(own: dict, name: str) -> float:

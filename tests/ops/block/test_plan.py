@@ -11,7 +11,15 @@ import torch
 from torch import nn
 
 from mmdensenet.models import DenseNet
-from mmdensenet.ops.block.plan import Plan, is_stem, plan_block, plan_stage, plan_stem, why_not_fused
+from mmdensenet.ops.block.plan import (
+    Plan,
+    is_stem,
+    lies_channels_last,
+    plan_block,
+    plan_stage,
+    plan_stem,
+    why_not_fused,
+)
 
 NETWORK = DenseNet(dict(growth_rate=4, depths=[2, 2], init_channels=8), bn_size=3)
 PLAIN = DenseNet(dict(growth_rate=4, depths=[2, 1], init_channels=8), bottleneck=False)
@@ -230,7 +238,29 @@ def test_memory_order_of_the_maps(net):
     last = features().contiguous(memory_format=torch.channels_last)
     assert of_block(net).contiguous and not of_block(net, last).contiguous
     assert of_stage(net, last, contiguous=True).contiguous and not of_stage(net, contiguous=False).contiguous
-    assert not of_block(net.to(memory_format=torch.channels_last)).contiguous
+    assert of_stage(net).out_contiguous and not of_stage(net, last).out_contiguous
+    net.transitions[0].to(memory_format=torch.channels_last)
+    assert of_stage(net).contiguous and not of_stage(net).out_contiguous
+    assert of_block(net.to(memory_format=torch.channels_last)).contiguous  # as torch.cat has it
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda x: x,
+        lambda x: x.contiguous(memory_format=torch.channels_last),
+        lambda x: x.permute(0, 1, 3, 2),
+        lambda x: x[:, ::2],
+        lambda x: x.contiguous(memory_format=torch.channels_last)[:, ::2],
+        lambda x: x.contiguous(memory_format=torch.channels_last)[..., ::2],
+        lambda x: x[:1, :, :1].expand(3, -1, 5, -1),
+        lambda x: x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2),
+    ],
+)
+def test_channels_last_as_torch_takes_it(change):
+    x = change(features(2, 8, 6, 7))
+    expected = torch.cat([x, x], 1).stride(1) == 1
+    assert lies_channels_last(x) == expected
 
 
 @pytest.mark.parametrize(
