@@ -1,8 +1,6 @@
 """Faults of mmcv's image operations, which the transforms of every OpenMMLab package call."""
 
 import functools
-import importlib.util
-import warnings
 from collections.abc import Callable
 
 import cv2
@@ -51,13 +49,6 @@ ROUNDING = Fault(
     until='mmcv rounds',
     targets=('mmcv.transforms.processing:RandomGrayscale.transform',),
 )
-
-
-if importlib.util.find_spec('mmcv._ext') is None:
-    # mmcv-lite warns, once and while it is imported, that it lacks an operation which classification does not need
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformableAttention``')
-        import mmcv.cnn.bricks.transformer
 
 
 def _replace(old: Callable, new: Callable) -> None:
