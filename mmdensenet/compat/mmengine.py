@@ -249,6 +249,34 @@ CONCATENATING = Fault(
 )
 
 
+SUBSETS = Fault(
+    what='get_subset copies a data set with one memo for all copies of a process: a later subset has the pipeline of '
+    'an earlier one, or any object that lay at its place in memory',
+    versions='mmengine 0.10.7',
+    until='each copy has its own memo',
+    targets=('mmengine.dataset.base_dataset:BaseDataset._copy_without_annotation',),
+    is_repaired=lambda: (
+        not any(
+            isinstance(default, dict)
+            for default in find('mmengine.dataset.base_dataset:BaseDataset._copy_without_annotation').__defaults__ or ()
+        )
+    ),
+)
+
+
+@SUBSETS.repaired_by
+def copy_each_subset_anew() -> None:
+    from mmengine.dataset import BaseDataset
+
+    copy = BaseDataset._copy_without_annotation
+
+    @functools.wraps(copy)
+    def copy_without_annotation(self, memo: dict | None = None) -> BaseDataset:
+        return copy(self, {} if memo is None else memo)
+
+    BaseDataset._copy_without_annotation = copy_without_annotation
+
+
 BYTE_ORDER_MARK = Fault(
     what='list_from_file leaves the byte-order mark of files of Windows before the first line, such as the path of an '
     'image',

@@ -8,6 +8,7 @@ from conftest import CONFIGS, ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS, Registry
 from mmengine.runner import Runner
+from mmpretrain.registry import DATASETS
 
 from mmdensenet.compat.mmengine import PACKAGES
 
@@ -129,6 +130,15 @@ def test_loops_by_iterations_start_to_read_when_they_run():
     iterator = _InfiniteDataloaderIterator(loader)
     loader.batches = (3, 4)  # as a hook does
     assert [next(iterator), next(iterator)] == [3, 4]
+
+
+def test_subsets_are_copies_of_their_own():
+    dataset = DATASETS.build(dict(type='mmdensenet.Digits', pipeline=[dict(type='PackInputs')]))
+    first = dataset.get_subset(range(3))
+    dataset.pipeline.transforms.clear()
+    second = dataset.get_subset(range(3))
+    assert len(first) == len(second) == 3
+    assert len(first.pipeline.transforms) == 1 and not second.pipeline.transforms, 'as it is when it is copied'
 
 
 def test_runs_within_a_second_share_nothing(tmp_path):
