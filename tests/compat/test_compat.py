@@ -97,7 +97,10 @@ print([entry.state for entry in mmdensenet.compat.FAULTS].count('skipped'))
     )
     assert done.status == 0, done.err
     lines = [line for line in done.err.splitlines() if 'leaves out' in line]
-    assert len(lines) == int(done.out.split()[-1]) == 11, done.err
+    # Which others a foundation has repaired itself is its own affair, such as the OneDL forks' copies of subsets.
+    gone = [line for line in lines if line.endswith('is not there in this version)')]
+    assert len(lines) == int(done.out.split()[-1]), done.err
+    assert len(gone) == 10, done.err
     assert 'mmdensenet.compat leaves out resume_from_whole_checkpoints (' in done.err
     assert 'mmengine.runner.checkpoint:find_latest_checkpoint is not there' in done.err
     assert 'allow_amp_on_cpu (this version has repaired it)' in done.err
