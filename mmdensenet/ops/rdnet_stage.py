@@ -133,7 +133,11 @@ def _hidden(x: Tensor, block: RDNetBlockModules) -> Tensor:
     x = _convolution(x, block.dwconv).permute(0, 2, 3, 1)
     x = F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
     x = _convolution(x.permute(0, 3, 1, 2), block.pwconv1).permute(0, 2, 3, 1)
-    return F.gelu(x, approximate=block.act.approximate).permute(0, 3, 1, 2)
+    if torch.is_grad_enabled():
+        x = F.gelu(x, approximate=block.act.approximate)
+    else:  # in place: this is the widest tensor, and nobody reads it before GELU
+        x = torch.ops.aten.gelu_(x, approximate=block.act.approximate)
+    return x.permute(0, 3, 1, 2)
 
 
 def _project(hidden: Tensor, block: RDNetBlockModules) -> Tensor:
