@@ -12,6 +12,7 @@ from typing import NoReturn
 from .importing import importing
 from .memory import keep_freed_memory, no_garbage
 from .parser import Parser
+from .threads import wait_briefly
 
 
 class CommandError(Exception):
@@ -25,7 +26,8 @@ def start(
 
     Args:
         name: a module of this package, with ``add_arguments(parser)`` and ``run(args)``; with ``STANDALONE`` it does
-            not need mmdensenet to be importable, and with ``COMPUTES_LONG`` memory is kept for its next step.
+            not need mmdensenet to be importable, and with ``COMPUTES_LONG`` memory is kept for its next step and
+            threads leave a core that they wait on.
         arguments: by default those of the process.
         prog: by default the script's name, as in ``tools/``.
         owns_process: whether the process ends with the command; by default if the arguments are the process's.
@@ -47,6 +49,7 @@ def start(
     owns_process = arguments is None if owns_process is None else owns_process
     if owns_process and getattr(command, 'COMPUTES_LONG', False):
         keep_freed_memory()
+        wait_briefly()
     first = owns_process and 'torch' not in sys.modules
     # What is heavy is imported after the arguments are parsed, so that --help answers at once.
     try:

@@ -40,13 +40,14 @@ def test_what_is_freed_is_used_again(own, expected):
 def test_only_a_process_of_its_own(command, computes_long, monkeypatch):
     calls = []
     monkeypatch.setattr('mmdensenet_cli.start.keep_freed_memory', lambda: calls.append(command))
+    monkeypatch.setattr('mmdensenet_cli.start.wait_briefly', lambda: calls.append('threads'))
     monkeypatch.setattr('mmdensenet.cli.run_tool', lambda run, args: None)
     paths = ['a.py', 'b.pth'] if command == 'test' else ['a.py']
     main([command, *paths])
     assert calls == []
     monkeypatch.setattr(sys, 'argv', ['mmdensenet', command, *paths])
     main()
-    assert calls == [command] * computes_long
+    assert calls == [command, 'threads'] * computes_long
 
 
 @pytest.mark.parametrize('on', [True, False])
