@@ -17,7 +17,7 @@ export MKL_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-all coverage test-foundations kill-test fuzz mutants sanitize lint format bench bench-gpu gpu-session bench-depth bench-rdnet bench-data docs linkcheck model-zoo wheel-check clean
+.PHONY: help demo install test test-all coverage test-foundations kill-test fuzz mutants sanitize lint format bench bench-gpu gpu-session bench-depth bench-rdnet bench-data bench-end-to-end docs linkcheck model-zoo wheel-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -90,6 +90,9 @@ bench-rdnet: $(STAMPS)/bench  ## measure RDNet beside timm's
 
 bench-data: $(STAMPS)/bench  ## measure images a second and core, from JPEG files to a batch, beside other loaders
 	$(BENCH).data $(BENCH_ARGS)
+
+bench-end-to-end: $(STAMPS)/bench  ## measure steps of the commands train and test beside the bare step of the model
+	$(BENCH).end_to_end $(BENCH_ARGS)
 
 docs: $(STAMPS)/docs  ## build the documentation into docs/_build/html
 	rm -rf docs/api/generated  # pages of modules that are gone
