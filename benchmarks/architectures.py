@@ -75,6 +75,7 @@ ARCHITECTURES = {
     '201': Architecture(32, (6, 12, 48, 32), 64),
     '161': Architecture(48, (6, 12, 36, 24), 96),
     '264': Architecture(32, (6, 12, 64, 48), 64),
+    'bc-40-12': _cifar(40, 12),
     'bc-100-12': _cifar(100, 12),
     'bc-190-40': _cifar(190, 40),
     'tiny': Architecture(4, (2, 2), 8, classes=10),  # to try the suite

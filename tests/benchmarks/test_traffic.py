@@ -62,7 +62,7 @@ def test_transition_pools_first():
 @pytest.mark.parametrize(
     ('name', 'parameters'),
     [('121', 7_978_856), ('201', 20_013_928), ('161', 28_681_000), ('264', 33_337_704)]
-    + [('bc-100-12', 769_162), ('bc-190-40', 25_624_430)],
+    + [('bc-40-12', 176_122), ('bc-100-12', 769_162), ('bc-190-40', 25_624_430)],
 )
 def test_parameters_as_published(name, parameters):
     assert ARCHITECTURES[name].parameters == parameters
