@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
-PIP := $(BIN)/pip install --quiet -c requirements/constraints.txt
+# on a terminal pip shows what it fetches and how far it is; elsewhere a line says what is installed
+PIP := $(BIN)/pip install $(if $(MAKE_TERMOUT),,--quiet) -c requirements/constraints.txt
 # worksteal: a worker runs whole files, so that what a file's tests share is made once
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations=20
 WORK_DIR := work_dirs/demo
@@ -17,7 +18,7 @@ export MKL_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-all coverage test-foundations kill-test fuzz mutants sanitize lint format bench bench-gpu gpu-session bench-depth bench-rdnet bench-data bench-end-to-end docs linkcheck model-zoo wheel-check clean
+.PHONY: help demo install test test-all coverage test-foundations kill-test fuzz mutants sanitize lint format bench bench-gpu gpu-session bench-depth bench-rdnet bench-data bench-end-to-end bench-wheel docs linkcheck model-zoo wheel-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -94,6 +95,9 @@ bench-data: $(STAMPS)/bench  ## measure images a second and core, from JPEG file
 bench-end-to-end: $(STAMPS)/bench  ## measure steps of the commands train and test beside the bare step of the model
 	$(BENCH).end_to_end $(BENCH_ARGS)
 
+bench-wheel: $(STAMPS)/venv  ## measure DenseNet-121 of an installed wheel beside its peers, in an environment of its own
+	$(BENCH).wheel $(BENCH_ARGS)
+
 docs: $(STAMPS)/docs  ## build the documentation into docs/_build/html
 	rm -rf docs/api/generated  # pages of modules that are gone
 	$(BIN)/sphinx-build -j auto -E -W --keep-going -b html docs docs/_build/html
@@ -121,31 +125,37 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/base: $(STAMPS)/venv $(REQUIREMENTS)
-	@echo 'Installing mmdensenet and what it needs into $(VENV): a minute or more, as PyTorch is large'
-	$(PIP) -e .[lite]
+	@echo 'Installing mmdensenet and what it needs into $(VENV): a minute or more, as PyTorch is large and kernels are compiled'
+	@$(PIP) -e .[lite]
 	@touch $@
 
 $(STAMPS)/tests: $(STAMPS)/base requirements/tests.txt
-	$(PIP) -e .[lite,tests]
+	@echo 'Installing what the tests need: a minute'
+	@$(PIP) -e .[lite,tests]
 	@touch $@
 
 $(STAMPS)/mutants: $(STAMPS)/tests requirements/mutants.txt
-	$(PIP) -r requirements/mutants.txt
+	@echo 'Installing what `make mutants` needs'
+	@$(PIP) -r requirements/mutants.txt
 	@touch $@
 
 $(STAMPS)/bench: $(STAMPS)/base requirements/bench.txt
-	$(PIP) -e .[lite,bench]
+	@echo 'Installing what the benchmarks need: half a minute'
+	@$(PIP) -e .[lite,bench]
 	@touch $@
 
 $(STAMPS)/peers: $(STAMPS)/tests requirements/peers.txt
-	$(PIP) -e .[lite,tests,peers]
+	@echo 'Installing timm, MONAI and torchxrayvision, with which tests compare: a minute'
+	@$(PIP) -e .[lite,tests,peers]
 	@touch $@
 
 $(STAMPS)/downstream: $(STAMPS)/tests requirements/downstream.txt
 	rm -rf $(VENV)/downstream
-	$(PIP) --no-deps --target $(VENV)/downstream -r requirements/downstream.txt
+	@echo 'Installing mmdet and mmseg into $(VENV)/downstream'
+	@$(PIP) --no-deps --target $(VENV)/downstream -r requirements/downstream.txt
 	@touch $@
 
 $(STAMPS)/docs: $(STAMPS)/base requirements/docs.txt requirements/serve.txt
-	$(PIP) -e .[lite,docs,serve]
+	@echo 'Installing what the documentation needs: half a minute'
+	@$(PIP) -e .[lite,docs,serve]
 	@touch $@

@@ -92,7 +92,6 @@ def timm(arch: Architecture, **arguments):
 def _repair() -> None:
     """Let mmpretrain, torchvision and timm, which imports torchvision, work with today's versions."""
     import_module('mmdensenet')
-    warnings.filterwarnings('ignore', message='Fail to import', module='mmcv')
     # mmpretrain's memory_efficient, through torch's wrapper
     warnings.filterwarnings('ignore', message='torch.utils.checkpoint: the use_reentrant parameter')
 

@@ -30,7 +30,6 @@ UNHELPFUL_RECORDS = re.compile(
 )
 #: (message, module) of warnings of other packages that a normal run shows and a user can do nothing about
 UNHELPFUL_WARNINGS = [
-    (r'Fail to import ``MultiScaleDeformableAttention``', r'mmcv\.cnn\.bricks\.transformer'),
     (r'Setting (OMP|MKL)_NUM_THREADS', r'mmengine\.utils\.dl_utils\.setup_env'),
     (r'`broadcast_buffers` is deprecated', r'mmengine\.model\.wrappers\.distributed'),
     (r'`torch\.cuda\.amp\.GradScaler', r'mmengine\.optim\.optimizer\.amp_optimizer_wrapper'),

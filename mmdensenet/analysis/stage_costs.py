@@ -5,10 +5,8 @@ a second description of it. The measurement beside it runs real steps, each engi
 """
 
 import multiprocessing as mp
-import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -156,8 +154,7 @@ def measure_memory(
     context = mp.get_context('spawn')  # a forked process would begin with this one's memory
     here, there = context.Pipe()
     process = context.Process(target=_measure, args=(there, job))
-    with _without_warning():
-        process.start()
+    process.start()
     there.close()
     try:
         done, *answer = here.recv()
@@ -193,21 +190,6 @@ def _measure(connection, job: dict) -> None:
     except Exception as error:
         text = str(error).strip() or type(error).__name__
         connection.send((False, text.splitlines()[0]))
-
-
-@contextmanager
-def _without_warning() -> Iterator[None]:
-    """A process that is started here does not repeat a warning of :data:`mmdensenet.terminal.UNHELPFUL_WARNINGS`."""
-    before = os.environ.get('PYTHONWARNINGS')
-    ours = 'ignore:Fail to import:UserWarning:mmcv.cnn.bricks.transformer'
-    os.environ['PYTHONWARNINGS'] = f'{before},{ours}' if before else ours
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ['PYTHONWARNINGS']
-        else:
-            os.environ['PYTHONWARNINGS'] = before
 
 
 class _AsItIs(nn.Module):

@@ -51,11 +51,11 @@ def fetch(url: str, model_dir=None, progress: bool = True, check_hash: bool = Tr
         try:
             torch.hub.download_url_to_file(url, str(target), _hash_in(url) if check_hash else None, progress=progress)
         except RuntimeError as error:
-            raise UserError(f'{url}: {first_line(error)}. Try again, or put the right file at {target}.') from error
+            raise UserError(f'{url}: {first_line(error)}. Try again, or put the right file at {target}.') from None
         except (OSError, ValueError, HTTPException) as error:  # also of a URL that is none, and of one cut off
             raise UserError(
                 f'cannot download {url} ({first_line(error)}). Download it elsewhere and put it at {target}.'
-            ) from error
+            ) from None  # it has the reason, and sixty lines of the network's own would stand before it
     return target
 
 

@@ -5,7 +5,7 @@ it and when the repair can go; a file here is about one package. Measured with m
 mmcv-lite 2.2.0, torch 2.13, torchvision 0.28 and numpy 2.4 on Python 3.11.
 
 A small repair is made here. A larger one belongs to the part of mmdensenet that it is about, which registers it with
-the fault (:meth:`Fault.repaired_by`): nothing here imports the rest of mmdensenet. No warning filter is touched.
+the fault (:meth:`Fault.repaired_by`): nothing here imports the rest of mmdensenet. No warning filter stays changed.
 
 Raises:
     ImportError: without mmengine, mmpretrain, or mmcv or mmcv-lite, or with a torch older than 2.6; the message says

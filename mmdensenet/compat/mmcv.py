@@ -1,7 +1,11 @@
-"""Faults of mmcv's image operations, which the transforms of every OpenMMLab package call."""
+"""Faults of mmcv's image operations, which the transforms of every OpenMMLab package call, and of its import."""
 
 import functools
+import sys
+import warnings
 from collections.abc import Callable
+from importlib.abc import MetaPathFinder
+from importlib.machinery import SourceFileLoader
 
 import cv2
 import mmcv.image
@@ -48,6 +52,12 @@ ROUNDING = Fault(
     versions='mmcv 2.2.0',
     until='mmcv rounds',
     targets=('mmcv.transforms.processing:RandomGrayscale.transform',),
+)
+MISSING_OPERATION = Fault(
+    what='importing mmpretrain warns that mmcv-lite lacks MultiScaleDeformableAttention, an operation of detectors',
+    versions='mmcv-lite 2.1 and 2.2',
+    until='mmcv-lite says so to those who ask for the operation',
+    targets=('importlib.machinery:SourceFileLoader.exec_module',),
 )
 
 
@@ -151,3 +161,30 @@ def round_grey() -> None:
         return old(self, results)
 
     RandomGrayscale.transform = transform
+
+
+class _QuietFinder(MetaPathFinder):
+    """Finds one module as the other finders do, and has it run without its warning."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != 'mmcv.cnn.bricks.transformer':
+            return None
+        for finder in sys.meta_path:
+            if finder is not self and (spec := finder.find_spec(fullname, path, target)) is not None:
+                if type(spec.loader) is SourceFileLoader:
+                    spec.loader = _QuietLoader(spec.loader.name, spec.loader.path)
+                return spec
+        return None
+
+
+class _QuietLoader(SourceFileLoader):
+    def exec_module(self, module):
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformableAttention``')
+            super().exec_module(module)
+
+
+@MISSING_OPERATION.repaired_by
+def import_transformers_quietly() -> None:
+    """The module is not imported here: a program may still bring an ``mmcv.ops`` of its own. No filter stays."""
+    sys.meta_path.insert(0, _QuietFinder())

@@ -38,8 +38,10 @@ before = list(warnings.filters)
 import mmdensenet
 heavy = [m for m in ("mmpretrain", "torchvision", "sklearn", "matplotlib.pyplot") if m in sys.modules]
 same = warnings.filters == before
+assert "mmcv.cnn.bricks.transformer" not in sys.modules  # a program may still bring operations of its own
 import mmpretrain, torchvision.transforms.v2
 from mmpretrain.models import build_classifier
+same &= warnings.filters == before
 from mmengine.hub import get_config
 assert get_config("mmdensenet::densenet121_4xb256_in1k").model.backbone.arch == "121"
 import mmpretrain.datasets, mmpretrain.evaluation  # before ours, as other projects do
@@ -50,6 +52,7 @@ print(json.dumps([same, heavy, skipped]))
 """,
     )
     assert done.status == 0, done.err
+    assert 'MultiScaleDeformableAttention' not in done.err
     same, heavy, skipped = json.loads(done.out.splitlines()[-1])
     assert same and not heavy and not skipped
 

@@ -1,10 +1,16 @@
 """Repairs of mmcv."""
 
+import importlib.util
+import sys
+import warnings
+
 import cv2
 import mmcv
 import numpy as np
 import pytest
 from pixel_transforms import build, images, run, same_kind
+
+from mmdensenet.compat.mmcv import _QuietFinder, _QuietLoader
 
 
 @pytest.mark.parametrize('way', ['cv2', 'pillow'])
@@ -45,3 +51,43 @@ def test_greys_stay_grey():
         build('RandomGrayscale', prob=1.0, channel_weights=(1.0, 0.0, 0.0)), np.stack([ramp, ramp * 0, ramp], -1)
     )
     assert (weighted == ramp).all()
+
+
+TRANSFORMER = 'mmcv.cnn.bricks.transformer'
+
+
+def test_one_warning_is_left_out_while_one_module_runs(tmp_path):
+    """As when mmcv-lite is imported; another warning of the module is shown, and the filters are as before."""
+    file = tmp_path / 'transformer.py'
+    texts = ['Fail to import ``MultiScaleDeformableAttention`` from ``mmcv.ops``', 'something else']
+    file.write_text('import warnings\n' + ''.join(f'warnings.warn({text!r})\n' for text in texts))
+    spec = importlib.util.spec_from_file_location(TRANSFORMER, file, loader=_QuietLoader(TRANSFORMER, str(file)))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        before = list(warnings.filters)
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        assert warnings.filters == before
+    assert [str(warning.message) for warning in caught] == texts[1:]
+
+
+def test_that_module_is_found_as_before(monkeypatch):
+    """By the other finders, whose own loaders stay; other modules are theirs alone."""
+    plain = importlib.util.find_spec('mmcv.cnn.bricks.drop')
+    assert type(plain.loader) is not _QuietLoader and _QuietFinder().find_spec('mmcv.cnn.bricks.drop') is None
+    found = _QuietFinder().find_spec(TRANSFORMER, mmcv.cnn.bricks.__path__)
+    assert type(found.loader) is _QuietLoader and found.origin == plain.origin.replace('drop.py', 'transformer.py')
+
+    class Own:
+        def find_spec(self, name, path=None, target=None):
+            return importlib.util.spec_from_loader(name, self, origin='elsewhere')
+
+        def create_module(self, spec):
+            return None
+
+        def exec_module(self, module):
+            pass
+
+    monkeypatch.setattr(sys, 'meta_path', [_QuietFinder(), Own()])
+    assert type(sys.meta_path[0].find_spec(TRANSFORMER, []).loader) is Own
+    monkeypatch.setattr(sys, 'meta_path', [_QuietFinder()])
+    assert sys.meta_path[0].find_spec(TRANSFORMER, []) is None

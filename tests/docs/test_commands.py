@@ -28,7 +28,7 @@ import pytest
 import torch
 from conftest import ROOT, Outcome, clear_state
 from doc_pages import PAGES, Block, Command, blocks, commands, words
-from doc_sandbox import PLACEHOLDERS, checkout, legacy_torchvision_weights, make, miniature, stand_ins
+from doc_sandbox import PLACEHOLDERS, checkout, legacy_torchvision_weights, make, miniature, stand_ins, write_image
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
 
@@ -288,6 +288,19 @@ def check_config(file: Path) -> None:
         for name in ('decode_head', 'auxiliary_head'):
             if name in cfg.model:
                 assert backbone.out_channels[cfg.model[name].in_index] == cfg.model[name].in_channels
+
+
+def test_the_python_of_the_readme_warns_of_nothing(run_command, tmp_path):
+    """In a process of its own, as a reader has it: one line for each of the images, and nothing else."""
+    (block,) = (block for block in blocks(ROOT / 'README.md') if block.language == 'python')
+    for name in ('cat.jpg', 'photos/dog.jpg'):
+        write_image(tmp_path / name, 0, np.random.default_rng(0))
+    torch.save(mmdensenet.get_model('densenet121').state_dict(), tmp_path / 'weights.pth')
+    text = block.text.replace('pretrained=True', "pretrained='weights.pth'")
+    done = run_command(sys.executable, '-c', text, cwd=tmp_path, PYTHONPATH=str(ROOT), PYTHONWARNINGS='')
+    assert done.status == 0 and 'arning' not in done.err, done.err
+    lines = done.out.splitlines()
+    assert len(lines) == 2 and all(0 < float(line.split()[-1]) <= 1 for line in lines), done.out
 
 
 @pytest.mark.slow
