@@ -1,4 +1,4 @@
-"""Interrupted equals uninterrupted: what mmengine's checkpoints lack, checkpoints inside epochs, and signals."""
+"""A hook that makes an interrupted run equal an uninterrupted one: it saves inside epochs and on signals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from mmengine.dist import all_gather_object, all_reduce, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 
 from mmdensenet.checkpoints.checkpoint_file import inspect_file, remove_leftovers
@@ -28,10 +27,16 @@ from mmdensenet.terminal import SHOWN
 from mmdensenet.training.adopt_schedule import adopt_schedule
 from mmdensenet.training.draws import NumberedSampler, number_draws
 from mmdensenet.training.random_state import get_random_state, set_random_state
+from mmdensenet.training.resume_state import (
+    KEY,
+    checked,
+    pending_gradients,
+    restore_gradients,
+    restore_position,
+    validation_is_due,
+)
 
-#: what this hook adds to a checkpoint
-KEY = 'exact_resume'
-#: in a checkpoint's meta: the variant of the C++ kernels that trained it
+#: key of a checkpoint's meta: the variant of the C++ kernels that trained it
 VARIANT_KEY = 'kernel_variant'
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -40,11 +45,11 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class ExactResumeHook(Hook):
     """Make a resumed run end with the weights of the run that was never interrupted, bit for bit on a CPU.
 
-    Every checkpoint that training can go on from gets the random state of all processes, the seeds of the sampler, the
-    position inside the epoch, gradients that are being accumulated, the patience of early stopping, and whether the
-    validation that is due has been done. Checkpoints inside an epoch,
-    ``resume_iter_N.pth``, are written every ``interval`` iterations, every ``minutes`` minutes, and on SIGTERM and
-    Ctrl-C, which then end the run with status 143 and 130. The last one is kept, until training ends.
+    Every checkpoint that training can resume from gets the random state of all processes, the seeds of the sampler,
+    the position inside the epoch, the accumulated gradients, the patience of early stopping, and whether the run has
+    validated already. The hook also writes checkpoints inside an epoch, ``resume_iter_N.pth``: every ``interval``
+    iterations, every ``minutes`` minutes, and on SIGTERM and Ctrl-C, which then end the run with status 143 and 130.
+    It keeps the last one until training ends.
 
     Args:
         interval: iterations between checkpoints inside an epoch; None for no such interval.
@@ -55,7 +60,7 @@ class ExactResumeHook(Hook):
     by iterations.
     """
 
-    priority = 'LOWEST'  # when it saves after an iteration or restores before training the others are done
+    priority = 'LOWEST'  # the other hooks run before it saves after an iteration, and before it restores
 
     def __init__(self, interval: int | None = None, minutes: float | None = 10, agree_interval: int = 10):
         for name, value in (('interval', interval), ('minutes', minutes), ('agree_interval', agree_interval)):
@@ -79,7 +84,7 @@ class ExactResumeHook(Hook):
     # Before training
 
     def before_run(self, runner) -> None:
-        if runner._train_loop is None or isinstance(runner._train_loop, dict):  # a test
+        if runner._train_loop is None or isinstance(runner._train_loop, dict):  # the run only tests
             return
         _stop_early_before_saving(runner)
         loop = runner.train_loop
@@ -98,7 +103,7 @@ class ExactResumeHook(Hook):
         if loaded is None:
             runner.logger.warning('The checkpoint has no random state: the run goes on, but not as if uninterrupted.')
             return
-        self._loaded = _checked(loaded)
+        self._loaded = checked(loaded)
         self._sampler.load_state_dict(loaded['sampler'])
         if runner.val_loop is not None and isinstance(
             runner.val_loop.dataloader.batch_sampler.sampler, NumberedSampler
@@ -111,7 +116,7 @@ class ExactResumeHook(Hook):
             self._run = _begin(runner)
             for folder in {runner.work_dir, *(hook.out_dir for hook in _checkpoint_hooks(runner))}:
                 for name in remove_leftovers(folder) if osp.isdir(folder) else ():
-                    runner.logger.info(f'{name}, which a killed process has left, is removed.', extra=SHOWN)
+                    runner.logger.info(f'{name} is removed: a killed process left it.', extra=SHOWN)
         self._catch_signals()
         self._saved_at = time.monotonic()
         for scheduler, steps in zip(runner.param_schedulers or (), self._missed):
@@ -124,19 +129,19 @@ class ExactResumeHook(Hook):
         _continue_checkpoint_hooks(runner)
         for hook, state in zip(_early_stopping(runner), loaded['early_stopping']):
             hook.best_score, hook.wait_count = state['best_score'], state['wait_count']
-        _set_position(loop, loaded)
+        restore_position(loop, loaded)
         states = loaded['random']
         if len(states) == get_world_size():
             set_random_state(states[runner.rank])
             if loaded['gradients']:
-                _set_gradients(runner, loaded['gradients'][runner.rank])
+                restore_gradients(runner, loaded['gradients'][runner.rank])
         else:
             runner.logger.warning(
-                f'The checkpoint is of {len(states)} processes and there are {get_world_size()}: the run goes on, but '
+                f'{len(states)} processes wrote the checkpoint and there are {get_world_size()}: the run goes on, but '
                 'not as if uninterrupted.'
             )
-        if not loaded['validated'] and _validation_is_due(runner):
-            runner.logger.info('The validation that was interrupted is repeated.', extra=SHOWN)
+        if not loaded['validated'] and validation_is_due(runner):
+            runner.logger.info('The interrupted validation is repeated.', extra=SHOWN)
             runner.val_loop.run()
 
     def before_train_epoch(self, runner) -> None:
@@ -170,7 +175,7 @@ class ExactResumeHook(Hook):
             return
         if self._signal is not None and get_world_size() == 1:
             for hook in runner.hooks:
-                if isinstance(hook, EMAHook):  # gives the model its own weights back
+                if isinstance(hook, EMAHook):  # puts the model's own weights back
                     hook.after_val_epoch(runner)
             self._save(runner, iter=runner.iter)
             self._stop(runner, runner.iter)
@@ -184,7 +189,7 @@ class ExactResumeHook(Hook):
                 path.unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Give the signals back to whoever had them."""
+        """Restore the signal handlers that were set before training."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
@@ -200,7 +205,7 @@ class ExactResumeHook(Hook):
             if os.getpid() != self._pid:
                 return  # a data loader's worker: its parent ends it
             if self._signal is not None and number == signal.SIGINT:
-                raise KeyboardInterrupt  # the second time it is meant now
+                raise KeyboardInterrupt  # a second Ctrl-C stops at once
             self._signal = number
 
         self._pid = os.getpid()
@@ -208,7 +213,7 @@ class ExactResumeHook(Hook):
             self._handlers[number] = signal.signal(number, note)
 
     def _stop(self, runner, done: int) -> None:
-        number = self._signal or signal.SIGTERM  # another process got it
+        number = self._signal or signal.SIGTERM  # None if another process got the signal
         runner.logger.info(
             f'Stopped by {signal.Signals(number).name} at iteration {runner.iter}; resume the run to go on.',
             extra=SHOWN,
@@ -217,11 +222,11 @@ class ExactResumeHook(Hook):
         raise SystemExit(128 + number)
 
     # -----------------------------------------------------------------------------------------------------------------
-    # What is saved
+    # What to save
 
     def before_collective_save(self, runner) -> None:
-        """Called on all processes (mmengine saves on the first only) before a checkpoint to resume from."""
-        state = dict(random=get_random_state(), gradients=_pending_gradients(runner))
+        """Collect the state of every process, before the first process alone saves a checkpoint to resume from."""
+        state = dict(random=get_random_state(), gradients=pending_gradients(runner))
         self._states = all_gather_object(to_plain(state)) if get_world_size() > 1 else [state]
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
@@ -231,8 +236,8 @@ class ExactResumeHook(Hook):
         checkpoint['meta'][VARIANT_KEY] = _variant(runner)
         if 'optimizer' not in checkpoint or self._sampler is None:
             return
-        if states is None:  # by somebody else's hook
-            own = dict(random=get_random_state(), gradients=_pending_gradients(runner))
+        if states is None:  # another hook saves, which called no before_collective_save
+            own = dict(random=get_random_state(), gradients=pending_gradients(runner))
             states = [own] if get_world_size() == 1 else []
         loop, meta = runner.train_loop, checkpoint['meta']
         inside = isinstance(loop, EpochBasedTrainLoop) and meta['epoch'] == runner.epoch
@@ -274,37 +279,17 @@ def _checkpoint_hooks(runner) -> list[CheckpointHook]:
     return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
 
 
-def _pending_gradients(runner) -> dict[str, torch.Tensor]:
-    """What has been accumulated towards the next step, by parameter."""
-    wrapper = runner.optim_wrapper
-    wrappers = wrapper.values() if hasattr(wrapper, 'values') else [wrapper]
-    if all(wrapper.should_update() for wrapper in wrappers):
-        return {}
-    return {name: p.grad.detach().cpu() for name, p in _model(runner).named_parameters() if p.grad is not None}
-
-
-def _set_gradients(runner, gradients: dict[str, torch.Tensor]) -> None:
-    for name, parameter in _model(runner).named_parameters():
-        gradient = gradients.get(name)
-        if gradient is not None and gradient.shape == parameter.shape:
-            parameter.grad = gradient.to(parameter.device, parameter.dtype)
-
-
-def _model(runner) -> torch.nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
 def _stop_early_before_saving(runner) -> None:
     """Let EarlyStoppingHook see a validation's score before CheckpointHook writes the checkpoint of a new best.
 
-    By their priorities it is the other way round, and that checkpoint would lack the score.
+    Their priorities order them the other way round, and that checkpoint would lack the score.
     """
     hooks = runner._hooks
     early = _early_stopping(runner)
     first = next((i for i, hook in enumerate(hooks) if isinstance(hook, CheckpointHook)), len(hooks))
     if any(hook in hooks[first:] for hook in early):
         others = [hook for hook in hooks if hook not in early]
-        # a new list, for the old one is being gone through
+        # a new list: the runner is iterating over the old one
         runner._hooks = [*others[:first], *early, *others[first:]]
 
 
@@ -317,15 +302,15 @@ def _folder(runner) -> str:
 
 
 def _begin(runner) -> Run:
-    """Note that a run begins, or goes on, before anything of it is written."""
+    """Register the run in its work directory, before it writes a file."""
     source = None
     if runner._resume and runner._has_loaded:
         found = None if runner._load_from else newest_that_verifies(runner.work_dir)[0]
         source = osp.expanduser(runner._load_from) if found is None else str(found.path)
     elif number := len(checkpoints(runner.work_dir)):
         runner.logger.warning(
-            f'Checkpoints of older runs are in {runner.work_dir} ({number}): those of this run replace them where the '
-            'names are the same, and resuming goes on from this run only.'
+            f'Checkpoints of older runs are in {runner.work_dir} ({number}): this run overwrites those of the same '
+            'names, and resuming takes the checkpoints of this run only.'
         )
     return begin_run(runner.work_dir, source)
 
@@ -333,7 +318,7 @@ def _begin(runner) -> Run:
 def _own_files(runner, run: Run) -> list[Path]:
     folder = _folder(runner)
     files = [] if '://' in folder else Path(folder).glob('resume_iter_*.pth')
-    # a file without its end is of no use to any run
+    # no run can use a truncated file
     return [path for path in files if run.owns(written := inspect_file(path)) or written.sha256 is None]
 
 
@@ -344,7 +329,7 @@ def _variant(runner) -> str | None:
 
 
 def _compare_variants(runner, checkpoint: dict) -> None:
-    """Sums are in another order with other instructions; checkpoints of earlier versions do not say theirs."""
+    """Warn if other kernels trained the checkpoint: they add in another order. Old checkpoints do not name theirs."""
     before, now = checkpoint.get('meta', {}).get(VARIANT_KEY), _variant(runner)
     if before != now and before and now:
         runner.logger.warning(
@@ -353,48 +338,10 @@ def _compare_variants(runner, checkpoint: dict) -> None:
         )
 
 
-def _checked(loaded: dict) -> dict:
-    try:
-        checked = dict(
-            random=list(loaded['random']),
-            position=int(loaded['position']),
-            batches=int(loaded['batches']),
-            validated=bool(loaded['validated']),
-            early_stopping=[
-                dict(best_score=float(state['best_score']), wait_count=int(state['wait_count']))
-                for state in loaded.get('early_stopping', ())
-            ],
-            gradients=[dict(gradients) for gradients in loaded.get('gradients', ())],
-        )
-        int(loaded['sampler']['seed']), loaded['sampler']['sampler_seed']
-        if len(checked['gradients']) not in (0, len(checked['random'])):
-            raise ValueError('gradients')
-        if not 0 <= checked['position'] <= checked['batches']:
-            raise ValueError('position')
-        return checked
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"the checkpoint's part {KEY!r} is not one of mmdensenet's ({error}).") from error
-
-
-def _set_position(loop, loaded: dict) -> None:
-    if not loaded['position']:
-        return
-    if not hasattr(loop, 'position'):
-        raise UserError(
-            "the checkpoint was written inside an epoch: set train_cfg.type='mmdensenet.EpochBasedTrainLoop'."
-        )
-    if loaded['batches'] != len(loop.dataloader):
-        raise UserError(
-            f'the checkpoint was written inside an epoch of {loaded["batches"]} batches, and there are '
-            f'{len(loop.dataloader)} now.\nSet the data, the batch size and the number of processes as they were, or '
-            'resume from an epoch_N.pth.'
-        )
-    loop.position = loaded['position']
-
-
 def _continue_checkpoint_hooks(runner) -> None:
-    """The file that the hook wrote last, which it updates when a repeated validation finds a new best; and what it was
-    about to delete.
+    """Tell each hook which file it wrote last, and delete what it was about to delete.
+
+    A hook updates its last file when a repeated validation finds a new best.
     """
     last = runner.message_hub.runtime_info.get('last_ckpt')
     for hook in _checkpoint_hooks(runner):
@@ -405,13 +352,3 @@ def _continue_checkpoint_hooks(runner) -> None:
         ):
             hook.last_ckpt = last
         remove_outdated(hook, runner)
-
-
-def _validation_is_due(runner) -> bool:
-    loop = runner.train_loop
-    done = loop.epoch if isinstance(loop, EpochBasedTrainLoop) else loop.iter
-    end = loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters
-    if runner.val_loop is None or done == 0 or getattr(loop, 'position', 0):
-        return False
-    loop._decide_current_val_interval()
-    return done >= loop.val_begin and (done % loop.val_interval == 0 or done == end)

@@ -1,0 +1,93 @@
+"""What a checkpoint holds so that a resumed run goes on exactly: gathered, checked and restored."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.model import is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop
+
+from mmdensenet.errors import UserError
+
+#: the part of a checkpoint with this state
+KEY = 'exact_resume'
+
+
+def pending_gradients(runner) -> dict[str, torch.Tensor]:
+    """Gradients accumulated towards the next optimizer step, on the CPU, by parameter name; empty between steps."""
+    wrapper = runner.optim_wrapper
+    wrappers = wrapper.values() if hasattr(wrapper, 'values') else [wrapper]
+    if all(wrapper.should_update() for wrapper in wrappers):
+        return {}
+    return {name: p.grad.detach().cpu() for name, p in _model(runner).named_parameters() if p.grad is not None}
+
+
+def restore_gradients(runner, gradients: dict[str, torch.Tensor]) -> None:
+    """Set the accumulated gradients of the parameters that still have this name and shape."""
+    for name, parameter in _model(runner).named_parameters():
+        gradient = gradients.get(name)
+        if gradient is not None and gradient.shape == parameter.shape:
+            parameter.grad = gradient.to(parameter.device, parameter.dtype)
+
+
+def checked(loaded: dict) -> dict:
+    """The saved state, with the types that resuming needs.
+
+    Raises:
+        UserError: if a key is missing, or a value is impossible.
+    """
+    try:
+        state = dict(
+            random=list(loaded['random']),
+            position=int(loaded['position']),
+            batches=int(loaded['batches']),
+            validated=bool(loaded['validated']),
+            early_stopping=[
+                dict(best_score=float(saved['best_score']), wait_count=int(saved['wait_count']))
+                for saved in loaded.get('early_stopping', ())
+            ],
+            gradients=[dict(gradients) for gradients in loaded.get('gradients', ())],
+        )
+        int(loaded['sampler']['seed']), loaded['sampler']['sampler_seed']
+        if len(state['gradients']) not in (0, len(state['random'])):
+            raise ValueError('gradients')
+        if not 0 <= state['position'] <= state['batches']:
+            raise ValueError('position')
+        return state
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"the checkpoint's part {KEY!r} is not one of mmdensenet's ({error}).") from error
+
+
+def restore_position(loop, loaded: dict) -> None:
+    """Let the loop start at the batch that follows the last one before the checkpoint.
+
+    Raises:
+        UserError: if the loop cannot start inside an epoch, or its epochs have another number of batches.
+    """
+    if not loaded['position']:
+        return
+    if not hasattr(loop, 'position'):
+        raise UserError(
+            "the checkpoint was written inside an epoch: set train_cfg.type='mmdensenet.EpochBasedTrainLoop'."
+        )
+    if loaded['batches'] != len(loop.dataloader):
+        raise UserError(
+            f'the checkpoint was written inside an epoch of {loaded["batches"]} batches, and there are '
+            f'{len(loop.dataloader)} now.\nSet the data, the batch size and the number of processes as they were, or '
+            'resume from an epoch_N.pth.'
+        )
+    loop.position = loaded['position']
+
+
+def validation_is_due(runner) -> bool:
+    """Whether the run was to validate at the point where it resumes."""
+    loop = runner.train_loop
+    done = loop.epoch if isinstance(loop, EpochBasedTrainLoop) else loop.iter
+    end = loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters
+    if runner.val_loop is None or done == 0 or getattr(loop, 'position', 0):
+        return False
+    loop._decide_current_val_interval()
+    return done >= loop.val_begin and (done % loop.val_interval == 0 or done == end)
+
+
+def _model(runner) -> torch.nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
