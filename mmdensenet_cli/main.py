@@ -34,8 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(help_text(), file=sys.stderr)
         sys.exit(2)
     name, *rest = arguments
+    if name == 'help' and rest and rest[0] in COMMANDS:
+        name, rest = rest[0], ['--help']
     if name in ('-h', '--help', 'help'):
         print(help_text())
+    elif name in ('-V', '--version'):
+        from .info import own_version
+
+        print(f'mmdensenet {own_version()}')
     elif name in COMMANDS:
         from .start import start
 

@@ -20,7 +20,12 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def error(self, message):
-        super().error('\n'.join([message, *self._hints()]))
+        super().error('\n'.join([message, *self._missing(message), *self._hints()]))
+
+    def _missing(self, message: str) -> Iterator[str]:
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction) and message.endswith(f'are required: {action.metavar}'):
+                yield f'{action.metavar} is one of {", ".join(action.choices)}.'
 
     def _hints(self) -> Iterator[str]:
         parsers = [self, *self._chosen()]

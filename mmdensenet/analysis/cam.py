@@ -58,7 +58,7 @@ def class_activation(
     weight = next(model.parameters())
     if weight.dtype not in (torch.float32, torch.float64):
         raise UserError(f'activation maps need a model in float32, this one is in {weight.dtype}: call model.float().')
-    library = _library()
+    library = require_grad_cam()
     with torch.inference_mode(False), torch.enable_grad():
         inputs = inputs.detach().to(weight.device, weight.dtype).clone()  # a caller's inference_mode taints tensors
         if layer is not None:
@@ -190,7 +190,8 @@ def _require_finite(network: nn.Module, inputs, scores: Tensor) -> None:
         raise UserError('the scores are not finite numbers: the weights or the images have NaN or infinite values.')
 
 
-def _library():
+def require_grad_cam():
+    """The library. Raises UserError where it is not installed."""
     try:
         import pytorch_grad_cam
     except ImportError as error:

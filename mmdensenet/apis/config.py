@@ -55,7 +55,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         raise
     except FileNotFoundError as error:
         if '::' in path:
-            raise UserError(f'config {path} does not exist.{_similar_own_config(path)}') from error
+            raise UserError(f'config {path} does not exist.{_own_config(path)}') from error
         hint = similar_path(error.filename) if error.filename else ''
         raise UserError(f'{path}: a file that it names does not exist: {error}.{hint}') from error
     except Exception as error:  # a config is a program: it can fail in any way
@@ -180,7 +180,8 @@ def _require_config_file(path: str) -> None:
         return
     if file.is_dir():
         raise UserError(f'{path} is a folder: name a config file in it.')
-    raise UserError(f'config {path} does not exist.{similar_path(path, (".py", *DATA_ONLY))}')
+    hint = similar_path(path, ('.py', *DATA_ONLY)) or _own_config(f'mmdensenet::{file.name}')
+    raise UserError(f'config {path} does not exist.{hint}')
 
 
 def _require_package(path: str) -> None:
@@ -191,10 +192,18 @@ def _require_package(path: str) -> None:
         )
 
 
-def _similar_own_config(path: str) -> str:
+def _own_config(path: str) -> str:
+    """The end of a message: which config of an installed package may be meant by ``'PACKAGE::NAME'``."""
     package, _, name = path.partition('::')
+    name = name.removesuffix('.py')
     folder = Path(get_installed_path(package), '.mim', 'configs')
-    return did_you_mean(name, [str(file.relative_to(folder)) for file in folder.rglob('*.py')])
+    known = [f'{package}::{file.relative_to(folder).with_suffix("").as_posix()}' for file in folder.rglob('*.py')]
+    begun = [config for config in known if name and config.startswith(f'{package}::{name}')]
+    if len(begun) == 1 or f'{package}::{name}' in begun:
+        return f' Did you mean {min(begun)}?'
+    if begun:
+        return f' {len(begun)} configs begin so; one is {min(begun)}.'
+    return did_you_mean(f'{package}::{name}', known)
 
 
 def complete_dataloaders(cfg: Config, pin_memory: bool = True, persistent_workers: bool = True) -> None:

@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 
 from mmdensenet.analysis.augmentation import augmentation_figure, augmented_images
-from mmdensenet.analysis.cam import add_colour_bar, class_activation, overlay
+from mmdensenet.analysis.cam import add_colour_bar, class_activation, overlay, require_grad_cam
 from mmdensenet.analysis.confusion import (
     confusion_figure,
     confusion_matrix,
@@ -101,6 +101,7 @@ def draw_cam(
         target: the class of the maps, by name or number; by default each image's predicted one.
         layer: see :func:`class_activation`.
     """
+    require_grad_cam()  # before a model is built
     cfg = open_config(config, options)
     pipeline_of(cfg)
     files = [file for item in images for file in expand(item)]

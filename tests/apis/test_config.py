@@ -30,7 +30,10 @@ def test_own_configs_by_name():
         ('configs/nope.py', r'config configs/nope\.py does not exist\.$'),
         (str(CONFIGS / 'densenet121_4xb265_in1k.py'), r'Did you mean densenet121_4xb256_in1k\.py\?'),
         (str(CONFIGS.parent / 'Makefile'), 'must end in'),
-        ('mmdensenet::densenet121_4xb256_in1.py', r'Did you mean densenet121_4xb256_in1k\.py\?'),
+        ('mmdensenet::densenet121_4xb265_in1k.py', r'Did you mean mmdensenet::densenet121_4xb256_in1k\?'),
+        ('mmdensenet::densenet121', r'\d configs begin so; one is mmdensenet::densenet121'),
+        ('densenet-bc-l22-k12_1xb32_digits', r'Did you mean mmdensenet::densenet-bc-l22-k12_1xb32_digits\?'),
+        ('xyz/densenet-bc-l22.py', r'Did you mean mmdensenet::densenet-bc-l22-k12_1xb32_digits\?'),
     ],
 )
 def test_wrong_paths(path, message):

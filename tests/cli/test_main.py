@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import mmdensenet
 import mmdensenet_cli
 from mmdensenet_cli.main import COMMANDS, main
 
@@ -43,6 +44,18 @@ def test_help_has_a_line_for_each_command(capsys):
         assert sum(line.startswith(f'  {command} ') for line in lines) == 1
     examples = [line.split() for line in lines[lines.index('examples:') + 1 :]]
     assert [words[1] for words in examples] == ['train', 'predict']
+
+
+def test_help_of_a_command(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(['help', 'train'])
+    assert stop.value.code == 0 and capsys.readouterr().out.startswith('usage: mmdensenet train ')
+
+
+@pytest.mark.parametrize('option', ['--version', '-V'])
+def test_version(option, capsys):
+    main([option])
+    assert capsys.readouterr().out.startswith(f'mmdensenet {mmdensenet.__version__}, ')
 
 
 def test_every_module_with_arguments_is_a_command():

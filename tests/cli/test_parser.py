@@ -37,6 +37,8 @@ from mmdensenet_cli.main import main
         ('predict a.jpg --model m --config c.py', ['A config is --model here']),
         ('serve c.py --weights x.pth', ['Weights are --checkpoint']),
         ('train c.py --frobnicate', []),
+        ('visualize', ['COMMAND is one of data, schedule, curves,']),
+        ('configs', ['COMMAND is one of list, copy.']),
         ('train c.py d.py', []),
     ],
 )

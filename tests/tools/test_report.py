@@ -303,7 +303,7 @@ def test_without_the_library_of_activation_maps(run_tool, tmp_path, monkeypatch)
     def missing():
         raise UserError('activation maps need grad-cam. Run: pip install "mmdensenet[see]"')
 
-    monkeypatch.setattr(cam, '_library', missing)
+    monkeypatch.setattr(cam, 'require_grad_cam', missing)
     images = write_images(tmp_path / 'images', classes=3, per_class=4)
     config = folder_config(tmp_path, 3, images)
     page = page_of(run_tool, config, weights(config, tmp_path / 'w.pth'), tmp_path)
