@@ -109,11 +109,12 @@ class RDNetStage(nn.Module):
         self.engine = engine
         self.memory_efficient = memory_efficient
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, concatenated: bool = False) -> Tensor:
+        """``concatenated`` demands the reference, whose last operation is a concatenation."""
         if self.conv is not None:
             x = self.conv(self.norm(x))
         masks = [self._mask(x, rate) for rate in self.drop_path_rates]
-        if self._is_buffered(x):
+        if not concatenated and self._is_buffered(x):
             return ops.buffered_rdnet_stage(x, self.blocks, masks, self.memory_efficient)
         return ops.rdnet_stage(x, self.blocks, masks)
 
@@ -126,12 +127,18 @@ class RDNetStage(nn.Module):
     def _is_buffered(self, x: Tensor) -> bool:
         if self.engine == 'reference' or ops.is_exporting():
             return False
-        reason = ops.why_not_buffered(x, self.blocks)
+        if self._is_full_backward_hook is False:
+            reason = 'a backward hook of the old kind sees the last operation'
+        else:
+            reason = ops.why_not_buffered(x, self.blocks)
         if reason is not None and self.engine == 'fused':
             raise RuntimeError(f"engine='fused' does not apply: {reason}. Use engine='auto' or 'reference'.")
         if reason is not None:
             log_once(reason)
         return reason is None
+
+
+ops.watch(globals(), 'F')
 
 
 @MODELS.register_module()
@@ -288,7 +295,8 @@ class RDNet(BaseModule):
         outs = []
         for level in range(self.out_indices[-1] + 1):
             for stage in self.stages[self.level_bounds[level] : self.level_bounds[level + 1]]:
-                x = stage(x)
+                # a backward hook of the old kind sees the last operation
+                x = stage(x, concatenated=True) if self._is_full_backward_hook is False else stage(x)
             if level in self.out_indices:
                 outs.append(x)
         return tuple(outs)

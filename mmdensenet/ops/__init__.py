@@ -36,4 +36,4 @@ __all__ = [
 ]
 
 # what the models' modules call
-watch(globals(), 'dense_block', 'dense_layer')
+watch(globals(), 'dense_block', 'dense_layer', 'rdnet_stage')

@@ -5,10 +5,12 @@ import copy
 import pytest
 import torch
 from helpers import assert_same, randomise
+from support import rdnet_uses
+from support.model_steps import step
 from torch import nn
 
 from mmdensenet import ops
-from mmdensenet.models import RDNetStage
+from mmdensenet.models import RDNet, RDNetStage
 
 CHANNELS, GROWTH = 8, 16
 
@@ -159,14 +161,75 @@ def test_weights_changed_before_backward_raise(stage, memory_efficient):
         out.sum().backward()
 
 
-def test_features_changed_before_backward_raise(stage):
-    x = torch.randn(2, CHANNELS, 4, 4, dtype=torch.float64, requires_grad=True)
-    for memory_efficient in (False, True):
-        stage.memory_efficient = memory_efficient
-        out = stage(x)
-        out.detach().mul_(2)  # shares the features, which backward reads
-        with pytest.raises(RuntimeError, match='modified by an inplace operation'):
-            out.sum().backward()
+def network():
+    arch = dict(growth_rates=(8, 12), downsample=(1,), init_channels=16, ese=(False, True))
+    return randomise(RDNet(arch, out_indices=(0, 1), drop_path_rate=0.3, layer_scale_init_value=1)).double().train()
+
+
+NETWORK = network()
+IMAGES = torch.randn(2, 3, 32, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def outcome(engine, change, use):
+    """The tensors that it gives, or the kind of its error."""
+    model = copy.deepcopy(NETWORK)
+    for stage in model.stages:
+        stage.engine = engine
+    torch.manual_seed(0)
+    try:
+        change(model)
+        return use(model, IMAGES.clone().requires_grad_())
+    except Exception as error:
+        return type(error)
+
+
+def assert_auto_is_the_reference(change=lambda model: None, use=step):
+    expected, actual = (outcome(engine, change, use) for engine in ('reference', 'auto'))
+    if isinstance(expected, type) or isinstance(actual, type):
+        assert actual is expected
+        return
+    # a gradient that is zero in theory is rounding alone
+    least = 1e-6 * max(value.abs().max() for value in expected if isinstance(value, torch.Tensor))
+    for i, (ours, theirs) in enumerate(zip(actual, expected, strict=True)):
+        if isinstance(theirs, torch.Tensor) and theirs.abs().max() > least:
+            assert_same(ours, theirs, 1e-8, str(i))
+        elif isinstance(theirs, torch.Tensor):
+            assert (ours - theirs).abs().max() <= 1e-8 * least
+        else:
+            assert ours == theirs
+
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('change', rdnet_uses.CHANGES)
+def test_auto_is_the_reference_whatever_is_changed(change):
+    assert_auto_is_the_reference(rdnet_uses.CHANGES[change])
+
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('use', rdnet_uses.USES)
+def test_auto_is_the_reference_however_it_is_used(use):
+    assert_auto_is_the_reference(use=rdnet_uses.USES[use])
+    if not use.startswith('data_'):  # what changes unseen is read once more by the recomputation
+        assert_auto_is_the_reference(rdnet_uses.recompute, rdnet_uses.USES[use])
+
+
+def test_in_float16_a_small_gamma_keeps_its_digits(stage):
+    """At most twice the reference's error; the product of gate and gamma would have few digits."""
+    for block in stage.blocks:
+        block.gamma.data.fill_(1e-6)
+        block.ese.fc.weight.data.mul_(0.1)
+        block.pwconv2.weight.data.mul_(10)
+    stage.half().double()
+    x = torch.randn(2, CHANNELS, 6, 6).half().double()
+    with torch.no_grad():
+        exact = stage.eval()(x)[:, CHANNELS:]
+        errors = []
+        for engine in ('auto', 'reference'):
+            own = copy.deepcopy(stage).half()
+            own.engine = engine
+            errors.append((own(x.half())[:, CHANNELS:].double() - exact).abs().mean())
+    assert ops.why_not_buffered(x, stage.blocks) is None
+    assert 0 < errors[0] <= 2 * errors[1]
 
 
 def approximately(stage):

@@ -30,7 +30,7 @@ _PLAIN = frozenset({Tensor, nn.Parameter})
 #: names under which modules have their tensors and parts; in an instance's __dict__ they would come before these
 _CONTENTS = {
     'weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked',
-    'norm1', 'act', 'conv1', 'norm', 'conv', 'drop', 'pool', 'block',
+    'norm1', 'act', 'conv1', 'norm', 'conv', 'drop', 'pool', 'block', 'dwconv', 'pwconv1', 'pwconv2', 'fc', 'gate',
 }  # fmt: skip
 _METHODS = (
     '__call__', '_call_impl', '_wrapped_call_impl', '__getattr__', '__getattribute__', '__iter__',
@@ -47,7 +47,8 @@ _KERNELS = frozenset(
         'conv2d', 'convolution', '_convolution', 'mkldnn_convolution', 'convolution_backward', 'cat', 'dropout',
         'native_dropout', 'batch_norm', '_batch_norm_impl_index', 'native_batch_norm', 'native_batch_norm_backward',
         'relu', 'relu_', 'clamp_min', 'threshold_backward', 'avg_pool2d', 'avg_pool2d_backward', 'max_pool2d',
-        'max_pool2d_with_indices',
+        'max_pool2d_with_indices', 'layer_norm', 'native_layer_norm', 'native_layer_norm_backward', 'gelu', 'gelu_',
+        'gelu_backward', 'hardsigmoid', 'hardsigmoid_backward', 'adaptive_avg_pool2d', '_adaptive_avg_pool2d',
     )
     for key in ('CPU', 'CUDA', 'Autograd', 'AutogradCPU', 'AutogradCUDA', 'CompositeImplicitAutograd',
                 'CompositeExplicitAutograd')
@@ -68,7 +69,8 @@ _counts: list[int] = []
 _READ = _CONTENTS | {
     'training', 'eps', 'momentum', 'track_running_stats', 'process_group', 'groups', 'padding_mode', 'stride',
     'dilation', 'padding', 'kernel_size', 'ceil_mode', 'divisor_override', 'return_indices', 'p', 'drop_rate',
-    'bottleneck_drop_rate',
+    'bottleneck_drop_rate', 'approximate', 'normalized_shape', 'output_size', 'in_channels', 'out_channels', 'ese',
+    'gamma',
 }  # fmt: skip
 _CALLED = _READ | frozenset(_METHODS)
 #: methods of tensors
