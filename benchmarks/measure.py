@@ -34,14 +34,15 @@ class UnavailableError(Exception):
 
 @dataclass
 class Workload:
-    """What a job does, in its own process: ``step`` is measured; ``between`` drops what a step left, such as gradients;
-    ``rehearse`` is a step on a small input."""
+    """What a job does, in its own process: ``step`` is measured, by ``clock``; ``between`` drops what a step left, such
+    as gradients; ``rehearse`` is a step on a small input."""
 
     step: Callable[[], object]
     between: Callable[[], object] = lambda: None
     rehearse: Callable[[], object] = lambda: None
     device: str = 'cpu'
     facts: dict = field(default_factory=dict)
+    clock: Callable[[], float] = time.perf_counter
 
 
 @dataclass(frozen=True)
@@ -237,10 +238,10 @@ class _Worker:
     def _step(self) -> float:
         self.workload.between()
         self.synchronize()
-        start = time.perf_counter()
+        start = self.workload.clock()
         self.workload.step()
         self.synchronize()
-        return time.perf_counter() - start
+        return self.workload.clock() - start
 
 
 class _Here:

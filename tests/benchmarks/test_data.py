@@ -2,6 +2,7 @@
 
 import csv
 import sys
+import time
 
 import pytest
 
@@ -11,14 +12,14 @@ from benchmarks import data, photographs
 def test_rows_ratios_and_status(monkeypatch, tmp_path, capsys):
     file = tmp_path / 'rows.csv'
     size = ['--images', '8', '--batch', '4', '--rounds', '1', '--kind', 'small', '--candidates', *data.CANDIDATES[:2]]
-    monkeypatch.setattr(sys, 'argv', ['data', *size, '--csv', str(file)])
+    monkeypatch.setattr(sys, 'argv', ['data', *size, '--one-process', '--csv', str(file)])
     monkeypatch.setattr(data, 'TARGETS', dict(train=1e-9, test=1e9))
     with pytest.raises(SystemExit) as stop:
         data.main()
     assert stop.value.code == 1
     rows = list(csv.DictReader(file.open()))
     assert {(row['mode'], row['candidate']) for row in rows} >= {
-        (mode, name) for mode in ('train', 'test') for name in (data.OURS, data.BASELINE, 'decoding alone')
+        (mode, name) for mode in ('train', 'test') for name in (data.OURS, data.BASELINE, data.LIMIT)
     }
     assert all(float(row['ms_median']) > 0 and int(row['bytes']) > 0 for row in rows)
     out = capsys.readouterr().out
@@ -26,6 +27,18 @@ def test_rows_ratios_and_status(monkeypatch, tmp_path, capsys):
         'small, test: ' in out.partition('Below the targets')[2] and 'small, train: ' not in out.partition('Below')[2]
     )
     assert 'LoadImage ' in out and 'LoadImageFromFile ' in out
+
+
+@pytest.mark.parametrize('own_process', [True, False])
+@pytest.mark.parametrize('name', [*data.CANDIDATES, data.LIMIT])
+def test_who_keeps_freed_memory(name, own_process, monkeypatch, tmp_path):
+    """Ours as its command does; this process is left alone where all share it."""
+    kept = []
+    monkeypatch.setattr('mmdensenet_cli.memory.keep_freed_memory', lambda: kept.append(name))
+    monkeypatch.setattr(data, 'reader', lambda *args: print)
+    workload = data.prepare(name, 'small', 'test', tmp_path, 4, own_process)
+    assert kept == [name] * (own_process and name in (data.OURS, data.KEEPING, data.LIMIT))
+    assert workload.clock is time.process_time
 
 
 def test_a_ratio_is_that_of_rounds_side_by_side():
