@@ -54,17 +54,27 @@ def compiling(capability: int, launch: Callable) -> Iterator[None]:
     """
     import triton
 
-    from mmdensenet.ops.steps.triton import common, conv, matmul, matmul_backward, norm, pool, tiles
+    from mmdensenet.ops.steps.triton import (
+        common,
+        conv,
+        matmul,
+        matmul_backward,
+        matmul_grads,
+        norm,
+        norm_backward,
+        pool,
+        tiles,
+    )
 
     replaced = dict(
         launch=launch,
-        processors=lambda device: MULTIPROCESSORS.get(capability, 132),
+        sm_count=lambda device: MULTIPROCESSORS.get(capability, 132),
         has_wgmma=lambda device: capability in (90, 100),
         chip=lambda device: f'{capability // 10}.{capability % 10}',
     )
     triton.runtime.driver.set_active(Driver(capability))
     before = []
-    for module in (common, conv, matmul, matmul_backward, norm, pool, tiles):
+    for module in (common, conv, matmul, matmul_backward, matmul_grads, norm, norm_backward, pool, tiles):
         for name, value in replaced.items():
             if hasattr(module, name):
                 before.append((module, name, getattr(module, name)))

@@ -174,7 +174,7 @@ def launcher(case: Case, device: str) -> tuple[Callable[[], tuple], Callable[[],
     """A function that launches the case and returns what it computed, and one that undoes what it did in place."""
     import torch
 
-    from mmdensenet.ops.steps.triton import conv, matmul, matmul_backward, norm
+    from mmdensenet.ops.steps.triton import conv, matmul, matmul_backward, matmul_grads, norm, norm_backward
 
     dtype = getattr(torch, case.dtype)
     c, j, width = case.channels, case.columns, case.width
@@ -203,13 +203,13 @@ def launcher(case: Case, device: str) -> tuple[Callable[[], tuple], Callable[[],
             dense = rows(m, c)
             return lambda: (*norm.copy_with_statistics(dense, other), other), nothing
         if kernel == 'batch_norm_sums':
-            return lambda: norm.batch_norm_backward_sums(other, x, mean), nothing
+            return lambda: norm_backward.batch_norm_backward_sums(other, x, mean), nothing
         if kernel == 'batch_norm_backward':
             arguments = other, x, mean, scale, scale, mean, mean, m
             out = torch.empty_like(x, memory_format=torch.contiguous_format)
-            return lambda: (norm.batch_norm_backward(*arguments, out=out),), nothing
+            return lambda: (norm_backward.batch_norm_backward(*arguments, out=out),), nothing
         # what it sets to 0 it sets to 0 again
-        return lambda: (*norm.masked_sums(other, x, scale, shift, mean), other), nothing
+        return lambda: (*norm_backward.masked_sums(other, x, scale, shift, mean), other), nothing
     if kernel == 'norm_relu_conv3x3':
         k = j
         x, out = rows(m, width, c), rows(m, 8 * k, k)
@@ -226,14 +226,14 @@ def launcher(case: Case, device: str) -> tuple[Callable[[], tuple], Callable[[],
     if kernel.startswith('grad_weight'):
         if pool:
             small = rows(pooled, c)
-            return lambda: (matmul_backward._grad_weight(small, grad),), nothing
-        return lambda: (matmul_backward._grad_weight(x, grad, scale, shift),), nothing
+            return lambda: (matmul_grads.grad_weight(small, grad),), nothing
+        return lambda: (matmul_grads.grad_weight(x, grad, scale, shift),), nothing
     accumulator = torch.zeros(m, width, device=device, dtype=dtype)[:, :c]
     arguments = x, scale, shift, mean, weight, grad, scale, accumulator, False
     if kernel == 'norm_relu_matmul_backward':
         return lambda: (*matmul_backward._fused(*arguments), accumulator), lambda: accumulator.zero_()
     shape, extra = (case.shape, rows(pooled, c)) if pool else (None, None)
     return (
-        lambda: (*matmul_backward._grad_input(*arguments, shape, extra), accumulator),
+        lambda: (*matmul_grads.grad_input(*arguments, shape, extra), accumulator),
         lambda: accumulator.zero_(),
     )

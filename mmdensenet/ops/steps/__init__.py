@@ -1,4 +1,4 @@
-"""Which steps compute a block: plain torch anywhere, C++ on CPUs where it was built, Triton on CUDA GPUs."""
+"""Which steps compute a block: plain torch on any device, C++ on CPUs if it is built, Triton on CUDA GPUs."""
 
 import functools
 import os
@@ -9,7 +9,7 @@ from torch import Tensor
 from .plain import plain_steps
 from .protocol import Steps
 
-#: 'auto' (the default): the fastest that is there. 'plain': plain torch. 'native', 'triton': these, or an error.
+#: 'auto' (the default): the fastest steps available. 'plain': plain torch. 'native', 'triton': these, or an error.
 VARIABLE = 'MMDENSENET_KERNELS'
 CHOICES = ('auto', 'plain', 'native', 'triton')
 
@@ -18,8 +18,8 @@ def steps_for(x: Tensor, dtype: torch.dtype) -> Steps:
     """The steps for features of this type on x's device.
 
     Raises:
-        RuntimeError: when the environment variable MMDENSENET_KERNELS asks for steps that cannot be used here, or has
-            no known value.
+        RuntimeError: if the environment variable MMDENSENET_KERNELS names steps that cannot run here, or has an
+            unknown value.
     """
     wanted = os.environ.get(VARIABLE) or 'auto'
     if wanted not in CHOICES:

@@ -1,7 +1,7 @@
-"""The passes over rows that the steps of :mod:`.plain` are made of, a chunk of rows at a time, in plain torch.
+"""The passes over rows of the steps in :mod:`.plain`, one chunk of rows at a time, in plain torch.
 
-What is between the products of a chunk is elementwise; :class:`Passes` has these parts, so that another can take the
-place of torch's, which needs several where one would do.
+Between the products of a chunk all work is elementwise. :class:`Passes` names these passes, so that fused ones can
+replace torch's, which needs several operations for each.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,20 +12,19 @@ from torch import Tensor
 
 from ..rows import Shape
 
-#: bytes of the temporaries that hold some rows of a wide tensor: small enough for the cache, large enough for the calls
+#: bytes of a temporary that holds a chunk of a wide tensor: it fits in the cache, and the overhead of calls is small
 CHUNK_BYTES = 4 * 2**20
-#: how much larger they are on a GPU, whose launches cost more and whose memory is faster
+#: how many times larger it is on a GPU, whose launches cost more and whose memory is faster
 GPU_FACTOR = 64
 
 
 def statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each column, (C,) and (C,).
 
-    Sums of deviations from the first row, chunk by chunk: sums of the raw squares would cancel, and torch.var_mean is
-    slow over rows.
+    The sums are of deviations from the first row: sums of raw squares would cancel. torch.var_mean is slow over rows.
     """
     mean, var = _statistics(rows, torch.promote_types(rows.dtype, torch.float32))
-    # squares of large values are infinite in float32, and their difference is NaN
+    # float32 squares of large values are infinite, and their difference is NaN
     if rows.device.type == 'cpu' and rows.dtype is not torch.float64 and not var.isfinite().all():
         mean, var = (value.to(mean.dtype) for value in _statistics(rows, torch.float64))
     return mean, var
@@ -44,7 +43,7 @@ def _statistics(rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 def activate(rows: Tensor, scale: Tensor | None, shift: Tensor) -> Tensor:
-    """relu(rows * scale + shift), in the rows' type."""
+    """relu(rows * scale + shift), in the rows' dtype."""
     out = rows + shift if scale is None else torch.addcmul(shift, rows, scale)
     return out.relu_().to(rows.dtype)
 
@@ -59,23 +58,23 @@ def consume(
     overwrite: bool,
     sums: 'Sums',
 ) -> None:
-    """All that follows from the gradient of relu's result, for a chunk.
+    """Backward of a chunk, from the gradient of relu's result.
 
-    With dz = grad where z is positive, else 0: ``out += coefficient * dz``, and dz's part of the sums.
+    With dz = grad where z is positive, else 0: ``out += coefficient * dz``, and the sums of dz are added to ``sums``.
 
     Args:
-        grad: (m, C), contiguous; changed.
+        grad: (m, C), contiguous; overwritten.
         z: (m, C), contiguous: relu's result.
-        rows: (m, C), what was normalised.
-        mean: (C,), around which the sum with the rows is taken, so that it does not cancel.
+        rows: (m, C), the norm's input.
+        mean: (C,), subtracted from the rows before they are summed, so that no digits cancel.
         coefficient: (C,), or None to set ``out`` to dz.
         out: (m, C), changed in place.
         overwrite: set ``out`` instead of adding to it.
         sums: changed in place.
     """
-    # in the rows' own type, which is exact and less to move
+    # in the rows' own dtype, which is exact and moves fewer bytes
     dz = torch.ops.aten.threshold_backward(grad, z, 0, grad_input=out if coefficient is None else grad)
-    dz = wide(dz)
+    dz = to_float32(dz)
     sums.dz += dz.sum(0)
     sums.centred += torch.sub(rows, mean).mul_(dz).sum(0)
     if coefficient is None:
@@ -89,7 +88,7 @@ def consume(
 
 
 class Sums:
-    """Sums over all chunks: the weight's gradient, dz, and dz times the centred rows; each in at least float32."""
+    """Sums over all chunks, in at least float32: the weight's gradient, dz, and dz times the centred rows."""
 
     def __init__(self, mean: Tensor, weight: Tensor | None = None):
         if weight is not None:
@@ -108,7 +107,7 @@ class Sums:
 
 @dataclass(frozen=True)
 class Passes:
-    """Functions with the arguments of those above."""
+    """Functions with the signatures of those above."""
 
     activate: Callable[[Tensor, Tensor | None, Tensor], Tensor]
     consume: Callable[..., None]
@@ -116,12 +115,12 @@ class Passes:
 
 
 def _chunk_bytes(rows: Tensor) -> int:
-    # on 'meta', which has shapes only, as on the CPU: what is counted there has small temporaries on all devices
+    # 'meta' counts as a CPU: memory that is estimated on it has small temporaries on all devices
     return CHUNK_BYTES if rows.device.type in ('cpu', 'meta') else GPU_FACTOR * CHUNK_BYTES
 
 
 def chunks(rows: Tensor, *others: Tensor) -> Iterator:
-    """Matching chunks of the matrices: of ``rows`` alone, or tuples with those of the others."""
+    """Matching chunks of the matrices: chunks of ``rows`` alone, or tuples with those of ``others``."""
     step = max(64, _chunk_bytes(rows) // (rows.shape[1] * max(4, rows.element_size())))
     for start in range(0, rows.shape[0], step):
         part = rows[start : start + step]
@@ -138,8 +137,8 @@ def images(rows: Tensor, shape: Shape, *others: Tensor) -> Iterator[tuple[Tensor
         yield rows[part], tuple(other[part] for other in others), (images, h, w)
 
 
-def wide(tensor: Tensor) -> Tensor:
-    """In at least float32."""
+def to_float32(tensor: Tensor) -> Tensor:
+    """The tensor as float32, or as it is if its dtype is wider."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 

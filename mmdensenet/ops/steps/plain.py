@@ -1,7 +1,7 @@
 """The steps of a dense block in plain torch, for any device and floating dtype.
 
-The wide tensors, relu(norm1(features)) and its gradient, are formed for a chunk of rows at a time, while they are in
-the cache, and consumed at once. The other steps (:mod:`.native`, :mod:`.triton`) are compared to these.
+The steps compute the wide tensors, relu(norm1(features)) and its gradient, for one chunk of rows at a time, and use
+them while they are in the cache. The tests compare the other steps (:mod:`.native`, :mod:`.triton`) with these.
 """
 
 import torch
@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..rows import Shape
-from .passes import TORCH, Passes, Sums, chunks, images, wide
+from .passes import TORCH, Passes, Sums, chunks, images, to_float32
 from .protocol import Steps
 
 
 class PlainSteps(Steps):
     """
     Args:
-        passes: what is done with each chunk between the products.
+        passes: the elementwise work on each chunk, between the products.
     """
 
     name = 'plain'
@@ -183,7 +183,7 @@ class PlainSteps(Steps):
     def batch_norm_backward_sums(self, grad: Tensor, rows: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
         total, centred = torch.zeros_like(mean), torch.zeros_like(mean)
         for part, grad_part in chunks(rows, grad):
-            grad_part = wide(grad_part)
+            grad_part = to_float32(grad_part)
             total += grad_part.sum(0)
             centred += (part - mean).mul_(grad_part).sum(0)
         return total, centred
@@ -223,7 +223,7 @@ def _pool(z: Tensor, shape: Shape) -> Tensor:
 
 
 def _conv3x3_backward(u: Tensor, weight: Tensor, shape: Shape, grad: Tensor, sums: Sums) -> Tensor:
-    """The gradient of u, for some whole images; the weight's is added to the sums."""
+    """The gradient of u, for a chunk of images; the weight's gradient is added to ``sums``."""
     n, h, w = shape
     grad_u, grad_weight, _ = torch.ops.aten.convolution_backward(
         grad.reshape(n, h, w, -1).permute(0, 3, 1, 2), u.view(n, h, w, -1).permute(0, 3, 1, 2), weight.to(u.dtype),

@@ -1,8 +1,8 @@
-"""The steps that a dense block and the stem are made of: what each computes, whoever implements it.
+"""The steps of a dense block and of the stem: what every implementation of a step computes.
 
-A step gets "rows": a matrix (M, C), M = N*H*W, one row per pixel, whose rows may lie apart (a view of some columns of
-the block's buffer). Statistics, scales, shifts and sums are in float32 (float64 for float64 rows), whatever the rows'
-type.
+A step gets "rows": a matrix (M, C), M = N*H*W, with one row per pixel and any row stride (a view of some columns of the
+block's buffer). Statistics, scales, shifts and sums are float32 for rows of every dtype but float64, for which they are
+float64.
 """
 
 from abc import abstractmethod
@@ -16,7 +16,7 @@ from ..rows import Shape
 
 
 class Steps(Protocol):
-    """Plain torch, the C++ kernels and the Triton kernels have these methods and are compared to each other."""
+    """The methods of plain torch, the C++ kernels and the Triton kernels, which the tests compare with each other."""
 
     #: 'plain', 'native' or 'triton'
     name: str
@@ -59,13 +59,13 @@ class Steps(Protocol):
         accumulator: Tensor,
         overwrite: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of :meth:`norm_relu_matmul`, without those through the norm's statistics.
+        """Gradients of :meth:`norm_relu_matmul`, except those through the norm's statistics.
 
         With dz = grad @ weight where the activation is positive, else 0: ``accumulator += coefficient * dz``.
 
         Args:
             features, scale, shift, weight: as in forward.
-            mean: (C,), around which the sum with the features is taken, so that it does not cancel.
+            mean: (C,), subtracted from the features before they are summed, so that no digits cancel.
             grad: (M, J), gradient of the result.
             coefficient: (C,).
             accumulator: (M, C), changed in place.
@@ -107,7 +107,7 @@ class Steps(Protocol):
     def norm_relu_conv3x3_backward(
         self, rows: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, weight: Tensor, shape: Shape, grad: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of :meth:`norm_relu_conv3x3`, without those through the norm's statistics.
+        """Gradients of :meth:`norm_relu_conv3x3`, except those through the norm's statistics.
 
         Args:
             grad: (M, k), gradient of the convolution's result. The others are as in forward, ``mean`` (J,).
@@ -131,9 +131,9 @@ class Steps(Protocol):
         accumulator: Tensor,
         overwrite: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """:meth:`norm_relu_conv3x3_backward` for layers without bottleneck, whose dz is as wide as the features.
+        """:meth:`norm_relu_conv3x3_backward` for layers without a bottleneck, whose dz is as wide as the features.
 
-        ``accumulator += coefficient * dz`` (M, C) as in :meth:`norm_relu_matmul_backward`, and dz never exists whole.
+        It computes ``accumulator += coefficient * dz`` (M, C) as :meth:`norm_relu_matmul_backward` does, by chunks.
         """
 
     @abstractmethod
@@ -142,11 +142,11 @@ class Steps(Protocol):
     ) -> tuple[Tensor, None, None]:
         """The transition: relu(norm), 2x2 average pooling with stride 2, then the 1x1 convolution.
 
-        Both of these are linear, so pooling first gives the same with a quarter of the multiplications. An odd last row
-        or column of the image is dropped, as AvgPool2d does.
+        Pooling and convolution are linear, so pooling first gives the same result with a quarter of the
+        multiplications. An odd last row or column of the image is dropped, as by AvgPool2d.
 
         Returns:
-            (N * (H // 2) * (W // 2), J); the statistics are not needed and None.
+            (N * (H // 2) * (W // 2), J); and None for the statistics, which no norm needs.
         """
 
     @abstractmethod
@@ -212,20 +212,20 @@ class Steps(Protocol):
         eps: float,
         keep_features: bool,
     ) -> tuple[Tensor | None, Tensor | None]:
-        """All layers of a block with running statistics, and the transition behind it, in one call.
+        """All layers of a block with running statistics, and its transition, in one call.
 
         Args:
             x: (M, C0).
             shape: (N, H, W).
-            layers: of each layer norm1's weight, bias, running mean and running variance, conv1's weight, and the same
-                of norm2 and conv2.
+            layers: for each layer norm1's weight, bias, running mean and running variance, conv1's weight, and the
+                same five of norm2 and conv2.
             transition: the same five of a transition, or None.
             eps: of the norms.
             keep_features: return the block's features too.
 
         Returns:
-            The features (M, C0 + L * k), unless there is a transition and they are not to be kept, and the transition's
-            output (N * (H // 2) * (W // 2), J).
+            The features (M, C0 + L * k), or None if there is a transition and ``keep_features`` is false; and the
+            transition's output (N * (H // 2) * (W // 2), J), or None without a transition.
         """
         raise NotImplementedError
 
@@ -233,7 +233,7 @@ class Steps(Protocol):
         """The ImageNet stem with running statistics: convolution, norm, ReLU and max pooling in one call.
 
         Args:
-            x: (N, C, H, W) in any order in memory.
+            x: (N, C, H, W) in any memory format.
             weight: (J, C, 7, 7), of a convolution with stride 2 and padding 3.
             scale, shift: (J,), of the norm.
 

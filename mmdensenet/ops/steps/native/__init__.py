@@ -1,8 +1,8 @@
-"""The steps in C++ for CPUs: float32, each pass fused into one, products in registers; and what bfloat16 needs.
+"""The steps in C++ for CPUs: whole steps for float32, and the elementwise passes of bfloat16.
 
-Installing the package compiles them where there is a compiler, and ``python tools/build_kernels.py`` for exactly this
-processor (:mod:`.build`); without them plain torch does the same. They are called through ctypes (:mod:`.library`), and
-what the kernels could not read safely raises ValueError (:mod:`.pointers`).
+Installing the package compiles the kernels if there is a compiler; ``python tools/build_kernels.py`` compiles them for
+exactly this processor (:mod:`.build`). Without them plain torch computes the same. Python calls them through ctypes
+(:mod:`.library`). A tensor that they could not read safely raises ValueError (:mod:`.pointers`).
 """
 
 import functools
@@ -17,7 +17,7 @@ from .library import NoKernelsError, UnusableKernelsError, load
 
 
 def why_not(dtype: torch.dtype = torch.float32) -> str | None:
-    """The reason for which these steps cannot be used for features of this type, or None."""
+    """Why these steps cannot compute with features of this dtype, or None if they can."""
     if dtype not in (torch.float32, torch.bfloat16):
         return 'the C++ kernels are for float32 and bfloat16'
     try:

@@ -1,8 +1,8 @@
 """The steps for bfloat16 features on CPUs: torch's products and convolutions, and C++ for the passes between them.
 
-For this type processors have instructions that torch's products and convolutions use, and its elementwise operations do
-not: they convert to float32 and back one by one, and take longer than the products. So the steps are those of
-:mod:`..plain`, chunk by chunk, with other passes.
+torch's products and convolutions use the CPU's bfloat16 instructions, and its elementwise operations do not: each of
+them converts to float32 and back, and together they take longer than the products. So these are the steps of
+:mod:`..plain`, chunk by chunk, with the passes in C++.
 """
 
 import torch

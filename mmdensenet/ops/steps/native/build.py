@@ -1,9 +1,9 @@
-"""Compiles the C++ kernels; needs nothing but Python's library and a compiler, as setup.py runs it too.
+"""Compiles the C++ kernels. setup.py runs it too, so it needs nothing but the standard library and a compiler.
 
-A library holds the kernels once per *variant*, a set of instructions, and :mod:`.library` takes the best that the
-processor can run. The package's library has those of :data:`VARIANTS`; ``python tools/build_kernels.py`` makes one with
-the variant ``native`` in the user's cache, for exactly this processor. Their names hold a hash of what they are made
-of, so that one of another source is never loaded.
+A library holds the kernels once per *variant*, a set of instructions, and :mod:`.library` chooses the best variant that
+the processor can run. The package's library has those of :data:`VARIANTS`; ``python tools/build_kernels.py`` makes one
+in the user's cache with the variant ``native``, for exactly this processor. A library's name has a hash of its source
+and flags, so that one of another source is never loaded.
 """
 
 import functools
@@ -20,13 +20,13 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 SOURCE, PROCESSOR = FOLDER / 'kernels.cpp', FOLDER / 'processor.cpp'
 FLAGS = ('-O3', '-std=c++17', '-fopenmp', '-fPIC', '-fvisibility=hidden', '-ffp-contract=fast', '-fno-math-errno')
-# -fopenmp is for compiling alone: OpenMP's functions are found in the library that torch has loaded, so that there is
-# one pool of threads; and the library does not ask for the C++ library of the machine that it was built on
+# -fopenmp only compiles: at run time the kernels use the OpenMP library that torch has loaded, so that there is one
+# pool of threads. The C++ library is linked statically, because that of another machine may be older
 LINK_FLAGS = ('-shared', '-fPIC', '-static-libstdc++', '-static-libgcc', '-Wl,--exclude-libs,ALL')
 
 _AVX2 = ('-mavx2', '-mfma', '-mbmi', '-mbmi2')
 _AVX512 = (*_AVX2, '-mavx512f', '-mavx512bw', '-mavx512cd', '-mavx512dq', '-mavx512vl')
-#: of each machine the variants with their flags, the best first; processor.cpp asks for the same instructions
+#: variants and flags for each machine, the best first; processor.cpp tests for the same instructions
 VARIANTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     'x86_64': {'avx512_bf16': (*_AVX512, '-mavx512bf16', '-mavx512vnni'), 'avx512': _AVX512, 'avx2': _AVX2},
     'aarch64': {'neon': ()},
@@ -35,7 +35,7 @@ NATIVE = {'native': ('-march=native',)}
 
 
 def variants() -> Mapping[str, tuple[str, ...]]:
-    """The variants of this machine's package library; none where there can be none."""
+    """The variants of this machine's package library; none on a platform without kernels."""
     return VARIANTS.get(platform.machine(), {}) if sys.platform.startswith('linux') else {}
 
 
@@ -44,13 +44,13 @@ def cache_folder() -> Path:
 
 
 def library_name() -> str:
-    """The file name of the package's library, if it is of this source."""
+    """The file name of the package's library of this source."""
     return f'kernels-{_digest(repr(sorted(variants().items())))}.so'
 
 
 @functools.cache
 def native_path() -> Path:
-    """Where the library for exactly this processor is, or would be."""
+    """The path of the library for exactly this processor, built or not."""
     return cache_folder() / f'kernels-native-{_digest(repr((NATIVE, _processor())))}.so'
 
 
@@ -73,7 +73,7 @@ def build_native(compiler: str | None = None) -> Path:
 
 
 def build_for_package(folder: Path) -> Path:
-    """Put the library with all variants into a folder, from the cache where it was compiled before.
+    """Write the library with all variants into a folder; copy it from the cache if it was compiled before.
 
     Raises:
         RuntimeError: as :func:`compile_library`.
@@ -100,14 +100,14 @@ def compile_library(
     """Compile a library.
 
     Args:
-        path: of the library, written whole or not at all.
+        path: of the library; a failure leaves no partial file there.
         variants: names and compiler flags.
         compiler: g++ or another that takes its flags; by default ``$CXX``, else g++.
-        flags: more of them, for compiling and linking.
+        flags: additional flags for compiling and linking.
 
     Raises:
-        RuntimeError: if there is no compiler, it fails, or nothing can be compiled for this machine; the message has
-            what the compiler said.
+        RuntimeError: if there is no compiler, if it fails, or if the platform has no kernels; the message has the
+            compiler's output.
     """
     if not variants or not sys.platform.startswith('linux'):
         raise RuntimeError(f'the C++ kernels are for Linux on {" and ".join(VARIANTS)}; elsewhere plain torch is used')
@@ -127,21 +127,21 @@ def compile_library(
         _run_all([[compiler, *options, *flags, '-o', str(out)] for out, options in jobs.items()])
         partial = folder / path.name
         _run_all([[compiler, *LINK_FLAGS, *flags, *map(str, jobs), '-o', str(partial)]])
-        # renamed, so that a process that starts meanwhile finds nothing or the whole
+        # renamed, so that a process that starts meanwhile never finds a partial file
         os.replace(partial, path)
 
 
 def _run_all(commands: list[list[str]]) -> None:
-    """Run them side by side."""
+    """Run commands at the same time. Raises RuntimeError if one fails."""
     running = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for command in commands]
-    said = [process.communicate()[1].decode(errors='replace') for process in running]
-    for process, text in zip(running, said):
+    outputs = [process.communicate()[1].decode(errors='replace') for process in running]
+    for process, text in zip(running, outputs):
         if process.returncode:
             raise RuntimeError(f'{process.args[0]} failed:\n{text.strip()[-2000:]}')
 
 
 def _processor() -> tuple[str, str]:
-    """What -march=native depends on: a library in a shared home must not be run by another processor."""
+    """What -march=native depends on: another processor must not load a library from a shared home."""
     flags = ''
     try:
         lines = Path('/proc/cpuinfo').read_text().splitlines()

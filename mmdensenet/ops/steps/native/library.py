@@ -12,7 +12,7 @@ import torch
 
 from . import build
 
-#: names a variant that is to be used instead of the best that the processor can run
+#: the environment variable that names a variant to use instead of the best that the processor can run
 VARIABLE = 'MMDENSENET_KERNELS_VARIANT'
 _DECLARATION = re.compile(r'^KERNEL\((\w+)\)\(([^()]*)\) noexcept;', re.MULTILINE)
 _ARGUMENT = re.compile(r'(.*?)(\w+)')
@@ -24,19 +24,19 @@ class NoKernelsError(RuntimeError):
 
 
 class UnusableKernelsError(NoKernelsError):
-    """There is a library, which cannot be used: worth saying where plain torch takes its place."""
+    """There is a library, but it cannot be used: the user should know that plain torch replaces it."""
 
 
 @dataclass(frozen=True)
 class Library:
     path: Path
     variant: str
-    #: the kernels by their names in kernels.h; they raise MemoryError where memory cannot be allocated
+    #: the kernels by their names in kernels.h; they raise MemoryError if they cannot allocate memory
     functions: SimpleNamespace
 
 
 def declarations() -> dict[str, list[tuple[str, str]]]:
-    """Of each kernel in kernels.h its arguments: type, without ``const``, and name."""
+    """The arguments of each kernel in kernels.h: type, without ``const``, and name."""
     text = re.sub(r'//.*', '', (build.FOLDER / 'kernels.h').read_text())
     found = {}
     for name, arguments in _DECLARATION.findall(text):
@@ -47,12 +47,11 @@ def declarations() -> dict[str, list[tuple[str, str]]]:
 
 @functools.cache
 def load() -> Library:
-    """The library of the first of these that there is: the one for exactly this processor, the package's.
+    """The library for exactly this processor if it was built, else the package's.
 
     Raises:
-        NoKernelsError: where there is none, or it cannot be loaded.
-        RuntimeError: when MMDENSENET_KERNELS_VARIANT names a variant that the library has not or the processor cannot
-            run.
+        NoKernelsError: if there is none, or it cannot be loaded.
+        RuntimeError: if MMDENSENET_KERNELS_VARIANT names a variant that the library lacks or the processor cannot run.
     """
     wanted = os.environ.get(VARIABLE)
     if not build.variants():
@@ -71,7 +70,7 @@ def load() -> Library:
 
 
 def open_library(path: Path, variants: dict[str, tuple[str, ...]], wanted: str | None = None) -> Library:
-    """A library that has these variants.
+    """Load a library that has these variants.
 
     Raises:
         NoKernelsError, RuntimeError: as :func:`load`.
@@ -102,10 +101,10 @@ def _check_status(status: int) -> None:
 
 
 def _share_openmp() -> None:
-    """Make the symbols of torch's OpenMP visible to the kernels, which have none of their own."""
+    """Make the symbols of torch's OpenMP visible to the kernels, which link to no OpenMP library."""
     loaded = {line.split(maxsplit=5)[-1].rstrip() for line in Path('/proc/self/maps').read_text().splitlines()}
     candidates = [path for path in loaded if re.match(r'lib(gomp|omp|iomp5)\b', os.path.basename(path))]
-    # scikit-learn and others bring an OpenMP of theirs
+    # scikit-learn and others bring an OpenMP of their own
     of_torch = str(Path(torch.__file__).parent)
     for path in sorted(candidates, key=lambda path: not path.startswith(of_torch))[:1]:
         ctypes.CDLL(path, ctypes.RTLD_GLOBAL)

@@ -67,5 +67,5 @@ def batch_norm_backward(
 
 
 def _kernel(name: str, dtype: torch.dtype) -> Callable[..., None]:
-    """The one for rows of this type."""
+    """The kernel for rows of this dtype."""
     return getattr(load().functions, f'{name}_bfloat16' if dtype is torch.bfloat16 else name)

@@ -1,5 +1,4 @@
-"""Tensors as the pointers that the kernels take: the last line of defence, which lets nothing through but what they can
-read and write."""
+"""Tensors as pointers for the kernels: every address is checked here, and only memory that is safe to use passes."""
 
 from collections.abc import Container, Sequence
 from operator import attrgetter
@@ -12,20 +11,20 @@ _IS_CPU, _DTYPE, _SHAPE = map(attrgetter, ('is_cpu', 'dtype', 'shape'))
 
 
 def plain_rows(tensor: Tensor) -> Tensor:
-    """Rows whose channels are contiguous, as the kernels need them."""
+    """Rows with contiguous channels, which the kernels need."""
     return tensor if tensor.stride(1) == 1 or tensor.shape[1] == 1 else tensor.contiguous()
 
 
 def plain_values(tensor: Tensor) -> Tensor:
     """Contiguous float32 values."""
-    # asking takes a fraction of the time of converting nothing to nothing
+    # the check takes a fraction of the time of two conversions that do nothing
     if tensor.dtype is torch.float32 and tensor.is_contiguous():
         return tensor
     return tensor.to(torch.float32).contiguous()
 
 
 def weight_strides(weight: Tensor) -> tuple[int, int]:
-    """The input-channel and tap strides of a weight (k, C, 3, 3) as kernels take it: channels last where it is so."""
+    """The input-channel and tap strides at which kernels read a weight (k, C, 3, 3): channels last if it is so."""
     if (
         weight.dtype is torch.float32
         and not weight.is_contiguous()
@@ -41,7 +40,7 @@ def plain_weight(weight: Tensor) -> Tensor:
 
 
 def check_shapes(tensors: Sequence[Tensor], name: str, shapes: Sequence[tuple[int, ...]]) -> None:
-    """Raises ValueError, whose message begins with the name, when a tensor has another shape."""
+    """Raise ValueError, with a message that begins with the name, if a tensor has another shape."""
     if list(map(_SHAPE, tensors)) != shapes:
         wrong, shape = next((tensor, shape) for tensor, shape in zip(tensors, shapes) if tensor.shape != shape)
         raise ValueError(f'{name}: {_layout(wrong)}, where the kernel takes {shape}')
@@ -54,10 +53,10 @@ def data_ptr(
     dtype: torch.dtype = torch.float32,
     channels_last: bool = False,
 ) -> int:
-    """The address of a tensor of this shape and type, contiguous or, if asked for, channels last.
+    """The address of a tensor of this shape and dtype that is contiguous or, with ``channels_last``, channels last.
 
     Raises:
-        ValueError: when it is anything else; the message begins with the name.
+        ValueError: for any other tensor; the message begins with the name.
     """
     [pointer] = _data_ptrs([tensor], [name], dtype)
     order = torch.channels_last if channels_last else torch.contiguous_format
@@ -77,7 +76,7 @@ def weight_ptr(weight: Tensor, name: str, width: int, channels: int) -> tuple[in
 
 
 def values_ptr(tensor: Tensor, name: str, count: int) -> int:
-    """The same for a contiguous float32 tensor of so many values, whatever its shape."""
+    """The address of a contiguous float32 tensor of ``count`` values and any shape. Raises as :func:`data_ptr`."""
     [pointer] = _data_ptrs([tensor], [name], torch.float32)
     if tensor.numel() != count or not tensor.is_contiguous():
         raise ValueError(f'{name}: {_layout(tensor)}, where the kernel takes {count} contiguous values')
@@ -90,7 +89,7 @@ def rows_ptr(
     """The address and the stride of rows (count, channels) whose channels are contiguous.
 
     Args:
-        written: rows that share memory are refused too.
+        written: also refuse rows that overlap in memory.
 
     Raises:
         ValueError: as :func:`data_ptr`.
@@ -117,7 +116,7 @@ def values_ptrs(
     """:func:`values_ptr` of many tensors, in a fraction of the time.
 
     Args:
-        channels_last: the indices of those that may be in channels-last order instead.
+        channels_last: the indices of tensors that may be channels last instead.
     """
     pointers = _data_ptrs(tensors, names, torch.float32)
     if list(map(Tensor.numel, tensors)) != counts or not all(map(Tensor.is_contiguous, tensors)):
@@ -131,8 +130,8 @@ def values_ptrs(
 
 
 def _data_ptrs(tensors: Sequence[Tensor], names: Sequence[str], dtype: torch.dtype) -> list[int]:
-    """The one place that takes addresses: of plain tensors of this type whose values are in memory, on the CPU."""
-    # passes over all tensors, in C: a model has hundreds, and evaluates one image in a millisecond
+    """The only function that takes addresses: of plain tensors of this dtype whose values are in the CPU's memory."""
+    # map() loops in C: a model has hundreds of tensors, and evaluates an image in a millisecond
     if set(map(type, tensors)) <= _PLAIN and not (len(tensors) == 1 and tensors[0].is_nested):
         try:
             if (
@@ -144,7 +143,7 @@ def _data_ptrs(tensors: Sequence[Tensor], names: Sequence[str], dtype: torch.dty
                 if all(pointers) or all(pointer or not tensor.numel() for pointer, tensor in zip(pointers, tensors)):
                     return pointers
         except (RuntimeError, NotImplementedError):
-            pass  # sparse, functional, batched: they have no storage
+            pass  # sparse, functional and batched tensors have no storage
     if len(tensors) > 1:
         return [_data_ptrs([tensor], [name], dtype)[0] for tensor, name in zip(tensors, names)]
     kind = type(tensors[0])
@@ -162,7 +161,7 @@ def _storage(tensor: Tensor) -> str:
 
 
 def new_sums(channels: int) -> tuple[Tensor, Tensor]:
-    """Room for the two sums (C,) of a backward pass, in float64."""
+    """Empty tensors for the two sums (C,) of a backward pass, in float64."""
     return torch.empty(channels, dtype=torch.float64), torch.empty(channels, dtype=torch.float64)
 
 

@@ -8,14 +8,14 @@ import torch
 from triton import knobs
 
 from ..protocol import Steps
-from . import conv, matmul, matmul_backward, norm, pool
+from . import conv, matmul, matmul_backward, norm, norm_backward, pool
 
 
 class TritonSteps(Steps):
     name = 'triton'
 
-    batch_norm_backward = staticmethod(norm.batch_norm_backward)
-    batch_norm_backward_sums = staticmethod(norm.batch_norm_backward_sums)
+    batch_norm_backward = staticmethod(norm_backward.batch_norm_backward)
+    batch_norm_backward_sums = staticmethod(norm_backward.batch_norm_backward_sums)
     extend_norm = staticmethod(norm.extend_norm)
     new_norm = staticmethod(norm.new_norm)
     norm_relu_conv3x3 = staticmethod(conv.norm_relu_conv3x3)
@@ -34,7 +34,7 @@ triton_steps = TritonSteps()
 
 
 def why_not(device: torch.device, dtype: torch.dtype) -> str | None:
-    """The reason for which the kernels cannot compute with features of this type on this device, or None."""
+    """Why the kernels cannot compute with features of this dtype on this device, or None if they can."""
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return f'the Triton kernels compute in float32, bfloat16 and float16, not {str(dtype).removeprefix("torch.")}'
     if knobs.runtime.interpret:

@@ -1,8 +1,8 @@
 """What the kernels share: launching, block sizes, sums and statistics in a fixed order.
 
 No kernel adds with atomics. A program writes the sums of its rows, or their mean and variance, into a row of a small
-float32 matrix, which one more kernel reduces in a fixed order. Two runs give the same bits on the same device; another
-device has another number of programs, and may round differently.
+float32 matrix, and another kernel reduces this matrix in a fixed order. Two runs on the same device give the same bits;
+another device starts another number of programs and may round differently.
 """
 
 import functools
@@ -31,20 +31,20 @@ def launch(kernel, grid: tuple[int, ...], *args, **meta) -> None:
         _launch(kernel, grid, device.index, args, meta)
 
 
-#: the releases of Triton whose compiled kernels are known to be called as :func:`_launch` does
+#: whether this release of Triton calls its compiled kernels as :func:`_launch` does
 _DIRECT = triton.__version__.startswith(('3.6.', '3.7.'))
 _COMPILED: dict[tuple, tuple] = {}
 
 
 def _launch(kernel, grid: tuple[int, ...], device: int, args: tuple, meta: dict) -> None:
-    """What ``kernel[grid](*args, **meta)`` does, with less of the processor's time once the kernel is compiled.
+    """Do what ``kernel[grid](*args, **meta)`` does, in less CPU time once the kernel is compiled.
 
-    A block launches 17 kernels a layer and step, so their launching decides how fast small batches are. Triton binds
-    arguments by name, makes a key of strings and asks the driver about each pointer. Here the key is what a compiled
-    kernel may depend on (see :func:`launch_key`), and pointers are passed as numbers.
+    A block launches 17 kernels a layer and step, so launch overhead decides how fast small batches are. Triton binds
+    arguments by name, builds a key of strings and asks the driver about each pointer. This function builds its key from
+    what a compiled kernel may depend on (see :func:`launch_key`), and passes pointers as numbers.
     """
     hooks = triton.knobs.runtime.launch_enter_hook
-    if not _DIRECT or (hooks is not None and getattr(hooks, 'calls', True)):  # a profiler wants to see each launch
+    if not _DIRECT or (hooks is not None and getattr(hooks, 'calls', True)):  # a profiler records each launch
         kernel[grid](*args, **meta)
         return
     key, values = launch_key(kernel, device, args, meta)
@@ -61,11 +61,11 @@ def _launch(kernel, grid: tuple[int, ...], device: int, args: tuple, meta: dict)
 
 
 def launch_key(kernel, device: int, args: tuple, meta: dict) -> tuple[tuple, list]:
-    """What a compiled kernel may depend on, as a key; and the arguments with pointers as numbers.
+    """A key of all that a compiled kernel may depend on, and the arguments with pointers as numbers.
 
-    That is the kernel, the device, types of pointers and whether they are multiples of 16 bytes, values of integers,
-    and everything that is known when it is compiled. It distinguishes more than Triton does: of integers Triton asks
-    whether they are 1, a multiple of 16 or need 64 bits.
+    The key has the kernel, the device, the dtypes of pointers and whether they are multiples of 16 bytes, the values of
+    integers, and all compile-time arguments. It distinguishes more than Triton does, which only asks whether an integer
+    is 1, is a multiple of 16, or needs 64 bits.
     """
     key, values, bits = [id(kernel), device], [], 0
     for arg in args:
@@ -82,23 +82,23 @@ def launch_key(kernel, device: int, args: tuple, meta: dict) -> tuple[tuple, lis
             values.append(pointer)
     if bits % 16:
         key += [value % 16 == 0 for value in values]
-    # with the names: tiles that were measured do not all have the same options
+    # with the names: measured tiles do not all have the same options
     return (*key, *meta, *meta.values()), values
 
 
 def cdiv(size: int, block: int) -> int:
-    """Blocks that cover a size. Triton's own, which kernels may call too, takes 5 microseconds."""
+    """The number of blocks that cover ``size``. Triton's own function takes 5 microseconds."""
     return -(-size // block)
 
 
 def next_power_of_2(size: int) -> int:
-    """The smallest power of two that is not smaller."""
+    """The smallest power of two that is at least ``size``."""
     return 1 << (size - 1).bit_length()
 
 
 @functools.lru_cache
-def processors(device: torch.device) -> int:
-    """Streaming multiprocessors; in the interpreter two, so that a program has several tiles and there are several."""
+def sm_count(device: torch.device) -> int:
+    """The number of streaming multiprocessors; two in the interpreter, so that programs share the tiles."""
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == 'cuda' else 2
 
 
@@ -130,19 +130,22 @@ def split_columns(columns: int, least: int = 16) -> tuple[int, int]:
 def unit(*sizes: int) -> int:
     """The largest power of two up to 16 that divides all sizes.
 
-    The compiler only finds out whether an argument is a multiple of 16, and loads element by element if it is not. With
-    growth rates such as 12 and 40 strides are multiples of 4 or 8, which is enough for wide loads: kernels are told.
+    The compiler only checks whether an argument is a multiple of 16, and loads element by element if it is not. Growth
+    rates such as 12 and 40 give strides that are multiples of 4 or 8, which allow wide loads if the kernel knows them.
     """
     return math.gcd(16, *sizes)
 
 
 def row_major(rows: Tensor) -> Tensor:
-    """The matrix itself if its channels are contiguous, else a copy that is."""
+    """The matrix itself if its channels are contiguous, else a contiguous copy."""
     return rows if rows.stride(1) == 1 else rows.contiguous()
 
 
 def precision(dtype: torch.dtype) -> str:
-    """Of float32 products: TensorFloat32 where the user allows it. Narrower products are exact, their sums float32."""
+    """Input precision of float32 products: TensorFloat32 where the user allows it, else IEEE.
+
+    Products of narrower dtypes are exact, and their sums are float32.
+    """
     return 'tf32' if dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32 else 'ieee'
 
 
@@ -153,7 +156,7 @@ def merge_statistics(partial: Tensor, rows: int, rows_each: int) -> tuple[Tensor
     """
     while True:
         groups, _, columns = partial.shape
-        # one program for all of few groups, else as many as halve the waiting
+        # one program if there are few groups, else several that merge 256 groups each
         each = groups if groups <= 512 else 256
         programs = cdiv(groups, each)
         merged = partial.new_empty((2, columns) if programs == 1 else (programs, 2, columns))
@@ -180,7 +183,7 @@ def sum_partials(partial: Tensor) -> Tensor:
     """The sum over the first dimension, (P, ...) to (...), float32."""
     shape = partial.shape[1:]
     size = shape.numel()
-    # few columns: more rows at a time, for a program waits for memory once per step
+    # with few columns read more rows at a time: a program waits for memory once per step
     block_p, block_c = (256, 16) if size <= 8192 else (32, 128)
     while True:
         programs = len(partial)
@@ -268,19 +271,19 @@ def sum_partials_kernel(
 
 @triton.jit
 def multiple_of(value, UNIT: tl.constexpr):
-    """The value, of which the caller knows that UNIT divides it, in a form that tells the compiler."""
+    """``value``, which UNIT divides, written so that the compiler sees it."""
     return value // UNIT * UNIT
 
 
 @triton.jit
 def relu(value):
-    """As torch's, NaN stays NaN."""
+    """ReLU that keeps NaN, as torch's does."""
     return tl.where(value <= 0, 0.0, value)
 
 
 @triton.jit
 def tile_statistics(tile, present, size):
-    """Mean and biased variance of a tile's columns, over its ``size`` rows that are present."""
+    """Mean and biased variance of a tile's columns, over the ``size`` rows that are present."""
     mean = tl.sum(tl.where(present, tile, 0.0), 0) / size
     centred = tl.where(present, tile - mean[None, :], 0.0)
     return mean, tl.sum(centred * centred, 0) / size

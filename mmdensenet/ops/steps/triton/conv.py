@@ -1,14 +1,14 @@
 """BN-ReLU-3x3: u = relu(rows * scale + shift), then the convolution with padding 1, which pads u with zeros.
 
-Forward has two ways, one result:
+Forward has two ways to the same result:
 
-- an implicit matrix product: for each of the nine taps a program loads the shifted pixels, activates them and
-  multiplies. u is never stored, the nine loads of a pixel mostly hit the cache, and the statistics are taken in the
-  epilogue;
-- cuDNN on u, which one kernel writes, and one more kernel that copies its result and takes the statistics.
+- An implicit matrix product: for each of the nine taps a program loads the shifted pixels, activates them and
+  multiplies. It never stores u, the nine loads of a pixel mostly hit the cache, and the epilogue computes the
+  statistics.
+- One kernel that writes u, cuDNN's convolution, and another kernel that copies its result and computes the statistics.
 
-Backward is cuDNN's, on u written once more, and one kernel that applies the ReLU's mask and sums. cuDNN follows its own
-switches: torch.backends.cudnn.allow_tf32 for float32, and .deterministic for bits that do not change from run to run.
+Backward writes u again, calls cuDNN, and launches one kernel that applies the ReLU's mask and sums. cuDNN follows its
+own switches: torch.backends.cudnn.allow_tf32 for float32, and .deterministic for the same bits in every run.
 
 Limits: channels contiguous, fp32, bf16 or fp16, stride 1, padding 1, fewer than 2^31 rows.
 """
@@ -26,17 +26,18 @@ from .common import (
     merge_statistics,
     multiple_of,
     precision,
-    processors,
     relu,
     row_major,
+    sm_count,
     split_columns,
     store_statistics,
     tile_statistics,
     unit,
 )
-from .norm import copy_with_statistics, masked_sums, norm_relu
+from .norm import copy_with_statistics, norm_relu
+from .norm_backward import masked_sums
 
-#: which of the two ways forward takes: True, False, or None: the faster one
+#: whether forward is the implicit product; None chooses the faster way
 IMPLICIT: bool | None = None
 
 
@@ -50,14 +51,14 @@ def norm_relu_conv3x3(
     mask: Tensor | None = None,
     measure: bool = True,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Write the convolution's result, times ``mask`` if there is one, to ``out``.
+    """Write the convolution's result, times ``mask`` if given, to ``out``.
 
     Args:
         rows: (M, J), M = N*H*W. scale, shift: (J,), scale None for ones. weight: (k, J, 3, 3). shape: (N, H, W).
         out: (M, k), dtype of rows. mask: (M, k), factors of dropout.
 
     Returns:
-        Mean and biased variance of what was stored, each (k,) fp32, or None and None without ``measure``.
+        Mean and biased variance of ``out``, each (k,) fp32, or None and None without ``measure``.
     """
     rows = row_major(rows)
     implicit = IMPLICIT
@@ -67,7 +68,7 @@ def norm_relu_conv3x3(
         implicit = is_implicit(m, k, j, rows.dtype, aligned, precision(rows.dtype), chip)
     if implicit:
         return _implicit(rows, scale, shift, weight, shape, out, mask, measure)
-    # the features' dtype is chosen already
+    # autocast has already chosen the features' dtype
     with torch.autocast('cuda' if rows.is_cuda else 'cpu', enabled=False):
         new = F.conv2d(_images(norm_relu(rows, scale, shift), shape), weight.to(rows.dtype), padding=1)
     return copy_with_statistics(new.permute(0, 2, 3, 1).flatten(0, 2), out, mask)
@@ -82,7 +83,7 @@ def norm_relu_conv3x3_backward(
     shape: tuple[int, int, int],
     grad: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients from that of the convolution's result, grad (M, k).
+    """Gradients of :func:`norm_relu_conv3x3`, from the gradient of its result, grad (M, k).
 
     Returns:
         dz (M, J), the gradient at the norm's output, in the dtype of rows; the weight's, in its dtype and shape;
@@ -118,7 +119,7 @@ def norm_relu_conv3x3_backward_into(
     accumulator: Tensor,
     overwrite: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The same for layers without bottleneck: ``accumulator += coefficient * dz``, (M, J), or = with ``overwrite``."""
+    """The same for layers without a bottleneck: ``accumulator += coefficient * dz`` (M, J), or = with ``overwrite``."""
     grad_z, *rest = norm_relu_conv3x3_backward(rows, scale, shift, mean, weight, shape, grad)
     if overwrite:
         torch.mul(grad_z, coefficient, out=accumulator)
@@ -131,7 +132,7 @@ def norm_relu_conv3x3_backward_into(
 def is_implicit(
     rows: int, columns: int, channels: int, dtype: torch.dtype, aligned: int, precision: str, chip: str
 ) -> bool:
-    """Whether the implicit product is the faster way: as measured, else where it runs on tensor cores."""
+    """Whether the implicit product is faster: as measured, or else if it runs on tensor cores."""
     if way := tiles.measured(chip, 'conv3x3_way', rows, columns, channels, dtype.itemsize, aligned >= 8):
         return bool(way['implicit'])
     return dtype.itemsize == 2 or precision == 'tf32'
@@ -141,17 +142,17 @@ def is_implicit(
 def conv_blocks(
     rows: int, columns: int, channels: int, dtype: torch.dtype, aligned: int, sms: int, chip: str
 ) -> tuple[int, dict[str, int]]:
-    """Blocks of columns, and the tile of a program. Rows are ``aligned`` to so many elements."""
-    wide = dtype != torch.float32
-    blocks = cdiv(columns, 128 if wide else 64)
+    """Blocks of columns, and the tile of a program. Rows start at multiples of ``aligned`` elements."""
+    half = dtype.itemsize == 2
+    blocks = cdiv(columns, 128 if half else 64)
     first, second = split_columns(cdiv(columns, blocks))
-    block_c = 64 if wide else 16
+    block_c = 64 if half else 16
     while block_c > 16 and channels % block_c:
         block_c //= 2
-    block_m = 128 if wide else 64
+    block_m = 128 if half else 64
     while block_m > 32 and cdiv(rows, block_m) * blocks < sms:
         block_m //= 2
-    rule = dict(FIRST=first, SECOND=second, BLOCK_M=block_m, BLOCK_C=block_c, num_warps=4, num_stages=3 if wide else 2)
+    rule = dict(FIRST=first, SECOND=second, BLOCK_M=block_m, BLOCK_C=block_c, num_warps=4, num_stages=3 if half else 2)
     shape = rows, columns, channels, dtype.itemsize, aligned >= 8
     return blocks, tiles.choose(rule, chip, 'norm_relu_conv3x3', *shape)
 
@@ -164,7 +165,7 @@ def _images(rows: Tensor, shape: tuple[int, int, int]) -> Tensor:
 def _implicit(rows, scale, shift, weight, shape, out, mask, measure):
     (m, j), k = rows.shape, weight.shape[0]
     aligned = unit(j, rows.stride(0))
-    blocks, block = conv_blocks(m, k, j, rows.dtype, aligned, processors(rows.device), tiles.chip(rows.device))
+    blocks, block = conv_blocks(m, k, j, rows.dtype, aligned, sm_count(rows.device), tiles.chip(rows.device))
     row_blocks = cdiv(m, block['BLOCK_M'])
     partial = torch.empty(row_blocks, 2, k, dtype=torch.float32, device=rows.device)
     taps = rows.new_empty(9, j, k).copy_(weight.permute(2, 3, 1, 0).flatten(0, 1))

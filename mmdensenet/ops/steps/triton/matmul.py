@@ -1,9 +1,9 @@
 """BN-ReLU-1x1 as a matrix product: out = act @ weight.t() with act = relu(features * scale + shift), never stored.
 
-A program keeps all columns of the result (up to 256, in float32 128) for a tile of rows, so the wide features are read
-once; it forms the activation while it loads them, and takes the statistics of what it stores for the norm that follows.
-With POOL the activation is the mean of 2x2 pixels: the transition, whose 1x1 convolution and average pooling are both
-linear.
+A program computes all columns of the result (up to 256, in float32 128) for a tile of rows, so it reads the wide
+features once. It forms the activation while it loads them, and computes the statistics of its result for the next norm.
+With POOL the activation is the mean of 2x2 pixels: a transition may pool first, because its 1x1 convolution and average
+pooling are both linear.
 
 Traffic: M * C read once, M * J written. Limits: channels contiguous, fp32, bf16 or fp16, fewer than 2^31 rows.
 """
@@ -20,9 +20,9 @@ from .common import (
     merge_statistics,
     multiple_of,
     precision,
-    processors,
     relu,
     row_major,
+    sm_count,
     split_columns,
     store_statistics,
     tile_statistics,
@@ -46,8 +46,8 @@ def norm_relu_pool_matmul(
 ) -> tuple[Tensor, None, None]:
     """The same after 2x2 average pooling with stride 2, (N * (H // 2) * (W // 2), J); shape is (N, H, W).
 
-    An odd last row or column of pixels is dropped, as ``nn.AvgPool2d(2)`` does. Nothing normalises the result with
-    these statistics, so there are none.
+    It drops an odd last row or column of pixels, as ``nn.AvgPool2d(2)`` does. It computes no statistics: no norm of
+    these rows needs them.
     """
     return _matmul(features, scale, shift, weight, shape, False)
 
@@ -69,7 +69,7 @@ def _matmul(features, scale, shift, weight, shape, measure):
     strides = features.stride(0), weight.stride(0)
     aligned = unit(c, *strides)
     device = features.device
-    blocks, block = matmul_blocks(rows, j, c, dtype, aligned, processors(device), shape is not None, tiles.chip(device))
+    blocks, block = matmul_blocks(rows, j, c, dtype, aligned, sm_count(device), shape is not None, tiles.chip(device))
     row_blocks = cdiv(rows, block['BLOCK_M'])
     partial = torch.empty(row_blocks, 2, j, dtype=torch.float32, device=features.device)
     launch(
@@ -100,7 +100,7 @@ def _matmul(features, scale, shift, weight, shape, measure):
 def matmul_blocks(
     rows: int, columns: int, channels: int, dtype: torch.dtype, aligned: int, sms: int, pool: bool, chip: str
 ) -> tuple[int, dict[str, int]]:
-    """Blocks of columns, and the tile of a program. Rows of the features are ``aligned`` to so many elements."""
+    """Blocks of columns, and the tile of a program. Rows of the features start at multiples of ``aligned`` elements."""
     if dtype == torch.float32:
         # without tensor cores the operands of a product sit in registers
         widest, block_m, block_c, stages = 128, 64, 16, 2

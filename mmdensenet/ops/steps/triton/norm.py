@@ -1,7 +1,7 @@
-"""Kernels without products: statistics, the norm with ReLU, the sums of its backward, and its deferred correction.
+"""Kernels without products: the statistics of rows, the norm with ReLU, and the norm of channels that are appended.
 
-Each reads its matrices once and is bound by memory. A tile is 4096 elements, or 2048 of three matrices or more, whose
-width covers the columns up to 128.
+Each reads its matrices once and is bound by memory. A tile has 4096 elements, or 2048 if a kernel reads three matrices
+or more; it is as wide as the matrix, up to 128 columns.
 Matrices are rows with contiguous channels and any row stride, in fp32, bf16 or fp16; vectors are fp32.
 """
 
@@ -17,12 +17,11 @@ from .common import (
     merge_statistics,
     multiple_of,
     next_power_of_2,
-    processors,
     relu,
     row_major,
+    sm_count,
     split_rows,
     store_statistics,
-    sum_partials,
     tile_statistics,
     unit,
 )
@@ -36,7 +35,7 @@ def statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def copy_with_statistics(rows: Tensor, out: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Write ``rows``, times ``mask`` if there is one, to ``out``; return the statistics of what was written."""
+    """Write ``rows``, times ``mask`` if given, to ``out``; return the statistics of ``out``."""
     return _statistics(row_major(rows), out, mask)
 
 
@@ -46,7 +45,7 @@ def norm_relu(rows: Tensor, scale: Tensor | None, shift: Tensor) -> Tensor:
     out = torch.empty_like(rows, memory_format=torch.contiguous_format)
     m, c = rows.shape
     aligned = unit(c, rows.stride(0))
-    block, _ = _block('norm_relu', rows, aligned)
+    block, _ = kernel_block('norm_relu', rows, aligned)
     launch(
         norm_relu_kernel,
         (cdiv(m, block['BLOCK_M']) * cdiv(c, block['BLOCK_C']),),
@@ -64,71 +63,8 @@ def norm_relu(rows: Tensor, scale: Tensor | None, shift: Tensor) -> Tensor:
     return out
 
 
-def masked_sums(grad: Tensor, rows: Tensor, scale: Tensor, shift: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Set ``grad`` to 0 where rows * scale + shift <= 0, in place; return its sums as ``batch_norm_backward_sums``."""
-    return _sums(grad, rows, mean, scale, shift)
-
-
-def batch_norm_backward_sums(grad: Tensor, rows: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Column sums of ``grad`` and of grad * (rows - mean), each (C,) fp32, for (M, C) matrices."""
-    return _sums(row_major(grad), row_major(rows), mean)
-
-
-def batch_norm_backward(
-    grad: Tensor,
-    rows: Tensor,
-    mean: Tensor,
-    rstd: Tensor,
-    coefficient: Tensor,
-    sum_grad: Tensor,
-    sum_centred: Tensor,
-    total: int | Tensor,
-    add: Tensor | None = None,
-    out: Tensor | None = None,
-) -> Tensor:
-    """coefficient * (grad - sum_grad / total - (rows - mean) * rstd**2 * sum_centred / total) + add, in rows' dtype.
-
-    Args:
-        grad, rows, add: (M, C); ``add`` may be missing.
-        mean, rstd, coefficient, sum_grad, sum_centred: (C,).
-        total: rows of all ranks.
-        out: (M, C), written; a new matrix by default. It may be ``grad`` or ``add``.
-    """
-    grad, rows = row_major(grad), row_major(rows)
-    add = None if add is None else row_major(add)
-    if out is None:
-        out = torch.empty_like(rows, memory_format=torch.contiguous_format)
-    if isinstance(total, Tensor):
-        sum_grad, sum_centred, total = sum_grad / total, sum_centred / total, 1
-    m, c = rows.shape
-    strides = [matrix.stride(0) for matrix in (grad, rows, rows if add is None else add, out)]
-    aligned = unit(c, *strides)
-    block, _ = _block('batch_norm_backward' if add is None else 'batch_norm_backward_add', rows, aligned, TILE // 2)
-    launch(
-        batch_norm_backward_kernel,
-        (cdiv(m, block['BLOCK_M']) * cdiv(c, block['BLOCK_C']),),
-        grad,
-        rows,
-        mean,
-        rstd,
-        coefficient,
-        sum_grad,
-        sum_centred,
-        1 / total,
-        rows if add is None else add,
-        out,
-        m,
-        c,
-        *strides,
-        ADD=add is not None,
-        UNIT=aligned,
-        **block,
-    )
-    return out
-
-
 def new_norm(mean: Tensor, var: Tensor, eps: float, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Reciprocal deviation, scale and shift (C,) of a norm over channels of this mean and biased variance."""
+    """Reciprocal deviation, scale and shift, each (C,), of a norm with this mean and biased variance."""
     rstd = torch.empty_like(mean)
     return rstd, *_extend(mean, var, mean, var, rstd, len(mean), eps, gamma, beta)
 
@@ -181,23 +117,23 @@ def _extend(new_mean, new_var, mean, var, rstd, stop, eps, gamma, beta) -> tuple
 def norm_blocks(
     kernel: str, rows: int, columns: int, size: int, aligned: int, elements: int, chip: str
 ) -> dict[str, int]:
-    """The tile, of so many ``elements`` by the rule, and programs for each processor where they reduce over rows."""
+    """The tile, of ``elements`` elements unless it was measured, and programs a multiprocessor of a sum over rows."""
     width = max(16, min(128, next_power_of_2(columns)))
     rule = dict(BLOCK_M=elements // width, BLOCK_C=width, num_warps=4, programs=4)
     return tiles.choose(rule, chip, kernel, rows, columns, columns, size, aligned >= 8)
 
 
-def _block(kernel: str, rows: Tensor, aligned: int, elements: int = TILE) -> tuple[dict[str, int], int]:
-    """The tile of a kernel, and its programs for each processor."""
+def kernel_block(kernel: str, rows: Tensor, aligned: int, elements: int = TILE) -> tuple[dict[str, int], int]:
+    """The tile of a kernel, and its programs a multiprocessor."""
     chip = tiles.chip(rows.device)
     block = dict(norm_blocks(kernel, *rows.shape, rows.element_size(), aligned, elements, chip))
     return block, block.pop('programs')
 
 
-def _split(rows: Tensor, block: dict[str, int], programs: int) -> tuple[tuple[int, int], int]:
+def reduction_grid(rows: Tensor, block: dict[str, int], programs: int) -> tuple[tuple[int, int], int]:
     """The grid of a reduction over rows, (column blocks, programs), and the tiles of a program."""
     column_blocks = cdiv(rows.shape[1], block['BLOCK_C'])
-    limit = max(1, programs * processors(rows.device) // column_blocks)
+    limit = max(1, programs * sm_count(rows.device) // column_blocks)
     programs, steps = split_rows(rows.shape[0], block['BLOCK_M'], limit)
     return (column_blocks, programs), steps
 
@@ -208,8 +144,8 @@ def _statistics(rows: Tensor, out: Tensor | None = None, mask: Tensor | None = N
     strides = [matrix.stride(0) for matrix in (rows, factors, target)]
     aligned = unit(c, *strides)
     kernel = 'statistics' if out is None else 'copy_with_statistics'
-    block, programs = _block(kernel, rows, aligned, TILE if mask is None else TILE // 2)
-    grid, steps = _split(rows, block, programs)
+    block, programs = kernel_block(kernel, rows, aligned, TILE if mask is None else TILE // 2)
+    grid, steps = reduction_grid(rows, block, programs)
     partial = torch.empty(grid[1], 2, c, dtype=torch.float32, device=rows.device)
     launch(
         statistics_kernel,
@@ -228,35 +164,6 @@ def _statistics(rows: Tensor, out: Tensor | None = None, mask: Tensor | None = N
         **block,
     )
     return merge_statistics(partial, m, steps * block['BLOCK_M'])
-
-
-def _sums(
-    grad: Tensor, rows: Tensor, mean: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    m, c = rows.shape
-    strides = grad.stride(0), rows.stride(0)
-    aligned = unit(c, *strides)
-    block, programs = _block('batch_norm_sums' if scale is None else 'masked_sums', rows, aligned)
-    grid, steps = _split(rows, block, programs)
-    partial = torch.empty(grid[1], 2, c, dtype=torch.float32, device=rows.device)
-    launch(
-        batch_norm_sums_kernel,
-        grid,
-        grad,
-        rows,
-        mean,
-        mean if scale is None else scale,
-        mean if shift is None else shift,
-        partial,
-        m,
-        c,
-        *strides,
-        steps,
-        MASK=scale is not None,
-        UNIT=aligned,
-        **block,
-    )
-    return sum_partials(partial).unbind()
 
 
 @triton.jit(do_not_specialize=['rows', 'tiles_per_program'])
@@ -329,7 +236,7 @@ def extend_norm_kernel(
     new_var = tl.load(new_var_ptr + c - start, mask=new, other=0.0)
     new_rstd = 1.0 / tl.sqrt_rn(new_var + eps)
     if AFFINE:
-        # the channels of before; the new ones are not read where they are being written
+        # read the earlier channels only: other programs may be writing the new ones
         mean = tl.where(new, new_mean, tl.load(mean_ptr + c, mask=c < start, other=0.0))
         rstd = tl.where(new, new_rstd, tl.load(rstd_ptr + c, mask=c < start, other=0.0))
         scale = tl.load(gamma_ptr + c, mask=c < stop, other=0.0).to(tl.float32) * rstd
@@ -357,7 +264,7 @@ def norm_relu_kernel(
 ):
     columns = multiple_of(columns, UNIT)
     x_stride = multiple_of(x_stride, UNIT)
-    # one grid dimension: the others end at 65535
+    # one grid dimension: the others have at most 65535 blocks
     column_blocks = tl.cdiv(columns, BLOCK_C)
     m = tl.program_id(0) // column_blocks * BLOCK_M + tl.arange(0, BLOCK_M)
     c = tl.program_id(0) % column_blocks * BLOCK_C + tl.arange(0, BLOCK_C)
@@ -369,100 +276,3 @@ def norm_relu_kernel(
         x *= tl.load(scale_ptr + c, mask=c < columns, other=0.0)[None, :]
     u = relu(x + shift[None, :])
     tl.store(out_ptr + m * columns + c[None, :], u.to(out_ptr.dtype.element_ty), mask=present)
-
-
-@triton.jit(do_not_specialize=['rows', 'tiles_per_program'])
-def batch_norm_sums_kernel(
-    grad_ptr,  # (M, C), stride (grad_stride, 1); with MASK also written: 0 where the ReLU was
-    x_ptr,  # (M, C), stride (x_stride, 1)
-    mean_ptr,  # (C,) fp32
-    scale_ptr,  # (C,) fp32; read if MASK
-    shift_ptr,  # (C,) fp32; read if MASK
-    partial_ptr,  # (P, 2, C) fp32, contiguous, written: sums of grad and of grad * (x - mean)
-    rows,
-    columns,
-    grad_stride,
-    x_stride,
-    tiles_per_program,
-    MASK: tl.constexpr,
-    UNIT: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-):
-    columns = multiple_of(columns, UNIT)
-    grad_stride = multiple_of(grad_stride, UNIT)
-    x_stride = multiple_of(x_stride, UNIT)
-    program = tl.program_id(1)
-    c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
-    inside = c < columns
-    mean = tl.load(mean_ptr + c, mask=inside, other=0.0)
-    if MASK:
-        scale = tl.load(scale_ptr + c, mask=inside, other=0.0)
-        shift = tl.load(shift_ptr + c, mask=inside, other=0.0)
-    total = tl.zeros((BLOCK_C,), tl.float32)
-    total_centred = tl.zeros((BLOCK_C,), tl.float32)
-    first = program * tiles_per_program * BLOCK_M
-    stop = tl.minimum(rows, first + tiles_per_program * BLOCK_M)
-    for start in range(first, stop, BLOCK_M):
-        m = start + tl.arange(0, BLOCK_M)
-        present = (m < rows)[:, None] & inside[None, :]
-        m = m.to(tl.int64)[:, None]
-        grad_pointers = grad_ptr + m * grad_stride + c[None, :]
-        grad = tl.load(grad_pointers, mask=present, other=0.0)
-        x = tl.load(x_ptr + m * x_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
-        if MASK:
-            grad = tl.where(x * scale[None, :] + shift[None, :] <= 0, 0.0, grad.to(tl.float32))
-            tl.store(grad_pointers, grad.to(grad_ptr.dtype.element_ty), mask=present)
-        grad = grad.to(tl.float32)
-        total += tl.sum(grad, 0)
-        total_centred += tl.sum(grad * (x - mean[None, :]), 0)
-    tl.store(partial_ptr + program * 2 * columns + c, total, mask=inside)
-    tl.store(partial_ptr + (program * 2 + 1) * columns + c, total_centred, mask=inside)
-
-
-@triton.jit(do_not_specialize=['rows', 'share'])
-def batch_norm_backward_kernel(
-    grad_ptr,  # (M, C), stride (grad_stride, 1)
-    x_ptr,  # (M, C), stride (x_stride, 1)
-    mean_ptr,  # (C,) fp32, as the four pointers that follow
-    rstd_ptr,
-    coefficient_ptr,
-    sum_grad_ptr,
-    sum_centred_ptr,
-    share,  # 1 / total
-    add_ptr,  # (M, C), stride (add_stride, 1); read if ADD
-    out_ptr,  # (M, C), stride (out_stride, 1), written; may be grad_ptr or add_ptr
-    rows,
-    columns,
-    grad_stride,
-    x_stride,
-    add_stride,
-    out_stride,
-    ADD: tl.constexpr,
-    UNIT: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-):
-    columns = multiple_of(columns, UNIT)
-    grad_stride = multiple_of(grad_stride, UNIT)
-    x_stride = multiple_of(x_stride, UNIT)
-    add_stride = multiple_of(add_stride, UNIT)
-    out_stride = multiple_of(out_stride, UNIT)
-    # one grid dimension: the others end at 65535
-    column_blocks = tl.cdiv(columns, BLOCK_C)
-    m = tl.program_id(0) // column_blocks * BLOCK_M + tl.arange(0, BLOCK_M)
-    c = tl.program_id(0) % column_blocks * BLOCK_C + tl.arange(0, BLOCK_C)
-    inside = c < columns
-    present = (m < rows)[:, None] & inside[None, :]
-    m = m.to(tl.int64)[:, None]
-    coefficient = tl.load(coefficient_ptr + c, mask=inside, other=0.0)
-    mean = tl.load(mean_ptr + c, mask=inside, other=0.0)
-    mean_grad = tl.load(sum_grad_ptr + c, mask=inside, other=0.0) * share
-    rstd = tl.load(rstd_ptr + c, mask=inside, other=0.0)
-    slope = tl.load(sum_centred_ptr + c, mask=inside, other=0.0) * share * rstd * rstd
-    grad = tl.load(grad_ptr + m * grad_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
-    x = tl.load(x_ptr + m * x_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
-    out = coefficient[None, :] * (grad - mean_grad[None, :] - (x - mean[None, :]) * slope[None, :])
-    if ADD:
-        out += tl.load(add_ptr + m * add_stride + c[None, :], mask=present, other=0.0).to(tl.float32)
-    tl.store(out_ptr + m * out_stride + c[None, :], out.to(out_ptr.dtype.element_ty), mask=present)

@@ -1,12 +1,12 @@
 """BN-ReLU-max pooling of the stem: 3x3 windows, stride 2, padding 1 with -inf, on u = relu(rows * scale + shift).
 
-Forward reads each pixel from memory once, and from the cache for the other windows that it is in. Backward finds the
-windows' maxima again instead of keeping an index for each. A group of four pixels, (2i, 2j) to (2i+1, 2j+1), is only in
-the windows (i, j) to (i+1, j+1), which cover 5x5 pixels. So a program that goes through these once knows the whole
-gradient of its groups, writes each pixel once and adds nothing to what another program has written.
+Forward reads each pixel from memory once, and from the cache for its other windows. Backward computes the maxima again
+and stores no indices. A group of four pixels, (2i, 2j) to (2i+1, 2j+1), lies only in the windows (i, j) to (i+1, j+1),
+which cover 5x5 pixels. So a program that reads these once knows the whole gradient of its groups; it writes each pixel
+once, and no two programs add to the same element.
 
-The maximum is that of u rounded to the rows' dtype. Of equal ones the first in the window's order is taken, and of NaNs
-the last, as torch does.
+The maximum is taken of u rounded to the rows' dtype. Of equal maxima the first in the window's order gets the gradient,
+and of NaNs the last, as in torch.
 
 Limits: channels contiguous, fp32, bf16 or fp16, fewer than 2^31 rows.
 """
@@ -21,9 +21,9 @@ from .common import (
     launch,
     multiple_of,
     next_power_of_2,
-    processors,
     relu,
     row_major,
+    sm_count,
     split_rows,
     sum_partials,
     unit,
@@ -31,7 +31,7 @@ from .common import (
 
 #: bytes of a tile: with 4 warps a thread has one load of 16 bytes for each pixel of a window
 TILE_BYTES = 2048
-#: programs of backward on a streaming multiprocessor, each with its own sums
+#: programs of backward per streaming multiprocessor, each with its own sums
 PROGRAMS = 16
 
 
@@ -66,7 +66,7 @@ def norm_relu_max_pool(rows: Tensor, scale: Tensor, shift: Tensor, shape: tuple[
 def norm_relu_max_pool_backward(
     rows: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, shape: tuple[int, int, int], grad: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of :func:`norm_relu_max_pool`, without those through the norm's statistics.
+    """Gradients of :func:`norm_relu_max_pool`, except those through the norm's statistics.
 
     Args:
         grad: (N*ceil(H/2)*ceil(W/2), C), gradient of the result. The others are as in forward, ``mean`` (C,).
@@ -80,7 +80,7 @@ def norm_relu_max_pool_backward(
     dz = torch.empty_like(rows, memory_format=torch.contiguous_format)
     block = _block(rows)
     column_blocks = cdiv(c, block['BLOCK_C'])
-    limit = max(1, PROGRAMS * processors(rows.device) // column_blocks)
+    limit = max(1, PROGRAMS * sm_count(rows.device) // column_blocks)
     programs, tiles = split_rows(groups, block['BLOCK_M'], limit)
     partial = torch.empty(programs, 2, c, dtype=torch.float32, device=rows.device)
     strides = rows.stride(0), grad.stride(0)
@@ -108,7 +108,7 @@ def norm_relu_max_pool_backward(
 
 
 def _windows(shape: tuple[int, int, int]) -> int:
-    """Windows of the images, which are as many as groups of 2x2 pixels, those at an odd edge being smaller."""
+    """The number of windows, which is that of 2x2 groups of pixels; groups at an odd edge are smaller."""
     n, h, w = shape
     return n * ((h + 1) // 2) * ((w + 1) // 2)
 

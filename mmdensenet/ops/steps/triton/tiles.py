@@ -1,10 +1,10 @@
 """Measured tiles: the fastest that a search found, for each compute capability.
 
-tiles.json has a list of entries for each capability and kernel. An entry has the shape it was measured at (rows,
+tiles.json has a list of entries for each capability and kernel. An entry has the shape at which it was measured (rows,
 columns, channels, bytes of an element, whether rows are aligned to 8 elements) and the tile. A launch takes the tile of
-the nearest entry, in powers of two, at most one away in rows and in channels; columns, bytes and alignment must be the
-same, for they decide whether a tile fits on the chip. Without such an entry, and on GPUs that were not measured, the
-kernels keep the tile of their own rule.
+the nearest entry whose rows and channels differ by a factor of at most two; columns, bytes and alignment must be equal,
+because they decide whether a tile fits on the chip. Without such an entry, and on GPUs that were not measured, a kernel
+uses the tile of its own rule.
 """
 
 import functools
@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 FILE = Path(__file__).with_suffix('.json')
-#: which part of an entry is the shape; the rest is the tile
+#: the keys of an entry that are its shape; the others are its tile
 SHAPE = ('rows', 'columns', 'channels', 'bytes', 'aligned')
 
 _table: dict[str, dict[str, list[dict]]] = json.loads(FILE.read_text()) if FILE.exists() else {}
@@ -25,7 +25,7 @@ _choosers: list = []
 
 
 def cached(chooser: Callable) -> Callable:
-    """The function that chooses a tile, with its last results kept: it runs for every launch."""
+    """Cache the results of a function that chooses a tile: it runs for every launch."""
     _choosers.append(functools.lru_cache(maxsize=4096)(chooser))
     return _choosers[-1]
 
@@ -39,7 +39,7 @@ def chip(device: torch.device) -> str:
 def measured(
     chip: str, kernel: str, rows: int, columns: int, channels: int, size: int, aligned: bool = True
 ) -> dict[str, int] | None:
-    """The tile of the nearest entry, or None. ``size`` is that of an element in bytes."""
+    """The tile of the nearest entry, or None. An element has ``size`` bytes."""
     best, least = None, math.inf
     for entry in _table.get(chip, {}).get(kernel, ()):
         if (entry['columns'], entry['bytes'], entry['aligned']) != (columns, size, aligned):
@@ -51,9 +51,9 @@ def measured(
 
 
 def choose(rule: dict[str, int], *shape, **more) -> dict[str, int]:
-    """The measured tile where there is one, else the rule's. Columns (FIRST, SECOND) are always the rule's.
+    """The measured tile if there is one, else the rule's, with its keys in alphabetical order.
 
-    Its keys are in alphabetical order.
+    The columns (FIRST, SECOND) are always the rule's.
     """
     tile = measured(*shape, **more)
     chosen = rule if tile is None else {key: rule[key] for key in ('FIRST', 'SECOND') if key in rule} | tile

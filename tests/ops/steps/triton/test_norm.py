@@ -1,20 +1,16 @@
-"""The Triton kernels of the norm: statistics, sums, and its gradient."""
+"""The Triton kernels of the norm: statistics, and the norm of channels that are appended."""
 
 import pytest
 import torch
-from support.pairwise import pairwise
 from support.triton_kernels import (
     DEVICE,
     DTYPES,
-    SIZES,
-    affine,
     compare,
     dtypes,
     error,
     mean_and_variance,
     rows,
     sizes,
-    vectors,
 )
 
 from mmdensenet.ops import norms
@@ -46,34 +42,6 @@ def test_statistics_of_channels_far_from_zero(dtype):
     )
     assert error(mean, out.double().mean(0)) < 1e-6
     assert error(variance, out.double().var(0, correction=0)) < 6e-5
-
-
-def plain_sums(dtype, grad, x, mean):
-    wide = torch.promote_types(dtype, torch.float32)
-    return grad.to(wide).sum(0), (grad.to(wide) * (x.to(wide) - mean)).sum(0)
-
-
-def plain_correction(dtype, grad, x, mean, rstd, coefficient, sum_grad, sum_centred, total, add):
-    normalised = affine(dtype, x - mean, rstd, 0)
-    out = (coefficient * (grad - sum_grad / total - normalised * (sum_centred * rstd / total))).to(dtype)
-    return (out if add is None else out + add,)
-
-
-@pytest.mark.parametrize(('size', 'dtype', 'add'), pairwise(SIZES, DTYPES, [False, True]))
-def test_batch_norm_backward(size, dtype, add):
-    shape, c, _, k = size
-    m = shape[0] * shape[1] * shape[2]
-    x, grad = rows(m, k, dtype, before=c), rows(m, k, dtype, before=c)
-    mean = x.float().mean(0)
-    compare(kernels.batch_norm_backward_sums(grad, x, mean), plain_sums, dtype, grad, x, mean)
-    direct = rows(m, k, dtype) if add else None
-    factors = vectors(k, 4)
-    inputs = x, mean, *factors, m
-    result = kernels.batch_norm_backward(grad, *inputs, add=direct)
-    assert result.dtype == dtype
-    compare((result,), plain_correction, dtype, grad, *inputs, direct)
-    kernels.batch_norm_backward(grad, *inputs, add=direct, out=grad)
-    assert torch.equal(grad, result)
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16], ids=str)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.triton_kernels import DEVICE
 
-from mmdensenet.ops.steps.triton import common, conv, matmul, matmul_backward, norm, tiles
+from mmdensenet.ops.steps.triton import common, conv, matmul, matmul_backward, matmul_grads, norm, norm_backward, tiles
 from mmdensenet.ops.steps.triton import triton_steps as kernels
 
 CHIP = tiles.chip(torch.device(DEVICE))
@@ -65,7 +65,7 @@ def run(dtype):
         common.launch(kernel, grid, *args, **meta)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (conv, matmul, matmul_backward, norm):
+        for module in (conv, matmul, matmul_backward, matmul_grads, norm, norm_backward):
             patch.setattr(module, 'launch', launch)
         operands = x, scale, shift, mean, weight
         results = [
