@@ -1,1 +1,1 @@
-"""Checkpoints: read as data, written whole, verified, kept and found in a work directory."""
+"""Checkpoints: reading them as data, writing them atomically, verifying, keeping and finding them."""

@@ -1,4 +1,4 @@
-"""What a checkpoint file says of itself, checked before torch reads it: a few bytes can claim to be very much."""
+"""Checks of a checkpoint file before torch reads it: a few hostile bytes can expand to any size."""
 
 import io
 import os
@@ -10,34 +10,34 @@ from typing import BinaryIO
 from .zip_directory import read_directory
 
 MAGIC = b'PK\x03\x04'
-_OLD_MAGIC = b'\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19'  # of torch before 1.6, after two bytes for pickle's protocol
+_OLD_MAGIC = b'\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19'  # of torch before 1.6, after two bytes of pickle's protocol
 _OLD_PICKLES = 5  # magic number, protocol, system, content, keys of the storages
-#: keys of one dict that may have the same hash; looking one up takes as many comparisons
+#: the most keys of one dict with the same hash; a lookup compares with all of them
 _SAME_HASH = 100
 
 
 def check_claims(path: str | os.PathLike) -> None:
-    """Check a file's table of contents and what its pickle unfolds to.
+    """Check a file's table of contents and the size to which its pickle unfolds.
 
-    torch writes its parts uncompressed and one after the other, so all together are not larger than the file. A bomb
-    is: a compressed part, or many entries for the same bytes. Names do not matter, as nothing is unpacked.
+    torch writes the parts uncompressed and one after the other, so their sizes add up to less than the file's. A bomb
+    has compressed parts, or many entries for the same bytes. Names do not matter, because nothing is unpacked.
 
     Raises:
-        zipfile.BadZipFile: if it begins as a zip file, and is none, is compressed, or can be read as two.
-        pickle.UnpicklingError: if it is TorchScript, or says to be larger than it is.
+        zipfile.BadZipFile: if the file begins as a zip file but is not one, is compressed, or is ambiguous.
+        pickle.UnpicklingError: if it is TorchScript, or unfolds to more than a file of its size can hold.
     """
     size = os.path.getsize(path)
     with open(path, 'rb') as file:
         start = file.read(14)
         if not start.startswith(MAGIC):
-            if start[2:] != _OLD_MAGIC:  # what else torch reads is a tar file, for which it makes a folder
+            if start[2:] != _OLD_MAGIC:  # torch also reads tar files, which it would unpack into a folder
                 raise pickle.UnpicklingError('it begins as no file of torch.save')
             file.seek(0)
             for _ in range(_OLD_PICKLES):
                 _check_pickle(file, size)
             return
         parts = read_directory(file).parts
-        # torch looks names up without regard to case
+        # torch ignores the case of names
         if any(part.name.lower().endswith(b'constants.pkl') for part in parts):
             raise pickle.UnpicklingError('it is a TorchScript program, not a checkpoint')
         for part in parts:
@@ -47,25 +47,25 @@ def check_claims(path: str | os.PathLike) -> None:
 
 
 class _Hash(int):
-    """A hash, which is hashed by itself: so a tuple of them has the hash of the tuple that it stands for."""
+    """A hash that is its own hash, so that a tuple of these has the hash of the tuple that it stands for."""
 
     def __hash__(self) -> int:
         return int(self)
 
 
 class _Object:
-    """What an opcode makes: nothing but what it contains, and its hash where it has one that is known."""
+    """What an opcode makes: only its parts, and its hash if that is known."""
 
     __slots__ = ('hash', 'keys', 'parts', 'size')
 
     def __init__(self, parts: list['_Object'] | tuple = (), hash_: _Hash | None = None):
         self.parts = parts
-        self.size = 0  # not known yet; -1 while it is being counted
+        self.size = 0  # unknown; -1 while :func:`_count` visits it
         self.hash = hash_
-        self.keys: dict[_Hash, int] | None = None  # of a dict or set: how many have which hash
+        self.keys: dict[_Hash, int] | None = None  # of a dict or set: the number of keys by hash
 
     def add_keys(self, keys: list['_Object']) -> None:
-        """Note the keys of a dict or the items of a set. No file that was written by pickle has one of them twice."""
+        """Count the keys of a dict or the items of a set. pickle never writes one of them twice."""
         self.keys = {} if self.keys is None else self.keys
         for key in keys:
             if key.hash is not None:
@@ -81,8 +81,8 @@ _MARK = _Object()
 def _check_pickle(file: BinaryIO, size: int) -> None:
     """Refuse a pickle that unfolds to more than ten times its opcodes.
 
-    A list of ten times a list of ten times a list ... takes a few bytes for each level, and comparing, hashing or
-    printing it never ends; so does torch's message that it is not allowed.
+    A list of ten times the same list of ten times the same list and so on takes a few bytes a level, but comparing,
+    hashing or printing it never ends; nor does torch's message that it is not allowed.
     """
     allowed = 10 * size + 1000
     try:
@@ -94,7 +94,7 @@ def _check_pickle(file: BinaryIO, size: int) -> None:
 
 
 def _simulate(file: BinaryIO, allowed: int) -> Iterator[_Object]:
-    """The containers that a pickle makes, without making them. Its calls may go over ``allowed`` items in all."""
+    """Yield the containers that a pickle makes, without making them. Its calls may read ``allowed`` items in all."""
     stack: list[_Object] = []
     memo: dict[int, _Object] = {}
     leaves: dict[int, _Object] = {}
@@ -157,7 +157,7 @@ def _simulate(file: BinaryIO, allowed: int) -> Iterator[_Object]:
 
 
 def _extend(stack: list[_Object], items: list[_Object], name: str) -> None:
-    """Add items, the last one first, to what is on top of the stack."""
+    """Add items, the last one first, to the container on top of the stack."""
     top = stack[-1]
     if top in (_LEAF, _MARK):
         raise ValueError('items for something that has none')
@@ -173,10 +173,10 @@ def _tuple_hash(last_first: list[_Object]) -> _Hash:
 
 
 def _call(made: _Object, argument: _Object) -> int:
-    """What a call with one argument makes: a set of a list, a dict of a list of pairs, a torch.Size of either.
+    """Simulate a call with one argument: a set of a list, a dict of a list of pairs, or a torch.Size of either.
 
     Returns:
-        The number of items that it goes over.
+        The number of items that the call reads.
     """
     given = argument.parts
     made.hash = argument.hash if argument.hash is not None else _Hash(hash(tuple(item.hash for item in given)))
@@ -189,7 +189,7 @@ def _call(made: _Object, argument: _Object) -> int:
 
 
 def _count(top: _Object, limit: int) -> int:
-    """Number of objects that are met on a walk which goes into a shared one each time; at most ``limit`` + 1."""
+    """The number of objects, with a shared one counted every time it occurs; at most ``limit`` + 1."""
     work = [top]
     while work:
         item = work[-1]

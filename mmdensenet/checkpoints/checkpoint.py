@@ -1,7 +1,7 @@
 """Reading checkpoints as data: tensors, numbers, text and plain containers, never code.
 
-A checkpoint is read with ``weights_only=True``. mmengine's own checkpoints hold ``HistoryBuffer`` objects and numpy
-arrays; their pickled form is rebuilt by the inert stand-ins below, which look at nothing but the data.
+``torch.load`` reads a checkpoint with ``weights_only=True``. mmengine's own checkpoints hold ``HistoryBuffer`` objects
+and numpy arrays; the inert stand-ins below rebuild these from their pickled data.
 """
 
 import os.path as osp
@@ -27,15 +27,15 @@ from .writing import PLAIN
 
 
 def load_from_file(filename: str, map_location=None, called: str | None = None) -> Any:
-    """Load a checkpoint file without running anything that is in it.
+    """Load a checkpoint file without running code from it.
 
-    Config text inside the checkpoint is kept as ``meta['cfg_text']`` / ``meta['config_text']``, names under which
-    mmengine does not execute it.
+    Config text in the checkpoint moves to ``meta['cfg_text']`` / ``meta['config_text']``: mmengine does not execute it
+    under these names.
 
     Args:
-        filename: path of a file that ``torch.save`` wrote, of a ``.safetensors`` file, or of one of Keras.
+        filename: path of a file of ``torch.save``, of a ``.safetensors`` file, or of a Keras file.
         map_location: as for :func:`torch.load`.
-        called: what messages call it, by default ``filename``.
+        called: the file's name in messages, by default ``filename``.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -62,20 +62,20 @@ def load_from_file(filename: str, map_location=None, called: str | None = None) 
                 f'{filename} holds Python objects ({found[1]}), not only tensors and plain data, and loading them '
                 'could run code. Ask its author for the state dict, saved with torch.save(model.state_dict(), FILE).'
             ) from error
-        why = re.search(r'WeightsUnpickler error: (.*)', str(error))  # the rest advises to load it unsafely
+        why = re.search(r'WeightsUnpickler error: (.*)', str(error))  # the rest of the message advises unsafe loading
         raise UserError(
             f'{filename} is not a checkpoint that torch can read, or holds more than plain data: '
             f'{why[1][:200] if why else first_line(error)}'
         ) from error
     except (PermissionError, UserError):
         raise
-    except Exception as error:  # torch's readers raise whatever the bytes lead to
+    except Exception as error:  # damaged bytes can make torch's readers raise any exception
         raise UserError(f'{filename} is damaged or not a checkpoint: {first_line(error)}') from error
     return _without_config_text(loaded)
 
 
 def _require_intact(filename: str, path: str) -> None:
-    """Compare a file with the checksum that it carries; torch does not."""
+    """Compare a file with its own checksum, which torch does not."""
     reason = changed_since_written(path)
     if reason is not None:
         raise UserError(
@@ -85,7 +85,7 @@ def _require_intact(filename: str, path: str) -> None:
 
 
 def _load_safetensors(filename: str, path: str, map_location) -> dict:
-    """Tensors of a safetensors file, a format without code, as a checkpoint; its texts are under 'meta'."""
+    """The tensors of a safetensors file as a checkpoint, with its metadata under 'meta'. The format has no code."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -97,7 +97,7 @@ def _load_safetensors(filename: str, path: str, map_location) -> dict:
 
 
 def as_data(loaded: Any, filename: str) -> Any:
-    """What any loader has read, in new plain containers, with config text under names that nobody executes.
+    """Copy what a loader has read into new plain containers, with config text under names that mmengine ignores.
 
     Raises:
         UserError: if there is more than plain data in it.
@@ -117,7 +117,7 @@ def _without_config_text(loaded: Any) -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """What goes into a message of ours."""
+    """The first line of an error's text, for our messages."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
@@ -148,7 +148,7 @@ def _restore_message_hub(checkpoint: dict) -> None:
 
 
 class _DType:
-    """Stands in for ``numpy.dtype``: a code, if it is one of plain numbers."""
+    """Stands in for ``numpy.dtype``: the code of a dtype of plain numbers."""
 
     def __init__(self, code='', align=False, copy=False):
         self.code, self.order = code, '='
@@ -163,7 +163,7 @@ class _DType:
 
 
 class _Array:
-    """Stands in for ``numpy.ndarray``: shape, dtype and bytes, checked against each other when it is resolved."""
+    """Stands in for ``numpy.ndarray``: shape, dtype and bytes, which :meth:`resolve` checks against each other."""
 
     def __init__(self, *args):
         self.state = None
@@ -229,10 +229,10 @@ _STAND_INS = [
 
 
 def _materialise(value: Any) -> Any:
-    """A copy in new containers, with stand-ins replaced by what they stand for.
+    """A copy in new containers, with the stand-ins resolved.
 
-    The loaded containers are not used further: an OrderedDict's pickle may set attributes on it, ``pop`` among them.
-    Only the ``_metadata`` of a state dict is carried over.
+    The loaded containers are discarded: an OrderedDict's pickle may set attributes on it, such as ``pop``. The copy
+    keeps only the ``_metadata`` of a state dict.
     """
     if isinstance(value, (_Array, _History, _Scalar)):
         return value.resolve()
@@ -258,7 +258,7 @@ def _materialise(value: Any) -> Any:
 
 
 def _as_key(value: Any) -> Any:
-    """The key of a dict or set. Stand-ins have hashes of their own; what they stand for may all have the same one."""
+    """The key of a dict or set. Stand-ins have different hashes, but their values may all have the same hash."""
     made = _materialise(value)
     if isinstance(made, complex) or (isinstance(value, tuple) and any(isinstance(v, (_Scalar, tuple)) for v in value)):
         raise pickle.UnpicklingError('unsupported key of a dict or set')
@@ -266,7 +266,7 @@ def _as_key(value: Any) -> Any:
 
 
 def _plain_tensor(value: torch.Tensor) -> torch.Tensor:
-    """The tensor without attributes. A few bytes may claim any shape: by strides of 0, as sparse, without storage."""
+    """The tensor without attributes. A few bytes could claim any shape: by strides of 0, sparse, or without storage."""
     if value.layout != torch.strided or value.is_quantized or value.is_meta:
         raise pickle.UnpicklingError(f'unsupported kind of tensor ({value.layout}, {value.device})')
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():

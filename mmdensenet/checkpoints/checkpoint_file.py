@@ -1,7 +1,7 @@
-"""Checkpoint files that appear whole or not at all, carry a checksum, and are found again after a crash.
+"""Checkpoint files that are written atomically, carry a checksum, and are found again after a crash.
 
-The checksum stands in the comment at the end of torch's zip file, which other readers skip: ``torch.load`` reads the
-file without mmdensenet. It is the SHA-256 of all bytes before it.
+The checksum, the SHA-256 of all bytes before it, is in the comment at the end of torch's zip file. Other readers skip
+it: ``torch.load`` reads the file without mmdensenet.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from .zip_directory import is_intact, read_directory
 _END_OF_ZIP = 22  # bytes of a zip file's last record, without a comment
 _TRAILER = re.compile(rb'mmdensenet resume=([01]) time=(\d{20})(?: run=([0-9a-f]{16}))? sha256=([0-9a-f]{64})$')
 _CHUNK = 1 << 22
-#: files that this process has found good, so that resuming reads the newest one once
+#: files that this process has verified, so that resuming reads the newest one once
 _INTACT: set[tuple[int, ...]] = set()
 
 
@@ -45,15 +45,15 @@ def write_whole(
     run: str | None = None,
     time_ns: int | None = None,
 ) -> None:
-    """Write plain data with ``torch.save``, beside the target, flushed, then renamed, the folder flushed.
+    """Write plain data with ``torch.save`` to a file beside the target, flush it, and rename it to the target.
 
-    Whatever happens in between, the target is the old file or the new one. An older file goes with the renaming.
+    A crash at any point leaves either the old file or the new one.
 
     Args:
-        resumable: whether training can go on from it; ``--resume`` looks at no others.
+        resumable: whether training can resume from it; ``--resume`` ignores other files.
         run: id of the run that writes it, see :mod:`mmdensenet.checkpoints.work_dir`; anything but 16 hexadecimal
-            digits is none.
-        time_ns: when its content was made, in nanoseconds of the epoch; by default now.
+            digits counts as none.
+        time_ns: when its content was made, in nanoseconds since 1970; by default now.
 
     Raises:
         UserError: if the folder cannot be written to or the disk is full; it names the path and the bytes needed.
@@ -73,16 +73,16 @@ def write_whole(
             os.replace(beside, target)
         except OSError as error:
             if not sink.size:
-                torch.save(content, sink)  # only counts
+                torch.save(content, sink)  # counts the bytes
             raise UserError(_why_not_written(target, sink.size + len(_trailer(resumable, 0, run)), error)) from error
         flush_folder(target.parent)
     finally:
-        with contextlib.suppress(OSError):  # the folder cannot be written to, as the message says
+        with contextlib.suppress(OSError):  # where the folder is not writable, the message above says so
             beside.unlink(missing_ok=True)
 
 
 def flush_folder(folder: Path) -> None:
-    """Make a renaming durable. Not every system can open a folder: then there is nothing to flush."""
+    """Make a renaming durable. On a system that cannot open folders this does nothing."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -105,9 +105,9 @@ def _why_not_written(target: Path, needed: int, error: OSError) -> str:
 
 
 class _Sink:
-    """A file for ``torch.save`` that hashes and counts what passes.
+    """A file for ``torch.save`` that hashes and counts the bytes written to it.
 
-    An error of the file is kept until :meth:`finish`: torch's writer does not survive one, and it goes on to count.
+    :meth:`finish` raises the first error of the file: torch's writer crashes on one, and the bytes must all be counted.
     """
 
     def __init__(self):
@@ -115,7 +115,7 @@ class _Sink:
         self.size = 0
         self.error: OSError | None = None
         self._hash = hashlib.sha256()
-        self._held = b''  # the end of the zip file, which gets a comment
+        self._held = b''  # the last bytes, which may be the end of the zip file, where the comment goes
 
     def write(self, data) -> int:
         data = memoryview(data).cast('B')
@@ -160,7 +160,7 @@ class _Sink:
 
 @dataclass(frozen=True)
 class Written:
-    """What a checkpoint file says about itself; ``sha256`` is None for a file that mmdensenet did not write."""
+    """The facts at the end of a checkpoint file; ``sha256`` is None for a file that mmdensenet did not write."""
 
     path: Path
     resumable: bool
@@ -170,7 +170,7 @@ class Written:
 
 
 def inspect_file(path: str | os.PathLike) -> Written:
-    """Read the end of a checkpoint file. A file without a checksum counts as written when it was last modified."""
+    """Read the end of a checkpoint file. The time of a file without a checksum is its last modification."""
     path = Path(path)
     with path.open('rb') as file:
         status = os.fstat(file.fileno())
@@ -182,7 +182,7 @@ def inspect_file(path: str | os.PathLike) -> Written:
 
 
 def what_is_wrong(path: str | os.PathLike) -> str | None:
-    """None for a whole checkpoint file, else the reason in a few words. Nothing in the file is loaded."""
+    """None for an intact checkpoint file, else the reason in a few words. Loads nothing from the file."""
     try:
         with open(path, 'rb') as file:
             if file.read(4) != MAGIC:
@@ -199,13 +199,13 @@ def what_is_wrong(path: str | os.PathLike) -> str | None:
 
 
 def changed_since_written(path: str | os.PathLike) -> str | None:
-    """None if a file has its checksums or has none, else the reason in a few words.
+    """None if a file matches its checksums or has none, else the reason in a few words.
 
-    A file of ours has one for all of it, a zip file of torch's one for each part, a file of torch before 1.6 none. A
-    file that was found good is not read again as long as it is the same.
+    Our files have one checksum of all bytes, torch's zip files one for each part, and files of torch before 1.6 none. A
+    verified file is not read again until it changes.
 
     Raises:
-        zipfile.BadZipFile: for a zip file of others that is none, or that can be read as two.
+        zipfile.BadZipFile: for a zip file of others that is damaged or ambiguous.
     """
     status = os.stat(path)
     identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
@@ -229,7 +229,7 @@ def changed_since_written(path: str | os.PathLike) -> str | None:
 
 
 def sha256(path: str | os.PathLike, size: int | None = None) -> str:
-    """Of a whole file, or of its first ``size`` bytes, in hexadecimal."""
+    """The SHA-256 of a file, or of its first ``size`` bytes, in hexadecimal."""
     with open(path, 'rb') as file:
         return _sha256(file, os.fstat(file.fileno()).st_size if size is None else size)
 
@@ -244,7 +244,7 @@ def _sha256(file, size: int) -> str:
 
 
 def remove_leftovers(folder: str | os.PathLike) -> list[str]:
-    """Delete what a process that was killed while it wrote has left, and return the names."""
+    """Delete the partial files of processes that were killed while they wrote, and return the names."""
     removed = []
     for path in Path(folder).glob('.*.tmp'):
         found = re.fullmatch(r'\.(?:.+\.pth|run\.json)\.(\d+)\.tmp', path.name)
@@ -256,7 +256,7 @@ def remove_leftovers(folder: str | os.PathLike) -> list[str]:
 
 def _is_running(pid: int) -> bool:
     if pid == os.getpid():
-        return False  # an earlier process of this number: this one is not writing
+        return False  # an earlier process had this number: this one is not writing
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

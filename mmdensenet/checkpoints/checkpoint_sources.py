@@ -1,7 +1,6 @@
 """Where checkpoints come from other than local files: URLs, and the schemes of mmengine's CheckpointLoader.
 
-Each fetches a file and hands it to :func:`mmdensenet.checkpoints.checkpoint.load_from_file`; none unpickles what it
-got.
+Each source fetches a file and passes it to :func:`mmdensenet.checkpoints.checkpoint.load_from_file`; none unpickles it.
 """
 
 import functools
@@ -30,7 +29,7 @@ def load_from_url(
 ) -> Any:
     """Download a checkpoint once into torch's cache, compare it with the hash in its name, and read it.
 
-    A ``file://`` URL is read where it is.
+    The file of a ``file://`` URL is read in place.
 
     Raises:
         UserError: if it cannot be downloaded; the message says where to put the file by hand.
@@ -39,7 +38,7 @@ def load_from_url(
 
 
 def fetch(url: str, model_dir=None, progress: bool = True, check_hash: bool = True, file_name=None) -> Path:
-    """The local file of a URL, which is downloaded unless it has been; see :func:`load_from_url`."""
+    """The local file of a URL, downloaded if it is not there yet; see :func:`load_from_url`."""
     target = local_copy(url, model_dir, file_name)
     if url.startswith('file://'):
         if not target.is_file():
@@ -52,17 +51,22 @@ def fetch(url: str, model_dir=None, progress: bool = True, check_hash: bool = Tr
             torch.hub.download_url_to_file(url, str(target), _hash_in(url) if check_hash else None, progress=progress)
         except RuntimeError as error:
             raise UserError(f'{url}: {first_line(error)}. Try again, or put the right file at {target}.') from None
-        except (OSError, ValueError, HTTPException) as error:  # also of a URL that is none, and of one cut off
+        except (
+            OSError,
+            ValueError,
+            HTTPException,
+        ) as error:  # also of a malformed URL or a broken connection
             raise UserError(
                 f'cannot download {url} ({first_line(error)}). Download it elsewhere and put it at {target}.'
-            ) from None  # it has the reason, and sixty lines of the network's own would stand before it
+            ) from None  # the message has the reason, and the network's traceback would put sixty lines before it
     return target
 
 
 def local_copy(url: str, model_dir=None, file_name: str | None = None) -> Path:
-    """Where the file of a URL lies, or will lie when it has been downloaded.
+    """The path of a URL's file, downloaded or not.
 
-    By the last part of the URL if that has a hash of the content, else by the whole URL: many end in ``model.pth``.
+    Its name is the last part of the URL. Without a hash of the content there it gets a hash of the URL, because many
+    URLs end in ``model.pth``.
     """
     if url.startswith('file://'):
         return Path(url2pathname(urlsplit(url).path))
@@ -79,17 +83,17 @@ def _last_part(url: str) -> str:
 
 def _hash_in(url: str) -> str | None:
     found = re.search(r'-([0-9a-f]{8,64})\.\w+$', _last_part(url))
-    # eight digits may also be a date
+    # eight digits may be a date
     return found[1] if found and not re.fullmatch(r'(19|20)\d{6}', found[1]) else None
 
 
 @READING.repaired_by
 def read_as_data() -> None:
-    """Make every scheme of mmengine's ``CheckpointLoader`` end in our reader, those that are registered later too."""
+    """Make every scheme of mmengine's ``CheckpointLoader`` use our reader, also schemes that are registered later."""
     import mmengine.runner.checkpoint as checkpoint_module
 
     loader = checkpoint_module.CheckpointLoader
-    checkpoint_module.load_url = load_from_url  # http://, https:// and the names that stand for such
+    checkpoint_module.load_url = load_from_url  # for http://, https:// and the names of such URLs
 
     def load_from_openmmlab(filename: str, map_location=None) -> Any:
         names = checkpoint_module.get_external_models()
@@ -157,7 +161,7 @@ def refuse_config_text() -> None:
 
 
 def _safe(load: Callable) -> Callable:
-    """A scheme's loader that returns plain data, without config text that would run, and raises UserError."""
+    """Wrap a scheme's loader: it returns plain data without executable config text, and raises UserError."""
 
     @functools.wraps(load)
     def load_data(filename: str, *args, **kwargs) -> Any:

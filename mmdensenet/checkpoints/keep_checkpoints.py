@@ -1,6 +1,7 @@
-"""Which checkpoints stay: mmengine's CheckpointHook deletes first and saves then; these turn the order round.
+"""Deletes old checkpoints after the new one is saved; mmengine's CheckpointHook deletes them before.
 
-A checkpoint notes what goes when it is there, so that a run that was killed in between deletes it when it goes on.
+A checkpoint names the files to delete once it is saved, so that a run that is killed in between deletes them when it
+resumes.
 """
 
 import functools
@@ -16,7 +17,7 @@ _OUTDATED, _OUTDATED_BEST = 'outdated_ckpt', 'outdated_best_ckpts'
 
 
 def deleting_last(save_with_step: Callable) -> Callable:
-    """Wrap ``CheckpointHook._save_checkpoint_with_step``: the outdated checkpoint goes when the new one is there."""
+    """Wrap ``CheckpointHook._save_checkpoint_with_step``: delete the outdated checkpoint after the new one is saved."""
 
     @functools.wraps(save_with_step)
     def save(hook, runner, step, meta):
@@ -29,7 +30,7 @@ def deleting_last(save_with_step: Callable) -> Callable:
             outdated = hook.keep_ckpt_ids.popleft()
             runner.message_hub.update_info(_OUTDATED, outdated)
         if hasattr(runner, 'call_hook'):
-            runner.call_hook('before_collective_save')  # on all ranks; save_checkpoint does its work on the first
+            runner.call_hook('before_collective_save')  # on all ranks; save_checkpoint saves on the first only
         save_with_step(hook, runner, step, meta)
         if outdated is not None:
             _remove(hook, hook.file_backend.join_path(hook.out_dir, hook.filename_tmpl.format(outdated)))
@@ -38,7 +39,7 @@ def deleting_last(save_with_step: Callable) -> Callable:
 
 
 def keeping_previous_best(save_best: Callable) -> Callable:
-    """Wrap ``CheckpointHook._save_best_checkpoint``: the previous best goes when the new best is there."""
+    """Wrap ``CheckpointHook._save_best_checkpoint``: delete the previous best after the new best is saved."""
 
     @functools.wraps(save_best)
     def save(hook, runner, metrics):
@@ -47,7 +48,7 @@ def keeping_previous_best(save_best: Callable) -> Callable:
         single = len(hook.key_indicators) == 1
         paths = {'': hook.best_ckpt_path} if single else dict(hook.best_ckpt_path_dict)
         runner.message_hub.update_info(_OUTDATED_BEST, [path for path in paths.values() if path])
-        # mmengine deletes what it sees here
+        # mmengine deletes the files that it finds here
         if single:
             hook.best_ckpt_path = None
         else:
@@ -71,7 +72,7 @@ def keeping_previous_best(save_best: Callable) -> Callable:
 
 
 def remove_outdated(hook, runner) -> None:
-    """Delete what the hook was about to delete when the run that is resumed was killed."""
+    """Delete what the hook was about to delete when the resumed run was killed."""
     step = runner.message_hub.runtime_info.get(_OUTDATED)
     if hook.max_keep_ckpts > 0 and isinstance(step, int) and step not in hook.keep_ckpt_ids:
         _remove(hook, hook.file_backend.join_path(hook.out_dir, hook.filename_tmpl.format(step)))
@@ -83,8 +84,8 @@ def remove_outdated(hook, runner) -> None:
 
 
 def _remove(hook, path: str) -> None:
-    barrier()  # with DeepSpeed every rank writes a part of the new one
-    # The path of the best checkpoint comes from a checkpoint: only what lies in this run's own folder is deleted.
+    barrier()  # with DeepSpeed every rank writes a part of the new checkpoint
+    # a checkpoint says which best one to delete: delete nothing outside of this run's own folder
     folder = path.rpartition('/')[0] if '://' in path else osp.dirname(osp.abspath(path))
     own = hook.out_dir.rstrip('/') if '://' in path else osp.abspath(hook.out_dir)
     if not is_main_process() or folder != own:

@@ -1,7 +1,7 @@
-"""Which run the checkpoints in a work directory are of, and which of them a run goes on from.
+"""Which run wrote the checkpoints in a work directory, and from which of them a run resumes.
 
-A run notes itself in ``run.json`` before its first step, and its checkpoints carry its id. So a run that is started
-anew in the folder of an older one, and dies before its first checkpoint, is not taken for the older one.
+A run writes ``run.json`` before its first step, and its checkpoints carry its id. So if a new run starts in the folder
+of an older one and dies before its first checkpoint, resuming does not mistake the older run for it.
 """
 
 import functools
@@ -19,19 +19,19 @@ from mmdensenet.errors import UserError
 
 from .checkpoint_file import Written, flush_folder, inspect_file, what_is_wrong
 
-#: in the work directory: the run that began last
+#: in the work directory: describes the run that began last
 FILE = 'run.json'
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run, and what it went on from.
+    """A run, and the runs that it continues.
 
     Attributes:
-        id: what its checkpoints carry.
-        line: runs that it goes on from, each with the time (of :attr:`Written.time_ns`) up to which their checkpoints
-            are this run's past. None is the run of checkpoints without an id, which others have written.
-        source: path or URL of the checkpoint that its command names to resume from.
+        id: the id in its checkpoints.
+        line: the runs that it continues, each with the time (as :attr:`Written.time_ns`) up to which their checkpoints
+            are this run's past. None is the run of checkpoints without an id, which mmdensenet did not write.
+        source: path or URL of the checkpoint to resume from that its command names.
     """
 
     id: str
@@ -39,20 +39,20 @@ class Run:
     source: str | None = None
 
     def owns(self, written: Written) -> bool:
-        """Whether the run can go on from this checkpoint when it is interrupted."""
+        """Whether the run, once interrupted, may resume from this checkpoint."""
         return written.run == self.id or self.began_after(written)
 
     def began_after(self, written: Written) -> bool:
-        """Whether it is a checkpoint of the run's past."""
+        """Whether the checkpoint is part of the run's past."""
         past = any(written.run == run and written.time_ns <= end for run, end in self.line)
         return written.run != self.id and (past or str(written.path) == self.source)
 
 
 def read_run(work_dir: str | os.PathLike) -> Run | None:
-    """The run that began last in this folder; None if none has noted itself.
+    """The run that began last in this folder, or None if the folder has no ``run.json``.
 
     Raises:
-        UserError: if the note is not one of ours.
+        UserError: if ``run.json`` is not one of ours.
     """
     file = Path(work_dir, FILE)
     try:
@@ -69,13 +69,13 @@ def read_run(work_dir: str | os.PathLike) -> Run | None:
 
 
 def begin_run(work_dir: str | os.PathLike, source: str | None = None) -> Run:
-    """Note that a run begins here, or goes on; for one process, before the first step.
+    """Write ``run.json`` for a run that begins or resumes here. One process calls this, before the first step.
 
-    Going on from what :func:`checkpoint_to_resume` finds is the same run. Going on from another checkpoint makes a run
-    of its own, so that newer checkpoints of the old one are not taken when it is interrupted.
+    A run that resumes from the checkpoint that :func:`checkpoint_to_resume` finds stays the same run. One that resumes
+    from another checkpoint is a new run, so that it never resumes from newer checkpoints of the old one.
 
     Args:
-        source: path or URL of the checkpoint that it goes on from; None for a new run.
+        source: path or URL of the checkpoint from which it resumes; None for a new run.
 
     Raises:
         UserError: if the folder cannot be written to.
@@ -84,7 +84,7 @@ def begin_run(work_dir: str | os.PathLike, source: str | None = None) -> Run:
     if source is not None:
         try:
             current, newest = read_run(work_dir), newest_that_verifies(work_dir)[0]
-        except UserError:  # the command names a checkpoint to resume from, although the note is damaged
+        except UserError:  # the command names a checkpoint, so a damaged run.json does not matter
             current = newest = None
         run = _continued(run.id, source, current, newest)
         if run == current:
@@ -151,18 +151,18 @@ def checkpoint_to_resume(work_dir: str | os.PathLike) -> tuple[Written | None, l
 
 
 def checkpoints(work_dir: str | os.PathLike) -> list[Written]:
-    """All files that training could go on from, of any run, whole or not, the newest first."""
+    """All files from which training could resume, of any run, intact or not, the newest first."""
     return _newest_first(work_dir, None)
 
 
 def newest_that_verifies(work_dir: str | os.PathLike) -> tuple[Written | None, list[tuple[Path, str]]]:
-    """The checkpoint of the last run of a work directory that was written last and is whole, for resuming.
+    """The newest intact checkpoint of the last run in a work directory, for resuming.
 
-    In a folder where no run has noted itself it is the newest of all.
+    In a folder without ``run.json`` it is the newest of all.
 
     Returns:
-        The file, or None, and the newer ones that were passed over, each with the reason; those of other runs in one
-        entry.
+        The file, or None; and the newer files that were passed over, each with the reason. Files of other runs share
+        one entry.
     """
     run = read_run(work_dir)
     passed, others = [], []
@@ -193,10 +193,9 @@ def _newest_first(work_dir: str | os.PathLike, run: Run | None) -> list[Written]
         text = Path(work_dir, 'last_checkpoint').read_text().strip()
     except (OSError, UnicodeDecodeError):
         text = ''
-    if text and '://' not in text and '\0' not in text:  # zeros are what a loss of power may leave of it
+    if text and '://' not in text and '\0' not in text:  # a loss of power may leave a file of zeros
         last = Path(text).absolute()
-        # Checkpoints go elsewhere with CheckpointHook's out_dir. A folder with a run of its own is that from which this
-        # one was copied.
+        # CheckpointHook's out_dir may be elsewhere. A folder there with its own run.json is the original of this copy.
         if last.parent == Path(work_dir).absolute() or not (last.parent / FILE).exists():
             named.append(last)
             found |= set(last.parent.glob('*.pth'))
@@ -213,7 +212,7 @@ def _newest_first(work_dir: str | os.PathLike, run: Run | None) -> list[Written]
             candidates.append(written)
 
     def when(written: Written) -> tuple:
-        # what a run began from is older than what it has written, whatever the times of copies
+        # a run's source is older than its own checkpoints, whatever time a copy has
         return run is None or not run.began_after(written), written.time_ns, written.path.name
 
     return sorted(candidates, key=when, reverse=True)

@@ -13,9 +13,9 @@ from mmdensenet.compat.mmengine import WRITING
 
 from .checkpoint_file import write_whole
 
-#: in a checkpoint's meta: the id of the run that wrote it
+#: key of a checkpoint's meta: the id of the run that wrote it
 RUN_KEY = 'run_id'
-#: leaves of a checkpoint
+#: types of a checkpoint's leaves
 PLAIN = (
     type(None),
     bool,
@@ -29,7 +29,7 @@ PLAIN = (
     torch.dtype,
     torch.device,
     torch.layout,
-    # made by other loaders than ours
+    # other loaders than ours return these
     np.ndarray,
     np.generic,
     HistoryBuffer,
@@ -37,7 +37,7 @@ PLAIN = (
 
 
 def save_whole(checkpoint: Any, filename: str) -> None:
-    """Write a checkpoint of plain data: the file appears whole or not at all, with a checksum.
+    """Write a checkpoint of plain data atomically, with a checksum.
 
     Raises:
         UserError: if it cannot be written; see :func:`mmdensenet.checkpoints.checkpoint_file.write_whole`.
@@ -64,7 +64,7 @@ def write_plain_checkpoints() -> None:
 
 
 def to_plain(value: Any) -> Any:
-    """A copy of a checkpoint that ``torch.load(weights_only=True)`` reads: tensors, numbers, text, plain containers."""
+    """A copy of a checkpoint as tensors, numbers, text and plain containers, for ``torch.load(weights_only=True)``."""
     if isinstance(value, HistoryBuffer):
         log, count = value.data
         return dict(
@@ -74,14 +74,14 @@ def to_plain(value: Any) -> Any:
         )
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, (bytes, bytearray)):  # torch cannot read empty ones
+    if isinstance(value, (bytes, bytearray)):  # torch cannot read empty bytes
         return torch.tensor(list(value), dtype=torch.uint8)
     if isinstance(value, np.ndarray):
         native = value.astype(value.dtype.newbyteorder('='))
         return torch.from_numpy(native) if value.dtype.kind in 'biuf' else to_plain(value.tolist())
     if isinstance(value, dict):
         plain = (OrderedDict if isinstance(value, OrderedDict) else dict)(
-            # functions (of OneCycleLR's schedule, say) are made anew by whoever loads the state
+            # whoever loads the state makes its functions again, such as those of OneCycleLR's schedule
             (to_plain(key), to_plain(item))
             for key, item in value.items()
             if not callable(item) or isinstance(item, torch.Tensor)

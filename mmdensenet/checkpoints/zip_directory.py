@@ -1,8 +1,8 @@
 """The table of contents of a zip file, read so strictly that no two readers can see different files.
 
-Python's zipfile looks for the directory before the end record, torch's miniz at the offset that the end record names;
-names are cut, compared without case or looked up twice in other ways. A file that depends on it is refused.
-The format is that of PKWARE's APPNOTE 6.3.10, sections 4.3 and 4.5.3.
+Python's zipfile looks for the directory before the end record, torch's miniz at the offset that the end record names.
+Readers also differ in how they cut names, compare their case and handle duplicates. A file that two readers could
+understand differently is refused. The format is PKWARE's APPNOTE 6.3.10, sections 4.3 and 4.5.3.
 """
 
 import struct
@@ -17,7 +17,7 @@ _END = struct.Struct('<4s4H2LH')
 _LOCATOR = struct.Struct('<4sLQL')
 _END_64 = struct.Struct('<4sQ2H2L4Q')
 _LONGEST_COMMENT = 0xFFFF
-#: stand for a number that is elsewhere, as it does not fit
+#: placeholders for numbers that do not fit and are stored elsewhere
 _ELSEWHERE_16, _ELSEWHERE_32 = 0xFFFF, 0xFFFFFFFF
 _ENCRYPTED, _SIZES_FOLLOW = 0x1, 0x8
 _CHUNK = 1 << 22
@@ -25,7 +25,7 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True)
 class Part:
-    """One file inside a zip file that is not compressed: ``size`` bytes from ``start``."""
+    """An uncompressed file inside a zip file: ``size`` bytes from ``start``."""
 
     name: bytes
     start: int
@@ -35,17 +35,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Directory:
-    """What is in a zip file. The comment is what follows the end record."""
+    """The parts of a zip file, and the comment after its end record."""
 
     parts: list[Part]
     comment: bytes
 
 
 def read_directory(file: BinaryIO) -> Directory:
-    """The parts of a zip file as torch writes it: nothing compressed or encrypted, nothing twice, nothing shared.
+    """The parts of a zip file as torch writes it: none compressed, encrypted, duplicate or overlapping.
 
     Raises:
-        zipfile.BadZipFile: if it is cut short, compressed, or two readers could take it for different files.
+        zipfile.BadZipFile: if it is cut short or compressed, or two readers could understand it differently.
     """
     try:
         return _read(file)
@@ -54,7 +54,7 @@ def read_directory(file: BinaryIO) -> Directory:
 
 
 def is_intact(file: BinaryIO, part: Part) -> bool:
-    """Whether a part has its checksum. torch writes 0 where checksums are switched off."""
+    """Whether a part matches its checksum. torch writes 0 if checksums are switched off."""
     if part.crc == 0:
         return True
     file.seek(part.start)
@@ -121,7 +121,7 @@ def _find(file: BinaryIO) -> tuple[int, int, int, bytes]:
     tail_at = max(0, length - _END.size - _LONGEST_COMMENT)
     file.seek(tail_at)
     tail = file.read()
-    at = tail.rfind(b'PK\5\6')  # the last one is what readers take
+    at = tail.rfind(b'PK\5\6')  # readers use the last one
     _require(at >= 0, 'it is cut short or not a checkpoint')
     _, disk, first, here, count, size, start, comment_length = _END.unpack_from(tail, at)
     comment = tail[at + _END.size :]
@@ -148,7 +148,7 @@ def _find(file: BinaryIO) -> tuple[int, int, int, bytes]:
 
 
 def _sizes(extra: bytes, unpacked: int, packed: int, header: int) -> list[int]:
-    """The numbers of an entry, those that do not fit taken from its extra field for large files."""
+    """The numbers of an entry; those that do not fit come from its extra field for large files."""
     numbers = [unpacked, packed, header]
     missing = [index for index, number in enumerate(numbers) if number == _ELSEWHERE_32]
     at, found = 0, False
@@ -168,7 +168,7 @@ def _sizes(extra: bytes, unpacked: int, packed: int, header: int) -> list[int]:
 
 
 def _data(file: BinaryIO, header: int, name: bytes, flags: int, size: int, shown: str) -> int:
-    """Where a part's content begins, after its local header, which is to agree with its entry."""
+    """The offset of a part's content, after its local header, which must agree with its entry."""
     file.seek(header)
     signature, _, local_flags, method, _, _, _, packed, unpacked, named, extra = _LOCAL.unpack(file.read(_LOCAL.size))
     allowed = {size, _ELSEWHERE_32} | ({0} if flags & _SIZES_FOLLOW else set())

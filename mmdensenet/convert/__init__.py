@@ -1,4 +1,4 @@
-"""DenseNet and RDNet weights of other libraries: recognised, renamed, checked."""
+"""Recognises, renames and checks DenseNet and RDNet weights of other libraries."""
 
 from .convert import Report, convert_state_dict
 from .files import convert_checkpoint, read_checkpoint

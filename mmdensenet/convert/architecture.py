@@ -1,4 +1,4 @@
-"""Which DenseNet a set of tensors is, from their names (ours) and shapes."""
+"""Infers the architecture of a DenseNet from the names (ours) and shapes of its tensors."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from .rdnet_weights import RDNetArchitecture, infer_rdnet, is_rdnet
 
 @dataclass
 class Architecture(ClassifierArchitecture):
-    """What :class:`mmdensenet.models.DenseNet` is to be built with, and its number of classes (None without a head)."""
+    """The arguments of :class:`mmdensenet.models.DenseNet`, and the number of classes (None without a head)."""
 
     growth_rate: int
     depths: tuple[int, ...]
@@ -24,11 +24,11 @@ class Architecture(ClassifierArchitecture):
     bottleneck: bool
     compression_factor: float
     stem: str
-    #: no tensor shows it: of the models with a deep stem timm's densenetblur121d has it
+    #: no tensor shows it; of the models with a deep stem, timm's densenetblur121d has it
     stem_blur: bool
     num_classes: int | None
     features: int = field(default=0)
-    #: of batch normalisation; no tensor shows it either, the layout does
+    #: of batch normalisation; no tensor shows it either, but the layout does
     norm_eps: float = 1e-5
 
     @property
@@ -38,7 +38,7 @@ class Architecture(ClassifierArchitecture):
         letters = ('B' if self.bottleneck else '') + ('C' if self.compression_factor < 1 else '')
         if self.stem == 'cifar' or not self.bottleneck or self.compression_factor != 0.5:
             return f'DenseNet{letters and "-" + letters} (L={layers}, k={self.growth_rate})'
-        layers = {265: 264, 233: 232}.get(layers, layers)  # the authors' names of these two have a layer less
+        layers = {265: 264, 233: 232}.get(layers, layers)  # the authors' names of these two count one layer fewer
         standard = {121: 32, 169: 32, 201: 32, 264: 32, 161: 48}.get(layers)
         others = ['deep stem'] if self.stem == 'deep' else []
         others += [] if standard == self.growth_rate else [f'k={self.growth_rate}']
@@ -60,7 +60,7 @@ class Architecture(ClassifierArchitecture):
 
     @property
     def side(self) -> int:
-        """Height and width of the images that it is for."""
+        """Height and width of the images for which it is made."""
         return 32 if self.stem == 'cifar' else 224
 
     def modules(self) -> tuple[nn.Module, nn.Module]:
@@ -86,7 +86,7 @@ def infer(tensors: Mapping[str, Tensor]) -> Architecture | RDNetArchitecture:
     """The architecture of tensors under our names.
 
     Raises:
-        UserError: if the tensors are of no DenseNet or RDNet that the backbone can be.
+        UserError: if our backbones cannot build the DenseNet or RDNet of these tensors.
     """
     try:
         return infer_rdnet(tensors) if is_rdnet(tensors) else _infer(tensors)

@@ -1,21 +1,21 @@
-"""What every architecture of a classifier can say of itself."""
+"""The interface of every architecture of a classifier."""
 
 import torch
 from torch import nn
 
 
 class ClassifierArchitecture:
-    """``num_classes`` is None without a head; ``features`` are the channels that the head reads."""
+    """``num_classes`` is None without a head; ``features`` is the number of channels that the head reads."""
 
     num_classes: int | None
     features: int
 
     def modules(self) -> tuple[nn.Module, nn.Module]:
-        """The backbone, and the neck that a classifier has."""
+        """The backbone, and the neck of a classifier."""
         raise NotImplementedError
 
     def shapes(self) -> dict[str, torch.Size]:
-        """Our keys of a classifier of this architecture, with shapes; neck's and head's if there is one."""
+        """Our keys and shapes of a classifier of this architecture; those of neck and head only with a head."""
         with torch.device('meta'):
             backbone, neck = self.modules()
         found = {f'backbone.{key}': value.shape for key, value in backbone.state_dict().items()}

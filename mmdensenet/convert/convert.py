@@ -1,4 +1,4 @@
-"""A state dict of any library, as a state dict of ours."""
+"""Converts a state dict of any known library to ours."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,22 +14,22 @@ from .architecture import Architecture, infer
 from .layouts import Found, Layout, prefixes, recognise
 from .rdnet_weights import RDNetArchitecture
 
-#: containers of the weights in a checkpoint, in order of preference: averaged weights, which are what the authors'
-#: figures are of, before raw ones
+#: containers of the weights in a checkpoint, in order of preference: averaged weights, to which the authors' figures
+#: belong, before raw ones
 EMA_CONTAINERS = ('state_dict_ema', 'model_ema')
 CONTAINERS = (*EMA_CONTAINERS, 'state_dict', 'model_state_dict', 'model', 'net', 'network', 'weights')
-#: tensors beside the layers that no logit depends on
+#: tensors on which no logit depends
 _HARMLESS = ('op_threshs', 'CatBN_output_buffer', 'features.pool0.1.filt')
 
 
 @dataclass
 class Report:
-    """What a conversion found and did. Its text is what ``tools/convert_checkpoint.py`` prints."""
+    """What a conversion found and did, as ``tools/convert_checkpoint.py`` prints it."""
 
     layout: Layout
     prefix: str
     architecture: Architecture | RDNetArchitecture
-    #: the library, where the file shows it
+    #: the library, if the file shows it
     library: str | None
     source: str = 'the state dict'
     sha256: str | None = None
@@ -40,7 +40,7 @@ class Report:
     #: our keys that the file does not have, or has in another shape
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    #: found by ``verify``: the largest difference in logits, and what with
+    #: the result of ``verify``: the largest difference in logits, and from which library
     verified: str | None = None
 
     def lines(self) -> list[tuple[str, str]]:
@@ -82,25 +82,26 @@ def convert_state_dict(
 ) -> tuple[dict[str, Tensor], Report]:
     """Recognise a DenseNet's or RDNet's weights by keys and shapes, and give them our names.
 
-    Known are the layouts of torchvision (new and legacy keys), timm, mmpretrain and mmcls, MONAI, torchxrayvision,
+    It knows the layouts of torchvision (new and legacy keys), timm, mmpretrain and mmcls, MONAI, torchxrayvision,
     efficient_densenet_pytorch, Keras and RDNet's authors, below any prefix (``module.``, ``model.``, ``densenet121.``)
-    and inside a checkpoint's ``state_dict`` or ``model``. Of raw and averaged weights (EMA) the averaged ones are
-    taken, which the report's notes say.
+    and inside a checkpoint's ``state_dict`` or ``model``. It prefers averaged weights (EMA) to raw ones; the report's
+    notes say so.
 
     Args:
         state_dict: tensors by name, or a checkpoint that has them under one of ``CONTAINERS``.
-        in_channels: adapt the first convolution to images of so many channels: the sum over its channels for one, its
-            channels repeated and rescaled for more.
-        num_classes: for another number than the weights' the head is left out, to start anew.
-        partial: accept weights with tensors missing, or left over.
-        prefix: which model to take, where there are several.
+        in_channels: adapt the first convolution to images of this many channels: sum its channels for one, repeat and
+            rescale them for more.
+        num_classes: if the weights have another number of classes, omit the head, which then starts anew.
+        partial: accept weights with tensors missing or left over.
+        prefix: which model to convert, if there are several.
 
     Returns:
         The state dict of an mmpretrain classifier with our backbone (``backbone.*``, RDNet's ``neck.norm.*``,
         ``head.fc.*``), and the report.
 
     Raises:
-        UserError: if the keys are of neither, there are several, or the match is incomplete without ``partial``.
+        UserError: if the keys are those of neither, if there are several models, or if the match is incomplete and
+            ``partial`` is false.
     """
     checkpoint = state_dict
     tensors = unwrap(checkpoint)
@@ -136,7 +137,7 @@ def convert_state_dict(
     counters = [key for key in wanted if key.endswith('.num_batches_tracked') and key not in converted]
     report.missing = [key for key in wanted if key not in converted and key not in counters]
     report.used = [found.names[key] for key in converted]
-    for key in counters:  # weights from before torch 0.4.1 lack them; no result depends on them
+    for key in counters:  # weights of torch before 0.4.1 lack them; no result depends on them
         converted[key] = torch.tensor(0)
     if (report.missing or report.left) and not partial:
         raise UserError(

@@ -84,7 +84,7 @@ _RULES = [
 
 @dataclass
 class Found:
-    """A layout that was recognised in a state dict, and its tensors under our names."""
+    """A layout that was found in a state dict, and its tensors under our names."""
 
     layout: Layout
     prefix: str

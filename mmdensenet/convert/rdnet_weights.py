@@ -71,7 +71,7 @@ class RDNetArchitecture(ClassifierArchitecture):
 
 
 def is_rdnet(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether tensors under our names are an RDNet's."""
+    """Whether tensors under our names belong to an RDNet."""
     return any(key.startswith('backbone.stages.0.blocks.') for key in tensors)
 
 
@@ -79,8 +79,8 @@ def infer_rdnet(tensors: Mapping[str, Tensor]) -> RDNetArchitecture:
     """The architecture of tensors under our names.
 
     Raises:
-        KeyError: of the first tensor that is missing.
-        UserError: if they are of no RDNet that the backbone can be.
+        KeyError: with the name of the first missing tensor.
+        UserError: if our backbone cannot build the RDNet of these tensors.
     """
     stem = tensors['backbone.stem.0.weight']
     if tuple(stem.shape[2:]) != (4, 4):
@@ -93,7 +93,7 @@ def infer_rdnet(tensors: Mapping[str, Tensor]) -> RDNetArchitecture:
     hidden, read = tensors['backbone.stages.0.blocks.0.pwconv1.weight'].shape[:2]
     growth_rates = tuple(tensors[f'backbone.stages.{i}.blocks.0.pwconv2.weight'].shape[0] for i in range(count))
     head = tensors.get('head.fc.weight')
-    # of a ratio only its multiple of eight is in the weights
+    # the weights show a ratio only after rounding to a multiple of eight
     kept, given = convolutions[1].shape[:2] if count > 1 else (1, 2)
     channels = convolutions[count - 1].shape[0] if count > 1 else stem.shape[0]
     return RDNetArchitecture(
@@ -112,12 +112,12 @@ def infer_rdnet(tensors: Mapping[str, Tensor]) -> RDNetArchitecture:
 
 
 def translate_rdnet(key: str) -> str | None:
-    """Our name of a tensor of timm's or of the authors', or None."""
+    """Our name for a tensor of timm or of the authors, or None."""
     if match := re.fullmatch(r'(?:stem\.)?stem\.([01])\.(weight|bias)', key):
         return f'backbone.stem.{match[1]}.{match[2]}'
     if match := re.fullmatch(r'dense_stages\.(\d+)\.([01])\.(weight|bias)', key):
         return f'backbone.stages.{match[1]}.{"norm" if match[2] == "0" else "conv"}.{match[3]}'
-    # a stage is its blocks, behind norm and convolution but in the first
+    # the blocks of a stage follow its norm and convolution, which the first stage lacks
     if match := re.fullmatch(r'dense_stages\.(\d+)\.([02])\.dense_block(\d+)\.(.+)', key):
         stage, _, block, rest = match.groups()
         if rest == 'gamma':

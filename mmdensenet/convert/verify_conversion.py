@@ -1,4 +1,4 @@
-"""Converted weights beside the source's own library, on the same input."""
+"""Compares converted weights with the source's own library, on the same input."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,11 @@ def verify_conversion(checkpoint: Mapping, report: Report, images: Sequence[str]
     """Compare the logits of the weights in their library's model and in ours, in evaluation mode and float32.
 
     Args:
-        checkpoint: what was converted, unchanged.
-        images: paths of images; without any, random input.
+        checkpoint: the checkpoint before the conversion.
+        images: paths of images; random input if there are none.
 
     Returns:
-        One line: the largest difference, and what was compared.
+        One line with the largest difference, the library and the input.
 
     Raises:
         UserError: if the library is not installed, or the logits differ.
@@ -85,7 +85,7 @@ def source_model(everything: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
 
 
 def _keras(everything: Mapping[str, Tensor], report: Report) -> nn.Module:
-    """torchvision's network is that of keras.applications but for names and epsilon; Keras itself is not run."""
+    """torchvision's network, which equals that of keras.applications but for names and epsilon; Keras does not run."""
     parts = {'conv1_conv': 'features.conv0', 'conv1_bn': 'features.norm0', 'bn': 'features.norm5'}
     layers = {'0_bn': 'norm1', '1_conv': 'conv1', '1_bn': 'norm2', '2_conv': 'conv2'}
     weights = {}
@@ -106,7 +106,7 @@ def _keras(everything: Mapping[str, Tensor], report: Report) -> nn.Module:
 
 
 def _torchvision(weights: dict[str, Tensor], arch: Architecture) -> nn.Module:
-    """torchvision's model; it also stands for libraries with its names, and for those of its older names."""
+    """torchvision's model, also for libraries that use its new or its older names."""
     from torchvision.models import DenseNet
 
     model = DenseNet(arch.growth_rate, arch.depths, arch.init_channels, arch.bn_size, num_classes=arch.num_classes)
@@ -174,7 +174,7 @@ def _mmpretrain(everything: Mapping[str, Tensor], report: Report) -> nn.Module:
         arch.num_classes,
     )
     outer = report.prefix.removesuffix('backbone.')
-    for module in model.modules():  # mmpretrain's train() returns nothing, so eval() would not either
+    for module in model.modules():  # mmpretrain's train() returns nothing, and so would eval()
         module.training = False
     model.eval = lambda: model
     return _load(model, {key.removeprefix(outer): everything[key] for key in report.used})
@@ -189,12 +189,12 @@ def _load(model: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
 
 
 def random_images(arch: Architecture) -> Tensor:
-    """Two images of normally distributed pixels, of the size that the architecture is for."""
+    """Two images of normally distributed pixels, of the architecture's size."""
     return torch.randn(2, arch.in_channels, arch.side, arch.side, generator=torch.Generator().manual_seed(0))
 
 
 def read_images(files: Sequence[str], arch: Architecture) -> Tensor:
-    """Images as tensors: the short side resized and the centre cropped, mean and standard deviation of ImageNet."""
+    """Images as tensors: resize the short side, crop the centre, normalise with ImageNet's mean and deviation."""
     import numpy as np
     from PIL import Image, ImageOps
 

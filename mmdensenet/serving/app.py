@@ -1,4 +1,4 @@
-"""The web application: a page, and what it asks for as JSON."""
+"""The web application: a page, and its JSON interface."""
 
 import html
 import logging
@@ -27,9 +27,9 @@ from .service import Service, Settings
 logger = logging.getLogger(__name__)
 
 STATIC = {'page.html': 'text/html', 'page.css': 'text/css', 'page.js': 'text/javascript'}
-#: HEAD is what checks of links and proxies ask with
+#: link checkers and proxies send HEAD
 READ = ('GET', 'HEAD')
-#: of a request whose client has gone; nobody reads it
+#: the status of a request whose client has disconnected; nobody reads it
 CLIENT_LEFT = 499
 
 
@@ -49,7 +49,7 @@ def create_app(predictor: Predictor, settings: Settings | None = None, model_thr
         await service.stop()
 
     root = settings.root_path
-    # the interactive documentation of FastAPI loads scripts from elsewhere
+    # FastAPI's interactive documentation loads scripts from other servers
     app = FastAPI(title='mmdensenet', version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
     app.add_middleware(Guard, names=settings.allowed_hosts, any_address=settings.any_address, proxies=settings.proxies)
@@ -114,7 +114,7 @@ def create_app(predictor: Predictor, settings: Settings | None = None, model_thr
 
 
 async def _guarded(service: Service, request: Request, topk: int, cam: str | None) -> Response:
-    """The response to a request for a prediction, whatever happens."""
+    """The response to a request for a prediction, also when it is refused or fails."""
     try:
         with service.place():
             wanted = _class_of(service, cam)
@@ -147,7 +147,7 @@ def _class_of(service: Service, cam: str | None) -> int | str | None:
 
 
 class Below:
-    """Tells an app below which path a proxy shows it; FastAPI's own argument for that is deprecated."""
+    """Sets the path at which a proxy shows the app; FastAPI's own argument for it is deprecated."""
 
     def __init__(self, app: ASGIApp, path: str):
         self.app, self.path = app, path

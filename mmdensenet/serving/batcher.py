@@ -1,4 +1,4 @@
-"""Several callers, one model: what they ask for at the same time is computed together."""
+"""Batches the items that several callers submit at the same time to one model."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 class ClosedError(Exception):
-    """The batcher takes nothing any more."""
+    """The batcher takes no more items."""
 
 
 @dataclass
@@ -22,19 +22,19 @@ class _Entry:
 
 
 class Batcher:
-    """Hands the items of concurrent callers to one function, in batches, in the order in which they came.
+    """Passes the items of concurrent callers to one function, in batches, in the order in which they arrive.
 
-    A batch starts when it is full, when its first item has waited long enough, or when no other is coming. While the
-    function runs, items gather, so that under load batches fill by themselves and nobody waits for the clock. It
+    A batch starts when it is full, when its first item has waited ``max_wait``, or when no other item is on the way.
+    Items gather while the function runs, so that under load batches fill and no item waits for the clock. A batcher
     belongs to one event loop.
 
     Args:
-        run: gets a list of items, in a thread of ``executor``, and returns as many results, in that order.
-        executor: with one thread, so that one batch is computed at a time; batchers may share it.
-        max_batch: items of a batch.
-        max_wait: seconds that the first item of a batch waits for others.
+        run: computes a list of items in a thread of ``executor``; returns their results in the same order.
+        executor: has one thread, so that one batch is computed at a time; batchers may share it.
+        max_batch: the most items in a batch.
+        max_wait: how many seconds the first item of a batch waits for others.
         on_batch: called with the size of each batch.
-        on_the_way: how many items may be in the batch at most, of those that callers have or are about to have.
+        on_the_way: returns how many items callers have or will soon have; no batch waits for more.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class Batcher:
     async def submit(self, item: object) -> object:
         """The result of one item.
 
-        A caller that is cancelled while its item waits takes it along: it is not computed.
+        The item of a caller that is cancelled while it waits is not computed.
 
         Raises:
             ClosedError: after :meth:`close`.
-            Exception: what the function raised for this item.
+            Exception: the function's exception for this item.
         """
         if self._closed:
             raise ClosedError
@@ -71,7 +71,7 @@ class Batcher:
         return await entry.answer
 
     async def close(self) -> None:
-        """Take nothing new, and return when all that was taken is answered."""
+        """Take no more items, and return when all the others are answered."""
         self._closed = True
         if self._worker is not None:
             self._queue.put_nowait(None)
@@ -115,7 +115,7 @@ class Batcher:
             if len(results) != len(batch):
                 raise RuntimeError(f'{len(results)} results for a batch of {len(batch)}')
         except Exception as error:
-            if len(batch) > 1:  # one item must not spoil the others
+            if len(batch) > 1:  # one bad item must not fail the others
                 logger.warning('a batch of %d failed (%s): its items go one by one', len(batch), error)
                 for entry in batch:
                     await self._answer([entry])
@@ -131,5 +131,5 @@ class Batcher:
 
 
 def _wanted(batch: list[_Entry]) -> list[_Entry]:
-    """Without those whose callers have gone."""
+    """The entries whose callers are still waiting."""
     return [entry for entry in batch if not entry.answer.done()]

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SECURITY_HEADERS = {
-    # only this server's own script, style and pictures; nothing is sent elsewhere, no page shows this one in a frame
+    # allow only this server's own script, style and pictures; send nothing elsewhere; no frames in other pages
     'content-security-policy': "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     'cross-origin-opener-policy': 'same-origin',
@@ -22,15 +22,15 @@ SECURITY_HEADERS = {
 class Guard:
     """ASGI middleware: checks Host and Origin, and adds the headers of :data:`SECURITY_HEADERS` to each response.
 
-    A name that an attacker owns can be made to mean this machine (DNS rebinding), after which the browser takes the
-    attacker's page and this server for the same. The request then still carries that name in its Host header, so only
-    known names are answered. A page of another origin that posts here says so in its Origin header.
+    An attacker can point a name of theirs at this machine (DNS rebinding); the browser then treats the attacker's page
+    and this server as one origin. The request still has that name in its Host header, so only known names are answered.
+    A page of another origin that posts here names itself in the Origin header.
 
     Args:
-        names: under which this server may be addressed, without port.
-        any_address: whether IP addresses other than the loopback ones are fine too; an address cannot be rebound.
-        proxies: addresses or networks of proxies. What they forward as X-Forwarded-Host and X-Forwarded-Proto takes the
-            place of the Host header and of the scheme; of others these headers say nothing.
+        names: this server's names, without port.
+        any_address: whether to accept all IP addresses, not only loopback ones; an address cannot be rebound.
+        proxies: addresses or networks of proxies. Their X-Forwarded-Host and X-Forwarded-Proto replace the Host header
+            and the scheme; from other clients these headers are ignored.
     """
 
     def __init__(self, app: ASGIApp, names: Iterable[str] = (), any_address: bool = False, proxies: Iterable[str] = ()):
@@ -63,7 +63,7 @@ class Guard:
             await JSONResponse({'error': problem}, 403)(scope, receive, send_with_headers)
 
     def problem(self, scope: Scope) -> str | None:
-        """Why a request is not answered; None if it is."""
+        """Why a request is refused, or None."""
         headers: dict[bytes, list[bytes]] = {}
         for key, value in scope['headers']:
             headers.setdefault(key, []).append(value)
@@ -100,9 +100,9 @@ class Guard:
 
 
 def forwarded(scope: Scope) -> Scope:
-    """A copy of the scope with the Host header and the scheme that a proxy has got.
+    """A copy of the scope with the Host header and the scheme that a proxy received.
 
-    Of several proxies in a row the last one's word counts, which is what the one that we trust has heard.
+    Of several values the last one counts: the trusted proxy added it.
     """
     given = {key: value.rpartition(b',')[2].strip() for key, value in scope['headers']}
     scope = dict(scope)

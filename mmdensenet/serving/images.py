@@ -1,9 +1,9 @@
-"""What is accepted as an image, decided before anything is decoded."""
+"""Checks of an uploaded image before it is decoded."""
 
 from mmdensenet.datasets.load_image import image_size, is_cut, jpeg_scans
 from mmdensenet.extras import install_command
 
-#: what the first bytes say: few decoders are a small surface for hostile files
+#: formats by their first bytes; few decoders are a small attack surface for hostile files
 FORMATS = {
     'JPEG': (b'\xff\xd8\xff',),
     'PNG': (b'\x89PNG\r\n\x1a\n',),
@@ -11,12 +11,12 @@ FORMATS = {
     'BMP': (b'BM',),
     'TIFF': (b'II*\x00', b'MM\x00*'),
 }
-#: of a JPEG. Progressive ones have about ten, and one of some kB with thousands takes minutes to decode
+#: the most scans of a JPEG. Progressive ones have about ten; a file of some kB with thousands takes minutes to decode
 MAX_SCANS = 100
 
 
 class RefusedRequestError(Exception):
-    """A request that is not answered as asked: an HTTP status, a message for whoever asked, and headers."""
+    """A request that the server refuses: an HTTP status, a message for the client, and headers."""
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None):
         super().__init__(message)
@@ -24,12 +24,12 @@ class RefusedRequestError(Exception):
 
 
 def check_image(content: bytes, max_pixels: int, dicom: bool = False) -> tuple[int, int]:
-    """Width and height of what may be decoded.
+    """The width and height of an image that may be decoded.
 
     Args:
-        content: of an image file.
-        max_pixels: width times height at most. A file of some kB may hold gigabytes.
-        dicom: whether DICOM is an image too.
+        content: the content of an image file.
+        max_pixels: the most pixels (width times height). A file of some kB may decode to gigabytes.
+        dicom: whether DICOM files are accepted.
 
     Raises:
         RefusedRequestError: with 400, 413, 415 or 422.
@@ -53,7 +53,7 @@ def check_image(content: bytes, max_pixels: int, dicom: bool = False) -> tuple[i
 
 
 def image_format(content: bytes) -> str | None:
-    """The name of the format, by the first bytes."""
+    """The name of the format, from the first bytes."""
     if content[:4] == b'RIFF' and content[8:12] == b'WEBP':
         return 'WebP'
     if content[128:132] == b'DICM':
@@ -62,7 +62,7 @@ def image_format(content: bytes) -> str | None:
 
 
 def _dicom_size(content: bytes) -> tuple[int, int]:
-    """Of all frames together."""
+    """The width of all frames together, and the height."""
     try:
         from io import BytesIO
 
@@ -72,12 +72,12 @@ def _dicom_size(content: bytes) -> tuple[int, int]:
         return int(file.Columns) * int(file.get('NumberOfFrames') or 1), int(file.Rows)
     except ImportError:
         raise RefusedRequestError(415, f'DICOM files need pydicom on the server: {install_command("dicom")}.') from None
-    except Exception:  # pydicom raises whatever the bytes lead to
+    except Exception:  # damaged bytes can make pydicom raise any exception
         return 0, 0
 
 
 def _with_tiles(content: bytes, width: int, height: int) -> tuple[int, int]:
-    """A decoder makes room for whole tiles, which may be larger than the image."""
+    """The size that a decoder allocates: whole tiles, which may be larger than the image."""
     from io import BytesIO
 
     from PIL import Image
@@ -85,5 +85,5 @@ def _with_tiles(content: bytes, width: int, height: int) -> tuple[int, int]:
     try:
         with Image.open(BytesIO(content)) as image:
             return max(width, int(image.tag_v2.get(322, 0))), max(height, int(image.tag_v2.get(323, 0)))
-    except Exception:  # PIL's readers raise whatever the bytes lead to
+    except Exception:  # damaged bytes can make PIL's readers raise any exception
         return 0, 0

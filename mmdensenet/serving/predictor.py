@@ -1,4 +1,4 @@
-"""What a server asks of a model: prepare in any thread, predict and explain in one."""
+"""A model as the server uses it: any thread prepares images, one thread predicts and explains."""
 
 import base64
 import importlib.util
@@ -17,7 +17,7 @@ from mmdensenet.results.scores import best_classes
 
 from .images import RefusedRequestError, check_image
 
-#: of an image for an exported file that resizes by itself: images wait for it whole, 48 MiB of this many pixels
+#: the most pixels for an exported file that resizes images itself: they wait in memory at full size, 48 MiB each
 MAX_WHOLE = 1 << 24
 
 
@@ -27,10 +27,10 @@ class Predictor:
     Args:
         inferencer: of :func:`mmdensenet.apis.open_inferencer`.
         max_pixels: larger images are refused before they are decoded.
-        max_input: the same, and of a forward pass, where the test pipeline leaves images in their size (as CIFAR's
-            does): the network's memory and time grow with them.
+        max_input: the limit for images, and for the sum over a forward pass, if the test pipeline does not resize (as
+            CIFAR's): the network's memory and time grow with the pixels.
 
-    An exported file that resizes by itself gets images up to ``MAX_WHOLE`` pixels.
+    An exported file that resizes images itself gets images of up to ``MAX_WHOLE`` pixels.
     """
 
     def __init__(self, inferencer, max_pixels: int = 50_000_000, max_input: int = 1 << 18):
@@ -48,7 +48,7 @@ class Predictor:
         self.no_cam = _why_no_cam(inferencer)
 
     def prepare(self, content: bytes) -> tuple[tuple[int, int], dict]:
-        """(width, height) of the image, turned as its EXIF data say, and what the test pipeline makes of it.
+        """(width, height) of the image, rotated by its EXIF data, and the output of the test pipeline.
 
         Raises:
             RefusedRequestError: if it is no image, too large or damaged.
@@ -70,13 +70,13 @@ class Predictor:
         return size, prepared
 
     def predict(self, prepared: Sequence[dict]) -> list[np.ndarray]:
-        """What the model gives for each image, one number per class: scores, or logits where it has decisions."""
+        """One number per class for each image: scores, or logits if the model has decisions."""
         given = 'pred_scores' if self.decisions is None else 'logits'
         results = self._by_size(prepared, prepared, self.inferencer.predict)
         return [result[given] for result in results]
 
     def answer(self, given: np.ndarray, topk: int) -> tuple[int, dict]:
-        """The class with the highest score, and what is said of an image for which :meth:`predict` gave this."""
+        """The class with the highest score, and the response for an image's result of :meth:`predict`."""
         if self.decisions is None:
             return int(given.argmax()), dict(predictions=self.best(given, topk))
         classes = self.inferencer.classes
@@ -98,7 +98,7 @@ class Predictor:
         return self._by_size(wanted, [prepared for prepared, _ in wanted], of_one_size)
 
     def pictures(self, prepared: dict, activation: np.ndarray) -> dict[str, str]:
-        """``input``, what the model saw, and ``overlay``, the same with the map, as data URLs of PNG files."""
+        """``input``, the image that the model saw, and ``overlay``, the same under the map: data URLs of PNG files."""
         from mmdensenet.analysis.cam import overlay
 
         seen = self.seen(prepared)
@@ -119,14 +119,14 @@ class Predictor:
         return best_classes(scores, self.inferencer.classes, count)
 
     def warm_up(self) -> None:
-        """Once through everything, so that the first user does not wait for what is made at first use."""
+        """Predict and explain once, so that the first user does not wait for one-time work."""
         blank = self._blank(*(self.size or (64, 64)))
         self.predict([blank])
         if self.no_cam is None:
             self.activations([(blank, 0)])
 
     def _by_size(self, items: Sequence, prepared: Sequence[dict], run: Callable[[list], Sequence]) -> list:
-        """``run`` for the items of each size, the results in the items' order."""
+        """Call ``run`` for the items of each size; return the results in the items' order."""
         groups: dict[tuple, list[int]] = {}
         for index, image in enumerate(prepared):
             groups.setdefault(tuple(image['inputs'].shape), []).append(index)
@@ -139,8 +139,8 @@ class Predictor:
         return results
 
     def _blank(self, height: int, width: int) -> dict:
-        """A prepared image of this size, of no content."""
-        if self.dicom:  # what its loader gives, since files may have to state a window
+        """A prepared black image of this size."""
+        if self.dicom:  # as after loading, because files may have to state a window
             image = np.zeros((height, width), np.float32)
             return self.inferencer.after_loading(dict(img=image, img_shape=image.shape, ori_shape=image.shape))
         return self.inferencer.prepare(np.zeros((height, width, self.inferencer.channels), np.uint8))

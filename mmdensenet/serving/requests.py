@@ -1,4 +1,4 @@
-"""Reading requests within limits, and noticing that a client has gone."""
+"""Reads requests within limits, and notices that a client disconnects."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -28,7 +28,7 @@ async def read_body(request: Request, settings: Settings) -> bytes:
                 if len(content) > settings.max_bytes:
                     raise too_large
     except TimeoutError:
-        request.state.ended = True  # nothing more is waited for
+        request.state.ended = True  # do not wait for the rest
         raise RefusedRequestError(408, f'The image did not arrive within {settings.upload_seconds:g} s.') from None
     return bytes(content)
 
@@ -53,10 +53,10 @@ async def _next(request: Request) -> tuple[bytes, bool]:
 
 
 async def while_connected(request: Request, work: Coroutine) -> dict:
-    """The result of ``work``, which ends when the client goes.
+    """The result of ``work``, which is cancelled if the client disconnects.
 
     Raises:
-        ClientDisconnect: then.
+        ClientDisconnect: if it does.
     """
 
     async def gone() -> None:

@@ -1,4 +1,4 @@
-"""Running the application on this machine."""
+"""Runs the application on this machine."""
 
 import ipaddress
 import socket
@@ -12,7 +12,7 @@ from mmdensenet.errors import UserError
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections; ``port`` 0 takes a free one.
+    """A socket that accepts connections; ``port`` 0 chooses a free port.
 
     Raises:
         UserError: if there is no such address here, or the port is taken.
@@ -44,7 +44,7 @@ def is_local(opened: socket.socket) -> bool:
 
 
 def names_of(opened: socket.socket) -> tuple[str, ...]:
-    """The names under which others may address this machine, if they can."""
+    """This machine's names for other machines, if they can connect."""
     return () if is_local(opened) else (socket.gethostname(), socket.getfqdn())
 
 
@@ -54,7 +54,7 @@ def url_of(opened: socket.socket) -> str:
 
 
 def serve(app: FastAPI, opened: socket.socket, stop_seconds: int = 60) -> None:
-    """Answer requests until Ctrl-C or SIGTERM, then finish what is in work, for ``stop_seconds`` at most."""
+    """Answer requests until Ctrl-C or SIGTERM, then finish open requests for at most ``stop_seconds``."""
     if not is_local(opened):
         print(
             f'warning: {url_of(opened)} can be reached from other machines, by anybody: there is no authentication.',
@@ -67,7 +67,7 @@ def serve(app: FastAPI, opened: socket.socket, stop_seconds: int = 60) -> None:
         log_level='warning',
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # Guard's business, which knows which proxies
+        proxy_headers=False,  # Guard handles them: it knows which proxies to trust
         lifespan='on',
         timeout_graceful_shutdown=stop_seconds,
     )
