@@ -1,8 +1,8 @@
 """What today's torch, numpy and setuptools break in the released OpenMMLab packages, made to work.
 
 Importing mmdensenet is all that a user needs. :data:`FAULTS` lists every repair with the fault, the versions that have
-it and when the repair can go; a file here is about one package. Measured with mmengine 0.10.7, mmpretrain 1.2.0,
-mmcv-lite 2.2.0, torch 2.13, torchvision 0.28 and numpy 2.4 on Python 3.11.
+it and when the repair can go. A file here is about one package, or one part of it. Measured with mmengine 0.10.7,
+mmpretrain 1.2.0, mmcv-lite 2.2.0, torch 2.13, torchvision 0.28 and numpy 2.4 on Python 3.11.
 
 A small repair is made here. A larger one belongs to the part of mmdensenet that it is about, which registers it with
 the fault (:meth:`Fault.repaired_by`): nothing here imports the rest of mmdensenet. No warning filter stays changed.
