@@ -5,6 +5,7 @@ import pytest
 import torch
 from decided_digits import make_digits
 from foreign_models import randomise
+from imagenet_config import write_imagenet_config
 from PIL import Image
 
 import mmdensenet
@@ -27,23 +28,7 @@ def images(tmp_path):
 @pytest.fixture
 def config(tmp_path, images):
     """A small classifier with ImageNet's pipeline: resize, crop, BGR to RGB."""
-    file = tmp_path / 'tiny.py'
-    file.write_text(f"""_base_ = 'mmdensenet::densenet121_4xb256_in1k.py'
-model = dict(
-    backbone=dict(arch=dict(_delete_=True, growth_rate=4, depths=(2, 2), init_channels=8)),
-    head=dict(in_channels=16, num_classes=3, topk=(1,)),
-)
-data_preprocessor = dict(num_classes=3)
-names = dict(classes=('cat', 'dog', 'emu'))
-data = dict(_delete_=True, type='CustomDataset', data_root={str(images)!r}, metainfo=names)
-train_dataloader = dict(batch_size=4, num_workers=0, dataset=dict(data, pipeline=_base_.train_pipeline))
-val_dataloader = dict(batch_size=4, num_workers=0, dataset=dict(data, pipeline=_base_.test_pipeline))
-test_dataloader = val_dataloader
-val_evaluator = dict(topk=(1,))
-test_evaluator = val_evaluator
-del data, names
-""")
-    return file
+    return write_imagenet_config(tmp_path / 'tiny.py', images, ('cat', 'dog', 'emu'))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import randomise
+from imagenet_config import write_imagenet_config
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
@@ -36,29 +37,13 @@ def images(tmp_path):
 @pytest.fixture
 def config(tmp_path, images):
     """A small classifier with ImageNet's pipeline, for images of 32x32."""
-    file = tmp_path / 'tiny.py'
-    file.write_text(f"""_base_ = 'mmdensenet::densenet121_4xb256_in1k.py'
-model = dict(
-    backbone=dict(arch=dict(_delete_=True, growth_rate=4, depths=(2, 2), init_channels=8)),
-    head=dict(in_channels=16, num_classes=3, topk=(1,)),
-)
-data_preprocessor = dict(num_classes=3)
-pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=36, edge='short'),
-    dict(type='CenterCrop', crop_size=32),
-    dict(type='PackInputs'),
-]
-names = dict(classes=('cat', 'dög "1"', 'emu'))
-data = dict(_delete_=True, type='CustomDataset', data_root={str(images)!r}, metainfo=names, pipeline=pipeline)
-train_dataloader = dict(batch_size=4, num_workers=0, dataset=data)
-val_dataloader = dict(batch_size=4, num_workers=0, dataset=data)
-test_dataloader = val_dataloader
-val_evaluator = dict(topk=(1,))
-test_evaluator = val_evaluator
-del data, names, pipeline
-""")
-    return file
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='ResizeEdge', scale=36, edge='short'),
+        dict(type='CenterCrop', crop_size=32),
+        dict(type='PackInputs'),
+    ]
+    return write_imagenet_config(tmp_path / 'tiny.py', images, ('cat', 'dög "1"', 'emu'), repr(pipeline))
 
 
 @pytest.fixture
