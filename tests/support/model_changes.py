@@ -358,6 +358,7 @@ STRUCTURES = dict(
     only_biases=lambda m: [p.requires_grad_('bias' in name) for name, p in m.named_parameters()],
     norms_in_evaluation=lambda m: [n.eval() for n in m.modules() if isinstance(n, nn.BatchNorm2d)],
     half_model=lambda m: m.half(),
+    shared_norm_in_another_role=lambda m: setattr(m.stages[0].block[0], 'norm2', m.transitions[0].norm),
 )  # fmt: skip
 
 

@@ -197,7 +197,7 @@ def _forward(x: Tensor, plan: Plan) -> tuple[_State, Tensor | None]:
         if not plan.training:
             return _running_state(norm, plan.eps, dtype)
         scale, shift = steps.extend_norm(*share(*measured), mean, var, rstd, stop, plan.eps, norm.weight, norm.bias)
-        read.append((norm, stop))
+        normed.append((norm, stop))
         return _NormState(scale, shift, norm.weight, mean[:stop], rstd[:stop])
 
     def over_bottleneck(norm: Norm) -> _NormState:
@@ -205,12 +205,12 @@ def _forward(x: Tensor, plan: Plan) -> tuple[_State, Tensor | None]:
             return _running_state(norm, plan.eps, dtype)
         m, v = share(*measured)
         r, *affine = steps.new_norm(m, v, plan.eps, norm.weight, norm.bias)
-        bottlenecks.append((norm, m, v))
+        normed.append((norm, (m, v)))
         return _NormState(*affine, norm.weight, m, r)
 
-    #: norms over the features and how many channels they read; norms over bottlenecks with mean and biased variance
-    read: list[tuple[Norm, int]] = []
-    bottlenecks: list[tuple[Norm, Tensor, Tensor]] = []
+    #: norms in their order, which matters to those that share statistics: over the features with the number of channels
+    #: that they read, over bottlenecks with mean and biased variance
+    normed: list[tuple[Norm, int | tuple[Tensor, Tensor]]] = []
     measured = steps.statistics(buffer[:, :c0]) if plan.training else ()
     layers = []
     for i, layer in enumerate(plan.layers):
@@ -249,8 +249,12 @@ def _forward(x: Tensor, plan: Plan) -> tuple[_State, Tensor | None]:
     if plan.training:
         unbiased = total / (total - 1)
         of_all = var * unbiased
-        updates = [(norm, mean[:stop], of_all[:stop]) for norm, stop in read]
-        update_running_statistics(updates + [(norm, m, v * unbiased) for norm, m, v in bottlenecks])
+        update_running_statistics(
+            [
+                (norm, mean[:of], of_all[:of]) if isinstance(of, int) else (norm, of[0], of[1] * unbiased)
+                for norm, of in normed
+            ]
+        )
     statistics = (mean, rstd) if plan.training else None
     return _State(own_images(buffer, shape), layers, transition, statistics, total), out
 
