@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import re
+import select
 import signal
 import sys
 import time
@@ -21,6 +22,9 @@ from mmdensenet import terminal
 from mmdensenet.errors import UserError
 from mmdensenet.similar import similar_path
 
+#: status of a command whose reader has ended, as shells give it: 128 + SIGPIPE, which Windows does not have
+BROKEN_PIPE = 128 + 13
+
 
 def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
     """Call ``tool(args)``; a user's mistake is printed without a traceback (``args.debug`` shows it), with status 2.
@@ -34,6 +38,7 @@ def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
     try:
         with terminal.command(verbose=getattr(args, 'verbose', False)):
             tool(args)
+            sys.stdout.flush()
         _leave_process_group(0)
     except SystemExit as stop:
         if stop.code in (128 + signal.SIGTERM, 128 + signal.SIGINT):  # all ranks stop together
@@ -46,6 +51,9 @@ def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
         _leave_process_group(128 + signal.SIGINT, together=False)
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            _leave_process_group(BROKEN_PIPE, together=False)
+            sys.exit(BROKEN_PIPE)
         message = explain(error)
         if message is None or args.debug:
             raise
@@ -56,6 +64,18 @@ def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
         print(f'error: {message}' if rank == 0 else f'error on rank {rank}: {message}', file=sys.stderr)
         _leave_process_group(2, together=False)
         sys.exit(2)
+
+
+def _reader_is_gone() -> bool:
+    """Whether what reads standard output has ended, as head does; what is still to be written then goes nowhere."""
+    if not hasattr(select, 'poll'):  # Windows
+        return False
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    if not any(events & select.POLLERR for _, events in output.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter's end flushes once more
+    return True
 
 
 def _leave_process_group(status: int, together: bool = True) -> None:

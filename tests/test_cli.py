@@ -3,6 +3,7 @@ import ast
 import errno
 import os
 import re
+import subprocess
 import sys
 import urllib.error
 from argparse import Namespace
@@ -170,3 +171,27 @@ def test_the_library_names_no_options():
                 texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
                 text = ''.join(text for text in texts if isinstance(text, str))
                 assert not re.search('(^|[^-])--[a-z]', text) or '`mmdensenet test --out' in text, f'{file}: {text}'
+
+
+@pytest.mark.parametrize('ending', ['', ', flush=True'])
+def test_a_reader_that_ends_first(ending):
+    """As in `mmdensenet test ... | head -1`: the command ends as others do then, without a traceback."""
+    code = 'from argparse import Namespace; from mmdensenet.cli import run_tool; '
+    code += f'run_tool(lambda args: print("a line"{ending}), Namespace(debug=False))'
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, '-c', code], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=240
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, '')
+
+
+def test_other_broken_pipes_keep_their_traceback():
+    def tool(args):
+        raise BrokenPipeError('of a worker')
+
+    with pytest.raises(BrokenPipeError, match='of a worker'):
+        run_tool(tool, Namespace(debug=False))
