@@ -185,7 +185,7 @@ def _activation(library, method: str, network: nn.Module, layer: nn.Module, inpu
 
 
 def _require_finite(network: nn.Module, inputs, scores: Tensor) -> None:
-    """A map of NaN would look as one of a class that nothing speaks for."""
+    """Raise UserError for NaN: its map would look like that of a class without evidence."""
     if not torch.isfinite(scores).all():
         raise UserError('the scores are not finite numbers: the weights or the images have NaN or infinite values.')
 

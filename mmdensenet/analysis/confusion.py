@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""Which classes the model confuses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

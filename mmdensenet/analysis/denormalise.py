@@ -1,4 +1,4 @@
-"""A normalised batch, back as pictures to look at."""
+"""Turns a normalised batch back into pictures."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The features of a model, of many images in one picture."""
+"""Shows a model's features of many images in one picture."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Training curves of several runs together."""
+"""Compares the training curves of several runs."""
 
 import fnmatch
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Models as files for other runtimes, and running such files."""
+"""Exports models to files for other runtimes, and runs such files."""
 
 from .fold import FoldedDenseNet, ScoresOf, folded, why_not_foldable
 from .metadata import Metadata

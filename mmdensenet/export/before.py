@@ -1,4 +1,4 @@
-"""A graph with another before it."""
+"""Composes two graphs."""
 
 import tempfile
 from pathlib import Path
@@ -10,7 +10,7 @@ from .metadata import Metadata
 
 
 def put_before(first: nn.Module, graph: object, example: Tensor, metadata: Metadata) -> object:
-    """``graph`` of what ``first`` gives, of the kind of ``graph``: a module, an onnx.ModelProto or an openvino.Model.
+    """``graph`` applied to the output of ``first``; a module, onnx.ModelProto or openvino.Model as ``graph`` is.
 
     Args:
         example: an input of ``first``, with ``metadata``'s :func:`dynamic_axes`.
@@ -36,7 +36,7 @@ def put_before(first: nn.Module, graph: object, example: Tensor, metadata: Metad
 
 
 def _joined(first, second):
-    """Both have an input ``images`` and an output ``scores``."""
+    """Join two ONNX graphs that each have an input ``images`` and an output ``scores``."""
     import onnx
 
     first.ir_version = second.ir_version

@@ -1,4 +1,4 @@
-"""Several models as one: the mean of their calibrated probabilities."""
+"""Combines several models into one: the mean of their calibrated probabilities."""
 
 import hashlib
 import math
@@ -20,8 +20,8 @@ class Ensemble:
     """The models of a cross-validation.
 
     Attributes:
-        checkpoints: of each model; all are of one config.
-        temperatures: that divide each model's logits: one, or of several labels one each.
+        checkpoints: one of each model; all have the same config.
+        temperatures: the divisors of each model's logits: one, or one for each of several labels.
         decisions: on the logits of :func:`mean_logits`.
     """
 
@@ -31,14 +31,14 @@ class Ensemble:
 
     @property
     def sha256(self) -> str:
-        """Of the hashes of the checkpoints."""
+        """The SHA-256 of the checkpoints' hashes."""
         return hashlib.sha256(''.join(map(sha256, self.checkpoints)).encode()).hexdigest()
 
 
 def mean_logits(logits: Tensor, multi_label: bool) -> Tensor:
     """Logits (N, C) whose sigmoid or softmax is the mean of those of the models' logits (K, N, C).
 
-    Softmax leaves a constant free: it is chosen so that the energy of the result is the mean of the models' energies.
+    Softmax ignores a constant; it is chosen such that the energy of the result is the mean of the models' energies.
     """
     if multi_label:
         return F.logsigmoid(logits).logsumexp(0) - F.logsigmoid(-logits).logsumexp(0)
@@ -47,11 +47,11 @@ def mean_logits(logits: Tensor, multi_label: bool) -> Tensor:
 
 
 class EnsembleScores(nn.Module):
-    """Normalised images (N, C, H, W) to the mean (N, classes) of the models' probabilities at their temperature.
+    """Maps normalised images (N, C, H, W) to the mean (N, classes) of the models' calibrated probabilities.
 
     Args:
         members: K models.
-        temperatures: one, or of several labels one each.
+        temperatures: one of each model, or one for each of several labels.
     """
 
     def __init__(self, members: Sequence[ScoresOf], temperatures: Sequence[float]):

@@ -1,4 +1,4 @@
-"""Writing the exported files: ONNX, OpenVINO, torch.export."""
+"""Writes the exported files: ONNX, OpenVINO, torch.export."""
 
 import contextlib
 import io
@@ -21,10 +21,10 @@ from .logits import add_logits_to_onnx, add_logits_to_openvino
 from .metadata import KEY, Metadata
 from .onnx_hash import append_hash
 
-#: where OpenVINO's .xml has the SHA-256 of the .bin that belongs to it: any of the same size would be read
+#: path in OpenVINO's .xml of the SHA-256 of its .bin: OpenVINO itself would read any .bin of the same size
 WEIGHTS = 'weights_sha256'
 SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2'}
-#: packages that each format needs, of the extra
+#: packages of the extra that each format needs
 NEEDS = {
     'onnx': ('onnx', 'onnxscript', 'onnxruntime'),
     'openvino': ('onnx', 'onnxscript', 'openvino'),
@@ -33,7 +33,7 @@ NEEDS = {
 
 
 def require_packages(*names: str) -> None:
-    """Check that they can be imported.
+    """Check that the packages of a format can be imported.
 
     Raises:
         UserError: with the command that installs them.
@@ -80,7 +80,7 @@ def to_onnx(model: nn.Module, example: Tensor, axes: dict[int, object] | None = 
             **options,
         )
     proto = program.model_proto
-    for node in proto.graph.node:  # where in which file of this machine it comes from: nobody's business
+    for node in proto.graph.node:  # remove the source file and line on this machine
         del node.metadata_props[:]
     return proto
 
@@ -112,9 +112,9 @@ def write_torch_export(model: nn.Module, example: Tensor, metadata: Metadata, ou
     axes = dynamic_axes(metadata)
     with quiet():
         program = torch.export.export(model, (example,), dynamic_shapes=(axes,) if axes else None)
-        for node in program.graph.nodes:  # paths on this machine
+        for node in program.graph.nodes:  # remove the paths on this machine
             node.meta.pop('stack_trace', None)
-        # in memory first: where the disk is full, torch's writer ends the process
+        # in memory first: if the disk is full, torch's writer kills the process
         written = io.BytesIO()
         torch.export.save(program, written, extra_files={f'{KEY}.json': metadata.to_json()})
     with writing(out), replacing(out) as temporary:
@@ -123,7 +123,7 @@ def write_torch_export(model: nn.Module, example: Tensor, metadata: Metadata, ou
 
 @contextlib.contextmanager
 def replacing(out: Path) -> Iterator[Path]:
-    """A path beside ``out`` that becomes ``out`` at the end, so that a file is there whole or not at all."""
+    """A path beside ``out`` that is renamed to ``out`` at the end, so that nobody sees a partial file."""
     temporary = out.with_name(f'.{out.stem}-{os.getpid()}{out.suffix}')
     try:
         yield temporary
@@ -134,7 +134,7 @@ def replacing(out: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the exporters' notes about themselves."""
+    """Silence the exporters' own messages."""
     logger = logging.getLogger('torch.onnx')
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""DenseNet's inference graph: the same function to rounding, with what is constant at inference folded away.
+"""DenseNet's inference graph: the same function to rounding, with the constants of inference folded.
 
 Evaluation-mode batch norm is ``a * x + b`` with ``a = gamma / sqrt(var + eps)`` and ``b = beta - mean * a``. So
 
@@ -8,8 +8,8 @@ Evaluation-mode batch norm is ``a * x + b`` with ``a = gamma / sqrt(var + eps)``
   gives the same with a quarter of the multiplications;
 - dropout is the identity.
 
-The norms that read the concatenation stay: a ReLU follows them and each reader has its own, so that they fold neither
-into what writes nor into what reads.
+The norms that read the concatenation remain: a ReLU follows them, and each reader has its own norm, so that they fold
+neither into the convolutions before them nor into those after them.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from mmdensenet.models import BlurPool
 
 
 def why_not_foldable(backbone: nn.Module) -> str | None:
-    """Why a backbone cannot be folded, or None where it can: a DenseNet with batch norm and ReLU."""
+    """Why a backbone cannot be folded, or None for a DenseNet with batch norm and ReLU, which can."""
     for name in ('stem', 'stages', 'transitions'):
         if not hasattr(backbone, name):
             return f'{type(backbone).__name__} is no DenseNet'
@@ -48,7 +48,7 @@ def scale_and_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
 
 
 def fold_into_convolution(conv: nn.Conv2d, norm: _BatchNorm | None) -> nn.Conv2d:
-    """A convolution with bias that gives ``norm(conv(x))``; without a norm a copy."""
+    """A convolution with bias that computes ``norm(conv(x))``; a copy if there is no norm."""
     weight = conv.weight.detach().double()
     bias = None if conv.bias is None else conv.bias.detach().double()
     if norm is not None:
@@ -82,7 +82,7 @@ class NormReLU(nn.Module):
 
 
 class FoldedLayer(nn.Module):
-    """One dense layer: all earlier features (N, C, H, W) to k new channels (N, k, H, W)."""
+    """One dense layer: maps all earlier features (N, C, H, W) to k new channels (N, k, H, W)."""
 
     def __init__(self, layer: nn.Module):
         super().__init__()
@@ -124,7 +124,7 @@ class FoldedDenseNet(nn.Module):
         backbone: a DenseNet of ours or mmpretrain's; it is copied, not changed.
 
     Raises:
-        ValueError: where it cannot be folded, see :func:`why_not_foldable`.
+        ValueError: if it cannot be folded, see :func:`why_not_foldable`.
     """
 
     def __init__(self, backbone: nn.Module):
@@ -142,12 +142,12 @@ class FoldedDenseNet(nn.Module):
         self.blocks = nn.ModuleList(FoldedBlock(map(FoldedLayer, stage.block)) for stage in backbone.stages)
         self.transitions = nn.ModuleList(map(FoldedTransition, backbone.transitions[:-1]))
         self.norm = NormReLU(backbone.transitions[-1][0])
-        #: the channels of the last norm that are the network's, where :func:`.pad.pad_channels` added others
+        #: how many channels of the last norm are the network's own, if :func:`.pad.pad_channels` added others
         self.places: Tensor | None = None
 
     @property
     def in_channels(self) -> int:
-        """Channels of the images."""
+        """The number of channels of the images."""
         return next(iter([*self.deep, self.stem])).in_channels
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
@@ -165,11 +165,11 @@ class FoldedDenseNet(nn.Module):
 
 
 class ScoresOf(nn.Module):
-    """What is exported: normalised images (N, C, H, W) to scores (N, classes), softmax's or sigmoid's.
+    """The exported module: maps normalised images (N, C, H, W) to softmax or sigmoid scores (N, classes).
 
     Args:
         model: an ImageClassifier of :func:`mmdensenet.get_model`, in evaluation mode.
-        backbone: in the place of the model's own.
+        backbone: replaces the model's own.
     """
 
     def __init__(self, model: nn.Module, backbone: nn.Module | None = None):
@@ -184,7 +184,7 @@ class ScoresOf(nn.Module):
         return torch.sigmoid(logits) if self.multi_label else torch.softmax(logits, 1)
 
     def logits(self, x: Tensor) -> Tensor:
-        """(N, classes) of normalised images, what the scores are made of."""
+        """The logits (N, classes) of normalised images."""
         features: Sequence[Tensor] = self.backbone(x)
         if self.neck is not None:
             features = self.neck(features)
@@ -195,6 +195,6 @@ def folded(model: nn.Module) -> ScoresOf:
     """The folded inference graph of a classifier.
 
     Raises:
-        ValueError: where its backbone cannot be folded.
+        ValueError: if its backbone cannot be folded.
     """
     return ScoresOf(model, FoldedDenseNet(model.backbone)).eval()

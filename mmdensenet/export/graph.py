@@ -1,4 +1,4 @@
-"""The inference graph that each format gets."""
+"""Chooses the inference graph for each format."""
 
 from torch import nn
 
@@ -8,13 +8,13 @@ from .pad import pad_channels
 
 
 def inference_graph(model: nn.Module, format: str) -> ScoresOf:
-    """The folded graph of a classifier, in the form that the format's runtime computes fastest.
+    """The folded graph of a classifier, in the fastest form for the format's runtime.
 
     Args:
         format: 'onnx', 'openvino' or 'torch-export'.
 
     Raises:
-        ValueError: where its backbone cannot be folded.
+        ValueError: if its backbone cannot be folded.
     """
     graph = folded(model)
     if format == 'onnx':

@@ -1,4 +1,4 @@
-"""Fewer concatenations, for runtimes that copy all earlier features at each."""
+"""Reduces the concatenations, for runtimes that copy all earlier features at each of them."""
 
 import torch
 import torch.nn.functional as F
@@ -6,16 +6,16 @@ from torch import Tensor, nn
 
 from .fold import FoldedBlock, FoldedDenseNet, FoldedLayer, NormReLU
 
-#: of 3, 4 and 6 the fastest in ONNX Runtime, of 2, 3, 4 and 6 in OpenVINO
+#: the fastest of 3, 4 and 6 in ONNX Runtime, and of 2, 3, 4 and 6 in OpenVINO
 EVERY = 3
 
 
 def group_concatenations(net: FoldedDenseNet, every: int = EVERY) -> FoldedDenseNet:
-    """Join new features with the block's only after each ``every`` layers, in place: the same function to rounding.
+    """Concatenate new features with the block's only once every ``every`` layers; the function stays equal to rounding.
 
-    Until then a layer reads the two parts on their own. Its norm acts on each channel by itself, and its 1x1
-    convolution is the sum of those of the parts, which runtimes add up in place. Blocks without bottleneck stay: their
-    3x3 convolution is most of the work, and would be read and written once more.
+    In between a layer reads the two parts separately. Its norm acts on each channel alone, and its 1x1 convolution is
+    the sum of one for each part, which runtimes add in place. Blocks without a bottleneck are not changed: their 3x3
+    convolution is most of the work, and its result would be read and written once more. The graph changes in place.
     """
     net.blocks = nn.ModuleList(
         GroupedBlock(block, every) if all(layer.conv2 is not None for layer in block) else block for block in net.blocks
@@ -24,7 +24,7 @@ def group_concatenations(net: FoldedDenseNet, every: int = EVERY) -> FoldedDense
 
 
 class GroupedBlock(nn.Module):
-    """A block whose layers read what was there at the last concatenation, and what is newer."""
+    """A block whose layers read the features of the last concatenation and the newer ones separately."""
 
     def __init__(self, block: FoldedBlock, every: int):
         super().__init__()
@@ -45,7 +45,7 @@ class GroupedBlock(nn.Module):
 
 
 class SplitLayer(nn.Module):
-    """A layer that reads features in two parts, the second of ``newer`` channels."""
+    """A layer that reads its features in two parts, of which the second has ``newer`` channels."""
 
     def __init__(self, layer: FoldedLayer, newer: int):
         super().__init__()

@@ -1,21 +1,21 @@
 """A folded DenseNet in 8-bit integers, static and calibrated.
 
-What makes a plain post-training quantisation of a DenseNet slow is that every layer has a norm over the whole
-concatenation, which stays in float between two conversions. Here the concatenation itself is in 8 bits and nothing
-between two convolutions is float:
+Plain post-training quantisation of a DenseNet is slow, because every layer has a norm over the whole concatenation,
+which remains float between two conversions. Here the concatenation itself has 8 bits, and nothing between two
+convolutions is float:
 
-- Every stored channel has its own scale and offset, ``q = x / scale + offset`` in 0..255, of which neither the runtime
-  nor the file knows anything: they are folded into the weights of what writes it and of what reads it.
+- Every stored channel has its own scale and offset, ``q = x / scale + offset`` in 0..255. They are folded into the
+  weights of the operators that write and read it, so neither the runtime nor the file needs them.
 - A norm with its ReLU, read by one layer, is one requantisation per channel: ``relu(a * x + b)`` as 0..255 of *its*
   largest value is ``clip(m * q + n, 0, 255)`` with constants m and n, for gamma of either sign; the clip at 0 is the
   ReLU.
-- Where what reads it does not pad with zeros, and the runtime has the operators, the ReLU alone is left, on the stored
-  levels: ``max(q, t)`` with the level t that stands for 0, or ``min(q, t)`` where ``a`` is negative. The rest of the
-  norm is linear and folds into the weights and the bias of what reads it.
-- So all activations are plain levels 0..255 with scale 1 and zero point 0 for the runtime. Weights are signed, with one
+- If the reader does not pad with zeros, and the runtime has the operators, only the ReLU remains, on the stored
+  levels: ``max(q, t)`` with the level t that stands for 0, or ``min(q, t)`` if ``a`` is negative. The rest of the norm
+  is linear and folds into the reader's weights and bias.
+- So for the runtime all activations are plain levels 0..255 with scale 1 and zero point 0. Weights are signed, with one
   scale per output channel.
 
-Weights go to +-64 only: processors without VNNI add two products of a byte and a signed byte in 16 bits, which
+Weights are limited to +-64: CPUs without VNNI add two products of a byte and a signed byte in 16 bits, in which
 255 * 64 * 2 just fits and 255 * 127 * 2 does not.
 """
 
@@ -30,12 +30,12 @@ from torch import Tensor, nn
 from .fold import FoldedDenseNet, FoldedLayer, NormReLU
 
 LEVELS = 255
-#: of BlurPool, times 16
+#: the weights of BlurPool, times 16
 BINOMIAL = np.outer([1, 2, 1], [1, 2, 1])
 WEIGHT_LEVELS = 64
-#: of a range, so that a channel that is constant has a scale
+#: the smallest width of a range, so that a constant channel has a scale
 SMALLEST = 1e-5
-#: how many times coarser the weights of a convolution may get by having a norm's factors in them
+#: how many times coarser a norm's factors may make the weights of a convolution
 COARSER = 4.0
 
 
@@ -60,19 +60,19 @@ class Range:
         self.count += values.shape[0] * values.shape[2] * values.shape[3]
 
     def update(self, values: Tensor) -> None:
-        """Widen it by a batch (N, C, H, W)."""
+        """Widen the range by a batch (N, C, H, W)."""
         values = values.detach().transpose(0, 1).flatten(1).double()
         self.low = np.minimum(self.low, values.min(1).values.numpy())
         self.high = np.maximum(self.high, values.max(1).values.numpy())
 
 
 def calibrate(net: FoldedDenseNet, batches: Iterable[Tensor]) -> dict[nn.Module | str, Range]:
-    """The ranges of what each convolution and norm of ``net`` gives, over normalised batches (N, C, H, W).
+    """The ranges of the outputs of each convolution and norm of ``net``, over normalised batches (N, C, H, W).
 
-    'input' has those of the batches themselves.
+    The entry 'input' has the ranges of the batches themselves.
 
     Raises:
-        ValueError: without a batch, or where a value is not finite.
+        ValueError: if there is no batch, or a value is not finite.
     """
     ranges: dict[nn.Module | str, Range] = {}
 
@@ -108,10 +108,10 @@ def calibrate(net: FoldedDenseNet, batches: Iterable[Tensor]) -> dict[nn.Module 
 
 
 class Writer(Protocol):
-    """What writes the graph in a runtime's own format; activations are its own handles of levels 0..255."""
+    """Writes the graph in a runtime's format. It represents activations, levels 0..255, by handles of its own."""
 
     def quantise(self, x: Any, scale: float, zero: int) -> Any:
-        """A float tensor, in levels ``x / scale + zero``."""
+        """The levels ``x / scale + zero`` of a float tensor."""
 
     def convolution(self, x: Any, weight: 'Weight', bias: np.ndarray, stride: int, padding: int) -> Any:
         """clip(round(weight * x + bias), 0, 255)."""
@@ -119,7 +119,7 @@ class Writer(Protocol):
     def requantise(self, x: Any, factor: np.ndarray, shift: np.ndarray) -> Any:
         """clip(round(factor * x + shift), 0, 255) per channel."""
 
-    #: whether there is :meth:`clamp`
+    #: whether the writer has :meth:`clamp`
     clamps: bool
 
     def clamp(self, x: Any, low: np.ndarray, high: np.ndarray) -> Any:
@@ -129,7 +129,7 @@ class Writer(Protocol):
         """relu(factor * x + shift) per channel, in float."""
 
     def concat(self, x: Any, y: Any) -> Any:
-        """The channels of both."""
+        """Concatenate along the channels."""
 
     def max_pool(self, x: Any, stride: int) -> Any:
         """3x3, padding 1."""
@@ -151,7 +151,7 @@ class Weight:
 
     @classmethod
     def of(cls, weight: np.ndarray, bias: np.ndarray, zero: int = 0) -> 'Weight':
-        """The nearest integers; where weights are tiny beside the bias, so coarse that the bias fits into 32 bits."""
+        """The nearest integers. For weights tiny beside the bias the scale grows until the bias fits into 32 bits."""
         largest = np.abs(weight).reshape(len(weight), -1).max(1) / WEIGHT_LEVELS
         scale = np.maximum(np.maximum(largest, np.abs(bias) / 2**30), 1e-30)
         return cls(np.rint(weight / scale[:, None, None, None]).astype(np.int8), scale, zero)
@@ -182,7 +182,7 @@ class Int8Graph:
         """The features after the last norm and ReLU, in float, for normalised images in float."""
         net, writer = self.net, self.writer
         low, high = self.ranges['input'].low.min(), self.ranges['input'].high.max()
-        low, high = min(low, 0.0), max(high, SMALLEST)  # zero, with which convolutions pad, is one of the levels
+        low, high = min(low, 0.0), max(high, SMALLEST)  # one of the levels is zero, with which convolutions pad
         scale = (high - low) / LEVELS
         zero = int(np.clip(np.rint(-low / scale), 0, LEVELS))
         channels = net.in_channels
@@ -218,7 +218,7 @@ class Int8Graph:
         top = np.maximum(np.maximum(shift, factor * LEVELS + shift), SMALLEST)
         if self.writer.clamps and reader.padding[0] == 0:
             low, high, scale, offset = clamped(factor, shift, zeros=self.ranges[norm].mean)
-            # A channel that is 0 nearly always has few levels and a large weight, beside which others round to 0
+            # a channel that is almost always 0 has few levels and a large weight, beside which others round to 0
             weight = np.abs(reader.weight.detach().double().numpy()[:, :, 0, 0])
             coarser = (weight * np.abs(scale)).max(1) / np.maximum((weight * top / LEVELS).max(1), 1e-30)
             if np.median(coarser) <= COARSER:
@@ -235,7 +235,7 @@ class Int8Graph:
         bias = np.zeros_like(scale) if conv.bias is None else conv.bias.detach().double().numpy()
         bias = bias / scale + offset - (weight.sum((2, 3)) @ (x.offset - zero))
         integers = Weight.of(weight, bias, zero)
-        # What the rounding of the weights changes on average is taken off, else it adds up over the layers
+        # subtract the mean error of the rounded weights, which would add up over the layers
         rounded = integers.levels * integers.scale[:, None, None, None]
         mean = np.divide(given.mean, x.scale, out=np.zeros_like(x.scale), where=x.scale != 0) + x.offset - zero
         bias = bias + (weight - rounded).sum((2, 3)) @ mean
@@ -260,8 +260,8 @@ def clamped(factor: np.ndarray, shift: np.ndarray, zeros: np.ndarray) -> tuple[n
     zero = -shift / factor
     level = np.rint(np.clip(zero, 0, LEVELS))
     low, high = np.where(factor > 0, level, 0), np.where(factor > 0, LEVELS, level)
-    never = low == high  # then it is 0 whatever the level
-    # where the result is 0 the level is a rounded one, which the offset takes off on average
+    never = low == high  # then it is 0 for every level
+    # the level of a result of 0 is rounded; the offset corrects its mean
     return low, high, np.where(never, 0, factor), np.where(never, level, zero + (level - zero) * zeros)
 
 

@@ -81,7 +81,7 @@ class OnnxWriter:
         return self.node('QuantizeLinear', y, self.one, self.zero)
 
     def requantise(self, x: str, factor: np.ndarray, shift: np.ndarray) -> str:
-        # A convolution of each channel by itself: integers throughout, where runtimes have no operator of this kind
+        # a depthwise convolution, which runs in integers: runtimes have no integer operator for this
         return self.convolution(x, Weight.of(factor.reshape(-1, 1, 1, 1), shift), shift, 1, 0, group=len(factor))
 
     def clamp(self, x: str, low: np.ndarray, high: np.ndarray) -> str:
@@ -91,7 +91,7 @@ class OnnxWriter:
         return x
 
     def average_pool(self, x: str, channels: int) -> str:
-        # as a convolution too: runtimes pool slowly in integers
+        # a convolution too: integer pooling is slow in runtimes
         levels = np.full((channels, 1, 2, 2), WEIGHT_LEVELS, np.int8)
         weight = Weight(levels, np.full(channels, 0.25 / WEIGHT_LEVELS))
         return self.convolution(x, weight, np.zeros(channels), 2, 0, group=channels)

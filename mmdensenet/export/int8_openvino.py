@@ -27,10 +27,10 @@ def int8_openvino(model: ScoresOf, ranges: dict, batch: int | None, size: tuple[
 class OpenvinoWriter:
     """Writes the nodes of :class:`.int8.Writer`; handles are nodes whose values are levels."""
 
-    clamps = False  # between integer convolutions the plugin would compute them in float
+    clamps = False  # the plugin computes a clamp between integer convolutions in float
 
     def quantise(self, x, scale: float, zero: int):
-        # levels less the zero point, which the plugin makes an integer subtraction of the convolution
+        # levels minus the zero point; the plugin turns this into the convolution's integer subtraction
         low, high = -float(zero), float(LEVELS - zero)
         return self._fake_quantize(x, [low * scale], [high * scale], [low], [high])
 
@@ -42,7 +42,7 @@ class OpenvinoWriter:
 
     def requantise(self, x, factor: np.ndarray, shift: np.ndarray):
         factor = np.where(np.abs(factor) < 1e-6, np.where(factor < 0, -1e-6, 1e-6), factor)
-        zero, top = -shift / factor, (LEVELS - shift) / factor  # which input gives 0, and which the last level
+        zero, top = -shift / factor, (LEVELS - shift) / factor  # the inputs of level 0 and of the last level
         falls = factor < 0
         return self._fake_quantize(
             x, np.minimum(zero, top), np.maximum(zero, top), np.where(falls, LEVELS, 0), np.where(falls, 0, LEVELS)

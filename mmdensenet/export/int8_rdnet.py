@@ -1,14 +1,15 @@
 """RDNet's inference graph with its wide convolutions in 8-bit integers, static and calibrated.
 
-In integers are the 1x1 convolutions of the blocks and those between stages, 97 to 99 % of the multiply-adds. What they
-read is in unsigned bytes of one scale, what they give too; weights are signed, with one scale for each output channel:
+The 1x1 convolutions of the blocks and the convolutions between stages, 97 to 99 % of the multiply-adds, are in
+integers. Their inputs and outputs are unsigned bytes with one scale; weights are signed, with one scale per output
+channel:
 
-- Behind a layer norm every channel gets a scale of its own at no cost: its inverse goes into the norm's weight and
-  bias, and itself into the weights of the convolution. All channels then fill the bytes.
-- The depthwise convolutions, which have 1 to 3 % of the multiply-adds and whose inputs differ from channel to channel
-  by orders of magnitude, the norms, GELU and the squeeze and excitation are in float.
+- After a layer norm every channel gets its own scale at no cost: the norm's weight and bias contain its inverse, and
+  the weights of the convolution the scale itself. All channels then use the full range of a byte.
+- The depthwise convolutions have 1 to 3 % of the multiply-adds, and their inputs differ between channels by orders of
+  magnitude. They, the norms, GELU and squeeze-and-excitation are in float.
 
-Weights go to +-64 for the reason in :mod:`.int8`.
+Weights are limited to +-64, for the reason in :mod:`.int8`.
 """
 
 import copy
@@ -33,11 +34,11 @@ def int8_rdnet(model: nn.Module, batches: Iterable[Tensor], batch: int | None, s
         format: 'onnx', or 'openvino' for the same as an openvino.Model.
 
     Raises:
-        ValueError: without an image to calibrate with, or where a value is not finite.
+        ValueError: if there is no image for the calibration, or a value is not finite.
     """
     graph = ScoresOf(copy.deepcopy(model)).eval()
     for stage in graph.backbone.stages:
-        stage.engine = 'reference'  # calls its modules, which the calibration listens to
+        stage.engine = 'reference'  # it calls its modules, whose hooks the calibration uses
     convolutions, ranges = _calibrate(graph, batches)
     quantised = {}
     for stage in graph.backbone.stages:
@@ -72,7 +73,7 @@ def _openvino(proto):
 
 
 def _calibrate(graph: nn.Module, batches: Iterable[Tensor]) -> tuple[list[nn.Conv2d], dict]:
-    """The convolutions in the order in which they run, and the ranges per channel of what each reads and gives."""
+    """The convolutions in the order in which they run, with the ranges per channel of their inputs and outputs."""
     order: list[nn.Conv2d] = []
     ranges: dict[nn.Module, tuple[Range, Range]] = {}
 
@@ -102,7 +103,7 @@ def _calibrate(graph: nn.Module, batches: Iterable[Tensor]) -> tuple[list[nn.Con
 
 @torch.no_grad()
 def _equalise(norm: nn.LayerNorm, conv: nn.Conv2d, given: Range) -> tuple[float, float]:
-    """Scale the norm's channels to ranges within -1 to 1 and the convolution's weights back; the range that is left."""
+    """Scale the norm's channels to -1..1 and the convolution's weights inversely; return the remaining range."""
     largest = np.maximum(np.maximum(np.abs(given.low), np.abs(given.high)), SMALLEST)
     scale = torch.from_numpy(largest).to(norm.weight.dtype)
     norm.weight.div_(scale)
@@ -119,13 +120,13 @@ class _Writer:
         self.made = 0
 
     def quantise(self, node, conv: nn.Conv2d, given: tuple[float, float], out: tuple[float, float]) -> None:
-        """Bytes before and behind a Conv node, and its weights and bias in integers."""
+        """Quantise the input and output of a Conv node, and its weights and bias."""
         scale, zero = _bytes(*given)
         weight = conv.weight.detach().double().numpy()
         bias = conv.bias.detach().double().numpy()
         integers = Weight.of(weight, bias / scale)
         steps = integers.scale.astype(np.float32)
-        products = steps * np.float32(scale)  # of the bias, as the runtime adds it to sums of products
+        products = steps * np.float32(scale)  # the bias's scale: the runtime adds it to sums of products
         x = self._through_bytes(node.input[0], scale, zero, node)
         w = self._integers(integers.levels, steps, node)
         b = self._integers(np.rint(bias / products.astype(np.float64)).astype(np.int32), products, node)
@@ -171,7 +172,7 @@ class _Writer:
 
 
 def _bytes(low: float, high: float) -> tuple[float, int]:
-    """Scale and zero point of unsigned bytes for a range, which zero is made part of."""
+    """Scale and zero point of unsigned bytes for a range, extended to contain zero."""
     low, high = min(low, 0.0), max(high, SMALLEST)
     scale = (high - low) / LEVELS
     return scale, int(np.clip(np.rint(-low / scale), 0, LEVELS))

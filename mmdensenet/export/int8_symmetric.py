@@ -1,14 +1,14 @@
 """A folded DenseNet as ONNX with symmetric integers, as TensorRT takes them.
 
-TensorRT reads QuantizeLinear and DequantizeLinear as pairs around what a convolution reads, and computes in signed
-bytes with zero points of 0: one scale per tensor for activations, one per output channel for weights. So each
-convolution here reads such a pair, and all between two convolutions is ordinary float operators, which TensorRT fuses
-as it likes. :mod:`.int8` has a scale and an offset for each stored channel and is what runs fast on processors.
+TensorRT expects a pair of QuantizeLinear and DequantizeLinear before each convolution, and computes in signed bytes
+with zero points of 0: one scale per tensor for activations, one per output channel for weights. So each convolution
+here reads such a pair. The operators between two convolutions are ordinary float ones, which TensorRT fuses as it
+chooses. The graph of :mod:`.int8` has a scale and an offset for each stored channel, and is fast on CPUs.
 
-One scale per tensor would leave channels with small values few levels. What gives a tensor, a norm or a convolution,
-therefore divides each channel by its largest value, which ReLU and pooling let through, and the weights that read it
-have the factor. Weights use all 8 bits: nothing here overflows, as ONNX Runtime computes such a file's convolutions in
-float, and TensorRT sums in 32 bits.
+One scale per tensor would give few levels to channels with small values. So the norm or convolution that writes a
+tensor divides each channel by its largest value, which commutes with ReLU and pooling, and the weights that read the
+tensor contain the factor. Weights use all 8 bits: nothing overflows, because ONNX Runtime computes such a file's
+convolutions in float, and TensorRT sums in 32 bits.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ from .fold import FoldedLayer, NormReLU, ScoresOf
 from .int8 import SMALLEST, Range
 from .int8_onnx import IR_VERSION, OPSET, OnnxWriter
 
-#: of a signed byte; -128 is not used, so that the range is symmetric
+#: the largest signed byte; -128 is not used, so that the range is symmetric
 LEVELS = 127
 #: a bias in the unit of its products must be well inside 32 bits
 LARGEST_BIAS = 2**30
@@ -81,7 +81,7 @@ class _Writer(OnnxWriter):
         )
 
     def largest(self, module: nn.Module) -> np.ndarray:
-        """The largest value of each channel behind a ReLU."""
+        """The largest value of each channel after a ReLU."""
         return np.maximum(self.ranges[module].high, SMALLEST)
 
     def norm_relu(self, x: str, norm: NormReLU, divide: bool = True) -> str:
