@@ -24,6 +24,8 @@ from mmdensenet.similar import similar_path
 
 #: status of a command whose reader has ended, as shells give it: 128 + SIGPIPE, which Windows does not have
 BROKEN_PIPE = 128 + 13
+#: characters of what others say, who may quote a whole config
+LONGEST = 300
 
 
 def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
@@ -150,6 +152,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, KeyError) and (found := re.search(r'(\S+) is not in the (\S+)::(.+?) registry', text)):
         return _unknown_type(found[1].strip('\'"'), found[3])
     if isinstance(error, TypeError) and (found := re.search(r"unexpected keyword argument '(\w+)'", text)):
+        if hook := re.search(r' in <\S*?(\w+) object at', text):  # mmengine says it of hooks, when they begin
+            return f'{hook[1]} has no key {found[1]!r}.'
         return _unknown_key(error, found[1]) or _while_building(error)
     if isinstance(error, TypeError) and 'None is not a callable' in text:  # mmengine's look-up of an optimizer
         for frame, _ in traceback.walk_tb(error.__traceback__):
@@ -180,6 +184,13 @@ def explain(error: BaseException) -> str | None:
     if found := re.search(r'stack expects each tensor to be equal size, but got \[(.+?)\] .* and \[(.+?)\]', text):
         sizes = ' and '.join(size.replace(', ', 'x') for size in found.groups())
         return f'images of one batch have several sizes, {sizes}: let a step of the pipeline make them one, as Resize.'
+    if found := re.search(r'expected input\[.+?\] to have (\d+) channels, but got (\d+) channels', text):
+        return (
+            f'a convolution takes {found[1]} channels and gets {found[2]}: if it is the first, set '
+            f'model.backbone.in_channels={found[2]}, or read grey or colour images as it needs.'
+        )
+    if isinstance(error, KeyError) and error.args == ('inputs',):
+        return "a sample has no 'inputs': let the pipeline of the data set end in PackInputs."
     if found := re.search(r'mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x', text):
         return f'a linear layer gets {found[1]} features and takes {found[2]}: set model.head.in_channels={found[1]}.'
     return _while_building(error)
@@ -191,7 +202,8 @@ def _while_building(error: BaseException) -> str | None:
     for frame, _ in traceback.walk_tb(error.__traceback__):
         code = frame.f_code
         if code.co_name == 'build_from_cfg':
-            built = frame.f_locals.get('obj_cls') or frame.f_locals.get('cfg', {}).get('type')
+            given = frame.f_locals.get('cfg')
+            built = frame.f_locals.get('obj_cls') or (given.get('type') if isinstance(given, dict) else repr(given))
             what = getattr(built, '__name__', str(built or 'an entry without type'))
             what = 'train_cfg' if what in ('EpochBasedTrainLoop', 'IterBasedTrainLoop') else what
         elif code.co_filename.endswith('runner.py') and (
@@ -200,9 +212,11 @@ def _while_building(error: BaseException) -> str | None:
             what = {'build_dataloader': 'a data loader', 'build_train_loop': 'train_cfg', '__init__': 'the runner'}.get(
                 code.co_name, code.co_name
             )
-    if what is None or not isinstance(error, (ValueError, TypeError, KeyError, AssertionError, RuntimeError)):
+    kinds = (ValueError, TypeError, LookupError, AttributeError, AssertionError, RuntimeError, ArithmeticError)
+    if what is None or not isinstance(error, kinds):
         return None
     first = (str(error.args[0] if error.args else '').strip() or type(error).__name__).splitlines()[0]
+    first = f'{first[:LONGEST]} ...' if len(first) > LONGEST else first
     return (
         f'the config cannot be built, at {what}: {first}\nCorrect its keys and values; --debug shows where it stopped.'
     )

@@ -10,7 +10,7 @@ import functools
 import mmengine
 
 from .compat.mmengine import ANNOTATIONS, CONCATENATING
-from .compat.mmpretrain import CLASS_NAMES, FOLDERS, SEVERAL_TASKS
+from .compat.mmpretrain import CLASS_NAMES, FOLDERS, FOLDS, SEVERAL_TASKS
 from .errors import NoClassError, UserError
 
 
@@ -95,6 +95,7 @@ def number_folders_by_name() -> None:
     @functools.wraps(find)
     def find_by_name(self) -> list:
         from mmdensenet.datasets.class_lists import number_folders, require_no_hidden
+        from mmdensenet.datasets.spelling import require_one_spelling
 
         if not self.with_label:
             return find(self)
@@ -107,11 +108,72 @@ def number_folders_by_name() -> None:
         folders = list(self.folder_to_idx)
         require_no_hidden(folders, self.img_prefix)
         if stated is None:
+            require_one_spelling(folders, self.img_prefix)
             return samples
         self.folder_to_idx = number_folders(folders, stated, self.img_prefix)
         return [(path, self.folder_to_idx[folders[label]]) for path, label in samples]
 
     CustomDataset._find_samples = find_by_name
+
+
+@FOLDS.repaired_by
+def divide_images_of_wrappers() -> None:
+    from mmengine.dataset import BaseDataset
+    from mmpretrain.datasets.dataset_wrappers import KFoldDataset
+
+    init, full_init = KFoldDataset.__init__, KFoldDataset.full_init
+
+    @functools.wraps(init)
+    def init_checked(self, dataset, fold=0, num_splits=5, *args, **kwargs) -> None:
+        from mmdensenet.datasets.divide_images import require_fold
+
+        require_fold(fold, num_splits)
+        init(
+            self,
+            dataset if isinstance(dataset, dict) else dict(type=lambda: dataset),
+            fold,
+            num_splits,
+            *args,
+            **kwargs,
+        )
+
+    @functools.wraps(full_init)
+    def divide(self) -> None:
+        from mmdensenet.datasets.divide_images import count_images, take_images
+
+        if self._fully_initialized:
+            return
+        whole = self.dataset
+        whole.full_init()
+        count = count_images(whole)
+        if count < self.num_splits:
+            raise UserError(f'KFoldDataset: num_splits={self.num_splits}, and there are {count} images to divide.')
+        if isinstance(whole, BaseDataset):
+            full_init(self)
+            return
+        self.dataset = _Counted(count)
+        full_init(self)
+        self._ori_indices.sort()
+        self.dataset = take_images(whole, self._ori_indices)
+
+    KFoldDataset.__init__ = init_checked
+    KFoldDataset.full_init = divide
+
+
+class _Counted:
+    """So many images, of which a KFoldDataset chooses some."""
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def full_init(self) -> None:
+        """There is nothing to read."""
+
+    def get_subset(self, indices: list[int]) -> None:
+        """The KFoldDataset keeps the indices."""
 
 
 @SEVERAL_TASKS.repaired_by

@@ -51,6 +51,20 @@ def test_faults_of_the_program_keep_their_traceback():
     assert explained(lambda: {}['x']) is None
 
 
+def test_mistakes_that_torch_and_mmengine_tell_otherwise():
+    def channels():
+        return torch.nn.Conv2d(1, 2, 3)(torch.ones(1, 3, 8, 8))
+
+    assert 'takes 1 channels and gets 3: if it is the first, set model.backbone.in_channels=3' in explained(channels)
+    assert 'let the pipeline of the data set end in PackInputs' in explained(lambda: {}['inputs'])
+    hook = TypeError("Average.__init__() got an unexpected keyword argument 'momentun' in <a.b.EMAHook object at 0x1>")
+    assert explain(hook) == "EMAHook has no key 'momentun'."
+    assert 'cannot be built, at CustomDataset' in explained(
+        lambda: DATASETS.build(dict(type='CustomDataset', data_root='x', data_prefix=None))
+    )
+    assert 'cannot be built, at None' in explained(lambda: MODELS.build(dict(type='mmpretrain.ClsHead', loss=None)))
+
+
 def test_other_mistakes():
     assert explain(UserError('as it is')) == 'as it is'
     assert explained(lambda: Path('/no/such/file').read_text()) == '/no/such/file: no such file or folder.'

@@ -1,8 +1,10 @@
 """Configs as the tools use them: loaded, checked against typing errors, completed."""
 
+import ast
 import functools
 import inspect
 import os
+import re
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -22,6 +24,8 @@ from mmdensenet.datasets.wrappers import leaf_configs
 from mmdensenet.errors import UserError, option_text
 from mmdensenet.similar import did_you_mean, similar_path
 
+#: characters of what others say, who may quote a whole config
+LONGEST = 300
 #: endings of configs that are no programs
 DATA_ONLY = ('.json', '.yaml', '.yml')
 #: top-level keys that a config may lack and options may set
@@ -58,9 +62,13 @@ def load_config(path: str, options: dict | None = None) -> Config:
             raise UserError(f'config {path} does not exist.{_own_config(path)}') from error
         hint = similar_path(error.filename) if error.filename else ''
         raise UserError(f'{path}: a file that it names does not exist: {error}.{hint}') from error
+    except RecursionError as error:
+        raise UserError(f'{path} inherits from itself, through _base_ of it or of a config that it names.') from error
     except Exception as error:  # a config is a program: it can fail in any way
-        text = str(error).strip().splitlines() or ['']
-        raise UserError(f'{path} cannot be read: {type(error).__name__}: {text[0]}') from error
+        text = (str(error).strip().splitlines() or [''])[0]
+        text = f'{text[:LONGEST]} ...' if len(text) > LONGEST else text
+        hint = _unquoted_variable(path) if isinstance(error, SyntaxError) else ''
+        raise UserError(f'{path} cannot be read: {type(error).__name__}: {text}{hint}') from error
     merge_options(cfg, options or {})
     return named(cfg)
 
@@ -70,7 +78,7 @@ def named(cfg: Config) -> Config:
 
     Pure-Python configs have classes as types and no scope. What is here looks at names, and adds entries by name.
     """
-    if cfg.get('default_scope') is None:
+    if not cfg.get('default_scope'):
         cfg.default_scope = CONFIG_SCOPE
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'tta_pipeline', 'model', 'tta_model'):
         _name_classes(cfg.get(key))
@@ -128,7 +136,12 @@ def inherit_from_data_only() -> None:
 
     @functools.wraps(find)
     def find_data(filename: str) -> list:
-        bases = find(filename)
+        if filename.endswith('.py'):
+            _require_keys_once(filename)
+        try:
+            bases = find(filename)
+        except AttributeError as error:  # what mmengine says of a list
+            raise UserError(f'{_only_data.get() or filename} is no config: it must be a mapping of keys.') from error
         for base in bases if _only_data.get() and filename.endswith(DATA_ONLY) else ():
             package, _, name = str(base).rpartition('::')
             inside = package and not Path(name).is_absolute() and '..' not in Path(name).parts
@@ -140,6 +153,18 @@ def inherit_from_data_only() -> None:
         return bases
 
     Config._get_base_files = staticmethod(find_data)
+
+
+def _require_keys_once(file: str) -> None:
+    """Refuse ``{'a': 1, 'a': 2}`` in a program, of which Python keeps the last value silently."""
+    for node in ast.walk(ast.parse(Path(file).read_text(encoding='utf-8'))):
+        seen = set()
+        for key in node.keys if isinstance(node, ast.Dict) else ():
+            if isinstance(key, ast.Constant) and (key.value in seen or seen.add(key.value)):
+                raise ValueError(
+                    f'the key {key.value!r} stands twice in one dict, line {key.lineno} of it or of a config that it '
+                    'inherits: remove one of the two'
+                )
 
 
 def _read(path: str) -> Config:
@@ -170,6 +195,12 @@ def merge_options(cfg: Config, options: dict) -> None:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise UserError(f'`cfg_options` {" ".join(options)}: {error.args[0]}') from error
+
+
+def _unquoted_variable(path: str) -> str:
+    """mmengine looks at the syntax before it puts the values of environment variables in."""
+    found = re.search(r'\{\{\s*(\$\w+[^}]*?)\s*\}\}', '' if '::' in path else Path(path).read_text(encoding='utf-8'))
+    return f"\nWrite {{{{'{found[1]}'}}}} for a number, and '{found[0]}' for text." if found else ''
 
 
 def _require_config_file(path: str) -> None:

@@ -13,7 +13,7 @@ from mmdensenet import terminal
 from mmdensenet.checkpoints.checkpoint_sources import fetch
 from mmdensenet.errors import UserError
 from mmdensenet.ops.show_engine import engine
-from mmdensenet.similar import similar_path
+from mmdensenet.similar import did_you_mean, similar_path
 from mmdensenet.training.hooks import ProgressHook, TerminalHook
 
 from .config import complete_dataloaders, load_to_build, merge_options, name_bad_images, named, require_data
@@ -43,9 +43,27 @@ def open_config(config: str | Config, options: dict | None = None, launcher: str
         cfg = load_to_build(config, options)
     if cfg.get('model') is None:
         raise UserError(f'{cfg.filename or "the config"} has no model.')
+    _require_settings(cfg)
+    if cfg.get('load_from') == '':  # as of an environment variable that is not set
+        cfg.load_from = None
     if launcher is not None:
         cfg.launcher = launcher
     return cfg
+
+
+def _require_settings(cfg: Config) -> None:
+    """Refuse a number or a text where settings belong, and counts of data loaders that are no counts."""
+    loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+    for key in ('model', *loaders, 'train_cfg', 'val_cfg', 'test_cfg', 'optim_wrapper', 'env_cfg', 'default_hooks'):
+        value = cfg.get(key)
+        built = not isinstance(value, (str, int, float, list, tuple))  # a caller of the library may bring objects
+        if not built:
+            raise UserError(f'{key}={value!r:.80}: it must be a dict of settings.')
+        counts = (('batch_size', 1), ('num_workers', 0)) if key in loaders and isinstance(value, dict) else ()
+        for name, least in () if 'batch_sampler' in (value or ()) else counts:
+            count = value.get(name, least)
+            if type(count) is not int or count < least:
+                raise UserError(f'{key}.{name}={count!r}: give a whole number of {least} or more.')
 
 
 def config_name(cfg: Config, default: str = 'model') -> str:
@@ -128,6 +146,10 @@ def _use_our_loops(cfg: Config) -> None:
 def build_runner(cfg: Config) -> Runner:
     """mmengine's runner for a config, without the lines in which mmengine warns of its own deprecations."""
     hooks = cfg.get('default_hooks') or {}
+    for name in hooks:
+        similar = did_you_mean(name, _MMENGINES_HOOKS) if name not in _MMENGINES_HOOKS else ''
+        if similar:  # mmengine would take it for one more hook, and keep the default beside it
+            raise UserError(f'default_hooks: there is no {name!r}.{similar}')
     for name in [name for name, hook in hooks.items() if hook is None and name not in _MMENGINES_HOOKS]:
         hooks.pop(name)  # None leaves a hook out; mmengine knows that for its own only
     cost = cost_in_words(cfg) if terminal.is_quiet() and terminal.is_first() else None  # before seeds are set

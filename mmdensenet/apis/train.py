@@ -20,6 +20,7 @@ from mmdensenet.training.hooks import (
     ExactResumeHook,
     FiniteHook,
 )
+from mmdensenet.training.hooks.check_optimizer import require_optimizer
 from mmdensenet.training.launch import LAUNCH_TIME
 from mmdensenet.training.memory import advise, is_out_of_memory
 
@@ -103,6 +104,8 @@ def train_model(
 
     runner = build_runner(cfg)
     _require_known_hook_keys(runner)
+    for key in require_optimizer(cfg.get('optim_wrapper'), runner.model):
+        runner.logger.warning(f'optim_wrapper.paramwise_cfg.custom_keys: {key!r} is in no name of a parameter.')
     source = cfg.get('load_from') or 'the latest checkpoint'
     runner.register_hook(CheckLabelsHook(source))
     runner.register_hook(CheckKeysHook())

@@ -19,6 +19,7 @@ from mmpretrain.registry import MODELS
 
 from mmdensenet.datasets import LoadImage
 from mmdensenet.datasets.class_lists import ClassList, class_lists, require_same_classes
+from mmdensenet.datasets.divide_images import require_apart
 from mmdensenet.datasets.labels import source_of, unlabelled_parts
 from mmdensenet.datasets.load_image import has_16_bits, read_bytes
 from mmdensenet.datasets.stated_classes import names_in, names_in_checkpoint
@@ -79,6 +80,7 @@ def verify_dataset(
             are several.
     """
     cfg = open_config(config, cfg_options)
+    require_apart(cfg)
     DefaultScope.get_instance('verify_dataset', scope_name=cfg.get('default_scope') or 'mmengine')
     prepare_data(cfg, *(f'{split}_dataloader' for split in SPLITS))
     splits = _build(cfg)

@@ -8,6 +8,7 @@ import sys
 from types import FunctionType, ModuleType
 
 from .faults import Fault, find, replace_everywhere, uses
+from .json_data import load_json
 from .yaml_data import DataLoader
 
 #: the default scope of our configs
@@ -117,6 +118,21 @@ def load_yaml_as_data() -> None:
     from mmengine.fileio.handlers import yaml_handler
 
     yaml_handler.Loader = DataLoader
+
+
+JSON = Fault(
+    what='of a key that stands twice in a .json file the first is lost, and one with a byte-order mark is refused',
+    versions='mmengine 0.10.7',
+    until='mmengine reads JSON with object_pairs_hook',
+    targets=('mmengine.fileio.handlers.json_handler:JsonHandler.load_from_fileobj',),
+)
+
+
+@JSON.repaired_by
+def load_json_with_each_key_once() -> None:
+    from mmengine.fileio.handlers.json_handler import JsonHandler
+
+    JsonHandler.load_from_fileobj = lambda self, file: load_json(file)
 
 
 DATA_CONFIGS = Fault(

@@ -30,6 +30,19 @@ FOLDERS = Fault(
 )
 
 
+FOLDS = Fault(
+    what='KFoldDataset raises around ConcatDataset, RepeatDataset and ClassBalancedDataset, and around a data set that '
+    'is built; for a fold beyond num_splits or below 0 it takes all images, or some twice, or none',
+    versions='mmpretrain 1.2.0',
+    until='KFoldDataset divides the images of what it wraps, and refuses folds that are not there',
+    targets=(
+        'mmpretrain.datasets.dataset_wrappers:KFoldDataset.__init__',
+        'mmpretrain.datasets.dataset_wrappers:KFoldDataset.full_init',
+    ),
+    owner='mmpretrain.datasets.dataset_wrappers',
+)
+
+
 SEVERAL_TASKS = Fault(
     what='MultiTaskDataset names neither the file nor the entry of malformed annotations, refuses images without '
     'labels, raises without data_root, does not describe its samples and cannot be repeated or divided; '

@@ -1,6 +1,5 @@
 """Whether the parts of the data, and the checkpoint, number the same classes in the same order."""
 
-import difflib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +9,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from .labels import unlabelled_parts
-from .stated_classes import ClassListError, names_in
+from .spelling import apart, look_alike, plain, similar
+from .stated_classes import ClassListError, names_by_task, names_in
 from .wrappers import leaf_configs, named_leaves, sample_info, sample_labels
 
 #: what systems and tools leave in folders
@@ -33,6 +33,7 @@ class ClassList:
         largest: the largest label, where there are no names.
         setting: the argument that gives the data set a list.
         is_checkpoint: and not a data set.
+        task: whose classes these are, of a data set for several tasks, or ''.
         numbered: of the folders whose images an annotation file gives one label each, that label.
     """
 
@@ -43,6 +44,7 @@ class ClassList:
     largest: int = -1
     setting: str = 'metainfo=dict(classes={})'
     is_checkpoint: bool = False
+    task: str = ''
     numbered: Mapping[str, int] = field(default_factory=dict)
 
     def place(self, name: str) -> str:
@@ -55,8 +57,8 @@ class ClassList:
 
     def shares_names(self, others: Iterable['ClassList']) -> bool:
         """Whether a name is in another list too, or a folder of it, but for its spelling."""
-        names = {_plain(name) for other in others for name in other.names or other.numbered}
-        return any(_plain(name) in names for name in self.names or ())
+        names = {plain(name) for other in others for name in other.names or other.numbered}
+        return any(plain(name) in names for name in self.names or ())
 
 
 def class_lists(dataset, key: str) -> list[ClassList]:
@@ -71,6 +73,9 @@ def class_lists(dataset, key: str) -> list[ClassList]:
     lists = []
     for owner, leaf in named_leaves(dataset, key):
         if unlabelled_parts(leaf) or not len(leaf):
+            continue
+        if by_task := names_by_task(getattr(leaf, 'metainfo', None)):
+            lists += lists_of_tasks(by_task, owner, file=str(getattr(leaf, 'ann_file', '') or ''))
             continue
         names = names_in(getattr(leaf, 'metainfo', None))
         folders = getattr(leaf, 'folder_to_idx', None) or {}
@@ -87,6 +92,16 @@ def class_lists(dataset, key: str) -> list[ClassList]:
         numbers = {} if folder or hasattr(leaf, 'label_column') else _numbered_folders(leaf)
         lists.append(ClassList(owner, names, folder, file, largest, setting, numbered=numbers))
     return lists
+
+
+def lists_of_tasks(by_task: Mapping[str, tuple[str, ...]], owner: str, **more) -> list[ClassList]:
+    """A list for each task."""
+    return [
+        ClassList(
+            f'{owner}, task {task!r},', names, setting=f'metainfo=dict(classes=dict({task}={{}}))', task=task, **more
+        )
+        for task, names in by_task.items()
+    ]
 
 
 def class_lists_in_config(cfg: Config, loader: str, known: Iterable[str] = ()) -> list[ClassList]:
@@ -129,11 +144,16 @@ def require_no_hidden(folders: Iterable[str], folder: str) -> None:
 
 
 def require_same_classes(lists: Sequence[ClassList]) -> None:
-    """Compare all lists with the first that has names.
+    """Compare all lists with the first that has names; those of each task with each other.
 
     Raises:
         UserError: naming the two, the classes that differ, and what to do.
     """
+    for task in dict.fromkeys(each.task for each in lists):
+        _require_same([each for each in lists if each.task == task])
+
+
+def _require_same(lists: Sequence[ClassList]) -> None:
     first = next((each for each in lists if each.names is not None), None)
     for each in lists if first else ():
         if each.names is None:
@@ -212,8 +232,11 @@ def number_folders(folders: Sequence[str], classes: Sequence[str], root: str) ->
         return {name: classes.index(name) for name in folders}
     if len(strange) < len(folders) or len(folders) != len(classes):
         lacking = [name for name in classes if name not in folders]
-        similar = _similar(strange[0], lacking)
-        guess = f'It is likely {similar!r}, spelt otherwise: rename it.' if similar else 'Remove it, or add its class.'
+        meant = similar(strange[0], lacking)
+        guess = 'Remove it, or add its class.'
+        if meant:
+            codes = f' ({apart(strange[0], meant)})' if look_alike(strange[0], meant) else ''
+            guess = f'It is likely {meant!r}, spelt otherwise{codes}: rename it.'
         counts = f"; the number of folders ({len(folders)}) doesn't match that of classes ({len(classes)})"
         raise ClassListError(
             f'{Path(root, strange[0])} is no class of metainfo.classes ({_listed(classes)})'
@@ -225,10 +248,10 @@ def number_folders(folders: Sequence[str], classes: Sequence[str], root: str) ->
 
 def _require_alphabetical(folders: list[str], classes: list[str], root: str) -> None:
     """Refuse folders with names of their own whose alphabetical order is not the one that the classes have."""
-    plain = [_plain(name) for name in classes]
+    spelt = [plain(name) for name in classes]
     for number, name in enumerate(folders):
-        if _plain(name) in plain and plain[number] != _plain(name):
-            meant = classes[plain.index(_plain(name))]
+        if plain(name) in spelt and spelt[number] != plain(name):
+            meant = classes[spelt.index(plain(name))]
             raise ClassListError(
                 f'{Path(root, name)} would be class {number}, {classes[number]!r}, by the order of the folders, and is '
                 f'likely {meant!r}: give folders and metainfo.classes the same names.'
@@ -268,9 +291,9 @@ def _describe(first: ClassList, other: ClassList) -> str:
 
 def _advice(first: ClassList, other: ClassList, lacking: list[str], added: list[str]) -> str:
     for name in added:
-        similar = _similar(name, lacking) or next((own for own in first.names if _plain(own) == _plain(name)), None)
-        if similar:
-            return f'{name!r} and {similar!r} are likely one class, spelt differently: give it one name.'
+        meant = similar(name, lacking) or next((own for own in first.names if plain(own) == plain(name)), None)
+        if meant:
+            return f'{apart(name, meant)} are likely one class, spelt differently: give it one name.'
     if not added:
         return f'If it has no image of {"them" if len(lacking) > 1 else "it"}, add {_whole_list(first, other)}.'
     if not lacking:
@@ -289,16 +312,6 @@ def _whole_list(whole: ClassList, of: ClassList) -> str:
     if len(whole.names) > SHOWN and 'metainfo' in of.setting:
         return f"classes='FILE' to {of.owner}, a file with the {len(whole.names)} names, one a line"
     return f'{of.setting.format(list(whole.names))} to {of.owner}'
-
-
-def _similar(name: str, choices: Sequence[str]) -> str | None:
-    """The one of the choices that ``name`` may be a misspelling of."""
-    alike = [choice for choice in choices if _plain(choice) == _plain(name)]
-    return alike[0] if alike else next(iter(difflib.get_close_matches(name, choices, n=1)), None)
-
-
-def _plain(text: str) -> str:
-    return ''.join(char for char in text.casefold() if char.isalnum()) or text
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -24,6 +24,30 @@ def names_in(metainfo) -> tuple[str, ...] | None:
     return tuple(map(str, given)) if isinstance(given, (list, tuple, range)) and len(given) else None
 
 
+def names_by_task(metainfo) -> dict[str, tuple[str, ...]]:
+    """The names of the classes of each task, in the forms that people give them; mmpretrain reads none of them.
+
+    >>> names_by_task(dict(tasks=['kind'], classes=dict(kind=['bee', 'cat'])))
+    {'kind': ('bee', 'cat')}
+    """
+    if not isinstance(metainfo, Mapping):
+        return {}
+    classes, tasks = metainfo.get('classes'), metainfo.get('tasks')
+    given: dict = {}
+    if isinstance(tasks, Mapping):
+        given |= tasks
+    for task in tasks if isinstance(tasks, (list, tuple)) else ():
+        if isinstance(task, Mapping):
+            given[task.get('name')] = task
+        else:
+            given[task] = metainfo.get(f'{task}_classes')
+    if isinstance(classes, Mapping):
+        given |= classes
+    several = {task: names for task, names in given.items() if isinstance(names, (Mapping, list, tuple))}
+    named = {str(task): names_in(names) or names_in(dict(classes=names)) for task, names in several.items()}
+    return {task: names for task, names in named.items() if names is not None}
+
+
 def names_in_checkpoint(meta) -> tuple[str, ...] | None:
     """The names in a checkpoint's ``meta``: mmpretrain writes ``dataset_meta``, mmcls 0.x wrote ``CLASSES``."""
     if not isinstance(meta, Mapping):

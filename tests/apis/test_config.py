@@ -216,3 +216,15 @@ def test_a_model_is_not_judged_on_reduced_images(key):
         name_bad_images(Config({key: entry}))
     with pytest.raises(UserError, match='reduce_to=224'):
         pipeline_of(Config(dict(test_dataloader=dict(dataset=dict(pipeline=[step])))))
+
+
+@pytest.mark.parametrize('inherited', [False, True])
+def test_a_key_that_stands_twice_in_a_dict(tmp_path, inherited):
+    """Python keeps the last one silently."""
+    file, other = tmp_path / 'c.py', tmp_path / 'd.py'
+    file.write_text("a = 1\nkeys = {'stem': 0.1, 'head': 1, 'stem': 0.2}\n")
+    other.write_text("_base_ = 'c.py'\n")
+    with pytest.raises(UserError, match=r"the key 'stem' stands twice in one dict, line 2 of it or of a config"):
+        load_config(str(other if inherited else file))
+    file.write_text("a = {1: 0}\nkeys = {**a, **a, 'stem': {'stem': 1}, 'head': {'stem': 2}}\n")
+    assert load_config(str(file))['keys']['stem'].stem == 1

@@ -26,6 +26,37 @@ def test_a_config_without_a_model():
         open_config(Config(dict(test_dataloader=None)))
 
 
+@pytest.mark.parametrize(
+    ('key', 'value', 'message'),
+    [
+        ('train_dataloader', [1], r'train_dataloader=\[1\]: it must be a dict of settings'),
+        ('model', 'x', "model='x': it must be a dict"),
+        ('env_cfg', 3, 'env_cfg=3: it must be a dict'),
+        ('train_dataloader.batch_size', None, 'train_dataloader.batch_size=None: give a whole number of 1 or more'),
+        ('test_dataloader.batch_size', 4.0, 'test_dataloader.batch_size=4.0: give'),
+        ('val_dataloader.num_workers', 1.5, 'val_dataloader.num_workers=1.5: give a whole number of 0 or more'),
+    ],
+)
+def test_values_of_other_kinds(key, value, message):
+    cfg = Config.fromfile(DIGITS)
+    with pytest.raises(UserError, match=message):
+        open_config(cfg, {key: value})
+
+
+def test_an_empty_load_from_is_none():
+    cfg = Config.fromfile(DIGITS)
+    cfg.load_from = ''
+    assert open_config(cfg).load_from is None
+
+
+def test_misspelt_default_hooks(tmp_path):
+    """mmengine takes them for hooks beside the default ones, which keep their settings."""
+    hooks = dict(chekpoint=dict(type='CheckpointHook', interval=3))
+    cfg = Config(dict(model=Config.fromfile(DIGITS).model, work_dir=str(tmp_path), default_hooks=hooks))
+    with pytest.raises(UserError, match=r"default_hooks: there is no 'chekpoint'\. Did you mean checkpoint"):
+        build_runner(open_config(cfg))
+
+
 def test_torchrun_starts_the_process(monkeypatch):
     monkeypatch.delenv('RANK', raising=False)
     with pytest.raises(UserError, match=r'dist_train\.sh'):

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from mmpretrain.registry import DATASETS
 
-from mmdensenet.datasets.stated_classes import ClassListError, class_names, names_in, names_in_checkpoint
+from mmdensenet.datasets.stated_classes import (
+    ClassListError,
+    class_names,
+    names_by_task,
+    names_in,
+    names_in_checkpoint,
+)
 from mmdensenet.errors import UserError
 
 NAMES = ['ant', 'bee', 'cat']
@@ -112,3 +118,10 @@ def test_categories_that_begin_with_1(tmp_path):
     (tmp_path / 'a.json').write_text(json.dumps(content))
     with pytest.raises(ClassListError, match=r'not 0, 1, 2 and so on'):
         DATASETS.build(dict(type='mmpretrain.BaseDataset', ann_file=str(tmp_path / 'a.json')))
+
+
+def test_names_of_tasks_in_a_checkpoint():
+    assert names_by_task(dict(classes=('a', 'b'), tasks=['kind'])) == {}
+    assert names_by_task(dict(classes={0: 'a', 1: 'b'})) == {}
+    assert names_by_task(None) == {}
+    assert names_by_task(dict(classes=dict(kind={0: 'b', 1: 'a'}))) == dict(kind=('b', 'a'))

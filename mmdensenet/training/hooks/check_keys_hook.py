@@ -7,12 +7,13 @@ from numbers import Number
 import torch
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import IterBasedTrainLoop
 from mmpretrain.models.classifiers import BaseClassifier
 
 from mmdensenet.errors import UserError
 from mmdensenet.registry import HOOKS
 from mmdensenet.training.random_state import unchanged_random_state
+
+from .check_schedule import require_schedule, schedulers_of
 
 #: of so many images two that can be read are looked for
 TRIED = 16
@@ -33,7 +34,8 @@ class CheckKeysHook(Hook):
     """
 
     def before_train(self, runner) -> None:
-        _require_same_unit(runner)
+        for warning in require_schedule(runner):
+            runner.logger.warning(warning)
         monitored = list(_monitored(runner))
         if runner.val_loop is None:
             for place, key in monitored:
@@ -57,8 +59,10 @@ def _monitored(runner) -> Iterator[tuple[str, str]]:
     for hook in runner.hooks:
         if isinstance(hook, EarlyStoppingHook):
             _require_direction('EarlyStoppingHook.monitor', hook.monitor, hook.rule)
+            if hook.patience < 0:
+                raise UserError(f'EarlyStoppingHook.patience={hook.patience} would stop at once: give 0 or more.')
             yield 'EarlyStoppingHook.monitor', hook.monitor
-    for scheduler in _schedulers(runner):
+    for scheduler in schedulers_of(runner):
         if not getattr(scheduler, 'need_val_args', False):
             continue
         name = type(scheduler).__name__
@@ -71,23 +75,6 @@ def _monitored(runner) -> Iterator[tuple[str, str]]:
             )
         _require_direction(f'{name}.monitor', scheduler.monitor, scheduler.rule)
         yield f'{name}.monitor', scheduler.monitor
-
-
-def _schedulers(runner) -> list:
-    given = runner.param_schedulers or []
-    return [one for some in given.values() for one in some] if isinstance(given, dict) else given
-
-
-def _require_same_unit(runner) -> None:
-    """A schedule in epochs takes no step in a training by iterations, which is one long epoch."""
-    if not isinstance(runner.train_loop, IterBasedTrainLoop):
-        return
-    for scheduler in _schedulers(runner):
-        if scheduler.by_epoch and not getattr(scheduler, 'need_val_args', False):
-            raise UserError(
-                f'param_scheduler: {type(scheduler).__name__} counts epochs and the training iterations: give it '
-                'by_epoch=False and its values in iterations, or convert_to_iter_based=True.'
-            )
 
 
 def _require_direction(place: str, key: str, rule: str | None) -> None:

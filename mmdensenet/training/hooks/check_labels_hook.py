@@ -14,10 +14,12 @@ from mmdensenet.datasets.class_lists import (
     ClassList,
     class_lists,
     class_lists_in_config,
+    lists_of_tasks,
     require_same_classes,
 )
+from mmdensenet.datasets.divide_images import require_apart
 from mmdensenet.datasets.labels import POSITIVE_ABOVE, source_of, unlabelled_parts
-from mmdensenet.datasets.stated_classes import names_in, names_in_checkpoint
+from mmdensenet.datasets.stated_classes import names_by_task, names_in, names_in_checkpoint
 from mmdensenet.datasets.wrappers import leaf_configs, leaves, sample_info, sample_labels
 from mmdensenet.errors import UserError
 from mmdensenet.registry import HOOKS
@@ -46,12 +48,17 @@ class CheckLabelsHook(Hook):
     def __init__(self, source: str = 'the checkpoint'):
         self.source = source
         self.trained: tuple[str, ...] | None = None
+        self.trained_tasks: dict[str, tuple[str, ...]] = {}
 
     def after_load_checkpoint(self, runner, checkpoint: Any) -> None:
-        self.trained = names_in_checkpoint(checkpoint.get('meta')) if isinstance(checkpoint, dict) else None
+        meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+        self.trained = names_in_checkpoint(meta)
+        self.trained_tasks = names_by_task(meta.get('dataset_meta')) if isinstance(meta, dict) else {}
 
     def before_train(self, runner) -> None:
         self._require_labels(runner)
+        if runner.val_loop is not None:
+            require_apart(runner.cfg)
         lists = self._of_checkpoint() if runner._resume else []
         built = [('train_dataloader', runner.train_dataloader.dataset)]
         if runner.val_loop is not None:
@@ -74,6 +81,8 @@ class CheckLabelsHook(Hook):
         _require_topk(runner.test_evaluator, 'test_evaluator', _num_classes(runner.model))
 
     def _of_checkpoint(self) -> list[ClassList]:
+        if self.trained_tasks:
+            return lists_of_tasks(self.trained_tasks, self.source, is_checkpoint=True)
         return [ClassList(self.source, self.trained, is_checkpoint=True)] if self.trained else []
 
     def _require_labels(self, runner) -> None:
@@ -135,9 +144,18 @@ def _require_both_kinds(dataset) -> None:
 
 
 def _require_topk(evaluator, key: str, num_classes: int | None) -> None:
-    """The five best of three classes are no measure, of which mmpretrain speaks after the first epoch."""
+    """The five best of three classes are no measure, of which mmpretrain speaks after the first epoch; nor is the best
+    0, nor scores above 1."""
     for metric in getattr(evaluator, 'metrics', ()) if num_classes is not None else ():
         topk = getattr(metric, 'topk', None)
+        for k in topk if isinstance(topk, (list, tuple)) else ():
+            if type(k) is not int or k < 1:
+                raise UserError(f'{key}: topk={tuple(topk)}: give whole numbers of 1 or more.')
+        for name in ('thrs', 'thr'):
+            given = getattr(metric, name, None)
+            for threshold in given if isinstance(given, (list, tuple)) else [given]:
+                if isinstance(threshold, (int, float)) and threshold >= 1:
+                    raise UserError(f'{key}: {name}={threshold}: scores are fractions of 1, and none is above it.')
         if isinstance(topk, (list, tuple)) and any(k > num_classes for k in topk):
             fits = tuple(k for k in topk if k <= num_classes) or (1,)
             raise UserError(

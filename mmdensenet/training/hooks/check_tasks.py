@@ -7,6 +7,7 @@ from numbers import Integral
 from mmpretrain.evaluation import MultiTasksMetric
 from mmpretrain.models.heads import MultiTaskHead
 
+from mmdensenet.datasets.stated_classes import names_by_task
 from mmdensenet.datasets.wrappers import leaves, sample_info
 from mmdensenet.errors import UserError
 
@@ -34,6 +35,10 @@ def require_tasks(head, key: str, dataset, evaluator=None) -> None:
             raise UserError(f'MultiTasksMetric.task_metrics: {_no_such(task, heads, "head")}')
     found: set[str] = set()
     for leaf in leaves(dataset):
+        for task, names in names_by_task(getattr(leaf, 'metainfo', None)).items():
+            classes = getattr(heads.get(task), 'num_classes', None)
+            if classes is not None and classes != len(names):
+                raise UserError(f'{key}: metainfo names {len(names)} classes of {task!r}, and its head has {classes}.')
         for index in range(len(leaf)):
             info = sample_info(leaf, index)
             for task, label in _labels(info.get('gt_label')):

@@ -32,6 +32,15 @@ def refusal(config, work_dir, **options) -> str:
             'val_evaluator = dict(topk=(1, 20))',
             'val_evaluator: topk=(1, 20), and the model has 10 classes: set val_evaluator.topk=(1,).',
         ),
+        ('val_evaluator = dict(topk=0)', 'val_evaluator: topk=(0,): give whole numbers of 1 or more.'),
+        (
+            'val_evaluator = dict(thrs=(0.5, 50))',
+            'val_evaluator: thrs=50: scores are fractions of 1, and none is above it.',
+        ),
+        (
+            "custom_hooks = [dict(type='EarlyStoppingHook', monitor='accuracy/top1', patience=-1)]",
+            'EarlyStoppingHook.patience=-1 would stop at once: give 0 or more.',
+        ),
         (
             "custom_hooks = [dict(type='EarlyStoppingHook', monitor='loss')]",
             "EarlyStoppingHook.monitor='loss' is none of the metrics that are reported. Choose one of accuracy/top1.",

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from mmpretrain.registry import DATASETS, METRICS, MODELS
 
+from mmdensenet.datasets.class_lists import class_lists, require_same_classes
 from mmdensenet.errors import UserError
 from mmdensenet.training.hooks.check_tasks import require_tasks
 
@@ -60,3 +61,37 @@ def test_what_fits(tmp_path):
 def test_what_does_not(tmp_path, labels, heads, evaluated, message):
     with pytest.raises(UserError, match=message):
         check(tmp_path, labels, heads, None if evaluated is None else dict(task_metrics=evaluated))
+
+
+def list_of(tmp_path, **metainfo):
+    (tmp_path / 'a.json').write_text(
+        json.dumps(dict(metainfo=metainfo, data_list=[dict(img_path='0.png', gt_label=dict(kind=1, dark=0))]))
+    )
+    dataset = DATASETS.build(dict(type='mmpretrain.MultiTaskDataset', ann_file='a.json', data_root=str(tmp_path)))
+    return class_lists(dataset, 'val')
+
+
+FORMS = {
+    'classes': lambda kind: dict(tasks=['kind', 'dark'], classes=dict(kind=kind, dark=['n', 'y'])),
+    'tasks': lambda kind: dict(tasks=dict(dark=['n', 'y'], kind=kind)),
+    'listed': lambda kind: dict(tasks=[dict(name='kind', classes=kind), dict(name='dark', classes=['n', 'y'])]),
+    'flat': lambda kind: dict(tasks=['kind', 'dark'], kind_classes=kind, dark_classes=['n', 'y']),
+}
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_names_of_each_task_are_compared(tmp_path, form):
+    first = list_of(tmp_path, **FORMS['classes'](['a', 'b', 'c']))
+    same = list_of(tmp_path, **FORMS[form](['a', 'b', 'c']))
+    assert {each.task: each.names for each in same} == dict(kind=('a', 'b', 'c'), dark=('n', 'y'))
+    require_same_classes([*first, *same])
+    with pytest.raises(UserError, match=r"val, task 'kind', has the classes .* its label 0 is 'c', not 'a'"):
+        require_same_classes([*first, *list_of(tmp_path, **FORMS[form](['c', 'b', 'a']))])
+
+
+def test_names_and_the_head_of_their_task(tmp_path):
+    list_of(tmp_path, classes=dict(kind=['a', 'b']))
+    dataset = DATASETS.build(dict(type='mmpretrain.MultiTaskDataset', ann_file='a.json', data_root=str(tmp_path)))
+    head = MODELS.build(several(kind=linear(3), dark=linear(2)))
+    with pytest.raises(UserError, match="metainfo names 2 classes of 'kind', and its head has 3"):
+        require_tasks(head, 'val_dataloader', dataset)

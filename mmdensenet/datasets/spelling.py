@@ -1,0 +1,40 @@
+"""Names of classes that are likely one name, spelt differently."""
+
+import difflib
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from .stated_classes import ClassListError
+
+
+def require_one_spelling(folders: Iterable[str], folder: str) -> None:
+    """Refuse ``Bee`` beside ``bee``, unless both are stated; letters of an alphabet are two classes."""
+    known: dict[str, str] = {}
+    for name in sorted(folders):
+        other = known.setdefault(unicodedata.normalize('NFKC', name).casefold().strip(), name)
+        if other != name and len(name) > 1:
+            raise ClassListError(
+                f'{Path(folder, name)} is likely the class of {Path(folder, other)} ({apart(name, other)}): put both '
+                'into one folder, or name all classes if they are two, metainfo=dict(classes=[...]).'
+            )
+
+
+def similar(name: str, choices: Sequence[str]) -> str | None:
+    """The one of the choices that ``name`` may be a misspelling of."""
+    alike = [choice for choice in choices if plain(choice) == plain(name)]
+    return alike[0] if alike else next(iter(difflib.get_close_matches(name, choices, n=1)), None)
+
+
+def plain(text: str) -> str:
+    text = unicodedata.normalize('NFKC', text)
+    return ''.join(char for char in text.casefold() if char.isalnum()) or text
+
+
+def look_alike(one: str, other: str) -> bool:
+    return one != other and unicodedata.normalize('NFKC', one) == unicodedata.normalize('NFKC', other)
+
+
+def apart(one: str, other: str) -> str:
+    """Two names so that they can be told apart: macOS writes an accent as a character of its own."""
+    return ' and '.join(map(ascii if look_alike(one, other) else repr, (one, other)))
