@@ -147,7 +147,8 @@ def build_runner(cfg: Config) -> Runner:
     """mmengine's runner for a config, without the lines in which mmengine warns of its own deprecations."""
     hooks = cfg.get('default_hooks') or {}
     for name in hooks:
-        similar = did_you_mean(name, _MMENGINES_HOOKS) if name not in _MMENGINES_HOOKS else ''
+        added = name not in _MMENGINES_HOOKS and 'type' in (hooks[name] or ())
+        similar = did_you_mean(name, _MMENGINES_HOOKS) if added else ''
         if similar:  # mmengine would take it for one more hook, and keep the default beside it
             raise UserError(f'default_hooks: there is no {name!r}.{similar}')
     for name in [name for name, hook in hooks.items() if hook is None and name not in _MMENGINES_HOOKS]:
