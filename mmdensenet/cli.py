@@ -169,6 +169,8 @@ def explain(error: BaseException) -> str | None:
         if not error.filename:
             return _last_line(text)
         return f'{error.filename}: no such file or folder.{similar_path(os.fsdecode(error.filename))}'
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f'{os.fsdecode(error.filename or "")[:80]}...: {error.strerror}.'
     if isinstance(error, (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)) and error.filename:
         return f'{error.filename}: {error.strerror}.'
     if isinstance(error, (RuntimeError, AssertionError)) and re.match(

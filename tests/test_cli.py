@@ -59,6 +59,7 @@ def test_mistakes_that_torch_and_mmengine_tell_otherwise():
     assert 'let the pipeline of the data set end in PackInputs' in explained(lambda: {}['inputs'])
     hook = TypeError("Average.__init__() got an unexpected keyword argument 'momentun' in <a.b.EMAHook object at 0x1>")
     assert explain(hook) == "EMAHook has no key 'momentun'."
+    assert explained(lambda: Path('x' * 5000).read_text()) == f'{"x" * 80}...: File name too long.'
     assert 'cannot be built, at CustomDataset' in explained(
         lambda: DATASETS.build(dict(type='CustomDataset', data_root='x', data_prefix=None))
     )

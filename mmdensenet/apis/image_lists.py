@@ -39,7 +39,7 @@ def expand(item) -> list:
         return [_known_url(item)]
     if not item.strip():  # a variable of a shell that is not set; it would be the current folder
         raise UserError('an image has an empty name: give a path or URL.')
-    path = Path(item).expanduser()
+    path = _expanded(item)
     if path.is_dir():
         endings = {*IMAGE_SUFFIXES, '.npy', *VOLUME_SUFFIXES}
         found = sorted(str(path / file) for file in image_files(path, endings))
@@ -58,7 +58,7 @@ def expand(item) -> list:
 
 def texts_of_list(item: str | Path) -> list[str] | None:
     """The images of a table or list as they stand there, in the order of :func:`expand`; None for anything else."""
-    path = Path(without_file_scheme(str(item))).expanduser()
+    path = _expanded(without_file_scheme(str(item)))
     if path.suffix.lower() not in LIST_SUFFIXES or not path.is_file():
         return None
     return [text for _, text in _named(path)]
@@ -116,11 +116,19 @@ def _table(file: Path) -> list[tuple[int, str]]:
     return [(line, row[column]) for line, row in zip(table.lines, table.rows)]
 
 
+def _expanded(text: str | Path) -> Path:
+    """With the home folder in the place of ~; a name may begin with it too."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # nobody is called so
+        return Path(text)
+
+
 def _find(file: Path, row: int, text: str) -> str:
     text = without_file_scheme(text)
     if '://' in text:
         return _known_url(text)
-    path = Path(text).expanduser()
+    path = _expanded(text)
     for candidate in (file.parent / path, path):
         if candidate.is_file():
             return str(candidate)

@@ -37,6 +37,12 @@ def test_urls_of_files(folder):
         expand('file://host/1.png')
 
 
+def test_a_name_that_begins_with_a_tilde(folder):
+    """Nobody is called so: it is the file's own name."""
+    (folder / 'a b/~.no such user.png').touch()
+    assert expand('~.no such user.png') == ['~.no such user.png']
+
+
 def test_patterns(folder):
     """As no shell of Windows expands them, nor any in quotes."""
     assert expand('*.dcm') == ['2.dcm'] and expand(f'{folder}/**/[23].*') == [

@@ -4,9 +4,11 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import IterBasedTrainLoop
 from mmpretrain.models.classifiers import BaseClassifier
 from mmpretrain.models.retrievers import BaseRetriever
 
@@ -56,6 +58,9 @@ class CheckLabelsHook(Hook):
         self.trained_tasks = names_by_task(meta.get('dataset_meta')) if isinstance(meta, dict) else {}
 
     def before_train(self, runner) -> None:
+        for key, loop in dict(train=runner.train_loop, val=runner.val_loop).items():
+            if loop is not None:
+                _require_epoch(f'{key}_dataloader', loop)
         self._require_labels(runner)
         if runner.val_loop is not None:
             require_apart(runner.cfg)
@@ -120,6 +125,20 @@ class CheckLabelsHook(Hook):
         for key, dataset in built:
             for leaf in leaves(dataset):
                 _check_leaf(leaf, key, num_classes)
+
+
+def _require_epoch(key: str, loop) -> None:
+    """A data loader without a batch trains nothing and judges nothing; one without an end never does."""
+    loader = loop.dataloader
+    if not len(loader.dataset):
+        raise UserError(f'{key}: its data set has no images.')
+    if not len(loader):
+        raise UserError(
+            f'{key}: {len(loader.dataset)} images are less than a batch, and drop_last=True leaves them out: set '
+            f'{key}.drop_last=False, or a smaller batch_size.'
+        )
+    if isinstance(loader.sampler, InfiniteSampler) and not isinstance(loop, IterBasedTrainLoop):
+        raise UserError(f'{key}.sampler: InfiniteSampler has no end, and so an epoch none: use DefaultSampler.')
 
 
 def _require_both_kinds(dataset) -> None:
