@@ -134,7 +134,8 @@ def hand_over(
             if folds
             else judge(scores, decisions, resamplings=bootstrap)
         )
-    called = names_of_images(Path(samples) if samples else folder / 'samples.csv')
+    root = (getattr(dataset, 'data_prefix', None) or {}).get('img_path')
+    called = names_of_images(Path(samples) if samples else folder / 'samples.csv', root)
     title = title or config_name(cfg)
     done = Handed()
     done.files['predictions'] = folder / 'predictions.csv'

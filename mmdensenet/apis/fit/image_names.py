@@ -85,11 +85,15 @@ def _ending(name: str) -> str:
     return ending if ending.lower() in IMAGE_SUFFIXES else ''
 
 
-def names_of_images(samples: Path) -> Callable[[str], str]:
+def names_of_images(samples: Path, root: str | None = None) -> Callable[[str], str]:
     """What gives an image's name in its table for its path; without the file, the path's last part.
 
+    Args:
+        root: the folder of the images, of which the file has paths. Images elsewhere, such as those of a folder that
+            was moved, are found by the end of their path.
+
     Raises:
-        UserError: by what it gives, for a path that is not in the file.
+        UserError: by what it gives, for a path that is not in the file, or whose ends are two images of it.
     """
     if not samples.is_file():
         return lambda path: Path(path).name
@@ -97,11 +101,16 @@ def names_of_images(samples: Path) -> Callable[[str], str]:
         by_file = {row['file'].replace('\\', '/'): row['image'] for row in csv.DictReader(lines)}
 
     def find(path: str) -> str:
-        parts = Path(path).parts
-        for start in range(len(parts)):  # the longest end of the path that is there
-            name = by_file.get('/'.join(parts[start:]))
+        if root is not None and Path(path).is_relative_to(root):
+            name = by_file.get(Path(path).relative_to(root).as_posix())
             if name is not None:
                 return name
+        parts = Path(path).parts
+        ends = [end for end in ('/'.join(parts[start:]) for start in range(len(parts))) if end in by_file]
+        if len(ends) == 1:
+            return by_file[ends[0]]
+        if ends:
+            raise UserError(f'{path} may be {" or ".join(ends)} of {samples}: move the images back to their folder.')
         raise UserError(f'{path} is not in {samples}: it is of other images.')
 
     return find

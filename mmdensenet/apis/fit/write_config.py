@@ -122,7 +122,21 @@ def choose_reading(train: Sequence[Picture], pictures: Sequence[Picture]) -> Rea
     kinds = {picture['kind'] for picture in pictures}
     if 'dicom' in kinds and len(kinds) > 1:
         raise UserError('some images are DICOM and others are not: convert them to one kind, or take one kind only.')
-    if not all(picture['grey'] for picture in pictures):
+    bits = 16  # that the files of 16 bits use
+    if '16' in kinds:
+        bits = math.ceil(math.log2(max(1, max(p['brightest'] for p in pictures if p['kind'] == '16')) + 1))
+    if bits <= 12 and '8' in kinds:  # of a detector, in files of 16 bits
+        raise UserError(
+            f'some images have 8 bits and others {bits} of 16, which would be {2 ** (16 - bits)} times darker: '
+            'convert them to one depth.'
+        )
+    is_grey = all(picture['grey'] for picture in pictures)
+    if bits <= 12 and not is_grey:
+        raise UserError(
+            f'the files of 16 bits use {bits} of them, and some are in colour, which is read as 8 bits of 16: '
+            f'{2 ** (16 - bits)} times too dark. Convert them to 8 bits.'
+        )
+    if not is_grey:
         grey = sum(picture['grey'] for picture in pictures)
         why = 'read in colour' + (f' ({grey} of {len(pictures)} are grey)' if grey else '')
         mean, std = _moments([p['mean'] for p in train], [p['square'] for p in train])
@@ -132,16 +146,9 @@ def choose_reading(train: Sequence[Picture], pictures: Sequence[Picture]) -> Rea
         mean, std = _moments([p['windowed'][:1] for p in train], [p['windowed'][1:] for p in train])
         step = "dict(type='mmdensenet.LoadGreyImage', window='dicom')"
         return Reading(step, 1, mean, std, 'read as grey through the window that each DICOM file states')
-    if kinds != {'dicom'} and '16' in kinds:
-        bits = math.ceil(math.log2(max(1, max(p['brightest'] for p in pictures if p['kind'] == '16')) + 1))
-        if bits <= 12:  # of a detector, in files of 16 bits
-            if '8' in kinds:
-                raise UserError(
-                    f'some images have 8 bits and others {bits} of 16, which would be {2 ** (16 - bits)} times darker: '
-                    'convert them to one depth.'
-                )
-            window, factor = f'(0, {2**bits - 1})', 65535 / (2**bits - 1)
-            why = f'read as grey, {bits} bits of 16 are used'
+    if bits <= 12:
+        window, factor = f'(0, {2**bits - 1})', 65535 / (2**bits - 1)
+        why = f'read as grey, {bits} bits of 16 are used'
     mean, std = _moments([[p['mean'][0] * factor] for p in train], [[p['square'][0] * factor**2] for p in train])
     return Reading(f"dict(type='mmdensenet.LoadGreyImage', window={window})", 1, mean, std, why)
 

@@ -20,6 +20,18 @@ def test_images_that_samples_does_not_have(tmp_path):
     assert names_of_images(tmp_path / 'none.csv')('/x/y/other.png') == 'other.png'
 
 
+def test_a_folder_that_contains_its_own_name(tmp_path):
+    """images/1.png and images/images/1.png are two images."""
+    with (tmp_path / 'samples.csv').open('w', newline='') as file:
+        csv.writer(file).writerows([['image', 'file'], ['outer', '1.png'], ['inner', 'images/1.png'], ['2', '2.png']])
+    find = names_of_images(tmp_path / 'samples.csv', '/data/images')
+    assert find('/data/images/1.png') == 'outer'
+    assert find('/data/images/images/1.png') == 'inner'
+    assert find('/moved/2.png') == '2'
+    with pytest.raises(UserError, match=r'may be images/1\.png or 1\.png of'):
+        find('/moved/images/1.png')
+
+
 @pytest.mark.parametrize(
     ('like', 'names', 'shown'),
     [

@@ -38,6 +38,13 @@ def test_images_that_no_setting_reads_alike():
         choose_reading([picture()], [picture(), picture(kind='dicom', windowed=None)])
     with pytest.raises(UserError, match='8 bits and others 12 of 16, which would be 16 times darker'):
         choose_reading([picture()], [picture(), picture(kind='16', brightest=4000)])
+    # one in colour, and all are read in colour, as 8 bits of 16
+    with pytest.raises(UserError, match='8 bits and others 12 of 16, which would be 16 times darker'):
+        choose_reading([picture()], [picture(grey=False), picture(kind='16', brightest=4000)])
+    with pytest.raises(UserError, match=r'use 10 of them, and some are in colour.* 64 times too dark'):
+        choose_reading([picture()], [picture(kind='16', brightest=b, grey=b < 900) for b in (500, 1000)])
+    bright = [picture(grey=False), picture(kind='16', brightest=65535)]
+    assert choose_reading(bright, bright).channels == 3, 'as bright as those of 8 bits'
 
 
 def written(tmp_path, monkeypatch, targets, classes, size=(64, 64), **options):
