@@ -22,6 +22,8 @@ _ON_CPU = "can't allocate memory"
 #: memory, for which later steps took up to 13% more than the measured ones
 _SHARE, _SHARE_ON_CPU = 0.9, 0.8
 _MMAP_THRESHOLD, _MMAP_MAX = -3, -4  # glibc's M_MMAP_THRESHOLD and M_MMAP_MAX
+#: measurements of both steps
+ROUNDS = 3
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -97,15 +99,20 @@ def measure(runner, device: torch.device, images: tuple[int, int] = (2, 4), part
     Args:
         part: 'train' for training steps, 'val' or 'test' for predictions.
     """
-    needed = []
+    rounds = []
     with _large_blocks_apart():
-        for count in images:
-            reset_peak(device)
-            before = peak(device)  # the system may take pages back between two steps
-            _step(runner, count, part)
-            needed.append(peak(device) - before)
-    share = max((needed[1] - needed[0]) / (images[1] - images[0]), 1.0)
-    constant = max(before + needed[1] - images[1] * share, 0.0)
+        for _ in range(ROUNDS):
+            needed = []
+            for count in images:
+                reset_peak(device)
+                before = peak(device)  # the system may take pages back between two steps
+                _step(runner, count, part)
+                needed.append(peak(device) - before)
+            share = max((needed[1] - needed[0]) / (images[1] - images[0]), 1.0)
+            rounds.append((share, before + needed[1]))
+    # the middle one: the system may take pages back within a step too
+    share, most = sorted(rounds)[ROUNDS // 2]
+    constant = max(most - images[1] * share, 0.0)
     if part == 'train' and not runner.optim_wrapper.optimizer.state:  # momentum and the like come with the first step
         constant += state_bytes(runner.optim_wrapper.optimizer)
     return constant, share

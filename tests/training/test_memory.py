@@ -67,6 +67,16 @@ def test_message(run_tool, short_config, tmp_path, monkeypatch, room, fits):
         assert f'accumulative_counts={8 // fits} keeps the batch' in second
 
 
+def test_a_step_in_which_pages_are_taken_back(monkeypatch):
+    """As by a system that reclaims memory of processes: one of three measurements is too small."""
+    needed = iter([8, 16, 8, 14, 8, 16])
+    peaks = iter(value for more in needed for value in (100, 100 + more))
+    monkeypatch.setattr(memory, 'reset_peak', lambda device: None)
+    monkeypatch.setattr(memory, 'peak', lambda device: next(peaks))
+    monkeypatch.setattr(memory, '_step', lambda runner, count, part: None)
+    assert measure(None, torch.device('cpu'), part='val') == (100, 4)
+
+
 @HOOKS.register_module()
 class LateEater(Hook):
     def before_val_iter(self, runner, batch_idx, data_batch=None):
