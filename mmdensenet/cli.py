@@ -19,13 +19,11 @@ from collections.abc import Callable, Sequence
 from mmengine.config import DictAction
 
 from mmdensenet import terminal
-from mmdensenet.errors import UserError
+from mmdensenet.errors import LONGEST, UserError
 from mmdensenet.similar import similar_path
 
 #: status of a command whose reader has ended, as shells give it: 128 + SIGPIPE, which Windows does not have
 BROKEN_PIPE = 128 + 13
-#: characters of what others say, who may quote a whole config
-LONGEST = 300
 
 
 def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:

@@ -1,5 +1,8 @@
 """The exceptions for what a user can put right."""
 
+#: characters of what others say, who may quote a whole config
+LONGEST = 300
+
 
 class UserError(Exception):
     """A mistake in a command, config, file or data set.

@@ -21,11 +21,9 @@ from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 from mmdensenet.compat.faults import APPLIED
 from mmdensenet.compat.mmengine import CONFIG_SCOPE, DATA_CONFIGS
 from mmdensenet.datasets.wrappers import leaf_configs
-from mmdensenet.errors import UserError, option_text
+from mmdensenet.errors import LONGEST, UserError, option_text
 from mmdensenet.similar import did_you_mean, similar_path
 
-#: characters of what others say, who may quote a whole config
-LONGEST = 300
 #: endings of configs that are no programs
 DATA_ONLY = ('.json', '.yaml', '.yml')
 #: top-level keys that a config may lack and options may set
