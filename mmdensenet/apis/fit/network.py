@@ -1,6 +1,5 @@
 """Which network fits the images, the weights and the machine."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmdensenet.convert.convert import convert_state_dict
@@ -38,7 +37,7 @@ class Network:
         return self.load_from is not None
 
 
-#: depths of networks for small images, the larger first: name, features
+#: depths of networks for small images: name, features
 SMALL_NETWORKS = {
     (6, 6, 6): ('DenseNet-BC (L=40, k=12)', 132),
     (3, 3, 3): ('DenseNet-BC (L=22, k=12)', 69),
@@ -67,20 +66,22 @@ def choose_network(short_side: int, weights: str | None) -> Network:
             f'weights=imagenet: images of {short_side} pixels get a small network, for which there are none. Leave '
             'the argument out, or give a file.'
         )
-    depths = (6, 6, 6) if short_side > 12 else (3, 3, 3)
-    name, features = SMALL_NETWORKS[depths]
-    side = short_side
     if short_side > SMALL:
-        side = round(short_side / 8) * 8
-        name = f'{name} behind a stem that divides the size by four'
-    why = [
-        f'{name}: the images have a short side of {short_side} pixels',
+        small = _small_network((6, 6, 6), 'imagenet', round(short_side / 8) * 8)
+    else:
+        small = _small_network((6, 6, 6) if short_side > 12 else (3, 3, 3), 'cifar', short_side)
+    small.why = [
+        f'{small.name}: the images have a short side of {short_side} pixels',
         'Trained anew: there are no ImageNet weights of networks for so small images',
     ]
-    backbone = dict(
-        arch=dict(growth_rate=12, depths=depths, init_channels=24), stem='imagenet' if short_side > SMALL else 'cifar'
-    )
-    return Network(name, backbone, features, side, None, why)
+    return small
+
+
+def _small_network(depths: tuple[int, int, int], stem: str, side: int) -> Network:
+    name, features = SMALL_NETWORKS[depths]
+    name += ' behind a stem that divides the size by four' if stem == 'imagenet' else ''
+    backbone = dict(arch=dict(growth_rate=12, depths=depths, init_channels=24), stem=stem)
+    return Network(name, backbone, features, side, None, [])
 
 
 def _network_of(weights: str, short_side: int) -> Network:
@@ -117,9 +118,16 @@ def require_weights(url: str) -> str:
     return url
 
 
-def small_networks_below(backbone: dict) -> Sequence[dict]:
-    """The same kind of network with fewer layers, where time is short."""
-    arch = backbone.get('arch')
-    if not isinstance(arch, dict) or tuple(arch['depths']) != (6, 6, 6):
-        return ()
-    return (dict(backbone, arch=dict(arch, depths=(3, 3, 3))),)
+def smaller(network: Network, epochs: int, minutes: float) -> Network | None:
+    """The same kind of network with fewer layers, where time is short; None where there is none.
+
+    Args:
+        epochs: that the network makes in so many ``minutes``.
+    """
+    arch = network.backbone.get('arch')
+    if network.pretrained or not isinstance(arch, dict) or tuple(arch['depths']) != (6, 6, 6):
+        return None
+    found = _small_network((3, 3, 3), network.backbone['stem'], network.side)
+    many = f'{epochs} epoch{"s" if epochs > 1 else ""}'
+    found.why = [f'{found.name}: one of more layers makes {many} in {minutes:g} minutes', *network.why[1:]]
+    return found

@@ -116,14 +116,15 @@ def fit(
             raise UserError(f'{name}={values!r}: give a list of different names.')
     if operating_point not in (None, ARGMAX):
         parse_rule(operating_point)
-    if not dry_run:
-        require_hand_over()  # what is missing then is missed now
+    data = str(data)
+    _require_data(data)
     if predict is not None:
         named_images(predict, images, path)
-    data = str(data)
     earlier = None
     if split is not None and Path(split).suffix.lower() == '.csv':
         earlier, split = read_earlier(split), None
+    if not dry_run:
+        require_hand_over()  # what is missing then is missed now
     stem = Path(data).stem if is_table(data) else Path(data).resolve().name
     work = WorkFolder(work_dir or Path('work_dirs', f'fit_{stem}'))
     seen = _look(
@@ -161,14 +162,17 @@ def fit(
     return done
 
 
+def _require_data(data: str) -> None:
+    if not Path(data).exists():
+        raise UserError(f'{data} does not exist: give a folder of class folders, or a table.{similar_path(data)}')
+    if not (is_table(data) or Path(data).is_dir()):
+        raise UserError(f'{data} is neither a folder nor a table (.csv, .tsv, .txt, .parquet).')
+
+
 def _look(data, images, work: WorkFolder, report, progress, weights, options: dict) -> Look:
     report(f'1. Look at {data}')
     if is_table(data):
         samples, absent = read_labelled_table(data, None if images is None else str(images), **options)
-    elif not Path(data).exists():
-        raise UserError(f'{data} does not exist: give a folder of class folders, or a table.{similar_path(data)}')
-    elif not Path(data).is_dir():
-        raise UserError(f'{data} is neither a folder nor a table (.csv, .tsv, .txt, .parquet).')
     else:
         for name in ('path', 'label', 'split', 'uncertain', 'missing', 'subgroups'):
             if options[name]:

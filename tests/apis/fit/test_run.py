@@ -101,6 +101,23 @@ def test_mistakes(tmp_path, options, message):
         fit(data / 'a/000.png', tmp_path / 'work')
 
 
+def test_data_that_are_not_there_come_before_packages_that_are_not(tmp_path, monkeypatch):
+    def missing():
+        raise UserError('onnx is not installed')
+
+    monkeypatch.setattr('mmdensenet.apis.fit.run.require_hand_over', missing)
+    data = own_images.class_folders(tmp_path / 'photos', 12, ('a', 'b'), side=16)
+    for wrong in ('photso', 'photos.csv'):
+        with pytest.raises(UserError, match=rf'{wrong} does not exist.*Did you mean photos\?'):
+            mmdensenet.fit(tmp_path / wrong, work_dir=tmp_path / 'work')
+    for name, value in (('predict', 'none'), ('split', 'none.csv')):
+        with pytest.raises(UserError, match=f'{name}={value} does not exist'):
+            mmdensenet.fit(data, work_dir=tmp_path / 'work', **{name: value})
+    with pytest.raises(UserError, match='onnx is not installed'):
+        mmdensenet.fit(data, work_dir=tmp_path / 'work')
+    assert not (tmp_path / 'work').exists()
+
+
 @pytest.fixture(scope='module')
 def fitted(tmp_path_factory):
     """600 images of 64 pixels in a table with patients, a few of which are copied, cut short and labelled wrongly."""
