@@ -1,17 +1,14 @@
-"""Configs as the tools use them: loaded, checked against typing errors, completed."""
+"""Load configs, name what they register, and refuse options that no config has."""
 
 import ast
 import functools
 import inspect
-import os
 import re
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
-import torch
-from mmcv.transforms import LoadImageFromFile
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.hub import get_config
 from mmengine.runner import Runner
@@ -20,12 +17,13 @@ from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
 from mmdensenet.compat.faults import APPLIED
 from mmdensenet.compat.mmengine import CONFIG_SCOPE, DATA_CONFIGS
-from mmdensenet.datasets.wrappers import leaf_configs
-from mmdensenet.errors import LONGEST, UserError, option_text
+from mmdensenet.errors import LONGEST, UserError
 from mmdensenet.similar import did_you_mean, similar_path
 
 #: endings of configs that are no programs
 DATA_ONLY = ('.json', '.yaml', '.yml')
+#: the keys of a config's data loaders
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 #: top-level keys that a config may lack and options may set
 KNOWN_KEYS = {
     *(name for name in inspect.signature(Runner.__init__).parameters if name != 'self'),
@@ -52,7 +50,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         _require_config_file(path)
     try:
         cfg = get_config(path) if '::' in path else _read(path)
-        _import_all(cfg._cfg_dict)
+        list(nested_dicts(cfg._cfg_dict))  # mmengine imports for a pure-Python config when a value is read
     except UserError:
         raise
     except FileNotFoundError as error:
@@ -78,30 +76,23 @@ def named(cfg: Config) -> Config:
     """
     if not cfg.get('default_scope'):
         cfg.default_scope = CONFIG_SCOPE
-    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'tta_pipeline', 'model', 'tta_model'):
-        _name_classes(cfg.get(key))
+    for key in (*LOADERS, 'tta_pipeline', 'model', 'tta_model'):
+        for entry in nested_dicts(cfg.get(key)):
+            kind = entry.get('type')
+            if isinstance(kind, str) and kind.count('.') > 1:  # mmengine writes a class with its module
+                kind = get_object_from_string(kind)
+            if isinstance(kind, type) and (name := next(_names_of(kind), None)):
+                entry['type'] = name  # others stay: a lazy class that is put back as a class cannot be written
     return cfg
 
 
-def _import_all(entry) -> None:
-    """Make the imports of a pure-Python config, which mmengine puts off until a value is asked for."""
+def nested_dicts(entry: object) -> Iterator[dict]:
+    """All dicts in a part of a config, the outer before those in it."""
+    if isinstance(entry, dict):
+        yield entry
     values = entry.values() if isinstance(entry, dict) else entry if isinstance(entry, (list, tuple)) else ()
     for value in values:
-        _import_all(value)
-
-
-def _name_classes(entry) -> None:
-    if isinstance(entry, dict):
-        kind = entry.get('type')
-        if isinstance(kind, str) and kind.count('.') > 1:  # as mmengine writes a class, by its module
-            kind = get_object_from_string(kind)
-        if isinstance(kind, type) and (name := next(_names_of(kind), None)):
-            entry['type'] = name  # others stay: a lazy class that is put back as a class cannot be written
-        for value in entry.values():
-            _name_classes(value)
-    elif isinstance(entry, (list, tuple)):
-        for value in entry:
-            _name_classes(value)
+        yield from nested_dicts(value)
 
 
 def _names_of(cls: type) -> Iterator[str]:
@@ -233,90 +224,3 @@ def _own_config(path: str) -> str:
     if begun:
         return f' {len(begun)} configs begin so; one is {min(begun)}.'
     return did_you_mean(f'{package}::{name}', known)
-
-
-def complete_dataloaders(cfg: Config, pin_memory: bool = True, persistent_workers: bool = True) -> None:
-    """Fill in what the data loaders leave open, as mmpretrain's tools do, within what this machine has."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        if cfg.get(key) is None:
-            continue
-        loader = ConfigDict(cfg[key])  # val and test may be the same object
-        # more workers than cores only makes torch warn and everything slower
-        loader.num_workers = min(loader.get('num_workers', 0), cores)
-        loader.setdefault('collate_fn', dict(type='default_collate'))
-        loader.setdefault('pin_memory', torch.cuda.is_available())
-        loader.setdefault('persistent_workers', True)
-        loader.pin_memory &= pin_memory
-        loader.persistent_workers &= persistent_workers and loader.num_workers > 0
-        cfg[key] = loader
-
-
-def name_bad_images(cfg: Config) -> None:
-    """Put ``mmdensenet.LoadImage`` in the place of LoadImageFromFile in the pipelines of the data sets."""
-    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'tta_pipeline'):
-        _replace_loader(cfg.get(key))
-    for key in ('val_dataloader', 'test_dataloader', 'tta_pipeline'):
-        refuse_reduced(cfg.get(key), key)
-
-
-def refuse_reduced(entry, name: str) -> None:
-    """A model is judged on images as they are."""
-    items = entry.items() if isinstance(entry, dict) else enumerate(entry) if isinstance(entry, (list, tuple)) else ()
-    for key, value in items:
-        if key == 'reduce_to' and value is not None:
-            raise UserError(f'{name}: reduce_to={value} changes pixels, and so the figures: it is for training only.')
-        refuse_reduced(value, f'{name}.{key}')
-
-
-def _replace_loader(entry) -> None:
-    if isinstance(entry, dict):
-        if _is_plain_loader(entry.get('type')):
-            entry['type'] = 'mmdensenet.LoadImage'
-        for value in entry.values():
-            _replace_loader(value)
-    elif isinstance(entry, (list, tuple)):
-        for value in entry:
-            _replace_loader(value)
-
-
-def _is_plain_loader(kind) -> bool:
-    """Whether a step's type, a class or any of its names, is mmcv's LoadImageFromFile itself."""
-    if isinstance(kind, str):
-        if kind.rpartition('.')[2] != LoadImageFromFile.__name__:
-            return False
-        kind = TRANSFORMS.get(kind)
-    return kind is LoadImageFromFile
-
-
-def require_data(cfg: Config, *keys: str) -> None:
-    """Check that the folders and files that the data sets of these data loaders name are there.
-
-    Raises:
-        UserError: naming the key and the path.
-    """
-    for key in keys:
-        if cfg.get(key) is None:
-            continue
-        for name, dataset in leaf_configs(cfg[key].get('dataset'), f'{key}.dataset'):
-            _require_paths(name, dataset)
-
-
-def _require_paths(name: str, dataset: dict) -> None:
-    root = dataset.get('data_root') or ''
-    if '://' in root or str(dataset.get('type')).rpartition('.')[2] in ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST'):
-        return  # remote, or downloaded if it is missing
-    prefix = dataset.get('data_prefix') or ''
-    prefixes = list(prefix.values()) if isinstance(prefix, dict) else [prefix]
-    paths = [('data_root', root)] + [('data_prefix', Path(root, p)) for p in prefixes if isinstance(p, str)]
-    if root and not prefix and dataset.get('type') == 'ImageNet' and dataset.get('split'):
-        paths.append(('split', Path(root, dataset['split'])))
-    if dataset.get('ann_file'):
-        paths.append(('ann_file', Path(root, dataset['ann_file'])))
-    for key, path in paths:
-        if str(path) and not Path(path).expanduser().exists():
-            option = 'data_root' if key == 'split' else key
-            raise UserError(
-                f'{name}.{key}: {path} does not exist.{similar_path(path)} Put the data there, or set '
-                f'{option_text(f"{name}.{option}", "PATH")}.'
-            )

@@ -39,7 +39,7 @@ from mmdensenet.results.decided import decisions_of
 from mmdensenet.terminal import each, waiting
 from mmdensenet.version import __version__
 
-from .config import require_data
+from .config_data import require_data
 from .export_compare import compare
 from .export_images import BATCH, images_of_data_set, images_of_folder
 from .image_lists import expand

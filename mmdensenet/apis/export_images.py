@@ -14,7 +14,7 @@ from mmdensenet.datasets.class_lists import ClassList, class_lists
 from mmdensenet.datasets.wrappers import leaf_configs, leaves
 from mmdensenet.errors import UserError
 
-from .config import require_data
+from .config_data import require_data
 from .inference import Inferencer
 
 Target = dict[str, Tensor]

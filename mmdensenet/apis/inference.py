@@ -31,7 +31,7 @@ from mmdensenet.results.decided import decide_samples, decided_result, decisions
 from mmdensenet.results.visualizer import FastVisualizer
 from mmdensenet.terminal import is_screen
 
-from .config import refuse_reduced
+from .config_data import refuse_reduced
 from .image_lists import expand
 from .models import get_model, names_of
 from .tasks import require_one_task

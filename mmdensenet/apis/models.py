@@ -27,7 +27,7 @@ from mmdensenet.datasets.wrappers import leaf_configs
 from mmdensenet.errors import UserError
 from mmdensenet.similar import did_you_mean, similar_path
 
-from .config import DATA_ONLY, load_to_build, named
+from .config import DATA_ONLY, LOADERS, load_to_build, named
 from .runner import fetch_checkpoint, fetch_weights_of
 from .tasks import require_one_task
 
@@ -216,7 +216,7 @@ def set_in_channels(cfg: Config, in_channels: int) -> None:
             preprocessor[key] = [average] * in_channels
     if in_channels != 3 and preprocessor:
         preprocessor['to_rgb'] = False
-    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+    for loader in LOADERS:
         for _, leaf in leaf_configs((cfg.get(loader) or {}).get('dataset')):
             for step in leaf.get('pipeline') or ():
                 if in_channels == 1 and str(step.get('type')).rpartition('.')[2] == 'LoadImageFromFile':

@@ -40,7 +40,7 @@ from mmdensenet.results.training_curves import read_scalars
 from mmdensenet.similar import similar_path
 from mmdensenet.terminal import each, waiting
 
-from .config import name_bad_images, require_data
+from .config_data import name_bad_images, require_data
 from .inference import Inferencer
 from .models import get_model
 from .runner import config_name, open_config, require_checkpoint

@@ -16,7 +16,8 @@ from mmdensenet.ops.show_engine import engine
 from mmdensenet.similar import did_you_mean, similar_path
 from mmdensenet.training.hooks import ProgressHook, TerminalHook
 
-from .config import complete_dataloaders, load_to_build, merge_options, name_bad_images, named, require_data
+from .config import LOADERS, load_to_build, merge_options, named
+from .config_data import complete_dataloaders, name_bad_images, require_data
 from .follow_loop import require_backends
 from .summary import cost_in_words
 
@@ -53,13 +54,12 @@ def open_config(config: str | Config, options: dict | None = None, launcher: str
 
 def _require_settings(cfg: Config) -> None:
     """Refuse a number or a text where settings belong, and counts of data loaders that are no counts."""
-    loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-    for key in ('model', *loaders, 'train_cfg', 'val_cfg', 'test_cfg', 'optim_wrapper', 'env_cfg', 'default_hooks'):
+    for key in ('model', *LOADERS, 'train_cfg', 'val_cfg', 'test_cfg', 'optim_wrapper', 'env_cfg', 'default_hooks'):
         value = cfg.get(key)
         built = not isinstance(value, (str, int, float, list, tuple))  # a caller of the library may bring objects
         if not built:
             raise UserError(f'{key}={value!r:.80}: it must be a dict of settings.')
-        counts = (('batch_size', 1), ('num_workers', 0)) if key in loaders and isinstance(value, dict) else ()
+        counts = (('batch_size', 1), ('num_workers', 0)) if key in LOADERS and isinstance(value, dict) else ()
         for name, least in () if 'batch_sampler' in (value or ()) else counts:
             count = value.get(name, least)
             if type(count) is not int or count < least:

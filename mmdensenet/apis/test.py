@@ -18,7 +18,7 @@ from mmdensenet.results.predictions import DumpPredictions
 from mmdensenet.terminal import SHOWN
 from mmdensenet.training.end_workers import end_workers_of
 from mmdensenet.training.hooks import BadImagesHook, CheckLabelsHook, DecisionsHook, FiniteHook
-from mmdensenet.training.memory import advise, is_out_of_memory
+from mmdensenet.training.memory import out_of_memory_advised
 
 from .runner import (
     add_if_missing,
@@ -123,11 +123,8 @@ def test_model(
         decisions.evaluate = bool(runner.test_evaluator.metrics)
         if writer is not None:
             runner.test_evaluator.metrics.append(writer)
-        metrics = runner.test()
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise UserError(advise(runner, error)) from error
-        raise
+        with out_of_memory_advised(runner):
+            metrics = runner.test()
     finally:
         end_workers_of(runner)
     if out and out_item == 'metrics' and runner.rank == 0:

@@ -22,7 +22,7 @@ from mmdensenet.training.hooks import (
 )
 from mmdensenet.training.hooks.check_optimizer import require_optimizer
 from mmdensenet.training.launch import LAUNCH_TIME
-from mmdensenet.training.memory import advise, is_out_of_memory
+from mmdensenet.training.memory import out_of_memory_advised
 
 from .follow_loop import follow_loop, require_intervals
 from .runner import (
@@ -116,11 +116,8 @@ def train_model(
         runner.logger.warning(f'{path} is passed over: {reason}.')
     exact, *_ = [add_if_missing(runner, cls) for cls in (ExactResumeHook, FiniteHook, BadImagesHook)]
     try:
-        runner.train()
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise UserError(advise(runner, error)) from error
-        raise
+        with out_of_memory_advised(runner):
+            runner.train()
     finally:
         end_workers_of(runner)
         exact.release()

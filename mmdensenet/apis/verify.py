@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from mmdensenet.datasets.stated_classes import names_in, names_in_checkpoint
 from mmdensenet.datasets.wrappers import leaves, sample_info, sample_labels
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.training.hooks.check_tasks import require_tasks
+from mmdensenet.training.launch import core_count
 
 from .reading_processes import reading_processes
 from .runner import open_config, prepare_data, require_checkpoint
@@ -155,7 +155,7 @@ def _build(cfg: Config) -> dict[str, object]:
 
 def worker_count(workers: int | None, samples: int) -> int:
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+        workers = core_count()
     if workers < 0:
         raise UserError(f'workers={workers}: give 0 or more.')
     return min(workers, samples // 8)

@@ -30,7 +30,7 @@ from mmdensenet.errors import UserError
 from mmdensenet.results.figures import picture_grid, save_figure, shorten
 from mmdensenet.terminal import each, temporary_work_dir, waiting
 
-from .config import name_bad_images, require_data
+from .config_data import name_bad_images, require_data
 from .image_lists import expand
 from .inference import Inferencer, pipeline_of
 from .models import class_names, get_model

@@ -14,6 +14,11 @@ import time
 LAUNCH_TIME = 'MMDENSENET_LAUNCH_TIME'
 
 
+def core_count() -> int:
+    """The CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
 def main(args: list[str] | None = None) -> int:
     # Elastic restarts with gloo hang or fail at the rendezvous without it (pytorch issue 135712). Must be set before
     # torch starts its agent.
@@ -25,8 +30,7 @@ def main(args: list[str] | None = None) -> int:
 
     arguments = get_args_parser().parse_args(args)
     if arguments.nproc_per_node.isdigit():
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-        threads = max(1, cores // max(1, int(arguments.nproc_per_node)))
+        threads = max(1, core_count() // max(1, int(arguments.nproc_per_node)))
         for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS'):
             os.environ.setdefault(name, str(threads))
     # its report of a failed worker repeats what is printed below

@@ -15,7 +15,7 @@ import torch
 from mmengine.model import is_model_wrapper
 from mmengine.runner import TestLoop, ValLoop
 
-from mmdensenet.errors import option_text
+from mmdensenet.errors import UserError, option_text
 
 _ON_CPU = "can't allocate memory"
 #: of what is available; the rest is for fragments and what the two steps do not show. On a CPU glibc holds back freed
@@ -30,6 +30,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and _ON_CPU in str(error)
     )
+
+
+@contextmanager
+def out_of_memory_advised(runner) -> Iterator[None]:
+    """Raise an error of :func:`advise` in the place of one for want of memory."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise UserError(advise(runner, error)) from error
+        raise
 
 
 def advise(runner, error: BaseException) -> str:

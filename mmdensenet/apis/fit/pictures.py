@@ -18,6 +18,7 @@ from mmdensenet.datasets.grey_image import LoadGreyImage
 from mmdensenet.datasets.load_image import MAX_PIXELS, check_content, read_bytes, why_unreadable
 from mmdensenet.datasets.near_duplicates import perceptual_hash, thumbnail
 from mmdensenet.errors import BadImageError
+from mmdensenet.training.launch import core_count
 
 #: an image whose channels differ by at most this is grey: JPEG's rounding
 GREY_WITHIN = 12
@@ -190,10 +191,6 @@ def read_pictures(
 
 def _read_all(root: str, files: list[str], workers: int | None):
     read = partial(read_picture, root)
-    workers = min(cores() if workers is None else workers, len(files) // 64)
+    workers = min(core_count() if workers is None else workers, len(files) // 64)
     with reading_processes(workers if workers > 1 else 0, 'run it again, it goes on where it was') as spread:
         yield from spread(read, files, chunksize=16)
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

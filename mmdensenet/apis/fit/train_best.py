@@ -3,12 +3,11 @@
 import os
 from pathlib import Path
 
+from mmdensenet.apis.config import LOADERS
 from mmdensenet.apis.train import train_model
 from mmdensenet.errors import UserError
 
 from .work_folder import WorkFolder
-
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def train_best(work: WorkFolder, config: Path, name: str, options: dict, made_of: dict, report) -> dict:

@@ -8,13 +8,13 @@ from mmengine.config import Config
 
 from mmdensenet.analysis.stage_costs import predict_memory
 from mmdensenet.errors import UserError
+from mmdensenet.training.launch import core_count
 from mmdensenet.training.memory import available_bytes, largest_power_of_two
 
 from .config_text import Choices, config_text
 from .image_reading import Reading, choose_reading
 from .look import Look
 from .network import Network, choose_network, smaller
-from .pictures import cores
 from .schedule_length import Length, seconds_per_image, training_length
 
 #: negatives for each positive, or images of the largest class for each of the smallest, from which on the loss weighs
@@ -90,7 +90,7 @@ def write_config(
         batch=batch,
         why_batch=_why_batch(batch, len(train)),
         # few images are read faster by the process that trains than by others beside it
-        workers=0 if len(look.samples) < 2000 and network.side <= 96 else min(4, cores()),
+        workers=0 if len(look.samples) < 2000 and network.side <= 96 else min(4, core_count()),
         loss_weights=weights_argument,
         why_weights=why_weights,
         rate=(0.01 if network.pretrained else 0.05) * batch / BATCH,
@@ -99,7 +99,7 @@ def write_config(
     text = config_text(
         choices, samples_file=samples_file, config_file=config_file, split_column=split_column, title=title
     )
-    where = 'the GPU' if device.type == 'cuda' else f'{cores()} CPU cores'
+    where = 'the GPU' if device.type == 'cuda' else f'{core_count()} CPU cores'
     lines = [
         network.why[0],
         network.why[1] if not network.pretrained else f'weights: {network.load_from}',
