@@ -17,7 +17,7 @@ from .architectures import ARCHITECTURES
 from .candidates import CANDIDATES, DEFAULTS
 from .cases import MODES, SUITES, Case, job
 from .measure import Measurement, take_turns
-from .report import RESULTS, append_rows, provenance, quartiles, text_table
+from .report import RESULTS, append_rows, provenance, quartiles, text_table, timing
 
 BEST = 'best'
 COMPILED = ', torch.compile'
@@ -130,13 +130,13 @@ def measure(
     limit = traffic.least_seconds(costs('fused'), flops, bandwidth)
     rows = []
     for name, m in measured.items():
-        low, median, high = quartiles(m.seconds)
+        median = quartiles(m.seconds)[1]
         moved = None if name not in CANDIDATES else traffic.total_bytes(costs(CANDIDATES[name].kind))
         rows.append(
             dict(arch=case.arch, batch=case.batch, size=case.size, mode=case.mode, dtype=case.dtype, candidate=name)
-            | dict(parameters=m.facts['parameters'], steps=len(m.seconds))
-            | dict(seconds_q25=low, seconds_median=median, seconds_q75=high, images_per_second=case.batch / median)
-            | dict(baseline_mib=m.baseline_mib, peak_mib=m.peak_mib)
+            | dict(parameters=m.facts['parameters'])
+            | timing(m.seconds)
+            | dict(images_per_second=case.batch / median, baseline_mib=m.baseline_mib, peak_mib=m.peak_mib)
             | dict(compile_seconds=m.first_seconds - median if COMPILED in name else None)
             | dict(model_gb=moved and moved / 1e9, gb_per_second=moved and moved / median / 1e9)
             | dict(machine_gflops=flops / 1e9, machine_gb_per_second=bandwidth / 1e9, limit_seconds=limit)

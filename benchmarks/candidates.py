@@ -172,36 +172,24 @@ CANDIDATES: dict[str, Candidate] = {
     'mmdensenet fused channels_last, CUDA graph': Candidate(mmdensenet, _FUSED, True, kind='fused', **_GRAPH),
 }
 
-#: measured unless others are named
-DEFAULTS = {
-    'cpu': [
-        'mmpretrain',
-        'mmpretrain memory_efficient',
-        'torchvision',
-        'torchvision channels_last',
-        'torchvision memory_efficient channels_last',
-        'timm',
-        'timm channels_last',
-        'mmdensenet reference channels_last',
-        'mmdensenet fused, plain torch',
-        'mmdensenet fused, plain torch, channels_last',
-        'mmdensenet fused, C++ kernels',
-        'mmdensenet fused, C++ kernels, channels_last',
-    ],
-    'cuda': [
-        'mmpretrain',
+_NOT_BY_DEFAULT = {
+    'cpu': {
         'mmpretrain channels_last',
         'mmpretrain memory_efficient channels_last',
-        'torchvision',
-        'torchvision channels_last',
-        'torchvision memory_efficient channels_last',
-        'timm',
-        'timm channels_last',
-        'mmdensenet reference channels_last',
-        'mmdensenet fused, plain torch, channels_last',
+        'timm memory_efficient channels_last',
         'mmdensenet fused',
         'mmdensenet fused channels_last',
-        'timm channels_last, CUDA graph',
-        'mmdensenet fused channels_last, CUDA graph',
-    ],
+    },
+    'cuda': {
+        'mmpretrain memory_efficient',
+        'timm memory_efficient channels_last',
+        'mmdensenet fused, plain torch',
+        'mmpretrain, CUDA graph',
+        'torchvision channels_last, CUDA graph',
+    },
+}
+#: measured unless others are named
+DEFAULTS = {
+    device: [name for name, candidate in CANDIDATES.items() if device in candidate.devices and name not in left_out]
+    for device, left_out in _NOT_BY_DEFAULT.items()
 }

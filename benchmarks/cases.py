@@ -61,53 +61,58 @@ def job(name: str, case: Case, device: str, compiled: str | None = None) -> Job:
 def prepare(name: str, case: Case, device: str, compiled: str | None = None) -> Workload:
     """Model, inputs and optimiser of a candidate; its step."""
     import torch
-    import torch.nn.functional as F
-    from torch import Tensor
 
     candidate, arch = CANDIDATES[name], ARCHITECTURES[case.arch]
     model = candidate.model(arch).to(device)
-    model.train(case.mode == 'train')
-    facts = dict(parameters=sum(parameter.numel() for parameter in model.parameters()))
-    layout = torch.channels_last if candidate.channels_last else torch.contiguous_format
-    images = torch.randn(case.batch, 3, case.size, case.size, device=device).to(memory_format=layout)
-    labels = torch.randint(arch.classes, (case.batch,), device=device)
     autocast = torch.autocast(
         device, getattr(torch, DTYPES[case.dtype]), enabled=case.dtype != 'fp32', cache_enabled=not candidate.graph
     )
-    torch.backends.cudnn.benchmark = True  # the fastest algorithms for every candidate
+    layout = torch.channels_last if candidate.channels_last else torch.contiguous_format
+    images = torch.randn(case.batch, 3, case.size, case.size, device=device).to(memory_format=layout)
+    labels = torch.randint(arch.classes, (case.batch,), device=device)
     run = torch.compile(model, mode=compiled) if compiled else model
-    # the feature maps of ImageNet models shrink to a 32nd
-    few = images[:2, :, :64, :64].contiguous(memory_format=layout)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9) if case.mode == 'train' else None
+    made = workload(model, run, images, labels, autocast, optimizer)
+    return captured(made) if candidate.graph else made
 
-    if case.mode == 'eval':
+
+def workload(model, run: Callable, images, labels, autocast, optimizer) -> Workload:
+    """A training step with this optimiser, or an evaluation where it is None; ``run`` is the model, or its compiled
+    form."""
+    import torch
+    import torch.nn.functional as F
+
+    model.train(optimizer is not None)
+    device = images.device.type
+    facts = dict(parameters=sum(parameter.numel() for parameter in model.parameters()))
+    torch.backends.cudnn.benchmark = True  # the fastest algorithms for every candidate
+    # the feature maps of ImageNet models shrink to a 32nd
+    few = images[:2, :, :64, :64].clone()
+
+    if optimizer is None:
 
         @torch.inference_mode()
-        def evaluate(images: Tensor = images) -> None:
+        def evaluate(images=images) -> None:
             with autocast:
                 run(images)
 
-        if candidate.graph:
-            return captured(evaluate, lambda: None, facts)
         return Workload(evaluate, rehearse=lambda: evaluate(few), device=device, facts=facts)
 
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()  # its state belongs to the baseline
     optimizer.zero_grad()
 
-    def train(images: Tensor = images) -> None:
+    def train(images=images) -> None:
         with autocast:
             loss = F.cross_entropy(run(images), labels[: len(images)])
         loss.backward()
         optimizer.step()
 
-    if candidate.graph:
-        return captured(train, optimizer.zero_grad, facts)
     return Workload(train, optimizer.zero_grad, lambda: train(few), device, facts)
 
 
-def captured(step: Callable[[], None], between: Callable[[], None], facts: dict) -> Workload:
+def captured(eager: Workload) -> Workload:
     """The step as a CUDA graph, whose memory is that of its capture: replaying allocates nothing."""
     import torch
 
@@ -115,8 +120,8 @@ def captured(step: Callable[[], None], between: Callable[[], None], facts: dict)
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(3):
-            step()
-            between()
+            eager.step()
+            eager.between()
     torch.cuda.current_stream().wait_stream(stream)
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
@@ -124,11 +129,11 @@ def captured(step: Callable[[], None], between: Callable[[], None], facts: dict)
     before = torch.cuda.memory_allocated()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        step()
-    facts['peak_mib'] = (torch.cuda.max_memory_allocated() - before) / MIB
+        eager.step()
+    facts = eager.facts | dict(peak_mib=(torch.cuda.max_memory_allocated() - before) / MIB)
 
     def replay() -> None:
         graph.replay()
 
-    replay.step = step  # the graph reads and writes memory that the step's model, images and optimiser own
+    replay.eager = eager  # the graph reads and writes memory that the step's model, images and optimiser own
     return Workload(replay, device='cuda', facts=facts)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .machine import default_device, default_threads
 from .measure import Job, Workload, take_turns
-from .report import RESULTS, ROOT, append_rows, provenance, quartiles, text_table
+from .report import RESULTS, ROOT, append_rows, provenance, text_table, timing
 
 CSV = RESULTS / 'depth.csv'
 PICTURE = ROOT / 'docs' / '_static' / 'block_depth.svg'
@@ -65,15 +65,10 @@ def measure(args: argparse.Namespace, device: str) -> list[dict]:
     for layers in args.layers:
         jobs = {name: Job(partial(prepare, block[0], layers, args, device)) for name, block in BLOCKS.items()}
         for name, m in take_turns(jobs, args.rounds, args.threads, args.turn_seconds).items():
-            low, median, high = quartiles(m.seconds)
-            rows.append(
-                origin
-                | sizes
-                | dict(block=name, layers=layers, steps=len(m.seconds))
-                | dict(seconds_q25=low, seconds_median=median, seconds_q75=high)
-                | dict(baseline_mib=m.baseline_mib, peak_mib=m.peak_mib)
-            )
-            print(f'{layers:3} layers  {name:28} {median * 1e3:8.1f} ms  {m.peak_mib or 0:8.1f} MiB', flush=True)
+            row = origin | sizes | dict(block=name, layers=layers) | timing(m.seconds)
+            rows.append(row | dict(baseline_mib=m.baseline_mib, peak_mib=m.peak_mib))
+            milliseconds = row['seconds_median'] * 1e3
+            print(f'{layers:3} layers  {name:28} {milliseconds:8.1f} ms  {m.peak_mib or 0:8.1f} MiB', flush=True)
     return rows
 
 

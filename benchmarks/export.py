@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .machine import MATRIX_PRODUCT, default_threads, matrix_product
 from .measure import Job, Workload, take_turns
-from .report import RESULTS, append_rows, provenance, quartiles, text_table
+from .report import RESULTS, append_rows, provenance, quartiles, text_table, timing
 
 CSV = RESULTS / 'export.csv'
 RUNTIMES = {'onnxruntime': '.onnx', 'openvino': '.xml'}
@@ -144,12 +144,12 @@ def measure(args: argparse.Namespace, batch: int) -> list[dict]:
     machine = measured.pop(('', MATRIX_PRODUCT))
     gflops = machine.facts['flops'] / quartiles(machine.seconds)[1] / 1e9
     for (runtime, what), m in measured.items():
-        low, median, high = quartiles(m.seconds)
         rows.append(
             origin
             | dict(runtime=runtime, runtime_version=metadata.version(runtime))
-            | dict(model=args.model, size=args.size, batch=batch, file=what, steps=len(m.seconds))
-            | dict(seconds_q25=low, seconds_median=median, seconds_q75=high, machine_gflops=gflops)
+            | dict(model=args.model, size=args.size, batch=batch, file=what)
+            | timing(m.seconds)
+            | dict(machine_gflops=gflops)
         )
     return rows
 

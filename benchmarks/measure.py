@@ -179,21 +179,19 @@ def _work(connection: Connection, job: Job, threads: int) -> None:
     os.environ.update(dict.fromkeys(names, str(threads)) | job.env)
     with suppress(EOFError, BrokenPipeError):
         try:
-            _serve(connection, job, threads)
+            worker = _Worker(job, threads)
+            connection.send((False, worker.facts))
+            while True:
+                connection.send((False, worker.answer(connection.recv())))
         except (EOFError, BrokenPipeError):
             raise
-        except UnavailableError as error:
-            connection.send((True, str(error)))
         except Exception as error:
-            lines = str(error).strip().splitlines() or ['']
-            connection.send((True, f'{type(error).__name__}: {lines[0]}'))
+            connection.send((True, _reason(error)))
 
 
-def _serve(connection: Connection, job: Job, threads: int) -> None:
-    worker = _Worker(job, threads)
-    connection.send((False, worker.facts))
-    while True:
-        connection.send((False, worker.answer(connection.recv())))
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or ['']
+    return str(error) if isinstance(error, UnavailableError) else f'{type(error).__name__}: {lines[0]}'
 
 
 class _Worker:
@@ -270,8 +268,7 @@ class _Here:
         try:
             return work()
         except Exception as error:
-            lines = str(error).strip().splitlines() or ['']
-            raise _FailedError(f'{type(error).__name__}: {lines[0]}') from error
+            raise _FailedError(_reason(error)) from error
 
 
 class _CPUMemory:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from .cases import workload
 from .machine import DTYPES, default_device, default_threads
 from .measure import Job, UnavailableError, Workload, take_turns
-from .report import RESULTS, append_rows, provenance, quartiles, text_table
+from .report import RESULTS, append_rows, provenance, text_table, timing
 
 CSV = RESULTS / 'rdnet.csv'
 BASELINE = 'timm'
@@ -70,37 +71,13 @@ def build(candidate: Candidate, arch: str, drop_path_rate: float):
 def prepare(name: str, arch: str, mode: str, args: argparse.Namespace, device: str) -> Workload:
     """Forward, loss, backward and AdamW, or an evaluation."""
     import torch
-    import torch.nn.functional as F
 
     model = build(CANDIDATES[name], arch, args.drop_path_rate).to(device, memory_format=torch.channels_last)
-    model.train(mode == 'train')
     images = torch.randn(args.batch, 3, args.size, args.size, device=device).to(memory_format=torch.channels_last)
     labels = torch.randint(1000, (args.batch,), device=device)
     autocast = torch.autocast(device, getattr(torch, DTYPES[args.dtype]), enabled=args.dtype != 'fp32')
-    facts = dict(parameters=sum(parameter.numel() for parameter in model.parameters()))
-    few = images[:2, :, :64, :64].contiguous(memory_format=torch.channels_last)
-    torch.backends.cudnn.benchmark = True  # the fastest algorithms for every candidate
-
-    @torch.inference_mode()
-    def evaluate(images=images) -> None:
-        with autocast:
-            model(images)
-
-    if mode == 'eval':
-        return Workload(evaluate, rehearse=lambda: evaluate(few), device=device, facts=facts)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    for parameter in model.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()  # its state belongs to the baseline
-    optimizer.zero_grad()
-
-    def train(images=images) -> None:
-        with autocast:
-            loss = F.cross_entropy(model(images), labels[: len(images)])
-        loss.backward()
-        optimizer.step()
-
-    return Workload(train, optimizer.zero_grad, lambda: train(few), device, facts)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4) if mode == 'train' else None
+    return workload(model, model, images, labels, autocast, optimizer)
 
 
 def measure(args: argparse.Namespace, device: str) -> list[dict]:
@@ -113,11 +90,10 @@ def measure(args: argparse.Namespace, device: str) -> list[dict]:
             jobs = {name: Job(partial(prepare, name, arch, mode, args, device)) for name in names}
             found = take_turns(jobs, args.rounds, args.threads, args.turn_seconds, one_process=args.one_process)
             for name, m in found.items():
-                low, median, high = quartiles(m.seconds)
                 rows.append(
                     origin
                     | dict(arch=arch, mode=mode, batch=args.batch, size=args.size, dtype=args.dtype, candidate=name)
-                    | dict(steps=len(m.seconds), seconds_q25=low, seconds_median=median, seconds_q75=high)
+                    | timing(m.seconds)
                     | dict(baseline_mib=m.baseline_mib, peak_mib=m.peak_mib, parameters=m.facts['parameters'])
                 )
     return rows

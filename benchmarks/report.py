@@ -22,6 +22,12 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     return low, median, high
 
 
+def timing(seconds: Sequence[float]) -> dict[str, float]:
+    """The columns of a candidate's steps: how many, and the quartiles of their seconds."""
+    low, median, high = quartiles(seconds)
+    return dict(steps=len(seconds), seconds_q25=low, seconds_median=median, seconds_q75=high)
+
+
 def provenance(device: str, threads: int) -> dict[str, str | int]:
     """The columns that say when, on what and with which versions a row was measured; '' for what is not installed."""
     return (

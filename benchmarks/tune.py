@@ -188,7 +188,7 @@ def tune(todo: list[Case], compiled: dict, args: argparse.Namespace, deadline: f
         best: dict[int, int] = {}
         for case in few:
             trial = Trial(case, args.dry)
-            times = [trial.time(tile, 1) for tile, _ in usable]
+            times = [trial.time_and_error(tile, 1)[0] for tile, _ in usable]
             order = sorted(range(len(usable)), key=lambda i: times[i])
             for place, i in enumerate(order[:6]):
                 best[i] = min(place, best.get(i, place))
@@ -227,18 +227,16 @@ class Trial:
         self.undo()
         return [None if value is None else value.detach().clone() for value in self.run()]
 
-    def time(self, tile: dict | None, rounds: int) -> float:
-        """Seconds of a launch; infinite if it fails or its results are others. None is the rule's tile."""
-        return self.time_and_error(tile, rounds)[0]
+    def error(self) -> float:
+        """The largest relative difference of a result from the rule's."""
+        pairs = zip(self.results(), self.expected, strict=True)
+        return max(difference(actual, expected) for actual, expected in pairs if expected is not None)
 
-    def time_and_error(self, tile: dict | None, rounds: int) -> tuple[float, float]:
-        with forced(self.kernel, self.shape, self.rule, self.rule if tile is None else tile):
+    def time_and_error(self, tile: dict, rounds: int) -> tuple[float, float]:
+        """Seconds of a launch, infinite if it fails or its results are others, and the largest relative error."""
+        with forced(self.kernel, self.shape, self.rule, tile):
             try:
-                error = max(
-                    difference(actual, expected)
-                    for actual, expected in zip(self.results(), self.expected, strict=True)
-                    if expected is not None
-                )
+                error = self.error()
                 # a comparison that NaN fails
                 if not error <= TOLERANCE:
                     return float('inf'), error
@@ -289,17 +287,9 @@ def measure(case: Case, candidates: list[tuple[dict, dict]], dry: bool) -> list[
         **trial.shape,
     )
 
-    def row(tile: dict, report: dict, rounds: int = 3) -> dict:
-        time_, error = trial.time_and_error(tile, rounds)
-        return described | dict(
-            tile=json.dumps(complete(trial.rule, without_columns(tile))),
-            microseconds=time_ * 1e6,
-            error=error,
-            usable=int(time_ < float('inf')),
-            registers=report.get('registers'),
-            stack=report.get('stack'),
-            shared=report.get('shared'),
-        )
+    def row(tile: dict, report: dict) -> dict:
+        time_, error = trial.time_and_error(tile, 3)
+        return described | outcome(complete(trial.rule, without_columns(tile)), time_, error, report)
 
     rows = [row(trial.rule, {}), *(row(*candidate) for candidate in candidates)]
     if case.kernel in REDUCTIONS:
@@ -308,29 +298,27 @@ def measure(case: Case, candidates: list[tuple[dict, dict]], dry: bool) -> list[
             others = [n for n in REDUCTIONS[case.kernel] if n != tile['programs']]
             rows += [row(tile | dict(programs=n), {}) for n in (others[:1] if dry else others)]
     if case.kernel == 'norm_relu_conv3x3':
-        rows.append(by_cudnn(trial, described))
+        rows.append(described | by_cudnn(trial))
     return rows
 
 
-def by_cudnn(trial: Trial, described: dict) -> dict:
-    """The row of the other way: the activation written, cuDNN, and a copy with statistics."""
+def outcome(tile: dict | str, seconds: float, error: float, report: dict) -> dict:
+    """The columns of one tile's measurement; ``report`` is the compiler's on registers, stack and shared memory."""
+    usable = int(isinstance(tile, dict) and seconds < float('inf'))
+    columns = dict(tile=json.dumps(tile), microseconds=seconds * 1e6, error=error, usable=usable)
+    return columns | {key: report.get(key) for key in ('registers', 'stack', 'shared')}
+
+
+def by_cudnn(trial: Trial) -> dict:
+    """The columns of the other way: the activation written, cuDNN, and a copy with statistics."""
     from mmdensenet.ops.steps.triton import conv
 
     before, conv.IMPLICIT = conv.IMPLICIT, False
     try:
-        error = max(difference(a, e) for a, e in zip(trial.results(), trial.expected, strict=True) if e is not None)
-        time_ = seconds(trial.run, 3, trial.device)
+        error = trial.error()
+        return outcome('cudnn', seconds(trial.run, 3, trial.device), error, {})
     finally:
         conv.IMPLICIT = before
-    return described | dict(
-        tile=json.dumps('cudnn'),
-        microseconds=time_ * 1e6,
-        error=error,
-        usable=0,
-        registers=None,
-        stack=None,
-        shared=None,
-    )
 
 
 def without_columns(tile: dict) -> dict:

@@ -1,6 +1,8 @@
-"""The commands, in processes of their own, on a tiny model."""
+"""The commands, on a tiny model."""
 
 import csv
+import pickle
+import runpy
 import sys
 from functools import partial
 
@@ -8,38 +10,53 @@ import pytest
 from benchmark_jobs import hold
 
 from benchmarks.architectures import ARCHITECTURES
+from benchmarks.cases import Case, job
 from benchmarks.measure import Job, take_turns
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run ``python -m MODULE ARGUMENTS`` in this process; what it prints, or raise how it ends."""
+
+    def run_module(module, *arguments):
+        name = module if '.' in module else f'{module}.__main__'
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.setattr(sys, 'argv', [module, *map(str, arguments)])
+        runpy.run_module(name, run_name='__main__')
+        return capsys.readouterr().out
+
+    return run_module
 
 
 @pytest.mark.parametrize(
     'module', ['benchmarks', 'benchmarks.depth', 'benchmarks.machine', 'benchmarks.traffic', 'benchmarks.gpu_session']
 )
-def test_help(run_command, module):
-    outcome = run_command(sys.executable, '-m', module, '--help')
-    assert outcome.status == 0, outcome.err
-    assert f'python -m {module}' in outcome.out
+def test_help(run, capsys, module):
+    with pytest.raises(SystemExit, match=r'^0$'):
+        run(module, '--help')
+    assert f'python -m {module}' in capsys.readouterr().out
 
 
-def test_unknown_names_are_answered_with_the_known(run_command):
-    command = (sys.executable, '-m', 'benchmarks', '--device', 'cpu', '--list')
-    outcome = run_command(*command, '--candidates', 'keras')
-    assert outcome.status == 1
-    assert 'no candidate is named keras' in outcome.err
-    assert 'torchvision channels_last' in outcome.err
-    outcome = run_command(*command, '--only', '122-*')
-    assert outcome.status == 1
-    assert 'no case is named 122-*' in outcome.err
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--candidates', 'keras'], r'no candidate is named keras(.|\n)*torchvision channels_last'),
+        (['--only', '122-*'], r'no case is named 122-\*'),
+    ],
+)
+def test_unknown_names_are_answered_with_the_known(run, arguments, message):
+    with pytest.raises(SystemExit, match=message):
+        run('benchmarks', '--device', 'cpu', '--list', *arguments)
 
 
-def test_whole_run(run_command, tmp_path):
+def test_whole_run(run, tmp_path):
+    """Its jobs in this process; those of processes of their own are below."""
     file = tmp_path / 'cpu.csv'
     names = ['torchvision', 'mmdensenet fused, plain torch']
-    command = [sys.executable, '-m', 'benchmarks', '--device', 'cpu', '--csv', file, '--candidates', *names]
-    command += ['--arch', 'tiny', '--batch', '2', '--size', '32', '--rounds', '1', '--threads', '1']
-    outcome = run_command(*command, '--turn-seconds', '0')
-    assert outcome.status == 0, outcome.err
-    assert 'other model' not in outcome.out
-    assert 'speed (times) and memory (share)' in outcome.out
+    command = ['--device', 'cpu', '--csv', file, '--candidates', *names, '--one-process', '--turn-seconds', '0']
+    out = run('benchmarks', *command, '--arch', 'tiny', '--batch', '2', '--size', '32', '--rounds', '1')
+    assert 'other model' not in out
+    assert 'speed (times) and memory (share)' in out
     with file.open(newline='') as lines:
         rows = list(csv.DictReader(lines))
     assert [row['candidate'] for row in rows] == names
@@ -49,6 +66,11 @@ def test_whole_run(run_command, tmp_path):
         assert float(row['seconds_median']) > 0
         assert float(row['machine_gflops']) > 0
         assert row['compile_seconds'] == ''
+
+
+def test_jobs_can_be_sent_to_a_process():
+    sent = job('torchvision', Case('tiny', 2, 32), 'cpu')
+    assert pickle.loads(pickle.dumps(sent)).prepare.args == sent.prepare.args
 
 
 def test_jobs_take_turns_and_report_memory():
