@@ -6,17 +6,17 @@ from torch import Tensor, nn
 
 
 class BlurPool(nn.Module):
-    """The binomial filter [1, 2, 1] / 4 in both directions, then every second value: (N, C, H, W) to half of it.
+    """The binomial filter [1, 2, 1] / 4 in both directions with stride 2: (N, C, H, W) to (N, C, (H+1)//2, (W+1)//2).
 
-    Edges are reflected. It has no parameters and nothing in the state dict.
+    It pads by reflection, and has neither parameters nor entries in the state dict.
     """
 
     def __init__(self):
         super().__init__()
-        line = torch.tensor([1.0, 2.0, 1.0]) / 4
-        self.register_buffer('kernel', line[:, None] * line[None], persistent=False)
+        filter_1d = torch.tensor([1.0, 2.0, 1.0]) / 4
+        self.register_buffer('kernel', filter_1d[:, None] * filter_1d[None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         channels = x.shape[1]
-        kernel = self.kernel.to(x.dtype).expand(channels, 1, 3, 3)
-        return F.conv2d(F.pad(x, [1] * 4, mode='reflect'), kernel, stride=2, groups=channels)
+        weight = self.kernel.to(x.dtype).expand(channels, 1, 3, 3)
+        return F.conv2d(F.pad(x, [1] * 4, mode='reflect'), weight, stride=2, groups=channels)

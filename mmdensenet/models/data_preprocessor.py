@@ -1,4 +1,4 @@
-"""mmpretrain's normalisation in place: the same numbers from one new tensor instead of three."""
+"""mmpretrain's normalisation in place: the same values with one new tensor instead of three."""
 
 import threading
 
@@ -12,14 +12,14 @@ _local = threading.local()
 class InPlaceDataPreprocessor(ClsDataPreprocessor):
     """``ClsDataPreprocessor``, which subtracts the mean and divides by the standard deviation in place.
 
-    For uint8 batches (N, C, H, W), of which the float tensor is always a new one. Where padding or batch augmentations
-    come after the normalisation it is left to mmpretrain. Labels of images that stay on the CPU are left where they
-    are; mmpretrain joins them, moves them and gives each sample its own again.
+    It does so for uint8 batches (N, C, H, W), whose float tensor is always a new one. mmpretrain normalises where
+    padding or batch augmentations follow. On a CPU the samples stay as they are; mmpretrain would concatenate their
+    labels, move them and split them again.
     """
 
     @property
     def _enable_normalize(self) -> bool:
-        return self.__dict__['_enable_normalize'] and not getattr(_local, 'later', False)
+        return self.__dict__['_enable_normalize'] and not getattr(_local, 'normalises_later', False)
 
     @_enable_normalize.setter
     def _enable_normalize(self, value: bool) -> None:
@@ -32,25 +32,26 @@ class InPlaceDataPreprocessor(ClsDataPreprocessor):
         if not (self._enable_normalize and is_batch) or self.pad_size_divisor > 1 or augments:
             return super().forward(data, training)
         samples = data.get('data_samples')
-        left = self._are_in_place(samples)
-        _local.later = True
+        keep_samples = self._keeps(samples)
+        _local.normalises_later = True
         try:
-            result = super().forward(dict(data, data_samples=None) if left else data, training)
+            result = super().forward(dict(data, data_samples=None) if keep_samples else data, training)
         finally:
-            _local.later = False
+            _local.normalises_later = False
         result['inputs'].sub_(self.mean).div_(self.std)
-        if left:
+        if keep_samples:
             result['data_samples'] = samples
         return result
 
-    def _are_in_place(self, samples) -> bool:
+    def _keeps(self, samples) -> bool:
+        """Whether mmpretrain would return these samples unchanged."""
         if not samples or self.device.type != 'cpu' or self.to_onehot:
             return False
         return type(samples[0]) is DataSample and 'gt_label' in samples[0] and 'gt_score' not in samples[0]
 
 
 def normalise_in_place(model: torch.nn.Module) -> None:
-    """Give a model that has exactly mmpretrain's preprocessor this one, which has the same state."""
+    """Replace a model's data preprocessor if it is exactly mmpretrain's; the state stays the same."""
     preprocessor = getattr(getattr(model, 'module', model), 'data_preprocessor', None)
     if type(preprocessor) is ClsDataPreprocessor:
         preprocessor.__class__ = InPlaceDataPreprocessor

@@ -13,6 +13,8 @@ from mmdensenet import ops
 from mmdensenet.terminal import SHOWN
 
 ENGINES = ('auto', 'fused', 'reference')
+#: why a module with such a hook is computed by the reference
+LEGACY_HOOK = 'a legacy (not full) backward hook receives the gradients of the last operation'
 
 
 @ops.known
@@ -57,8 +59,8 @@ class DenseLayer(BaseModule):
 class DenseBlock(nn.Module):
     """``num_layers`` dense layers: (N, C0, H, W) to (N, C0 + num_layers * growth_rate, H, W).
 
-    ``engine`` says how they are computed: 'reference' concatenates, 'fused' does not and raises where it does not
-    apply, 'auto' is fused where it applies and says once why where it does not.
+    ``engine`` 'reference' computes them with concatenation. 'fused' computes them without and raises RuntimeError where
+    it does not apply. 'auto' uses 'fused' where it applies and logs once why where it does not.
     """
 
     def __init__(
@@ -89,10 +91,10 @@ class DenseBlock(nn.Module):
     def with_transition(
         self, x: Tensor, transition: nn.Module, keep_features: bool = False
     ) -> tuple[Tensor | None, Tensor]:
-        """The block's features (None unless they are to be kept) and what the transition makes of them.
+        """The block's features, None without ``keep_features``, and the transition's output.
 
-        The same as calling one after the other; the fused block computes them together where it can, which it cannot
-        where the features are to be kept and need a gradient.
+        The results are those of calling both modules in turn. The fused block computes them together unless the
+        features are kept and need a gradient.
         """
         results = self.fused_with(x, transition, keep_features)
         if results is None:
@@ -103,9 +105,9 @@ class DenseBlock(nn.Module):
     def fused_with(
         self, x: Tensor, transition: nn.Module, keep_features: bool = False, contiguous: bool | None = None
     ) -> tuple[Tensor | None, Tensor] | None:
-        """The same where it can compute them together, or None: the two have to be called then.
+        """As :meth:`with_transition`, or None where the caller has to call both modules.
 
-        ``contiguous`` says whether the reference's maps would lie in NCHW order; by default they would if x does.
+        ``contiguous`` is whether the reference's features would be in NCHW order; by default, whether x is.
         """
         if self.engine == 'reference' or ops.is_exporting():
             return None
@@ -116,7 +118,7 @@ class DenseBlock(nn.Module):
         plan = ops.plan_block(x, self.block)
         if plan.reason is None and self._is_full_backward_hook is not False:
             return ops.compute_block(x, plan)
-        reason = plan.reason or 'a backward hook of the old kind sees the last operation'
+        reason = plan.reason or LEGACY_HOOK
         if self.engine == 'fused':
             raise RuntimeError(f"engine='fused' does not apply: {reason}. Use engine='auto' or 'reference'.")
         log_once(reason)
@@ -127,8 +129,8 @@ class DenseBlock(nn.Module):
         self, x: Tensor, transition: nn.Module, keep_features: bool, contiguous: bool | None
     ) -> tuple[Tensor | None, Tensor] | None:
         plan = ops.plan_stage(x, self.block, transition, self, contiguous)
-        # what the transition makes of kept features has to be a function of them: gradients with respect to them are
-        # asked for, and changes of them in place noticed
+        # the transition's output must be a function of the returned features: a caller may differentiate with respect
+        # to them, or change them in place
         if plan.reason is not None or (plan.graph and keep_features):
             return None
         features, out = ops.compute_stage(x, plan, keep_features)
@@ -150,7 +152,7 @@ def log_once(reason: str) -> None:
 class DenseTransition(nn.Sequential):
     """BN-ReLU-Conv(1x1)-AvgPool(2x2): (N, C, H, W) to (N, out_channels, H // 2, W // 2).
 
-    With ``drop_rate`` there is dropout between the convolution and the pooling.
+    A ``drop_rate`` above 0 adds dropout between convolution and pooling.
     """
 
     def __init__(

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 
 import torch
 from mmcv.cnn import build_activation_layer, build_norm_layer
-from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdensenet import ops
 from mmdensenet.registry import MODELS
 
+from .backbone import Backbone
 from .blur_pool import BlurPool
 from .dense_block import DenseBlock, DenseTransition
 from .dense_block import DenseLayer as DenseLayer
@@ -20,50 +19,51 @@ DROP_AFTER = ('layer', 'convolution')
 
 
 @MODELS.register_module()
-class DenseNet(BaseModule):
+class DenseNet(Backbone):
     """DenseNet, DenseNet-B, -C and -BC (arXiv:1608.06993), for ImageNet-like and CIFAR-like images.
 
     A drop-in for mmpretrain's DenseNet: the same arguments, defaults, state-dict keys and outputs, so OpenMMLab's
     published checkpoints load with ``strict=True``.
 
     Args:
-        arch: '121', '161', '169', '201', '264' (table 1 of the paper; 264 of its first author's code), or a dict with
-            ``growth_rate`` (k), ``depths`` (layers per block) and ``init_channels`` (channels of the stem).
+        arch: '121', '161', '169', '201', '264' (table 1 of the paper; 264 as in its first author's code), or a dict
+            with ``growth_rate`` (k), ``depths`` (layers per block) and ``init_channels`` (channels of the stem).
         in_channels: channels of the image.
-        bn_size: width of the bottleneck, in units of k.
+        bn_size: channels of the bottleneck, as a multiple of k.
         drop_rate: probability of dropout. The paper uses 0.2 on CIFAR and SVHN without augmentation.
-        compression_factor: share of channels that a transition keeps (theta); 1.0 is a DenseNet without compression.
-        memory_efficient: where the dense blocks are computed with concatenation, recompute norms and activations in
-            backward instead of storing them (arXiv:1707.06990). Running statistics see each batch once. The fused
-            blocks never store them.
+        compression_factor: share of channels that a transition keeps (theta); 1.0 means no compression.
+        memory_efficient: in dense blocks that are computed with concatenation, recompute norms and activations in
+            backward instead of storing them (arXiv:1707.06990). Each batch updates the running statistics once. The
+            fused blocks never store norms and activations.
         norm_cfg, act_cfg: norm and activation, built by mmcv.
         out_indices: the stages whose features are returned, negative ones counted from the end.
-        frozen_stages: the first ``frozen_stages`` stages, with their transitions, and the stem are neither trained nor
-            do their running statistics change. 0 and -1 freeze nothing, as in mmpretrain; mmdet's ResNets freeze their
-            stem at 0, which is ``freeze_stem`` here.
-        init_cfg: None gives He et al.'s initialisation, as the paper's code has it (normal, fan-out).
+        frozen_stages: freeze the stem and the first ``frozen_stages`` stages with their transitions: weights and
+            running statistics. 0 and -1 freeze nothing, as in mmpretrain; mmdet's ResNets freeze their stem at 0, which
+            is ``freeze_stem`` here.
+        init_cfg: None gives He et al.'s initialisation, as in the paper's code (normal, fan-out).
         bottleneck: False gives the plain layer, BN-ReLU-Conv(3x3).
         stem: 'imagenet' (7x7 stride 2, norm, activation, 3x3 max pooling stride 2), 'deep' (three 3x3 in place of the
             7x7, the first of stride 2, with half of ``init_channels`` in the first two) or 'cifar' (3x3 stride 1).
         norm_eval: keep all batch norms in evaluation mode while training.
-        out_before_transition: return each stage's features before its transition halves them, at strides 4, 8, 16 and
-            32 with the ImageNet stem, as detectors need. The last stage has no transition; its final norm and
-            activation are applied either way.
+        out_before_transition: return each stage's features before its transition, at strides 4, 8, 16 and 32 with the
+            ImageNet stem, as detectors need. The last stage has no transition; its final norm and activation are
+            applied either way.
         channels_last: keep weights and activations in NHWC order in memory, which is faster on GPUs under mixed
             precision and on CPUs. Shapes, results and checkpoints stay the same.
-        stem_blur: the stem's max pooling has stride 1, and BlurPool, of stride 2, is behind it; the transitions do not
-            change. timm's densenetblur121d has it, with the stem 'deep'.
+        stem_blur: give the stem's max pooling stride 1 and add BlurPool with stride 2; the transitions do not change.
+            timm's densenetblur121d is so, with the stem 'deep'.
         drop_after: 'layer' puts dropout after each dense layer, as mmpretrain does; 'convolution' after each
-            convolution but the first, so behind bottlenecks and in transitions too, as in the paper (section 4.2).
-        engine: 'reference' computes dense blocks with concatenation, 'fused' without, which needs less memory and time
-            and gives the same results to rounding; 'auto' is fused where it applies and says once in the log why where
-            it does not (see :func:`mmdensenet.ops.why_not_fused`). Export and tracing take the reference with any
-            engine. Checkpoints do not depend on it.
-        freeze_stem: freeze the stem alone, or with the first ``frozen_stages``.
+            convolution but the first, that is, also after bottlenecks and in transitions, as in the paper (section
+            4.2).
+        engine: 'reference' computes dense blocks with concatenation; 'fused' computes them without, needs less memory
+            and time and gives the same results to rounding; 'auto' uses 'fused' where it applies and logs once why
+            where it does not (see :func:`mmdensenet.ops.why_not_fused`). Export and tracing always use the reference.
+            Checkpoints do not depend on it.
+        freeze_stem: freeze the stem, whatever ``frozen_stages`` is.
 
     Raises:
         ValueError: for an unknown ``arch``, ``stem`` or ``drop_after``, a blur without pooling, stages that do not
-            exist, and for a ``drop_rate`` that is no probability.
+            exist, and a ``drop_rate`` outside [0, 1).
     """
 
     arch_settings = {
@@ -109,19 +109,12 @@ class DenseNet(BaseModule):
         self.depths = tuple(arch['depths'])
         self.init_channels = arch['init_channels']
         self.num_stages = len(self.depths)
-        self.out_indices = self._resolve_out_indices(out_indices)
-        if not -1 <= frozen_stages <= self.num_stages:
-            raise ValueError(
-                f'frozen_stages={frozen_stages}: there are only {self.num_stages} stages; 0 and -1 freeze nothing, and '
-                'freeze_stem=True the stem alone'
-            )
+        self._set_levels(self.num_stages, 'stages', out_indices, frozen_stages, freeze_stem)
         if not 0 <= drop_rate < 1:
             raise ValueError(f'drop_rate={drop_rate}: give a probability from 0 to below 1')
         if drop_after not in DROP_AFTER:
             raise ValueError(f"drop_after={drop_after!r}: choose 'layer' or 'convolution'")
         inner_drop_rate = drop_rate if drop_after == 'convolution' else 0.0
-        self.frozen_stages = frozen_stages
-        self.freeze_stem = freeze_stem
         self.norm_eval = norm_eval
         self.engine = engine
         self.out_before_transition = out_before_transition
@@ -149,14 +142,14 @@ class DenseNet(BaseModule):
                 )
             )
             channels += depth * self.growth_rate
-            before = channels
+            block_channels = channels
             if i < self.num_stages - 1:
                 channels = math.floor(channels * compression_factor)
-                self.transitions.append(DenseTransition(before, channels, norm_cfg, act_cfg, inner_drop_rate))
+                self.transitions.append(DenseTransition(block_channels, channels, norm_cfg, act_cfg, inner_drop_rate))
             else:
-                # The paper's last norm and activation; under these names, as in mmpretrain's checkpoints.
+                # the paper's last norm and activation, under the names of mmpretrain's checkpoints
                 self.transitions.append(nn.Sequential(build_norm_layer(norm_cfg, channels)[1], self.act))
-            stage_channels.append(before if out_before_transition else channels)
+            stage_channels.append(block_channels if out_before_transition else channels)
         #: channels of each returned feature map, for the neck that follows
         self.out_channels = tuple(stage_channels[i] for i in self.out_indices)
         self.channels_last = channels_last
@@ -165,7 +158,7 @@ class DenseNet(BaseModule):
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """That of the images; torch cannot pickle one as an attribute."""
+        """The memory format of images and weights; a property, because torch cannot pickle one as an attribute."""
         return torch.channels_last if self.channels_last else torch.preserve_format
 
     def _resolve_arch(self, arch: str | dict) -> dict:
@@ -180,14 +173,6 @@ class DenseNet(BaseModule):
         if arch not in self.arch_settings:
             raise ValueError(f'arch={arch!r}: choose one of {", ".join(self.arch_settings)}, or give a dict')
         return self.arch_settings[arch]
-
-    def _resolve_out_indices(self, out_indices: int | Sequence[int]) -> tuple[int, ...]:
-        indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
-        for index in indices:
-            if not -self.num_stages <= index < self.num_stages:
-                raise ValueError(f'out_indices: {index} is not one of the {self.num_stages} stages')
-        # ascending, which is the order of the outputs
-        return tuple(sorted({index % self.num_stages for index in indices}))
 
     def _make_stem(self, stem: str, in_channels: int, norm_cfg: dict, blur: bool) -> nn.Sequential:
         if stem == 'cifar':
@@ -212,44 +197,44 @@ class DenseNet(BaseModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of the stages in ``out_indices``, in ascending order, for images (N, in_channels, H, W)."""
-        # a backward hook of the old kind sees the last operation, which has to be a module's
-        whole = self._is_full_backward_hook is not False
+        # a legacy backward hook receives the gradients of the last operation, which must then be a module's
+        has_legacy_hook = self._is_full_backward_hook is False
         x, contiguous = self._stem(x.to(memory_format=self.memory_format))
         outs = []
         last_needed = self.out_indices[-1]
         for i in range(last_needed + 1):
             stage, transition = self.stages[i], self.transitions[i]
-            before = self.out_before_transition and i < self.num_stages - 1
-            if before and i == last_needed:
+            before_transition = self.out_before_transition and i < self.num_stages - 1
+            if before_transition and i == last_needed:
                 outs.append(stage(x.contiguous() if contiguous else x))
                 break
-            # another module may stand in a stage's place, such as a wrapper of one
+            # a stage may have been replaced by another module, such as a wrapper
             results = None
-            if whole and isinstance(stage, DenseBlock):
-                results = stage.fused_with(x, transition, before and i in self.out_indices, contiguous)
-            after = contiguous
+            if not has_legacy_hook and isinstance(stage, DenseBlock):
+                results = stage.fused_with(x, transition, before_transition and i in self.out_indices, contiguous)
+            out_contiguous = contiguous
             if results is None:
                 features = stage(x.contiguous() if contiguous else x)
                 results = features, transition(features)
-                after = contiguous and _is_contiguous(results[1])
+                out_contiguous = contiguous and _is_contiguous(results[1])
             elif contiguous:
-                after = not ops.lies_channels_last(transition.conv.weight)
+                out_contiguous = not ops.lies_channels_last(transition.conv.weight)
             features, x = results
             if i in self.out_indices:
-                out = features if before else x
-                outs.append(out.contiguous() if (contiguous if before else after) else out)
-                if not before and out.requires_grad:
-                    x = outs[
-                        -1
-                    ]  # what is returned is what the next stage reads: gradients with respect to it are right
-            contiguous = after
+                out = features if before_transition else x
+                if contiguous if before_transition else out_contiguous:
+                    out = out.contiguous()
+                outs.append(out)
+                if not before_transition and out.requires_grad:
+                    x = out  # the next stage reads the returned tensor, so that gradients with respect to it are right
+            contiguous = out_contiguous
         return tuple(outs)
 
     def _run_stem(self, x: Tensor) -> Tensor:
         return self._stem(x)[0]
 
     def _stem(self, x: Tensor) -> tuple[Tensor, bool]:
-        """The stem's maps, and whether those of the reference would be contiguous, in NCHW order."""
+        """The stem's output, and whether the reference's would be contiguous in NCHW order."""
         if self.engine == 'reference' or ops.is_exporting() or not ops.is_stem(x, self.stem):
             x = self.stem(x)
             return x, not ops.is_exporting() and _is_contiguous(x)
@@ -266,37 +251,8 @@ class DenseNet(BaseModule):
                 out = module(out)
         return out, contiguous
 
-    def train(self, mode: bool = True) -> 'DenseNet':
-        super().train(mode)
-        self._freeze_stages()
-        if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
-        return self
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """The depth of a parameter, and how many depths there are, for layer-wise decay of the learning rate.
-
-        0 is the stem, i + 1 stage i with the transition behind it, and the last what is not the backbone's, the head. A
-        stage is one step: at the usual 0.75 per step the 58 layers of DenseNet-121 would leave the stem nothing.
-
-        Args:
-            prefix: of the backbone's parameters in the model.
-        """
-        last = self.num_stages + 1
-        if not param_name.startswith(prefix):
-            return last, last + 1
-        part, number, *_ = [*param_name.removeprefix(prefix).split('.'), '']
-        return (int(number) + 1 if part in ('stages', 'transitions') else 0), last + 1
-
-    def _freeze_stages(self) -> None:
-        frozen: list[nn.Module] = [self.stem] if self.freeze_stem or self.frozen_stages > 0 else []
-        for i in range(self.frozen_stages):
-            frozen += [self.stages[i], self.transitions[i]]
-        for module in frozen:
-            module.eval()
-            module.requires_grad_(False)
+    def _level_modules(self, level: int) -> list[nn.Module]:
+        return [self.stages[level], self.transitions[level]]
 
 
 def _is_contiguous(x: Tensor) -> bool:

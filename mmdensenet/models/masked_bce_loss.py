@@ -14,10 +14,10 @@ from mmdensenet.registry import MODELS
 class MaskedBCELoss(nn.Module):
     """Binary cross-entropy with logits for several labels, some of them unknown.
 
-    The mean is over the known labels of the batch, weighted by ``class_weight``; a batch without any gives 0.
+    The loss is the mean over the known labels of the batch, weighted by ``class_weight``; without any it is 0.
 
     Args:
-        pos_weight: (L,) factors of the positive term, such as :meth:`mmdensenet.datasets.CSVDataset.positive_weights`.
+        pos_weight: (L,) factors of the positive terms, such as :meth:`mmdensenet.datasets.CSVDataset.positive_weights`.
         class_weight: (L,) weights of the labels.
         loss_weight: factor of the result.
 
@@ -32,7 +32,7 @@ class MaskedBCELoss(nn.Module):
         loss_weight: float = 1.0,
     ):
         super().__init__()
-        # not in the state dict: they are the config's, and checkpoints stay those of the same model without them
+        # not persistent: the config sets them, and a checkpoint has the same keys with any loss
         self.register_buffer('pos_weight', None if pos_weight is None else torch.tensor(pos_weight), persistent=False)
         self.register_buffer(
             'class_weight', None if class_weight is None else torch.tensor(class_weight), persistent=False
@@ -40,7 +40,7 @@ class MaskedBCELoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, cls_score: Tensor, target: Tensor, weight: Tensor | None = None, **_) -> Tensor:
-        """A scalar for logits (N, L) and targets (N, L) of 0, 1 or between, negative where unknown.
+        """The loss, a scalar, of logits (N, L) and targets (N, L) from 0 to 1, negative where unknown.
 
         Args:
             weight: (N,) weights of the samples.
@@ -51,15 +51,15 @@ class MaskedBCELoss(nn.Module):
                 f'model.head.num_classes={target.shape[-1]}.'
             )
         for name in ('pos_weight', 'class_weight'):
-            given = getattr(self, name)
-            if given is not None and given.shape != cls_score.shape[1:]:
-                raise UserError(f'model.head.loss.{name} has {given.numel()} values for {cls_score.shape[1]} labels.')
-        known = (target >= 0).to(cls_score.dtype)
+            factors = getattr(self, name)
+            if factors is not None and factors.shape != cls_score.shape[1:]:
+                raise UserError(f'model.head.loss.{name} has {factors.numel()} values for {cls_score.shape[1]} labels.')
+        weights = (target >= 0).to(cls_score.dtype)
         if self.class_weight is not None:
-            known = known * self.class_weight.to(cls_score.dtype)
+            weights = weights * self.class_weight.to(cls_score.dtype)
         if weight is not None:
-            known = known * weight.to(cls_score.dtype)[:, None]
+            weights = weights * weight.to(cls_score.dtype)[:, None]
         losses = F.binary_cross_entropy_with_logits(
             cls_score, target.clamp_min(0).to(cls_score.dtype), pos_weight=self.pos_weight, reduction='none'
         )
-        return self.loss_weight * (losses * known).sum() / known.sum().clamp_min(torch.finfo(cls_score.dtype).tiny)
+        return self.loss_weight * (losses * weights).sum() / weights.sum().clamp_min(torch.finfo(cls_score.dtype).tiny)

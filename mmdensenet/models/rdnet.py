@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmdensenet import ops
 from mmdensenet.registry import MODELS
 
-from .dense_block import ENGINES, log_once
+from .backbone import Backbone
+from .dense_block import ENGINES, LEGACY_HOOK, log_once
 
 #: of all norms but the head's
 EPS = 1e-6
@@ -72,11 +72,12 @@ class RDNetBlock(nn.Module):
 
 
 class RDNetStage(nn.Module):
-    """Layer norm and a convolution, but in the first stage, then blocks: (N, C, H, W) to (N, C', H', W').
+    """Layer norm, convolution and blocks: (N, C, H, W) to (N, C', H', W'). The first stage has blocks only.
 
     Args:
-        drop_path_rates: of each block.
-        compress: None, or the channels and the kernel size, which is the stride too, of the convolution.
+        drop_path_rates: the rate of each block.
+        compress: output channels and kernel size of the convolution, whose stride is its kernel size; None for the
+            first stage.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class RDNetStage(nn.Module):
         self.memory_efficient = memory_efficient
 
     def forward(self, x: Tensor, concatenated: bool = False) -> Tensor:
-        """``concatenated`` demands the reference, whose last operation is a concatenation."""
+        """``concatenated`` selects the reference, whose last operation is a concatenation."""
         if self.conv is not None:
             x = self.conv(self.norm(x))
         masks = [self._mask(x, rate) for rate in self.drop_path_rates]
@@ -119,7 +120,7 @@ class RDNetStage(nn.Module):
         return ops.rdnet_stage(x, self.blocks, masks)
 
     def _mask(self, x: Tensor, rate: float) -> Tensor | None:
-        """1 / (1 - rate) for images whose block is kept and 0 for the others, (N, 1, 1, 1) (arXiv:1603.09382)."""
+        """Drop path (arXiv:1603.09382): (N, 1, 1, 1), 0 for dropped images and 1 / (1 - rate) for the others."""
         if not self.training or rate == 0:
             return None
         return torch.empty((len(x), 1, 1, 1), dtype=x.dtype, device=x.device).bernoulli_(1 - rate) / (1 - rate)
@@ -127,10 +128,7 @@ class RDNetStage(nn.Module):
     def _is_buffered(self, x: Tensor) -> bool:
         if self.engine == 'reference' or ops.is_exporting():
             return False
-        if self._is_full_backward_hook is False:
-            reason = 'a backward hook of the old kind sees the last operation'
-        else:
-            reason = ops.why_not_buffered(x, self.blocks)
+        reason = LEGACY_HOOK if self._is_full_backward_hook is False else ops.why_not_buffered(x, self.blocks)
         if reason is not None and self.engine == 'fused':
             raise RuntimeError(f"engine='fused' does not apply: {reason}. Use engine='auto' or 'reference'.")
         if reason is not None:
@@ -142,44 +140,45 @@ ops.watch(globals(), 'F')
 
 
 @MODELS.register_module()
-class RDNet(BaseModule):
+class RDNet(Backbone):
     """RDNet: a DenseNet of ConvNeXt's blocks, with layer norm and without batch norm.
 
-    The stem convolves patches of 4x4 pixels; then come stages of three blocks, each of which reads all earlier features
-    of its stage. From the second stage on, layer norm and a convolution halve the channels first, and where the stage
-    downsamples, height and width too. The stages between two downsamplings are one *level*: there are four, at strides
-    4, 8, 16 and 32, and ``out_indices`` and ``frozen_stages`` count those, as configs of detectors do.
+    The stem convolves patches of 4x4 pixels. Stages of three blocks follow; each block reads all earlier features of
+    its stage. From the second stage on, a layer norm and a convolution halve the channels first, and in a downsampling
+    stage also height and width. The stages from one downsampling to the next form a *level*. There are four levels, at
+    strides 4, 8, 16 and 32; ``out_indices`` and ``frozen_stages`` count levels, as configs of detectors do.
 
     Args:
         arch: 'tiny', 'small', 'base' or 'large', or a dict with ``growth_rates`` (of each stage), ``downsample`` (the
-            stages, counted from 0, that halve height and width), ``init_channels`` (of the stem), and if need be
+            stages, counted from 0, that halve height and width), ``init_channels`` (of the stem), and optionally
             ``depths`` (blocks of each stage, by default 3) and ``ese`` (whether each stage's blocks end with effective
-            squeeze and excitation, by default those from stage 2 on).
+            squeeze and excitation, by default from stage 2 on).
         in_channels: channels of the image.
-        bottleneck_ratio: channels between the two 1x1 convolutions, in units of those that the block reads.
-        compression_factor: share of the channels that a stage's first convolution keeps, down to a multiple of 8.
-        drop_path_rate: of the last block; those before rise linearly from 0. The authors train with 0.15, 0.35, 0.4 and
+        bottleneck_ratio: channels between the two 1x1 convolutions, relative to the block's input channels.
+        compression_factor: share of the channels that a stage's first convolution keeps, rounded down to a multiple of
+            8.
+        drop_path_rate: of the last block; the rates rise linearly from 0. The authors train with 0.15, 0.35, 0.4 and
             0.5.
-        layer_scale_init_value: what gamma, a factor for each new channel, begins with; 0 leaves it out.
-        out_indices: the levels whose features are returned, negative ones counted from the end. A level's features are
-            those of its last stage: for 'tiny' 256, 440, 744 and 1040 channels. No norm follows them; that of the
-            classifier is in :class:`NormedAveragePooling`.
-        frozen_stages: the stem and the first ``frozen_stages`` levels are not trained. 0 and -1 freeze nothing.
-        norm_eval: has no effect, for layer norm has no running statistics; configs of detectors may set it.
-        memory_efficient: compute the hidden tensors, four times as wide as what a block reads, again in backward in the
-            place of keeping them.
-        engine: 'reference' concatenates; 'fused' keeps a stage's features in one buffer, which gives the same to
-            rounding; 'auto' is fused where it applies and says once in the log why where it does not (see
-            :func:`mmdensenet.ops.why_not_buffered`). Export and tracing take the reference with any engine.
-            ``memory_efficient`` is of 'fused'. Checkpoints do not depend on it.
-        channels_last: keep weights and activations in NHWC order in memory; from the stem's norm on, activations are
-            either way.
-        init_cfg: None gives the authors' initialisation: He et al.'s (normal, fan-in) for convolutions.
-        freeze_stem: freeze the stem alone, or with the first levels.
+        layer_scale_init_value: initial value of gamma, a factor for each new channel; 0 omits gamma.
+        out_indices: the levels whose features are returned, negative ones counted from the end. A level returns the
+            features of its last stage: for 'tiny' 256, 440, 744 and 1040 channels. No norm follows; the classifier's is
+            in :class:`NormedAveragePooling`.
+        frozen_stages: freeze the stem and the first ``frozen_stages`` levels. 0 and -1 freeze nothing.
+        norm_eval: has no effect, because layer norm has no running statistics; configs of detectors may set it.
+        memory_efficient: with the fused engine, recompute the hidden tensors, four times as wide as a block's input, in
+            backward instead of saving them.
+        engine: 'reference' concatenates; 'fused' writes a stage's features into one buffer and gives the same results
+            to rounding; 'auto' uses 'fused' where it applies and logs once why where it does not (see
+            :func:`mmdensenet.ops.why_not_buffered`). Export and tracing always use the reference. Checkpoints do not
+            depend on it.
+        channels_last: keep weights and activations in NHWC order in memory; from the stem's norm on, activations are in
+            that order either way.
+        init_cfg: None gives the authors' initialisation, He et al.'s (normal, fan-in) for convolutions.
+        freeze_stem: freeze the stem, whatever ``frozen_stages`` is.
 
     Raises:
-        ValueError: for an unknown ``arch`` or ``engine``, an arch that does not fit together, levels that do not exist,
-            and for a ``drop_path_rate`` that is no probability.
+        ValueError: for an unknown ``arch`` or ``engine``, an inconsistent arch, levels that do not exist, and a
+            ``drop_path_rate`` outside [0, 1).
     """
 
     arch_settings = {
@@ -216,17 +215,10 @@ class RDNet(BaseModule):
         self.growth_rates, self.depths = arch['growth_rates'], arch['depths']
         self.num_stages = len(self.growth_rates)
         starts = [0, *arch['downsample']]
-        #: each level's first stage, and one behind the last level's last stage
+        #: the first stage of each level, then the number of stages
         self.level_bounds = (*starts, self.num_stages)
         self.num_levels = len(starts)
-        self.out_indices = self._resolve_out_indices(out_indices)
-        if not -1 <= frozen_stages <= self.num_levels:
-            raise ValueError(
-                f'frozen_stages={frozen_stages}: there are only {self.num_levels} levels; 0 and -1 freeze nothing, and '
-                'freeze_stem=True the stem alone'
-            )
-        self.frozen_stages = frozen_stages
-        self.freeze_stem = freeze_stem
+        self._set_levels(self.num_levels, 'levels', out_indices, frozen_stages, freeze_stem)
         self.norm_eval = norm_eval
 
         channels = arch['init_channels']
@@ -279,14 +271,6 @@ class RDNet(BaseModule):
                 raise ValueError(f'arch: {name} has {len(values)} values for the {stages} stages of growth_rates')
         return dict(arch, growth_rates=growth_rates, downsample=downsample, depths=depths, ese=ese)
 
-    def _resolve_out_indices(self, out_indices: int | Sequence[int]) -> tuple[int, ...]:
-        indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
-        for index in indices:
-            if not -self.num_levels <= index < self.num_levels:
-                raise ValueError(f'out_indices: {index} is not one of the {self.num_levels} levels')
-        # ascending, which is the order of the outputs
-        return tuple(sorted({index % self.num_levels for index in indices}))
-
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of the levels in ``out_indices``, in ascending order, for images (N, in_channels, H, W)."""
         if self.memory_format != torch.preserve_format:
@@ -294,42 +278,27 @@ class RDNet(BaseModule):
         x = self.stem(x)
         outs = []
         for level in range(self.out_indices[-1] + 1):
-            for stage in self.stages[self.level_bounds[level] : self.level_bounds[level + 1]]:
-                # a backward hook of the old kind sees the last operation
+            for stage in self._level_modules(level):
+                # a legacy backward hook of the network receives the gradients of the last operation
                 x = stage(x, concatenated=True) if self._is_full_backward_hook is False else stage(x)
             if level in self.out_indices:
                 outs.append(x)
         return tuple(outs)
 
-    def train(self, mode: bool = True) -> 'RDNet':
-        super().train(mode)
-        self._freeze_stages()
-        return self
+    def _level_modules(self, level: int) -> list[nn.Module]:
+        return list(self.stages[self.level_bounds[level] : self.level_bounds[level + 1]])
 
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """As :meth:`DenseNet.get_layer_depth`, with the four levels in the place of the stages."""
-        last = self.num_levels + 1
-        if not param_name.startswith(prefix):
-            return last, last + 1
-        part, number, *_ = [*param_name.removeprefix(prefix).split('.'), '']
-        if part != 'stages':
-            return 0, last + 1
-        return sum(start <= int(number) for start in self.level_bounds[:-1]), last + 1
-
-    def _freeze_stages(self) -> None:
-        stem = [self.stem] if self.freeze_stem or self.frozen_stages > 0 else []
-        for module in (*stem, *self.stages[: self.level_bounds[max(0, self.frozen_stages)]]):
-            module.eval()
-            module.requires_grad_(False)
+    def _level_of_stage(self, stage: int) -> int:
+        return sum(start <= stage for start in self.level_bounds[:-1]) - 1
 
 
 @MODELS.register_module()
 class NormedAveragePooling(nn.Module):
-    """The mean over height and width, then layer norm: RDNet's neck, whose result (N, C) a linear head reads.
+    """RDNet's neck: the mean over height and width, then layer norm.
 
     Args:
-        in_channels: C, of the last features.
-        eps: of the norm. timm has 1e-6, with which the published scores are; the authors' code has 1e-5.
+        in_channels: C, the channels of the last features.
+        eps: of the norm. timm uses 1e-6, as do the published scores; the authors' code uses 1e-5.
     """
 
     def __init__(self, in_channels: int, eps: float = EPS):
@@ -338,6 +307,6 @@ class NormedAveragePooling(nn.Module):
         self.norm = nn.LayerNorm(in_channels, eps)
 
     def forward(self, inputs: Tensor | Sequence[Tensor]) -> tuple[Tensor]:
-        """(N, C, H, W), or the last of several, to a tuple with (N, C)."""
+        """Map features (N, C, H, W), or the last of several, to a tuple of one tensor (N, C)."""
         x = inputs if isinstance(inputs, Tensor) else inputs[-1]
         return (self.norm(self.gap(x).flatten(1)),)

@@ -15,11 +15,11 @@ from mmdensenet.ops import known, sync_batch_norm
 class SyncBatchNorm(_BatchNorm):
     """Batch norm over the batches of all ranks, for CPU tensors.
 
-    torch's SyncBatchNorm refuses them, and DistributedDataParallel refuses torch's class on CPUs; so this is no
-    subclass of it. Without an initialised process group, and in evaluation, it is plain batch norm.
+    torch's SyncBatchNorm refuses CPU tensors, and DistributedDataParallel refuses torch's class on CPUs, so this class
+    is no subclass of it. Without an initialised process group, and in evaluation, it is plain batch norm.
 
     Args:
-        process_group: the ranks to synchronise with; all of them by default. The others are those of BatchNorm2d.
+        process_group: the ranks to synchronise with, by default all. The other arguments are those of BatchNorm2d.
     """
 
     def __init__(

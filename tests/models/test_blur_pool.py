@@ -8,8 +8,8 @@ from mmdensenet.models import BlurPool
 
 def test_it_is_the_binomial_filter_of_reflected_edges():
     x = torch.randn(2, 3, 6, 7, dtype=torch.float64)
-    wide = nn.ReflectionPad2d(1)(x)
-    lines = (wide[..., :-2, :] + 2 * wide[..., 1:-1, :] + wide[..., 2:, :]) / 4
+    padded = nn.ReflectionPad2d(1)(x)
+    lines = (padded[..., :-2, :] + 2 * padded[..., 1:-1, :] + padded[..., 2:, :]) / 4
     blurred = (lines[..., :-2] + 2 * lines[..., 1:-1] + lines[..., 2:]) / 4
     torch.testing.assert_close(BlurPool()(x), blurred[..., ::2, ::2])
 

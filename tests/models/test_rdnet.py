@@ -150,8 +150,6 @@ def test_initialisation():
         (dict(arch=dict(SMALL, downsample=(2, 1))), 'in ascending order'),
         (dict(arch=dict(SMALL, depths=(3, 3))), 'depths has 2 values for the 4 stages'),
         (dict(arch=dict(SMALL, ese=(True,))), 'ese has 1 values for the 4 stages'),
-        (dict(arch=SMALL, out_indices=(0, 4)), 'out_indices: 4 is not one of the 4 levels'),
-        (dict(arch=SMALL, frozen_stages=5), 'frozen_stages=5: there are only 4 levels'),
         (dict(arch=SMALL, drop_path_rate=1.0), 'drop_path_rate=1.0: give a probability'),
         (dict(arch=SMALL, engine='fast'), "engine='fast': choose 'auto'"),
     ],

@@ -1,4 +1,4 @@
-"""Which parameters are trained, and with which learning rate."""
+"""mmdensenet.models.backbone: returned and frozen levels, and layer-wise decay of the learning rate."""
 
 import pytest
 import torch
@@ -9,15 +9,12 @@ from mmdensenet.models import RDNet
 from mmdensenet.models.densenet import DenseNet
 
 SMALL = dict(arch=dict(growth_rate=4, depths=(1, 1, 2), init_channels=8))
+LEVELS = dict(init_channels=8, growth_rates=(8, 8), depths=(1, 1), downsample=(1,))
 
 
-def trained(net: torch.nn.Module) -> set[str]:
-    """First parts of the names of parameters that are trained; a stage's with its number."""
-    return {
-        '.'.join(name.split('.')[: 1 if name.startswith('stem') else 2])
-        for name, parameter in net.named_parameters()
-        if parameter.requires_grad
-    }
+def part(name: str) -> str:
+    """'stem', or a stage or transition with its number."""
+    return '.'.join(name.split('.')[: 1 if name.startswith('stem') else 2])
 
 
 @pytest.mark.parametrize(
@@ -32,28 +29,39 @@ def trained(net: torch.nn.Module) -> set[str]:
     ],
 )
 def test_frozen(settings, frozen):
-    net = DenseNet(**SMALL, **settings).train()
-    everything = {'stem', *(f'{part}.{i}' for part in ('stages', 'transitions') for i in range(3))}
-    assert trained(net) == everything - set(frozen)
+    net = DenseNet(**SMALL, **settings)
+    assert net.train() is net
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    net(torch.randn(2, 3, 32, 32))[0].sum().backward()
-    changed = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
-    assert bool(frozen) == (not any(name.startswith('stem') for name in changed)), 'running statistics too'
+    net(torch.randn(2, 3, 32, 32))[0].square().mean().backward()
+    torch.optim.SGD(net.parameters(), lr=0.1).step()
+    changed = {key.rpartition('.')[0] for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
+    modules = {key.rpartition('.')[0] for key in before}
+    assert changed == {name for name in modules if part(name) not in frozen}, 'running statistics too'
 
 
-@pytest.mark.parametrize('number', [-2, 4])
-def test_what_there_is_not(number):
-    message = r'^frozen_stages=-?\d: there are only \d (stages|levels); 0 and -1 freeze nothing, and freeze_stem=True'
-    with pytest.raises(ValueError, match=message):
-        DenseNet(**SMALL, frozen_stages=number)
-    with pytest.raises(ValueError, match=message):
-        RDNet(frozen_stages=number + number // 4)
+@pytest.mark.parametrize(('net', 'unit'), [(DenseNet, '3 stages'), (RDNet, '2 levels')])
+def test_levels_that_do_not_exist(net, unit):
+    arch = SMALL['arch'] if net is DenseNet else LEVELS
+    for number in (-2, 4):
+        message = f'^frozen_stages={number}: there are only {unit}; 0 and -1 freeze nothing, and freeze_stem=True'
+        with pytest.raises(ValueError, match=message):
+            net(arch, frozen_stages=number)
+    for wrong in (3, -4, (0, 7)):
+        with pytest.raises(ValueError, match=f'is not one of the {unit}'):
+            net(arch, out_indices=wrong)
+
+
+def test_out_indices():
+    indices = [-1, 0]
+    assert DenseNet(**SMALL, out_indices=indices).out_indices == (0, 2)
+    assert indices == [-1, 0], "the caller's list stays as it is"
+    assert DenseNet(**SMALL, out_indices=(-1,)).out_indices == DenseNet(**SMALL, out_indices=-1).out_indices == (2,)
 
 
 def test_rdnets_stem_alone():
-    arch = dict(init_channels=8, growth_rates=(8, 8), depths=(1, 1), downsample=(1,))
-    net = RDNet(arch, freeze_stem=True).train()
-    assert {name.split('.')[0] for name in trained(net)} == {'stages'} and not net.stem.training
+    net = RDNet(LEVELS, freeze_stem=True).train()
+    assert all(parameter.requires_grad != name.startswith('stem') for name, parameter in net.named_parameters())
+    assert not net.stem.training
 
 
 def rates(backbone: dict, decay: float = 0.5) -> dict[str, float]:
@@ -80,9 +88,7 @@ def test_layer_wise_decay_of_the_learning_rate():
     wanted = {'stem': 1 / 16, 'stages.0': 1 / 8, 'stages.1': 1 / 4, 'stages.2': 1 / 2}
     wanted |= {f'transitions.{i}': wanted[f'stages.{i}'] for i in range(3)}
     for name, rate in found.items():
-        part = name.removeprefix('backbone.')
-        key = 'stem' if part.startswith('stem') else '.'.join(part.split('.')[:2])
-        assert rate == (1.0 if name.startswith('head') else wanted[key]), name
+        assert rate == (1.0 if name.startswith('head') else wanted[part(name.removeprefix('backbone.'))]), name
     assert len(found) == len(list(DenseNet(**SMALL).parameters())) + 2
 
 

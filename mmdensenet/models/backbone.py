@@ -1,0 +1,78 @@
+"""What DenseNet and RDNet share as backbones: returned and frozen levels, and layer-wise decay of the learning rate."""
+
+from collections.abc import Sequence
+
+from mmengine.model import BaseModule
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class Backbone(BaseModule):
+    """A stem and levels; a level is what ``out_indices`` and ``frozen_stages`` count.
+
+    A subclass calls :meth:`_set_levels`, has the modules ``stem`` and ``stages``, and defines :meth:`_level_modules`.
+    """
+
+    stem: nn.Module
+    norm_eval: bool
+
+    def _set_levels(
+        self, count: int, unit: str, out_indices: int | Sequence[int], frozen_stages: int, freeze_stem: bool
+    ) -> None:
+        """Check and keep the arguments that count levels; ``unit`` names levels in messages.
+
+        Raises:
+            ValueError: for a level that does not exist.
+        """
+        indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
+        for index in indices:
+            if not -count <= index < count:
+                raise ValueError(f'out_indices: {index} is not one of the {count} {unit}')
+        if not -1 <= frozen_stages <= count:
+            raise ValueError(
+                f'frozen_stages={frozen_stages}: there are only {count} {unit}; 0 and -1 freeze nothing, and '
+                'freeze_stem=True the stem alone'
+            )
+        #: in ascending order, which is the order of the outputs
+        self.out_indices = tuple(sorted({index % count for index in indices}))
+        self.frozen_stages = frozen_stages
+        self.freeze_stem = freeze_stem
+        self._num_levels = count
+
+    def _level_modules(self, level: int) -> list[nn.Module]:
+        raise NotImplementedError
+
+    def _level_of_stage(self, stage: int) -> int:
+        return stage
+
+    def train(self, mode: bool = True) -> 'Backbone':
+        super().train(mode)
+        self._freeze_stages()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """The depth of a parameter and the number of depths, for layer-wise decay of the learning rate.
+
+        The stem has depth 0, level i with its transition depth i + 1, and the head, outside the backbone, the last. A
+        level is one step: at the usual 0.75 per layer, the 58 layers of DenseNet-121 would leave the stem nothing.
+
+        Args:
+            prefix: of the backbone's parameters in the model.
+        """
+        last = self._num_levels + 1
+        if not param_name.startswith(prefix):
+            return last, last + 1
+        part, number, *_ = [*param_name.removeprefix(prefix).split('.'), '']
+        return (self._level_of_stage(int(number)) + 1 if part in ('stages', 'transitions') else 0), last + 1
+
+    def _freeze_stages(self) -> None:
+        frozen = [self.stem] if self.freeze_stem or self.frozen_stages > 0 else []
+        for level in range(self.frozen_stages):
+            frozen += self._level_modules(level)
+        for module in frozen:
+            module.eval()
+            module.requires_grad_(False)
