@@ -37,6 +37,7 @@ TESTED_BY = {
     'mmdensenet/apis/verify.py': 'tools/test_verify_dataset.py',
     'mmdensenet/apis/visualize.py': 'tools/test_visualize.py',
     'mmdensenet/compat/torch.py': 'compat/test_compat.py',
+    'mmdensenet/ops/block/read_modules.py': 'ops/block/test_plan.py',
     'mmdensenet/ops/steps/triton/matmul_grads.py': 'ops/steps/triton/test_matmul_backward.py',
     'mmdensenet/version.py': 'cli/test_info.py',
     'mmdensenet_cli/convert.py': 'tools/test_convert_checkpoint.py',

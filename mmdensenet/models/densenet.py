@@ -218,7 +218,7 @@ class DenseNet(Backbone):
                 results = features, transition(features)
                 out_contiguous = contiguous and _is_contiguous(results[1])
             elif contiguous:
-                out_contiguous = not ops.lies_channels_last(transition.conv.weight)
+                out_contiguous = not ops.is_channels_last(transition.conv.weight)
             features, x = results
             if i in self.out_indices:
                 out = features if before_transition else x

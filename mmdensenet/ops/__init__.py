@@ -7,9 +7,10 @@ the norms are updated in place, as the norms themselves would do.
 
 from .block.contract import is_exporting, known, watch
 from .block.fused import compute_block, compute_stage, fused_dense_block, fused_dense_stage
-from .block.plan import is_stem, lies_channels_last, plan_block, plan_stage, why_not_fused
+from .block.plan import is_stem, plan_block, plan_stage, why_not_fused
 from .block.reference import dense_block, dense_layer
 from .rdnet_stage import buffered_rdnet_stage, rdnet_stage, why_not_buffered
+from .rows import is_channels_last
 from .stem import evaluate_stem, fused_stem
 from .sync_batch_norm import sync_batch_norm
 
@@ -23,10 +24,10 @@ __all__ = [
     'fused_dense_block',
     'fused_dense_stage',
     'fused_stem',
+    'is_channels_last',
     'is_exporting',
     'is_stem',
     'known',
-    'lies_channels_last',
     'plan_block',
     'plan_stage',
     'rdnet_stage',

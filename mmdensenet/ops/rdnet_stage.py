@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from .block.contract import RefusedError, Tensors, check_modes, state_of, without_autocast
 from .block.double_backward import Recomputation, by_operations, stand_in
-from .block.plan import lies_channels_last
+from .rows import is_channels_last
 
 
 class RDNetBlockModules(Protocol):
@@ -77,7 +77,7 @@ def buffered_rdnet_stage(
     else:
         out = _run(x, blocks, masks, _block)
     # as a concatenation, in which the blocks' channels lie channels last
-    return out if lies_channels_last(x) else out.contiguous()
+    return out if is_channels_last(x) else out.contiguous()
 
 
 @torch.compiler.disable
@@ -331,7 +331,7 @@ class _Stage(torch.autograd.Function):
 
 
 def _layout(x: Tensor) -> torch.memory_format:
-    return torch.channels_last if lies_channels_last(x) else torch.contiguous_format
+    return torch.channels_last if is_channels_last(x) else torch.contiguous_format
 
 
 def _leaf(values: Tensor, parameter: Tensor) -> Tensor:

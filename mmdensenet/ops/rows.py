@@ -17,7 +17,7 @@ def new_buffer(x: Tensor, channels: int) -> Tensor:
 
 
 def empty_like_buffer(buffer: Tensor) -> Tensor:
-    """With its distance between rows, which torch.empty_like would drop."""
+    """An uninitialised buffer with the same row stride, which torch.empty_like would drop."""
     return torch.empty_strided(buffer.shape, buffer.stride(), dtype=buffer.dtype, device=buffer.device)
 
 
@@ -27,10 +27,23 @@ def as_images(rows: Tensor, shape: Shape) -> Tensor:
 
 
 def own_images(rows: Tensor, shape: Shape) -> Tensor:
-    """:func:`as_images` as a tensor in its own right and no view, which autograd lets nobody change in place."""
+    """:func:`as_images` as a tensor that is no view: autograd forbids in-place changes of a view made inside an op."""
     images = as_images(rows, shape)
     return rows.new_empty(0).set_(rows.untyped_storage(), rows.storage_offset(), images.shape, images.stride())
 
 
 def as_rows(images: Tensor) -> Tensor:
     return images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether torch takes feature maps or a weight (N, C, H, W) to be in channels-last order in memory."""
+    if x.stride(1) == 0:
+        return False
+    least = 0
+    for i in (1, 3, 2, 0):
+        size, stride = x.shape[i], x.stride(i)
+        if size == 0 or stride < least or (i == 0 and least == x.stride(1)):
+            return False
+        least = stride * max(size, 1)
+    return True

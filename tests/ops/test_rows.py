@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmdensenet.ops.rows import as_images, as_rows, empty_like_buffer, new_buffer, own_images
+from mmdensenet.ops.rows import as_images, as_rows, empty_like_buffer, is_channels_last, new_buffer, own_images
 
 SHAPE = 2, 3, 5
 
@@ -25,3 +25,22 @@ def test_images_of_a_part_of_a_buffer():
     assert torch.equal(own, expected) and not own._is_view() and as_images(part, SHAPE)._is_view()
     assert own.untyped_storage().data_ptr() == buffer.untyped_storage().data_ptr()
     assert empty_like_buffer(part).stride() == part.stride() != torch.empty_like(part).stride()
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda x: x,
+        lambda x: x.contiguous(memory_format=torch.channels_last),
+        lambda x: x.permute(0, 1, 3, 2),
+        lambda x: x[:, ::2],
+        lambda x: x.contiguous(memory_format=torch.channels_last)[:, ::2],
+        lambda x: x.contiguous(memory_format=torch.channels_last)[..., ::2],
+        lambda x: x[:1, :, :1].expand(3, -1, 5, -1),
+        lambda x: x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2),
+    ],
+)
+def test_channels_last_as_torch_takes_it(change):
+    x = change(torch.randn(2, 8, 6, 7))
+    expected = torch.cat([x, x], 1).stride(1) == 1
+    assert is_channels_last(x) == expected

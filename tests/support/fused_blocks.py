@@ -2,6 +2,7 @@
 
 import torch
 from helpers import randomise
+from torch import nn
 
 from mmdensenet.models import DenseBlock
 
@@ -20,3 +21,11 @@ def pair(**kwargs):
     fused_block = DenseBlock(**dict(engine='fused') | settings).double()
     fused_block.load_state_dict(reference.state_dict())
     return reference, fused_block
+
+
+def set_norms(module, training):
+    """Put the batch norms into training or evaluation mode; return the module."""
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.train(training)
+    return module

@@ -1,1 +1,1 @@
-"""The dense block: the reference, the fused block, and the plan that says which of them computes."""
+"""The dense block: the reference, the fused block, and the plan that decides which of them computes."""

@@ -1,13 +1,13 @@
-"""What must be known to hold wherever anything but the reference computes. All that is not on this list is refused.
+"""The conditions under which anything but the reference computes. Whatever does not meet them is refused.
 
-1. Nothing is active that expects to see each operation (:func:`check_modes`).
-2. Every module is of exactly the class that was meant, that class has the methods which it had when this module was
-   imported, and the instance has neither hooks nor attributes in place of the class's methods (:func:`state_of`).
-3. Every tensor has the shape that its place asks for, is a plain strided one with memory of its own, on the input's
-   device, in a type that the steps know (:class:`Tensors`).
+1. Nothing is active that has to see each operation (:func:`check_modes`).
+2. Every module is of exactly the expected class, the class has the methods that it had when this file was imported, and
+   the instance has neither hooks nor attributes that override methods (:func:`state_of`).
+3. Every tensor has the expected shape, is a plain strided tensor with its own memory, on the input's device, and of a
+   type that the steps support (:class:`Tensors`).
 
-The answers are asked for again in each call: an assignment to a module, to a class or to ``tensor.data`` cannot be
-noticed, so none of them could be kept.
+Each call checks them again: nothing reports an assignment to a module, to a class or to ``tensor.data``, so a result
+cannot be cached.
 """
 
 from collections.abc import Mapping
@@ -23,11 +23,11 @@ from torch.nn.modules import module as torch_module
 from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-#: types of features that the steps know
+#: types of features that the steps support
 DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 _HALF = frozenset({torch.bfloat16, torch.float16})
-_PLAIN = frozenset({Tensor, nn.Parameter})
-#: names under which modules have their tensors and parts; in an instance's __dict__ they would come before these
+_PLAIN_TYPES = frozenset({Tensor, nn.Parameter})
+#: names of modules' tensors and parts; an entry of an instance's __dict__ would take precedence over them
 _CONTENTS = {
     'weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked',
     'norm1', 'act', 'conv1', 'norm', 'conv', 'drop', 'pool', 'block', 'dwconv', 'pwconv1', 'pwconv2', 'fc', 'gate',
@@ -36,11 +36,11 @@ _METHODS = (
     '__call__', '_call_impl', '_wrapped_call_impl', '__getattr__', '__getattribute__', '__iter__',
     'forward', '_conv_forward', '_check_input_dim',
 )  # fmt: skip
-_FUNCTIONS = (
+_FUNCTIONAL = (
     'conv2d', 'batch_norm', 'relu', 'avg_pool2d', 'max_pool2d', 'dropout',
     'layer_norm', 'gelu', 'hardsigmoid', 'adaptive_avg_pool2d',
 )  # fmt: skip
-#: kernels of torch that a library may replace: names as torch.library keeps them
+#: kernels of torch that a library may replace, under the names that torch.library uses
 _KERNELS = frozenset(
     f'aten/{name}/{key}'
     for name in (
@@ -54,18 +54,18 @@ _KERNELS = frozenset(
                 'CompositeExplicitAutograd')
 )  # fmt: skip
 _libraries = torch.library._impls
-_before = len(_libraries)
-#: of torch, what the functions above call
-_TORCHS = ('relu', 'relu_', 'batch_norm', 'max_pool2d')
+_libraries_at_import = len(_libraries)
+#: functions of torch that the functions above call
+_TORCH_FUNCTIONS = ('relu', 'relu_', 'batch_norm', 'max_pool2d')
 
 _reserved: dict[type, frozenset[str]] = {}
-#: what modules and classes have, which follows their changes; a name in it, and what it was; None was never right
+#: the live namespace of a module or class, a name in it, and its original value; None if it was already replaced
 _originals: list[tuple[Mapping, str, object]] = []
-#: the classes behind the known ones, what they have, the names that each had, and how many
+#: the known classes and their bases: the live namespace, the names in it at import, and their number
 _classes: dict[type, Mapping] = {}
 _names: dict[type, frozenset[str]] = {}
 _counts: list[int] = []
-#: names that are read from instances; a property of the class would come before these
+#: names that are read from instances; a property of the class would take precedence over them
 _READ = _CONTENTS | {
     'training', 'eps', 'momentum', 'track_running_stats', 'process_group', 'groups', 'padding_mode', 'stride',
     'dilation', 'padding', 'kernel_size', 'ceil_mode', 'divisor_override', 'return_indices', 'p', 'drop_rate',
@@ -74,15 +74,15 @@ _READ = _CONTENTS | {
 }  # fmt: skip
 _CALLED = _READ | frozenset(_METHODS)
 #: methods of tensors
-_TENSORS = frozenset(dir(torch._C.TensorBase))
+_TENSOR_METHODS = frozenset(dir(torch._C.TensorBase))
 
 
 class RefusedError(Exception):
-    """The reason for which the reference is to compute."""
+    """Raised where the contract does not hold; the message is the reason why the reference computes."""
 
 
 def known(cls: type) -> type:
-    """Class decorator: instances of exactly this class, with these methods, may be computed without being called."""
+    """Class decorator: a fused op may compute instances of exactly this class without calling them."""
     _reserved[cls] = frozenset(dir(cls)) | _CONTENTS
     for base in cls.__mro__[:-1]:
         _watch(base)
@@ -107,11 +107,11 @@ def _record_torchs_own() -> None:
     for cls in (nn.Sequential, nn.ModuleList, nn.LayerNorm, nn.GELU, nn.AdaptiveAvgPool2d, nn.Hardsigmoid):
         known(cls)
     _watch(Tensor)
-    _originals.extend((vars(F), name, getattr(F, name)) for name in _FUNCTIONS)
-    _originals.extend((vars(torch), name, getattr(torch, name)) for name in ('cat', *_TORCHS))
+    _originals.extend((vars(F), name, getattr(F, name)) for name in _FUNCTIONAL)
+    _originals.extend((vars(torch), name, getattr(torch, name)) for name in ('cat', *_TORCH_FUNCTIONS))
     _originals.extend((vars(module), 'F', F) for module in (activation, batchnorm, conv, dropout, pooling))
     for i, (owner, name, value) in enumerate(_originals):
-        # what was replaced before this module was imported is not the original either
+        # a function that was replaced before this import is not the original either
         home = getattr(value, '__globals__', {}).get('__name__', 'torch')
         if home.partition('.')[0] != 'torch':
             _originals[i] = owner, name, None
@@ -121,17 +121,17 @@ _record_torchs_own()
 
 
 def watch(names: Mapping, *functions: str) -> None:
-    """Refuse wherever one of these functions of a module, whose ``vars`` are given, has been replaced."""
+    """Refuse wherever one of these functions has been replaced; ``names`` is the ``vars`` of their module."""
     _originals.extend((names, function, names[function]) for function in functions)
 
 
 def is_exporting() -> bool:
-    """Whether the model is being traced, compiled or exported, which only the reference's modules can be."""
+    """Whether the model is being traced, compiled or exported, which works only with the reference's modules."""
     return torch.jit.is_tracing() or torch.jit.is_scripting() or torch.compiler.is_compiling()
 
 
 def are_counting() -> bool:
-    """Whether there are dispatch modes, all of which say ``counts_fused = True``; any other mode is refused."""
+    """Whether dispatch modes are active, all with ``counts_fused = True``; any other mode is refused."""
     if not (torch._C._len_torch_dispatch_stack() or torch._ops._len_torch_dispatch_stack_pre_dispatch()):
         return False
     modes = _get_current_dispatch_mode_stack()
@@ -141,10 +141,10 @@ def are_counting() -> bool:
 
 
 def check_watchers() -> bool:
-    """Refuse where something is active that expects to see each operation of a forward or of a backward pass.
+    """Refuse where something is active that has to see each operation of a forward or of a backward pass.
 
     Returns:
-        Whether all that is there to see are shapes, as :func:`are_counting` says.
+        Whether the active modes only need shapes, as :func:`are_counting` returns.
     """
     if torch._C._are_functorch_transforms_active():
         raise RefusedError('torch.func transforms cannot see into it')
@@ -154,26 +154,25 @@ def check_watchers() -> bool:
 
 
 def is_plain(gradient: Tensor, counting: bool) -> bool:
-    """Whether the steps can read a gradient: a strided tensor with memory of its own, or with a shape at least."""
+    """Whether the steps can read a gradient: a strided tensor with memory, or on 'meta' where shapes are counted."""
     readable = type(gradient) is Tensor and gradient.layout is torch.strided
     return readable and ((counting and gradient.is_meta) or gradient.data_ptr() != 0 or gradient.numel() == 0)
 
 
 def check_modes(x: Tensor) -> bool:
-    """Refuse where something is active that expects to see each operation or each module, or x is such a thing.
+    """Refuse where something is active that has to see each operation or each module, or where x is no plain tensor.
 
     Returns:
-        Whether x may be without memory, because all that is there to see are shapes: inside modes on torch's 'meta'
-        device that say ``counts_fused = True``.
+        Whether x may be on torch's 'meta' device, without memory, because the active modes only need shapes.
     """
-    if type(x) not in _PLAIN:
+    if type(x) not in _PLAIN_TYPES:
         raise RefusedError(f'the input is {type(x).__name__}, not a plain tensor')
     if is_exporting():
         raise RefusedError('the model is traced or exported')
     counting = check_watchers()
     for i in range(torch._C._len_torch_function_stack()):
         mode = torch._C._get_function_stack_at(i)
-        # the default device, set by hand, is a mode too
+        # torch.set_default_device and torch.device contexts are such modes too
         if type(mode) is not DeviceContext or mode.device.type != x.device.type:
             raise RefusedError('a __torch_function__ mode expects to see each operation')
     if torch_module._has_any_global_hook():
@@ -181,19 +180,19 @@ def check_modes(x: Tensor) -> bool:
     for owner, name, original in _originals:
         if owner.get(name) is not original:
             raise RefusedError(f'{name} of torch or of a class has been replaced')
-    if len(_libraries) != _before and not _libraries.isdisjoint(_KERNELS):
+    if len(_libraries) != _libraries_at_import and not _libraries.isdisjoint(_KERNELS):
         raise RefusedError('a library has replaced a kernel of torch')
     if list(map(len, _classes.values())) != _counts:
         for cls, own in _classes.items():
-            # names may be added, as long as they do not come before what is called or read
+            # other names may be added, if they do not override what is called or read
             added = own.keys() - _names[cls]
-            if not added.isdisjoint(_TENSORS if cls is Tensor else _CALLED):
+            if not added.isdisjoint(_TENSOR_METHODS if cls is Tensor else _CALLED):
                 raise RefusedError(f'{cls.__name__} has other attributes')
     return counting
 
 
 def state_of(module: nn.Module, cls: type, what: str) -> dict:
-    """The module's ``__dict__``, for a module that does what its class says."""
+    """The ``__dict__`` of a module that computes exactly what its class defines."""
     if type(module) is not cls or cls not in _reserved:
         raise RefusedError(f'{what} is {type(module).__name__}, not a plain {cls.__name__}')
     own = module.__dict__
@@ -206,14 +205,14 @@ def state_of(module: nn.Module, cls: type, what: str) -> dict:
 
 
 class Tensors:
-    """The tensors of one block or stem: what they have to be, and whether one of them needs a gradient.
+    """The tensors of one block or stem, their conditions, and whether one of them needs a gradient.
 
-    They are collected first and looked at together, in :meth:`check`, which takes half of the time.
+    They are collected first; :meth:`check` then checks all of them, in half of the time of single checks.
 
     Args:
         x: the input, (N, C, H, W).
         counting: x may be on 'meta', without memory.
-        cast: autocast casts x too, so it may be of another type than autocast's.
+        cast: autocast casts x too, so x may have another type than autocast's.
     """
 
     def __init__(self, x: Tensor, counting: bool, cast: bool = False):
@@ -230,42 +229,42 @@ class Tensors:
             if not cast and self.dtype is not torch.get_autocast_dtype(x.device.type):
                 raise RefusedError('the features are not of the type that autocast computes in')
             self.weight_dtypes = torch.float32, torch.bfloat16, torch.float16
-        #: any, convolutions' weights and norms' tensors, and which shapes these are to have
+        #: tensors of any shape; convolutions' weights and norms' tensors, with the shapes that they must have
         self.used: list[Tensor] = [x]
         self.weights: list[Tensor] = []
         self.weight_shapes: list[tuple[int, ...]] = []
         self.norms: list[Tensor] = []
         self.norm_shapes: list[tuple[int, ...]] = []
-        #: of norms in training
+        #: counters of batches of norms in training
         self.counters: list[Tensor] = []
 
     def weight(self, weight: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """A convolution's weight."""
+        """Add a convolution's weight."""
         self.weights.append(weight)
         self.weight_shapes.append(shape)
         return weight
 
     def norm(self, tensors: tuple[Tensor, Tensor, Tensor, Tensor], channels: int) -> None:
-        """A norm's weight, bias, running mean and running variance."""
+        """Add a norm's weight, bias, running mean and running variance."""
         self.norms += tensors
         self.norm_shapes += ((channels,),) * 4
 
     def written(self, *buffers: Tensor) -> None:
-        """Running statistics and counter of a norm that is in training."""
+        """Check the running statistics of a norm in training, and add its counter, the last buffer."""
         for buffer in buffers:
-            if type(buffer) not in _PLAIN or not buffer.is_contiguous() or buffer.requires_grad:
+            if type(buffer) not in _PLAIN_TYPES or not buffer.is_contiguous() or buffer.requires_grad:
                 raise RefusedError('running statistics are no plain tensors')
         self.used.append(buffers[-1])
         self.counters.append(buffers[-1])
 
     def check(self) -> None:
-        """Refuse where one of the tensors is not as it has to be."""
+        """Refuse where one of the tensors does not meet its conditions."""
         every = self.used + self.weights + self.norms
-        if not _PLAIN.issuperset(map(type, every)) or set(map(Tensor.get_device, every)) != {self.device}:
+        if not _PLAIN_TYPES.issuperset(map(type, every)) or set(map(Tensor.get_device, every)) != {self.device}:
             raise RefusedError('a tensor is no plain one on the device of the features')
-        # data_ptr is 0, or raises, where there is no memory: meta, sparse, opaque and wrapped tensors, freed storage
-        lying = [tensor for tensor in every if not tensor.is_meta] if self.counting else every
-        if not all(map(Tensor.data_ptr, lying)) or any(map(Tensor.is_neg, lying)):
+        # without memory, data_ptr is 0 or raises: meta, sparse, opaque and wrapped tensors, freed storage
+        with_memory = [tensor for tensor in every if not tensor.is_meta] if self.counting else every
+        if not all(map(Tensor.data_ptr, with_memory)) or any(map(Tensor.is_neg, with_memory)):
             raise RefusedError('a tensor has no memory of its own')
         if [weight.shape for weight in self.weights] != self.weight_shapes:
             raise RefusedError('the weight of a convolution has not the shape that belongs in its place')
@@ -279,13 +278,14 @@ class Tensors:
         if any(map(_requires_grad, self.norms[2::4])) or any(map(_requires_grad, self.norms[3::4])):
             raise RefusedError('running statistics carry gradients')
         if self.counters and not self.counting:
-            self._check_apart()
+            self._check_overlap()
         self.requires_grad = any(map(_requires_grad, every))
 
-    def _check_apart(self) -> None:
-        """Refuse where what is written lies in another tensor's memory: the steps write later than the norms would.
+    def _check_overlap(self) -> None:
+        """Refuse running statistics that overlap another tensor in memory: the steps write them later than the norms
+        would.
 
-        Norms may share a tensor as a whole, in the same role.
+        Norms may share a whole tensor in the same role.
         """
         roles = {(i % 4, id(tensor)): tensor for i, tensor in enumerate(self.norms)}
         roles |= {(4, id(tensor)): tensor for tensor in self.counters}
@@ -300,10 +300,10 @@ class Tensors:
                 end_of_written = end
 
     def needs_graph(self, training: bool) -> bool:
-        """Whether what is computed from these tensors is to have a gradient, once they have been checked."""
+        """Whether the result of the checked tensors needs a gradient."""
         graph = self.requires_grad and torch.is_grad_enabled()
-        kept = (graph or training) and not torch.is_inference_mode_enabled()
-        if kept and any(map(Tensor.is_inference, self.used + self.weights + self.norms)):
+        changes_or_saves = (graph or training) and not torch.is_inference_mode_enabled()
+        if changes_or_saves and any(map(Tensor.is_inference, self.used + self.weights + self.norms)):
             raise RefusedError('a tensor was made in inference mode')
         return graph
 
@@ -316,5 +316,5 @@ def autocast_enabled(device: str) -> bool:
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager:
-    """Autocast off for this kind of device; nothing where it is off."""
+    """A context that switches autocast off for this kind of device if it is on."""
     return torch.autocast(device.type, enabled=False) if autocast_enabled(device.type) else nullcontext()

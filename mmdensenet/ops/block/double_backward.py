@@ -1,12 +1,12 @@
-"""Gradients by torch's own operations: where they are to be differentiated again, as with ``create_graph=True``.
+"""Gradients by torch's own operations, which can be differentiated again, as with ``create_graph=True``.
 
-The backward of a fused op is no graph. Where one is asked for, where something wants to see its operations (a dispatch
-mode, ``vmap``, forward-mode AD), or where gradients are not plain tensors, the op is computed once more as the
-reference computes it, from what forward has saved: its gradients, and all theirs, are then those of torch's own
-operations. Running statistics are left alone, and dropout has the draws of forward.
+The backward of a fused op records no graph. Where a graph is needed, where something has to see the operations (a
+dispatch mode, ``vmap``, forward-mode AD), or where gradients are not plain tensors, the op is recomputed as the
+reference computes it, from what forward saved. Its gradients, and theirs, are then those of torch's own operations.
+Running statistics do not change, and dropout uses the random numbers of forward.
 
-The op's input is not among what is saved, only its values are. So that the graph goes on behind the input, an op has
-one more output, the *stand-in*: of the input's shape, without its memory; the gradient that it gets is the input's.
+Forward saves the values of the op's input, not the tensor itself. To continue the graph beyond the input, an op has one
+more output, the *stand-in*: a tensor of the input's shape without memory, whose gradient is added to the input's.
 """
 
 from collections.abc import Sequence
@@ -24,15 +24,15 @@ from .contract import check_watchers, is_plain
 
 
 def by_operations(grads: Sequence[Tensor | None]) -> bool:
-    """Whether that is needed for these gradients, of an op's outputs."""
+    """Whether these gradients of an op's outputs need torch's own operations."""
     if torch.is_grad_enabled():
         return True
     try:
         counting = check_watchers()
-        # those of many passes in one tensor are taken apart
+        # `each_gradient` splits the gradients of many passes in one tensor
         batched = torch._C._functorch.is_legacy_batchedtensor
         return not all(grad is None or batched(grad) or is_plain(grad, counting) for grad in grads)
-    except Exception:  # what cannot be asked is not what the steps know
+    except Exception:  # the steps do not support a gradient that cannot be inspected
         return True
 
 
@@ -41,7 +41,7 @@ def stand_in(x: Tensor) -> Tensor:
 
 
 class _Valued(torch.autograd.Function):
-    """tensor, values -> the values, in the place of the tensor in the graph."""
+    """(tensor, values) -> the values, whose gradient goes to the tensor."""
 
     generate_vmap_rule = True  # so it may be called while torch.func's vmap takes gradients
 
@@ -59,29 +59,29 @@ class _Valued(torch.autograd.Function):
 
 
 class Recomputation:
-    """An op that is computed once more: its inputs, and the gradients of them."""
+    """The recomputation of an op: its inputs and their gradients."""
 
     def __init__(self):
         self.inputs: list[Tensor] = []
         self.graph = torch.is_grad_enabled()
 
     def given(self, tensor: Tensor, values: Tensor | None = None) -> Tensor:
-        """An input of the op, whose gradients come in the order of these calls.
+        """An input of the op. :meth:`gradients` returns gradients in the order of these calls.
 
-        It is another tensor: hooks on the input itself are for the gradient that it gets in the end.
+        It is a new tensor, because a hook on the input must run once, for its final gradient.
         """
         self.inputs.append(tensor.view_as(tensor) if values is None else _Valued.apply(tensor, values))
         return self.inputs[-1]
 
     def recording(self) -> AbstractContextManager:
-        """For the op itself, which modes have seen in forward."""
+        """A context for the op itself, which hides it from modes: they have seen forward already."""
         context = ExitStack()
         context.enter_context(torch.enable_grad())
         context.enter_context(_disable_current_modes())
         return context
 
     def gradients(self, outs: Sequence[Tensor | None], grads: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """Those of what was given."""
+        """The gradients of the inputs."""
         outs = [out for out, grad in zip(outs, grads) if grad is not None]
         grads = [grad for grad in grads if grad is not None]
         wanted = [tensor for tensor in self.inputs if tensor.requires_grad]
@@ -90,12 +90,12 @@ class Recomputation:
 
 
 class _Convolutions(Recomputation):
-    """Convolutions and the norms in front of them.
+    """Convolutions and the norms before them.
 
     Args:
-        plan: how the op was computed; its tensors are not looked at.
-        biases: those of its norms, in their order. They are not saved, because batch norm does not: they may have been
-            changed since, and what they were follows from what is.
+        plan: how the op was computed, without tensors.
+        biases: of the norms, in order. Forward does not save them, as batch norm does not: they may have changed since,
+            and their values at that time follow from scale, shift and mean.
     """
 
     def __init__(self, plan, biases: Sequence[Tensor]):
@@ -103,7 +103,7 @@ class _Convolutions(Recomputation):
         self.plan, self.biases = plan, iter(biases)
 
     def norm_relu(self, x: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
-        """``scale``, ``shift``, ``mean`` and ``rstd`` are what forward computed with."""
+        """``scale``, ``shift``, ``mean`` and ``rstd`` are those of forward."""
         weight, bias = self.given(weight), next(self.biases)
         bias = self.given(bias, (shift + mean * scale).to(bias.dtype))
         if not self.plan.training:
@@ -117,24 +117,24 @@ class _Convolutions(Recomputation):
         return F.conv2d(x, self.given(weight).to(x.dtype), padding=weight.shape[2] // 2)
 
 
-def block_gradients(plan, state, standing: Tensor, biases: Sequence[Tensor], grads: Sequence[Tensor | None]) -> list:
+def block_gradients(plan, state, x_stand_in: Tensor, biases: Sequence[Tensor], grads: Sequence[Tensor | None]) -> list:
     """The gradients of x and ``plan.parameters()``, as a graph.
 
     Args:
-        state: the block's, as :mod:`.fused` keeps it.
-        standing: the stand-in of x.
+        state: the :class:`.block_state.BlockState`.
+        x_stand_in: the stand-in of x.
         biases: of all norms.
         grads: of the features and of the transition's output.
     """
     n, _, h, w = state.features.shape
     op = _Convolutions(plan, biases)
     with op.recording():
-        features = [op.given(standing, state.features[:, : len(state.layers[0].norm1.scale)])]
+        features = [op.given(x_stand_in, state.features[:, : len(state.layers[0].norm1.scale)])]
         for layer, rate in zip(state.layers, plan.inner_drop_rates):
             new = op.convolve(op.norm_relu(torch.cat(features, 1), *layer.norm1), layer.conv1)
             if layer.conv2 is not None:
-                if layer.kept is not None:
-                    new = new * as_images(layer.kept, (n, h, w)) / (1 - rate)
+                if layer.keep_mask is not None:
+                    new = new * as_images(layer.keep_mask, (n, h, w)) / (1 - rate)
                 new = op.convolve(op.norm_relu(new, *layer.norm2), layer.conv2)
             features.append(new if layer.mask is None else new * as_images(layer.mask, (n, h, w)))
         outs = [torch.cat(features, 1), None]
@@ -144,10 +144,11 @@ def block_gradients(plan, state, standing: Tensor, biases: Sequence[Tensor], gra
     return op.gradients(outs, grads)
 
 
-def stem_gradients(plan, state, standing: Tensor, bias: Tensor, grad: Tensor) -> list:
-    """The gradients of x, and of the norm's weight and bias, as a graph; arguments as of :func:`block_gradients`."""
+def stem_gradients(plan, state, x_stand_in: Tensor, bias: Tensor, grad: Tensor) -> list:
+    """The gradients of x, and of the norm's weight and bias, as a graph. The arguments are those of
+    :func:`block_gradients`."""
     x, *norm = state
     op = _Convolutions(plan, [bias])
     with op.recording():
-        out = F.max_pool2d(op.norm_relu(op.given(standing, x), *norm), 3, 2, 1)
+        out = F.max_pool2d(op.norm_relu(op.given(x_stand_in, x), *norm), 3, 2, 1)
     return op.gradients([out], [grad])

@@ -1,4 +1,4 @@
-"""The dense block in evaluation without gradients: the second norm's scale goes into the 1x1 convolution."""
+"""The dense block in evaluation without gradients: the second norm's scale is folded into the 1x1 convolution."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from .plan import Plan
 
 
 def evaluate_block(x: Tensor, plan: Plan, keep_features: bool) -> tuple[Tensor | None, Tensor | None]:
-    """The features (N, C0 + L * k, H, W), or None, and the transition's output, or None without one."""
+    """The features (N, C0 + L * k, H, W), None without ``keep_features``, and the transition's output or None."""
     steps = steps_for(x, x.dtype)
     n, c0, h, w = x.shape
     eps, transition = plan.eps, plan.transition
@@ -29,9 +29,9 @@ def evaluate_block(x: Tensor, plan: Plan, keep_features: bool) -> tuple[Tensor |
         )
     growth = (plan.layers[0].conv1 if plan.layers[0].conv2 is None else plan.layers[0].conv2).shape[0]
     buffer = new_buffer(x, c0 + len(plan.layers) * growth)
-    wide = torch.promote_types(x.dtype, torch.float32)
+    dtype = torch.promote_types(x.dtype, torch.float32)
     norms = [norm for layer in plan.layers for norm in (layer.norm1, layer.norm2) if norm is not None]
-    affines = running_affines(norms if transition is None else [*norms, transition.norm], eps, wide)
+    affines = running_affines(norms if transition is None else [*norms, transition.norm], eps, dtype)
     for i, (_, conv1, _, conv2) in enumerate(plan.layers):
         c = c0 + i * growth
         features, new = buffer[:, :c], buffer[:, c : c + growth]
@@ -40,7 +40,7 @@ def evaluate_block(x: Tensor, plan: Plan, keep_features: bool) -> tuple[Tensor |
             steps.norm_relu_conv3x3(features, scale, shift, conv1, (n, h, w), new, measure=False)
         else:
             scale2, shift2 = next(affines)
-            folded = conv1.flatten(1).to(wide) * scale2[:, None]
+            folded = conv1.flatten(1).to(dtype) * scale2[:, None]
             y, *_ = steps.norm_relu_matmul(features, scale, shift, folded, measure=False)
             steps.norm_relu_conv3x3(y, None, shift2, conv2, (n, h, w), new, measure=False)
     out = None

@@ -1,8 +1,8 @@
 """The reference dense block: concatenate, normalise, activate, convolve, as the paper writes it.
 
-``x_l = H_l([x_0, x_1, ..., x_{l-1}])`` (arXiv:1608.06993, equation 2). Any norm, any activation, hooks and tracing work
-here, at the price of one copy of all earlier features per layer. Faster blocks have the signature of
-:func:`dense_block` and are compared to this one.
+``x_l = H_l([x_0, x_1, ..., x_{l-1}])`` (arXiv:1608.06993, equation 2). It supports any norm, any activation, hooks and
+tracing, and copies all earlier features once per layer. Faster blocks have the signature of :func:`dense_block` and are
+tested against it.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 class DenseLayerModules(Protocol):
-    """What a layer gives: its modules and settings. ``norm2`` and ``conv2`` are None without a bottleneck."""
+    """The modules and settings of a layer. ``norm2`` and ``conv2`` are None without a bottleneck."""
 
     norm1: nn.Module
     act: nn.Module
@@ -33,7 +33,7 @@ class DenseLayerModules(Protocol):
 
 
 class TransitionModules(Protocol):
-    """What a transition gives: its modules, which it applies in this order."""
+    """The modules of a transition, in the order in which it applies them."""
 
     norm: nn.Module
     act: nn.Module
@@ -49,7 +49,7 @@ def dense_block(x: Tensor, layers: Sequence[DenseLayerModules]) -> Tensor:
 
     Args:
         x: the block's input, (N, C0, H, W).
-        layers: L layers of growth rate k; layer l reads C0 + l * k channels. They are called, so hooks on them run.
+        layers: L layers of growth rate k; layer l reads C0 + l * k channels. Each is called, so that its hooks run.
 
     Returns:
         All features, (N, C0 + L * k, H, W): the input first, then each layer's k channels.
@@ -64,9 +64,8 @@ def dense_layer(features: Sequence[Tensor], layer: DenseLayerModules) -> Tensor:
     """One layer's k new channels, (N, k, H, W), from all earlier features, each (N, C_i, H, W).
 
     With a bottleneck BN-ReLU-Conv(1x1)-BN-ReLU-Conv(3x3), without one BN-ReLU-Conv(3x3) (section 3 of the paper);
-    dropout comes last, with ``bottleneck_drop_rate`` also after the 1x1 convolution. ``memory_efficient`` recomputes
-    everything up to the first convolution in backward (arXiv:1707.06990) and counts the batch once in the running
-    statistics.
+    dropout is last, with ``bottleneck_drop_rate`` also after the 1x1 convolution. ``memory_efficient`` recomputes
+    everything up to the first convolution in backward (arXiv:1707.06990) and updates the running statistics once.
     """
 
     def first_convolution(*features: Tensor) -> Tensor:
@@ -91,10 +90,10 @@ def dense_layer(features: Sequence[Tensor], layer: DenseLayerModules) -> Tensor:
 
 
 class statistics_unchanged:  # noqa: N801  a context; contextlib's serve once, and a second backward recomputes again
-    """Normalise as usual, but leave running statistics and ``num_batches_tracked`` alone.
+    """Let a norm normalise as usual without changing its running statistics and ``num_batches_tracked``.
 
-    A recomputation sees the same batch again; counting it twice is what other memory-efficient DenseNets do wrong. The
-    buffers are swapped for copies: switching ``track_running_stats`` off would change what autograd saves.
+    A recomputation sees the same batch again and must not count it twice. The context swaps the buffers for copies:
+    switching ``track_running_stats`` off would change what autograd saves.
     """
 
     def __init__(self, norm: nn.Module):

@@ -14,7 +14,6 @@ from mmdensenet.models import DenseNet
 from mmdensenet.ops.block.plan import (
     Plan,
     is_stem,
-    lies_channels_last,
     plan_block,
     plan_stage,
     plan_stem,
@@ -173,7 +172,7 @@ def test_the_tensors_of_a_stage(net):
     assert len(found) == len(expected) == 15 and all(a is b for a, b in zip(found, expected))
     norms = first.norm1, first.norm2, second.norm1, second.norm2, transition.norm
     buffers = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var)]
-    assert len(plan.noticed()) == 10 and all(a is b for a, b in zip(plan.noticed(), buffers))
+    assert len(plan.running_statistics()) == 10 and all(a is b for a, b in zip(plan.running_statistics(), buffers))
     assert plan.layers[1].norm2.batches is second.norm2.num_batches_tracked
     assert plan.layers[1].norm2.momentum == second.norm2.momentum and plan.eps == first.norm1.eps
     assert of_block(net).transition is None and len(of_block(net).parameters()) == 12
@@ -190,7 +189,7 @@ def test_a_block_without_bottlenecks():
     plan = of_block(net)
     assert [layer.conv1 for layer in plan.layers] == [first.conv1.weight, second.conv1.weight]
     assert all(layer.norm2 is layer.conv2 is None for layer in plan.layers) and len(plan.parameters()) == 6
-    assert len(plan.noticed()) == 4 and plan.inner_drop_rates == [0.0, 0.0]
+    assert len(plan.running_statistics()) == 4 and plan.inner_drop_rates == [0.0, 0.0]
     second.conv1.padding = 0, 0
     assert of_block(net).reason == CONV3
 
@@ -242,25 +241,6 @@ def test_memory_order_of_the_maps(net):
     net.transitions[0].to(memory_format=torch.channels_last)
     assert of_stage(net).contiguous and not of_stage(net).out_contiguous
     assert of_block(net.to(memory_format=torch.channels_last)).contiguous  # as torch.cat has it
-
-
-@pytest.mark.parametrize(
-    'change',
-    [
-        lambda x: x,
-        lambda x: x.contiguous(memory_format=torch.channels_last),
-        lambda x: x.permute(0, 1, 3, 2),
-        lambda x: x[:, ::2],
-        lambda x: x.contiguous(memory_format=torch.channels_last)[:, ::2],
-        lambda x: x.contiguous(memory_format=torch.channels_last)[..., ::2],
-        lambda x: x[:1, :, :1].expand(3, -1, 5, -1),
-        lambda x: x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2),
-    ],
-)
-def test_channels_last_as_torch_takes_it(change):
-    x = change(features(2, 8, 6, 7))
-    expected = torch.cat([x, x], 1).stride(1) == 1
-    assert lies_channels_last(x) == expected
 
 
 @pytest.mark.parametrize(
