@@ -49,10 +49,19 @@ def names_by_task(metainfo) -> dict[str, tuple[str, ...]]:
 
 
 def names_in_checkpoint(meta) -> tuple[str, ...] | None:
-    """The names in a checkpoint's ``meta``: mmpretrain writes ``dataset_meta``, mmcls 0.x wrote ``CLASSES``."""
+    """The names in a checkpoint's ``meta``: mmpretrain writes ``dataset_meta``, mmcls 0.x wrote ``CLASSES``; without
+    either those that its decisions were fitted for."""
     if not isinstance(meta, Mapping):
         return None
-    return names_in(meta.get('dataset_meta')) or names_in(meta)
+    decided = meta.get('decisions')
+    decided = names_in(decided) if isinstance(decided, Mapping) else None
+    names = names_in(meta.get('dataset_meta')) or names_in(meta)
+    return names or (decided if decided and not are_numbers(decided) else None)
+
+
+def are_numbers(names: Sequence[str]) -> bool:
+    """Whether they only count the classes, as where no names are known."""
+    return list(names) == [str(number) for number in range(len(names))]
 
 
 def class_names(given) -> list[str] | None:

@@ -91,6 +91,7 @@ class Metadata:
         decisions = Decisions.from_dict(self.decisions, file)
         if len(decisions.classes) != self.num_classes or decisions.multi_label != self.multi_label:
             raise UserError(f'{file}: its description has decisions for another model. Export it again.')
+        decisions.require_names(self.classes, file)
         return decisions
 
     @classmethod

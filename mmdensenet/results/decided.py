@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from torch import nn
 
 from mmdensenet.checkpoints.checkpoint_meta import DECISIONS, hash_weights
+from mmdensenet.datasets.stated_classes import names_in_checkpoint
 from mmdensenet.errors import UserError
 from mmdensenet.results.decisions import Decisions
 
@@ -38,6 +39,7 @@ def read_decisions(meta: Any, model: BaseModel, source: str) -> Decisions | None
             f'{source}: its decisions are for {len(decisions.classes)} {kind}, and the model is not. Make them again '
             'with `mmdensenet decide`.'
         )
+    decisions.require_names(names_in_checkpoint(meta), source)
     if decisions.weights != hash_weights(model.state_dict()):
         raise UserError(
             f'{source}: its decisions (temperature, thresholds) were made for other weights. Make them again with '

@@ -72,7 +72,7 @@ def figures(
         overall[f'Brier{name}'] = mean(squares.sum(1), known.sum(1) if scores.multi_label else None)
         found = calibration_error(scores, probabilities, resampling, confidence)
         overall[f'calibration error{name}'] = Estimate(found.value / 100, found.low / 100, found.high / 100)
-    overall['log loss'] = mean_log_loss(scores, _logs(decided.probabilities, scores), resampling, confidence)
+    overall['log loss'] = mean_log_loss(scores, decided.logits, resampling, confidence)
     overall['log loss uncalibrated'] = mean_log_loss(scores, plain, resampling, confidence)
     if decided.sets is not None:
         has_set = ~np.isin(scores.classes, list(without_sets))
@@ -115,10 +115,6 @@ def _squares(probabilities: np.ndarray, targets: np.ndarray, each: bool) -> np.n
     """(N, C) squared distances of probabilities and known targets, of two classes the second's only (Brier)."""
     squares = np.where(targets >= 0, (probabilities - targets) ** 2, 0)
     return squares[:, 1:] if squares.shape[1] == 2 and not each else squares
-
-
-def _logs(probabilities: np.ndarray, scores: Scores) -> np.ndarray:
-    return logits_of(replace(scores, scores=probabilities, logits=None))
 
 
 def figures_by_group(

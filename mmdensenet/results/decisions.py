@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logsumexp, softmax
 
+from mmdensenet.datasets.stated_classes import are_numbers
 from mmdensenet.errors import UserError
 
 from .calibration import logits_of
@@ -36,13 +37,15 @@ class Decided:
     """What is decided of N images and C classes.
 
     Attributes:
-        probabilities: (N, C), of the logits divided by their temperature.
+        logits: (N, C), divided by their temperature.
+        probabilities: (N, C), of these logits.
         positive: (N, C) of True and False: the classes that are predicted. A single-label model predicts one.
         sets: (N, C) of True and False: classes in the conformal set, which may be none; None without conformal sets.
         ood_scores: (N,), the larger the less an image is like those of the validation; None without.
         ood: (N,) of True and False: the score is above its threshold.
     """
 
+    logits: np.ndarray
     probabilities: np.ndarray
     positive: np.ndarray
     sets: np.ndarray | None
@@ -106,6 +109,20 @@ class Decisions:
         """Whether every score is calibrated."""
         return None not in self.temperatures
 
+    def require_names(self, names: Sequence[str] | None, source: str) -> None:
+        """Compare the classes with as many ``names``; not where either are not known, and only numbers.
+
+        Raises:
+            UserError: if they are other names, or in another order.
+        """
+        unknown = names is None or len(names) != len(self.classes) or are_numbers(names) or are_numbers(self.classes)
+        for number, (own, other) in enumerate(() if unknown else zip(self.classes, names)):
+            if own != other:
+                raise UserError(
+                    f'{source}: its decisions are for other classes, {own!r:.60} in the place of {other!r:.60} (number '
+                    f'{number}). Make them again with `mmdensenet decide`.'
+                )
+
     def apply(self, logits: np.ndarray) -> Decided:
         """Decide on logits (N, C).
 
@@ -117,9 +134,11 @@ class Decisions:
             raise UserError(f'the decisions are for {len(self.classes)} classes, not for logits of {logits.shape}.')
         if not np.isfinite(logits).all():
             raise UserError('the logits are not all finite numbers, so that nothing can be decided from them.')
-        probabilities = self.probabilities(logits)
+        scaled = self.scaled(logits)
+        probabilities = activate(scaled, self.multi_label)
         energies = energy(logits, self.multi_label) if self.ood_threshold is not None else None
         return Decided(
+            scaled,
             probabilities,
             self._positive(probabilities),
             self._sets(logits),
@@ -138,9 +157,9 @@ class Decisions:
         decisions = replace(self, ood_threshold=None) if scores.logits is None else self
         return decisions.apply(logits_of(scores))
 
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """(N, C) of the logits divided by their temperature."""
-        return activate(logits / [1.0 if t is None else t for t in self.temperatures], self.multi_label)
+    def scaled(self, logits: np.ndarray) -> np.ndarray:
+        """Logits (N, C), divided by their temperature."""
+        return logits / [1.0 if t is None else t for t in self.temperatures]
 
     def _positive(self, probabilities: np.ndarray) -> np.ndarray:
         count = len(self.classes)

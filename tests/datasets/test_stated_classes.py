@@ -81,6 +81,13 @@ def test_the_names_of_a_checkpoint(meta):
     assert names_in_checkpoint(meta) == tuple(NAMES)
 
 
+def test_names_that_only_decisions_have():
+    for names, expected in ((NAMES, tuple(NAMES)), (['0', '1', '2'], None)):
+        assert names_in_checkpoint(dict(decisions=dict(classes=names), dataset_meta=dict(classes=None))) == expected
+    assert names_in_checkpoint(dict(decisions=dict(classes=NAMES), dataset_meta=dict(classes=['x']))) == ('x',)
+    assert names_in_checkpoint(dict(decisions='no dictionary')) is None
+
+
 def test_what_names_nothing():
     for meta in (None, [], {}, dict(dataset_meta={}), dict(dataset_meta=dict(classes={'ant': 5}))):
         assert names_in_checkpoint(meta) is None

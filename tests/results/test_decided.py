@@ -98,6 +98,14 @@ def test_decisions_are_of_one_model():
     for wrong in (other, several_labels):
         with pytest.raises(UserError, match=r'w\.pth: its decisions are for 3 classes, one per image, and the model'):
             read_decisions(meta, wrong, 'w.pth')
+    names = ['class 0', 'class 2', 'class 1']
+    for found in (dict(dataset_meta=dict(classes=names)), dict(CLASSES=names)):
+        with pytest.raises(
+            UserError, match=r"w\.pth: .* other classes, 'class 1' in the place of 'class 2' \(number 1\)"
+        ):
+            read_decisions(meta | found, model, 'w.pth')
+    for names in (decisions.classes, ['0', '1', '2'], None):  # numbers stand for names that nobody knew
+        assert read_decisions(meta | dict(dataset_meta=dict(classes=names)), model, 'w.pth') == decisions
     model.head.fc.bias.data[0] += 1
     with pytest.raises(UserError, match=r'w\.pth: .* were made for other weights'):
         read_decisions(meta, model, 'w.pth')

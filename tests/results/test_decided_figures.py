@@ -1,14 +1,17 @@
 """Figures of decisions are those of scikit-learn; groups, and groups in the place of images."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from made_scores import halves, several, single
+from scipy.special import logsumexp
 from sklearn import metrics as sklearn
 
 from mmdensenet.apis.fit.decide import decide
 from mmdensenet.apis.fit.judge import judge
+from mmdensenet.results.decisions import activate
 from mmdensenet.results.judgement import Judgement
 
 
@@ -122,3 +125,18 @@ def test_a_group_has_a_label_if_an_image_has_it():
     for i, label in enumerate(found.by_group):
         assert (label.images, label.others) == ((has[1:, i] == 1).sum(), (has[1:, i] == 0).sum())
         assert label.figures['AP'].value == pytest.approx(sklearn.average_precision_score(has[1:, i], mean[1:, i]))
+
+
+@pytest.mark.parametrize('scores', [single(400, 3), several(400)], ids=['classes', 'labels'])
+def test_log_loss_of_sure_errors_is_whole(scores):
+    """The probabilities of such logits are 0 and 1 in float64, which no log loss can be computed of."""
+    validation, test = halves(scores)
+    decisions = replace(decide(validation), temperatures=(1.0,) * (3 if test.multi_label else 1))
+    logits = 60 * test.logits
+    test = replace(test, logits=logits, scores=activate(logits, test.multi_label))
+    if test.multi_label:
+        expected = np.logaddexp(0, np.where(test.truth == 1, -logits, logits))[test.truth >= 0].mean()
+    else:
+        expected = (logsumexp(logits, axis=1) - logits[np.arange(len(test)), test.truth]).mean()
+    found = judge(test, decisions, resamplings=0).overall
+    assert found['log loss'].value == found['log loss uncalibrated'].value == pytest.approx(expected)

@@ -39,12 +39,13 @@ def judge(
         resamplings, seed: of the images or groups.
 
     Raises:
-        UserError: if there are no images, or groups or subgroups are of other images.
+        UserError: if there are no images, or classes, groups or subgroups are others than the images'.
     """
     if groups is not None:
         if len(groups) != len(scores):
             raise UserError(f'groups has {len(groups)} values for {len(scores)} images.')
         scores = replace(scores, groups=np.unique(np.asarray(groups), return_inverse=True)[1].ravel())
+    decisions.require_names(scores.classes, 'the model')
     decided = decisions.apply_to(scores)
     caveats = [f'Temperature and thresholds were fitted on {decisions.samples:,} images of {decisions.part}.']
     if decisions.coverage is not None:

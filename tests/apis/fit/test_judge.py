@@ -1,5 +1,6 @@
 """mmdensenet.apis.fit.judge: every figure as scikit-learn or another library has it, and what is said of few images."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -111,3 +112,5 @@ def test_mistakes():
         judge(test.take(np.zeros(300, bool)), decisions)
     with pytest.raises(UserError, match='2 classes'):
         judge(halves(single(600, 3))[1], decisions)
+    with pytest.raises(UserError, match="'class 0' in the place of 'class 1'"):  # what is decided has names
+        judge(replace(test, classes=test.classes[::-1]), decisions)
