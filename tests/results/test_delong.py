@@ -46,6 +46,34 @@ def test_groups():
     assert naive.high - naive.low < 0.75 * (alone.high - alone.low)
 
 
+def test_the_definition_with_groups():
+    """Obuchowski 1997, equations 2 to 4, by comparing all pairs: patients with images of both kinds, or of one."""
+    score, target = made(5)
+    patient = np.random.default_rng(6).integers(0, 15, 80)
+    patient[:2] = 15, 16  # of one image each
+    above = score[target == 1][:, None] - score[target == 0]
+    wins = (above > 0) + 0.5 * (above == 0)
+    area, (m, n) = wins.mean(), wins.shape
+    positive_sums = [(wins.mean(1) - area)[patient[target == 1] == one].sum() for one in range(17)]
+    negative_sums = [(wins.mean(0) - area)[patient[target == 0] == one].sum() for one in range(17)]
+    of = [len(set(patient[target == kind])) for kind in (1, 0)]
+    variance = (
+        of[0] / (of[0] - 1) * np.square(positive_sums).sum() / m**2
+        + of[1] / (of[1] - 1) * np.square(negative_sums).sum() / n**2
+        + 2 * 17 / 16 * np.dot(positive_sums, negative_sums) / (m * n)
+    )
+    found = delong(score, target, patient)
+    assert found.value - found.low == pytest.approx(norm.ppf(0.975) * np.sqrt(variance))
+    assert found.high - found.value == pytest.approx(norm.ppf(0.975) * np.sqrt(variance))
+
+
+def test_the_interval_is_cut():
+    low = delong(np.arange(6.0), np.array([1, 1, 0, 1, 0, 0]))
+    high = delong(np.arange(6.0), np.array([0, 0, 1, 0, 1, 1]))
+    assert (low.low, high.high) == (0, 1)
+    assert 0 < low.high < 1 and 0 < high.low < 1
+
+
 def test_the_interval_of_groups_holds_what_it_promises():
     """Of 300 draws of 40 patients with 1 to 5 images about 95% have the true area inside."""
     rng, inside = np.random.default_rng(1), []
@@ -64,6 +92,8 @@ def test_what_is_not_defined():
     assert np.isnan(delong(np.arange(3.0), np.array([-1, -1, 0])).value)
     one = delong(np.arange(3.0), np.array([0, 0, 1]))
     assert one.value == 1 and np.isnan(one.low), 'a single positive has no variance'
+    two = delong(np.arange(4.0), np.array([0, 1, 0, 1]))
+    assert two.value == 0.75 and 0 <= two.low < 0.75, 'two of each kind have one'
     perfect = delong(np.arange(6.0), np.array([0, 0, 0, 1, 1, 1]))
     assert perfect.value == 1 and np.isnan([perfect.low, perfect.high]).all(), 'no variance is no certainty'
     unknown = delong(np.array([5.0, *made()[0]]), np.array([-1, *made()[1]]))
