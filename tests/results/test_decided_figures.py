@@ -19,6 +19,19 @@ def inside(estimate) -> bool:
     return estimate.low <= estimate.value <= estimate.high and estimate.low < estimate.high
 
 
+def drawn_values(number, value, count=200) -> list[float]:
+    """Values of the images or groups that are drawn with seed 0."""
+    rng = np.random.default_rng(0)
+    return [value(rng.integers(number, size=number)) for _ in range(count)]
+
+
+def expected_calibration_error(probabilities, truth) -> float:
+    """The gap of each of 15 bins of the best class's probability, by the share of images in it."""
+    best, right = probabilities.max(1), probabilities.argmax(1) == truth
+    bins = [(best >= i / 15) & (best < (i + 1) / 15) for i in range(15)]
+    return sum(abs(right[some].sum() - best[some].sum()) for some in bins) / len(truth)
+
+
 def test_two_classes():
     validation, test = halves(single(600, 2, factor=2))
     decisions = decide(validation, operating_point='sensitivity=0.8')
@@ -38,6 +51,9 @@ def test_two_classes():
         'coverage': decided.sets[truth == 1, 1].mean(),
     }
     assert {name: value.value for name, value in second.figures.items()} == pytest.approx(expected)
+    drawn = drawn_values(len(truth), lambda some: sklearn.roc_auc_score(truth[some], probability[some]))
+    area = second.figures['AUROC']
+    assert (area.low, area.high) == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=1e-6)
     assert all(map(inside, second.figures.values())) and (second.name, second.images) == ('class 1', truth.sum())
     overall = {
         'accuracy': sklearn.accuracy_score(truth, label),
@@ -46,11 +62,15 @@ def test_two_classes():
         'Brier uncalibrated': sklearn.brier_score_loss(truth, test.scores[:, 1]),
         'log loss': sklearn.log_loss(truth, decided.probabilities),
         'log loss uncalibrated': sklearn.log_loss(truth, test.scores),
+        'calibration error': expected_calibration_error(decided.probabilities, truth),
+        'calibration error uncalibrated': expected_calibration_error(test.scores, truth),
         'coverage': decided.sets[np.arange(300), truth].mean(),
         'set size': decided.sets.sum(1).mean(),
         'out of distribution': decided.ood.mean(),
     }
     assert {name: found.overall[name].value for name in overall} == pytest.approx(overall, rel=1e-6)
+    error = found.overall['calibration error uncalibrated']
+    assert error.low < error.value < error.high < 1.5 * error.value
     assert found.overall['log loss'].value < found.overall['log loss uncalibrated'].value
     assert all(inside(found.overall[name]) for name in overall)
     assert second.curve.model[49] == pytest.approx(
@@ -102,7 +122,7 @@ def test_groups_widen_the_intervals_and_have_figures_of_their_own():
     groups = np.repeat(np.arange(30), 10)
     copies = test.take(np.arange(300) // 10 * 10)  # ten times the same image in each group
     decisions = decide(validation)
-    by_group = judge(copies, decisions, groups=[f'patient {i}' for i in groups], resamplings=300)
+    by_group = judge(copies, decisions, groups=[f'patient {i:02}' for i in groups], resamplings=300)
     alone = judge(copies, decisions, resamplings=300)
     for name in ('AUROC', 'AUROC (DeLong)', 'sensitivity', 'PPV'):
         wide, narrow = by_group.labels[0].figures[name], alone.labels[0].figures[name]
@@ -111,6 +131,11 @@ def test_groups_widen_the_intervals_and_have_figures_of_their_own():
     [label] = by_group.by_group
     once = decisions.apply(copies.logits[::10]).probabilities[:, 1]
     assert label.images + label.others == 30
+    truth = copies.truth[::10]
+    for name, function in (('AUROC', sklearn.roc_auc_score), ('AP', sklearn.average_precision_score)):
+        drawn = drawn_values(30, lambda some, function=function: function(truth[some], once[some]), 300)
+        area = label.figures[name]
+        assert (area.low, area.high) == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=1e-6)
     assert label.figures['AUROC'].value == pytest.approx(sklearn.roc_auc_score(copies.truth[::10], once))
     assert 'taken for itself' in alone.caveats[-1] and 'taken for itself' not in ' '.join(by_group.caveats)
 

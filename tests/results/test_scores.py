@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmdensenet.errors import UserError
-from mmdensenet.results.scores import read_scores
+from mmdensenet.results.scores import Scores, join_scores, read_scores
 
 
 def test_reading(tmp_path):
@@ -48,3 +48,54 @@ def test_what_cannot_be_read(tmp_path, name, content, message):
         (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=message):
         read_scores(tmp_path / name, False, ['cat', 'dog'])
+
+
+def test_logits_and_augmentation(tmp_path):
+    npz = tmp_path / 'p.npz'
+    columns = dict(pred_score=np.full((2, 2), 0.5), gt_label=np.array([-1, 1]), tta=np.array([True, True]))
+    np.savez(npz, logits=np.array([[0.25, 0.5], [1, 2]], np.float32), **columns)
+    found = read_scores(npz, False)
+    assert found.logits.tolist() == [[1, 2]] and found.logits.dtype == np.float64
+    assert found.augmented and not found.multi_label and found.threshold == 0.5
+    np.savez(npz, logits=np.ones((2, 3)), **columns)
+    with pytest.raises(UserError, match='logits of other classes'):
+        read_scores(npz, False)
+
+
+def part(groups=None, logits=None, names='ab'):
+    scores = np.array([[0.75, 0.5], [0.25, 0.125], [0.125, 0.875]])[:, : len(names)]
+    return Scores(scores, np.array([0, 0, 1]), np.arange(3), list('pqr'), list(names), groups=groups, logits=logits)
+
+
+def test_some_of_them():
+    whole = part(np.array([4, 4, 2]), np.arange(6.0).reshape(3, 2))
+    for which in ([0, 2], np.array([True, False, True])):
+        some = whole.take(which)
+        assert (some.paths, some.index.tolist(), some.truth.tolist()) == (['p', 'r'], [0, 2], [0, 1])
+        assert some.groups.tolist() == [4, 2] and some.logits.tolist() == [[0, 1], [4, 5]]
+        assert some.scores.tolist() == whole.scores[[0, 2]].tolist() and len(some) == 2
+    assert part().take([1]).groups is None and part().take([1]).logits is None
+
+
+def test_predicted_and_targets():
+    one = part()
+    assert not one.multi_label and not one.augmented and one.predicted.tolist() == [0, 0, 1]
+    assert one.targets.tolist() == [[1, 0], [1, 0], [0, 1]]
+    many = part()
+    many.truth = np.array([[1, 0], [0, -1], [0, 1]])
+    assert many.multi_label and many.targets is many.truth
+    assert many.predicted.tolist() == [[True, True], [False, False], [False, True]], 'from the threshold on'
+
+
+def test_groups_of_joined_parts_stay_apart():
+    logits = np.arange(6.0).reshape(3, 2)
+    one, other = part(np.array([7, 7, 3]), logits), part(np.array([3, 5, 9]), -logits)
+    whole = join_scores([one, other, one])
+    assert whole.groups.tolist() == [1, 1, 0, 2, 3, 4, 6, 6, 5]
+    assert whole.logits.tolist() == [*logits.tolist(), *(-logits).tolist(), *logits.tolist()]
+    assert whole.paths == ['p', 'q', 'r'] * 3 and whole.truth.tolist() == [0, 0, 1] * 3
+    without = join_scores([one, part()])
+    assert without.groups is None and without.logits is None
+    for parts in ([], [one, part(names='ac')]):
+        with pytest.raises(UserError, match='other classes'):
+            join_scores(parts)
