@@ -58,7 +58,7 @@ def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
         if message is None or args.debug:
             raise
         rank = int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0)))
-        if rank:  # most mistakes are seen by all ranks: let the first one speak, it ends the others
+        if rank:  # all ranks find most mistakes: rank 0 prints it, and the launcher ends the others meanwhile
             time.sleep(10)
         message = as_options(message, args)
         print(f'error: {message}' if rank == 0 else f'error on rank {rank}: {message}', file=sys.stderr)

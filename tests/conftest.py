@@ -5,6 +5,7 @@ import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,21 +89,43 @@ class Outcome:
 
 
 @pytest.fixture
-def run_tool(capfd, monkeypatch):
-    """Run a tool of tools/ in this process, for importing mmpretrain costs seconds: ``run_tool('train.py', ...)``."""
+def run_here(capfd, monkeypatch):
+    """Call a function as a program of this process would be: ``run_here(arguments, function)``."""
 
-    def run(name: str, *args: str | Path) -> Outcome:
-        monkeypatch.setattr(sys, 'argv', [name, *map(str, args)])
+    def run(arguments: list[str | Path], function: Callable[[], object]) -> Outcome:
+        monkeypatch.setattr(sys, 'argv', list(map(str, arguments)))
         capfd.readouterr()
         status = 0
         try:
-            runpy.run_path(str(TOOLS / name), run_name='__main__')
+            function()
         except SystemExit as stop:
             status = stop.code or 0
         out, err = capfd.readouterr()
         return Outcome(status, out, err)
 
     return run
+
+
+@pytest.fixture
+def run_tool(run_here):
+    """Run a tool of tools/ in this process, for importing mmpretrain costs seconds: ``run_tool('train.py', ...)``."""
+
+    def run(name: str, *args: str | Path) -> Outcome:
+        return run_here([name, *args], lambda: runpy.run_path(str(TOOLS / name), run_name='__main__'))
+
+    return run
+
+
+@pytest.fixture
+def check_tool(run_tool):
+    """``run_tool`` for a tool that has to succeed."""
+
+    def check(name: str, *args: str | Path) -> Outcome:
+        done = run_tool(name, *args)
+        assert done.status == 0, done.out + done.err
+        return done
+
+    return check
 
 
 @pytest.fixture
@@ -156,6 +179,11 @@ default_hooks = dict(logger=dict(interval=1))
 """
 
 
+def write_short_config(file: Path, extra: str = '', images: int = 24) -> Path:
+    file.write_text(SHORT.format(digits=str(DIGITS), images=images, extra=extra))
+    return file
+
+
 @pytest.fixture
 def short_config(tmp_path):
     """A config file that inherits the digits config but trains for a few iterations on a few images.
@@ -164,8 +192,6 @@ def short_config(tmp_path):
     """
 
     def write(extra: str = '', name: str = 'short.py', images: int = 24) -> Path:
-        file = tmp_path / name
-        file.write_text(SHORT.format(digits=str(DIGITS), images=images, extra=extra))
-        return file
+        return write_short_config(tmp_path / name, extra, images)
 
     return write

@@ -117,6 +117,21 @@ def test_cfg_options():
         parse_cfg_options(['a'])
 
 
+@pytest.mark.parametrize(('rank', 'printed', 'waits'), [(0, 'error: no\n', []), (1, 'error on rank 1: no\n', [10])])
+def test_the_other_ranks_wait_for_the_first_ones_message(monkeypatch, capsys, rank, printed, waits):
+    """The launcher ends them meanwhile, so that a mistake is printed once."""
+
+    def fail(args):
+        raise UserError('no')
+
+    waited = []
+    monkeypatch.setenv('RANK', str(rank))
+    monkeypatch.setattr('mmdensenet.cli.time.sleep', waited.append)
+    with pytest.raises(SystemExit) as stop:
+        run_tool(fail, argparse.Namespace(debug=False))
+    assert (stop.value.code, capsys.readouterr().err, waited) == (2, printed, waits)
+
+
 @pytest.mark.parametrize('number', [errno.ENOSPC, errno.EROFS, errno.EFBIG])
 def test_a_folder_that_cannot_be_written_to(number):
     message = explain(OSError(number, os.strerror(number), 'work_dirs/a/log'))

@@ -161,9 +161,8 @@ def test_weights_that_give_no_numbers(decided, tmp_path):
     assert np.isnan(Predictor(inferencer).predict([prepared])[0]).all(), 'the server says so itself'
 
 
-def test_the_command(plain, tmp_path, run_tool):
-    done = run_tool('decide.py', *plain, '--out', tmp_path / 'd.pth', '--operating-point', 'f1', '--coverage', '0.8')
-    assert done.status == 0, done.err
+def test_the_command(plain, tmp_path, run_tool, check_tool):
+    done = check_tool('decide.py', *plain, '--out', tmp_path / 'd.pth', '--operating-point', 'f1', '--coverage', '0.8')
     assert 'labels are decided by f1, sets cover 80%: fitted on 200 images of the validation part.' in done.out
     assert f'The decisions are in {tmp_path / "d.pth"}' in done.out
     done = run_tool('decide.py', *plain, '--operating-point', 'best')

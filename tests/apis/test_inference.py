@@ -3,15 +3,13 @@
 import json
 import os
 import pickle
-import threading
-from functools import partial
-from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import DIGITS
+from file_server import served
 from foreign_models import randomise
 from PIL import Image
 
@@ -20,33 +18,21 @@ from mmdensenet.apis import Inferencer
 from mmdensenet.errors import UserError
 
 
-def scores_of_the_tool(run_tool, config, checkpoint, folder):
+def scores_of_the_tool(check_tool, config, checkpoint, folder):
     out = folder / 'scores.pkl'
-    assert run_tool('test.py', config, checkpoint, '--work-dir', folder / 'work', '--out', out).status == 0
+    check_tool('test.py', config, checkpoint, '--work-dir', folder / 'work', '--out', out)
     with open(out, 'rb') as file:
         return {sample['img_path']: sample['pred_score'] for sample in pickle.load(file)}
 
 
-def test_identical_scores(run_tool, config, checkpoint, images, tmp_path):
-    expected = scores_of_the_tool(run_tool, config, checkpoint, tmp_path)
+def test_identical_scores(check_tool, config, checkpoint, images, tmp_path):
+    expected = scores_of_the_tool(check_tool, config, checkpoint, tmp_path)
     results = mmdensenet.inference(str(config), str(images), str(checkpoint), batch_size=4)
     assert len(results) == len(expected) == 6
     for result in results:
         assert torch.equal(torch.from_numpy(result['pred_scores']), expected[result['img_path']])
-    done = run_tool(
-        'predict.py',
-        images,
-        '--model',
-        config,
-        '--checkpoint',
-        checkpoint,
-        '--json',
-        '--topk',
-        '2',
-        '--batch-size',
-        '4',
-    )
-    assert done.status == 0, done.err
+    options = ('--checkpoint', checkpoint, '--json', '--topk', '2', '--batch-size', '4')
+    done = check_tool('predict.py', images, '--model', config, *options)
     for record in json.loads(done.out):
         scores = expected[record['img_path']]
         top = scores.topk(2)
@@ -56,13 +42,12 @@ def test_identical_scores(run_tool, config, checkpoint, images, tmp_path):
     assert not (tmp_path / 'RAN').exists(), 'config text in a checkpoint is not executed'
 
 
-def test_data_without_a_loading_step(run_tool, tmp_path):
+def test_data_without_a_loading_step(check_tool, tmp_path):
     """scikit-learn's digits come as grey arrays."""
     model = randomise(mmdensenet.get_model(str(DIGITS)))
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'w.pth')
     out = tmp_path / 'scores.pkl'
-    done = run_tool('test.py', DIGITS, tmp_path / 'w.pth', '--work-dir', tmp_path, '--out', out)
-    assert done.status == 0, done.err
+    check_tool('test.py', DIGITS, tmp_path / 'w.pth', '--work-dir', tmp_path, '--out', out)
     with open(out, 'rb') as file:
         expected = torch.stack([sample['pred_score'] for sample in pickle.load(file)])
     from mmdensenet.datasets import Digits
@@ -98,22 +83,11 @@ def test_arrays_and_pil_images_are_the_files_pixels(config, checkpoint, images, 
 
 
 def test_urls_and_pictures(run_tool, config, checkpoint, images, tmp_path):
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    server = HTTPServer(('127.0.0.1', 0), partial(Quiet, directory=str(images)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        url = f'http://127.0.0.1:{server.server_port}/class_0/40.jpg'
-        arguments = ['--model', config, '--checkpoint', checkpoint, '--show', tmp_path / 'shown']
+    arguments = ['--model', config, '--checkpoint', checkpoint, '--show', tmp_path / 'shown']
+    with served(images) as address:
+        url = f'{address}/class_0/40.jpg'
         done = run_tool('predict.py', url, images / 'class_0/40.jpg', *arguments)
         gone = run_tool('predict.py', url.replace('40.jpg', 'gone.jpg'), *arguments)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
     assert done.status == 0, done.err
     lines = done.out.splitlines()
     assert lines[0] == url and lines[1:4] == lines[5:8] and len(lines[1].split()) == 2

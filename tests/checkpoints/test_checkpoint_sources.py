@@ -3,13 +3,12 @@
 import os
 import shutil
 import sys
-import threading
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+from file_server import served
 from hostile import CODE, Calls
 from mmengine.runner import checkpoint as theirs
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -22,22 +21,12 @@ from mmdensenet.errors import UserError
 @pytest.fixture
 def web(tmp_path, monkeypatch):
     """A server of ``tmp_path / 'web'`` on this machine; torch's cache is beside it."""
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
     folder = tmp_path / 'web'
     folder.mkdir()
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
     monkeypatch.setenv('no_proxy', '127.0.0.1')
-    server = ThreadingHTTPServer(('127.0.0.1', 0), partial(Handler, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield SimpleNamespace(folder=folder, url=f'http://127.0.0.1:{server.server_port}')
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served(folder) as url:
+        yield SimpleNamespace(folder=folder, url=url)
 
 
 def save(file, value=1.0):

@@ -47,13 +47,17 @@ def wait(processes: Sequence[int], seconds: float = 240) -> list[int]:
     return [statuses[pid] for pid in processes]
 
 
-def on_two_ranks(function: Callable[[], object], folder: Path) -> tuple[list[int], str]:
-    """The statuses of two processes that run ``function`` with torchrun's environment, and what the first printed."""
+def free_port() -> str:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
+        return str(probe.getsockname()[1])
+
+
+def on_two_ranks(function: Callable[[], object], folder: Path) -> tuple[list[int], str]:
+    """The statuses of two processes that run ``function`` with torchrun's environment, and what the first printed."""
     folder.mkdir(exist_ok=True)
-    common = dict(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    common = dict(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port())
     ranks = [fork(function, folder / f'out_{i}.txt', RANK=str(i), LOCAL_RANK=str(i), **common) for i in range(2)]
     return wait(ranks), (folder / 'out_0.txt').read_text()
 

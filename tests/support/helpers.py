@@ -1,6 +1,7 @@
 """What several test modules use."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 import torch
@@ -39,6 +40,11 @@ def assert_same_state(actual: nn.Module, expected: nn.Module, tolerance: float =
             assert parameter.grad is None, name
         else:
             assert_same(parameter.grad, gradients[name].grad, tolerance, f'gradient of {name}')
+
+
+def load_weights(file: Path) -> dict[str, Tensor]:
+    """The weights in a checkpoint of a training."""
+    return torch.load(file, weights_only=True)['state_dict']
 
 
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:

@@ -9,9 +9,8 @@ from small_costs import ROWS
 from mmdensenet.apis.complexity import complexity
 
 
-def test_tool(run_tool):
-    done = run_tool('complexity.py', 'mmdensenet::densenet-bc-l40-k12_1xb64_cifar10.py', '--no-measure', '--json')
-    assert done.status == 0, done.err
+def test_tool(check_tool):
+    done = check_tool('complexity.py', 'mmdensenet::densenet-bc-l40-k12_1xb64_cifar10.py', '--no-measure', '--json')
     found = json.loads(done.out)
     row = ROWS['densenet-bc-l40-k12_1xb64_cifar10']['Metadata']
     assert (found['parameters'], found['multiply_adds']['reference']) == (row['Parameters'], row['Multiply-Adds'])
@@ -21,10 +20,9 @@ def test_tool(run_tool):
         assert step['batch_bytes'] == pytest.approx(step['constant_bytes'] + 64 * step['bytes_per_image'])
 
 
-def test_table(run_tool):
+def test_table(run_tool, check_tool):
     found = complexity(str(DIGITS), batch=7, available=1e9, measure=False, device='cpu')
-    done = run_tool('complexity.py', DIGITS, '--no-measure', '--memory', '1GB', '--batch', '7', '--device', 'cpu')
-    assert done.status == 0, done.err
+    done = check_tool('complexity.py', DIGITS, '--no-measure', '--memory', '1GB', '--batch', '7', '--device', 'cpu')
     assert f'{ROWS[DIGITS.stem]["Metadata"]["Multiply-Adds"]:,}' in done.out
     for engine in ('reference', 'fused'):
         step = found['memory'][engine]['predicted']

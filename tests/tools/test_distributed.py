@@ -1,7 +1,7 @@
 """The launch scripts with real processes: gloo, two ranks, two nodes, a killed rank, slurm's stand-in."""
 
 import os
-import socket
+import re
 import stat
 import subprocess
 import sys
@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from conftest import ROOT, TOOLS
-from helpers import assert_same
-from support.forks import on_two_ranks, tool
+from helpers import assert_same, load_weights
+from support.forks import free_port, on_two_ranks, tool
 
 KILLER = '''
 import os, signal
@@ -29,12 +29,8 @@ class Killer(Hook):
 '''
 
 
-def weights(file):
-    return torch.load(file, weights_only=True)['state_dict']
-
-
 @pytest.mark.parametrize('way', ['forked', pytest.param('scripts', marks=pytest.mark.slow)])
-def test_two_processes_equal_one_with_twice_the_batch(run_command, run_tool, short_config, tmp_path, way):
+def test_two_processes_equal_one_with_twice_the_batch(run_command, run_tool, check_tool, short_config, tmp_path, way):
     """With synchronised statistics and without augmentation; float32 here, float64 in tests/ops."""
 
     def on_two(name, *arguments, work_dir):
@@ -53,8 +49,8 @@ def test_two_processes_equal_one_with_twice_the_batch(run_command, run_tool, sho
     one = short_config(f'{sync}\n{pipeline.format(8)}', name='one.py')
     printed = on_two('train', two, work_dir=tmp_path / 'two')
     assert 'warning' not in printed.lower(), printed
-    assert run_tool('train.py', one, '--work-dir', tmp_path / 'one').status == 0
-    split, whole = weights(tmp_path / 'two/epoch_2.pth'), weights(tmp_path / 'one/epoch_2.pth')
+    check_tool('train.py', one, '--work-dir', tmp_path / 'one')
+    split, whole = load_weights(tmp_path / 'two/epoch_2.pth'), load_weights(tmp_path / 'one/epoch_2.pth')
     assert split.keys() == whole.keys()
     for name, value in whole.items():
         assert_same(split[name].double(), value.double(), 1e-4, name)
@@ -67,7 +63,8 @@ def test_two_processes_equal_one_with_twice_the_batch(run_command, run_tool, sho
     assert line in printed.splitlines()
 
 
-def test_a_mistake_is_said_once_with_status_2(run_command):
+@pytest.mark.slow
+def test_a_mistake_ends_the_script_with_status_2(run_command):
     done = run_command('bash', TOOLS / 'dist_train.sh', 'configs/nope.py', '2')
     assert done.status == 2
     assert done.err.count('config configs/nope.py does not exist') == 1
@@ -88,15 +85,12 @@ def test_usage(run_command, script):
 @pytest.mark.slow
 def test_two_nodes(short_config, tmp_path):
     """Two one-process nodes on this machine, the second started first."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    config = short_config()
+    config, port = short_config(), free_port()
 
     def node(rank):
         if rank == 0:
             time.sleep(2)
-        names = dict(NNODES='2', NODE_RANK=str(rank), MASTER_ADDR='127.0.0.1', PORT=str(port), LOCAL_ADDR='127.0.0.1')
+        names = dict(NNODES='2', NODE_RANK=str(rank), MASTER_ADDR='127.0.0.1', PORT=port, LOCAL_ADDR='127.0.0.1')
         names |= dict(PYTHON=sys.executable, OMP_NUM_THREADS='1')
         return subprocess.run(
             ['bash', TOOLS / 'dist_train.sh', config, '1', '--work-dir', tmp_path / 'w'],
@@ -146,33 +140,18 @@ SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NTASKS=1 SLURM_NODELIST=localhost exec "$@"
     for name, text in tools.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod((tmp_path / name).stat().st_mode | stat.S_IEXEC)
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = str(probe.getsockname()[1])
     env = dict(PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='1', GPUS_PER_NODE='0', SRUN_ARGS='--time=5 --mem=2G')
-    env |= dict(MASTER_PORT=port)
+    env |= dict(MASTER_PORT=free_port())
     config = short_config()
     options = ('--cfg-options', 'train_cfg.max_epochs=1')
     done = run_command('bash', TOOLS / 'slurm_train.sh', 'part', 'job', config, tmp_path / 'w', *options, **env)
     assert done.status == 0, done.out + done.err
     first = done.out.splitlines()[0]
-    for word in (
-        '-p part',
-        '--job-name=job',
-        '--ntasks=1',
-        '--cpus-per-task=5',
-        '--time=5 --mem=2G',
-        '--launcher=slurm',
-    ):
-        assert word in first
+    options = '-p part', '--job-name=job', '--ntasks=1', '--cpus-per-task=5', '--time=5 --mem=2G', '--launcher=slurm'
+    assert all(option in first for option in options), first
     assert '--gres' not in first
 
     (tmp_path / 'srun').write_text('#!/usr/bin/env bash\necho "srun $*"\n')
-    done = run_command(
-        'bash', TOOLS / 'slurm_test.sh', 'part', 'job', config, 'x.pth', **env | dict(GPUS_PER_NODE='4', GPUS='8')
-    )
-    assert (
-        '--gres=gpu:4 --ntasks-per-node=4' in done.out
-        and 'test.py' in done.out
-        and ' x.pth --launcher=slurm' in done.out
-    )
+    env |= dict(GPUS_PER_NODE='4', GPUS='8')
+    done = run_command('bash', TOOLS / 'slurm_test.sh', 'part', 'job', config, 'x.pth', **env)
+    assert re.search(r'--gres=gpu:4 --ntasks-per-node=4 .*test\.py .* x\.pth --launcher=slurm', done.out), done.out

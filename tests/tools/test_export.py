@@ -85,11 +85,10 @@ SUFFIX = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2'}
         ('torch-export', ['--with-preprocess', '--dynamic']),
     ],
 )
-def test_the_same_predictions(run_tool, config, checkpoint, images, tmp_path, format, extra):
+def test_the_same_predictions(check_tool, config, checkpoint, images, tmp_path, format, extra):
     out = tmp_path / f'tiny{SUFFIX[format]}'
     out.with_suffix('.bin').write_bytes(bytes(10**6))  # left by an earlier export
-    done = run_tool('export.py', config, checkpoint, '--format', format, '--out', out, *extra)
-    assert done.status == 0, done.err
+    done = check_tool('export.py', config, checkpoint, '--format', format, '--out', out, *extra)
     assert 'Against PyTorch on 12 images: the same top-1 for 100.00 %' in done.out
     who = 'The graph does' if '--with-preprocess' in extra else 'the caller (or `mmdensenet predict'
     (line,) = [line for line in done.out.splitlines() if 'ResizeEdge, CenterCrop' in line]
@@ -114,17 +113,15 @@ def test_the_same_predictions(run_tool, config, checkpoint, images, tmp_path, fo
     assert about.version == mmdensenet.__version__ and about.size == [32, 32]
     for file in (out, out.with_suffix('.bin')):
         assert not file.is_file() or str(mmdensenet.__path__[0]).encode() not in file.read_bytes()
-    listed = run_tool('predict.py', images, '--model', out, '--json', '--topk', '1')
-    assert listed.status == 0, listed.err
+    listed = check_tool('predict.py', images, '--model', out, '--json', '--topk', '1')
     assert [r['predictions'][0]['class'] for r in json.loads(listed.out)] == [r['pred_class'] for r in expected]
 
 
 @pytest.mark.parametrize('format', ['onnx', 'openvino'])
-def test_int8(run_tool, config, checkpoint, images, tmp_path, format):
+def test_int8(check_tool, config, checkpoint, images, tmp_path, format):
     out = tmp_path / f'tiny{SUFFIX[format]}'
     arguments = ['--format', format, '--out', out, '--int8', '--calib', '12', '--dynamic', '--with-preprocess']
-    done = run_tool('export.py', config, checkpoint, *arguments)
-    assert done.status == 0, done.err
+    done = check_tool('export.py', config, checkpoint, *arguments)
     assert 'Calibrated with 12 images of the training set' in done.out and 'Top-1 accuracy' in done.out
     expected = np.stack([r['pred_scores'] for r in Inferencer(str(config), str(checkpoint))(images)])
     exported = open_inferencer(out)
@@ -134,7 +131,7 @@ def test_int8(run_tool, config, checkpoint, images, tmp_path, format):
     assert 0 < np.abs(given - expected).max() < 0.1 * spread
 
 
-def test_int8_of_several_labels(run_tool, config, checkpoint, images, tmp_path):
+def test_int8_of_several_labels(check_tool, config, checkpoint, images, tmp_path):
     rows = [
         f'{file.relative_to(images)},{int(i == 0)},{int(i == 1)},'
         for i in range(3)
@@ -151,8 +148,7 @@ def test_int8_of_several_labels(run_tool, config, checkpoint, images, tmp_path):
     config.write_text(text.replace('metainfo=names, ', ''))
     saved = torch.load(checkpoint)
     torch.save({**saved, 'meta': dict(dataset_meta=dict(classes=('red', 'green', 'unknown')))}, checkpoint)
-    done = run_tool('export.py', config, checkpoint, '--int8', '--out', tmp_path / 'm.onnx')
-    assert done.status == 0, done.err
+    done = check_tool('export.py', config, checkpoint, '--int8', '--out', tmp_path / 'm.onnx')
     ours, theirs = re.search(r'Mean area under the ROC curve: (\S+) %, PyTorch (\S+) %', done.out).groups()
     model = Inferencer(str(config), str(checkpoint))
     scores = np.stack(

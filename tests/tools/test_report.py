@@ -111,10 +111,9 @@ def folder_config(tmp_path, classes: int, root):
     return file
 
 
-def page_of(run_tool, config, checkpoint, tmp_path, *more) -> Page:
+def page_of(check_tool, config, checkpoint, tmp_path, *more) -> Page:
     out = tmp_path / 'out' / 'page.html'
-    done = run_tool('report.py', config, checkpoint, '--out', out, '--no-measure', '--bootstrap', '50', *more)
-    assert done.status == 0, done.err
+    done = check_tool('report.py', config, checkpoint, '--out', out, '--no-measure', '--bootstrap', '50', *more)
     assert f'The report is in {out}' in done.out
     return read(out)
 
@@ -239,14 +238,13 @@ def test_a_thousand_classes_with_one_image_each(run_tool, tmp_path):
 
 
 @pytest.mark.slow
-def test_curves_and_measurements(run_tool, short_config, tmp_path):
+def test_curves_and_measurements(check_tool, short_config, tmp_path):
     """The whole way: trained, with its log, measured on this machine."""
     config = short_config()
-    assert run_tool('train.py', config, '--work-dir', tmp_path / 'run').status == 0
+    check_tool('train.py', config, '--work-dir', tmp_path / 'run')
     out = tmp_path / 'page.html'
     args = ('--out', out, '--bootstrap', '20', '--gallery', '1')
-    done = run_tool('report.py', config, tmp_path / 'run' / 'epoch_2.pth', *args)
-    assert done.status == 0, done.err
+    done = check_tool('report.py', config, tmp_path / 'run' / 'epoch_2.pth', *args)
     page = read(out)
     assert 'accuracy/top1' in page.text and 'learning rate' in page.text
     assert re.search(r'batch of 1 [\d,.]+ [\d,.]+ ms', page.text)

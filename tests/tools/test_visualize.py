@@ -145,7 +145,7 @@ def test_cam_of_a_class_and_a_layer(draw, model, digit_files):
     assert (one[40:, 260:] != other[40:, 260:]).any()
 
 
-def test_confusion(draw, run_tool, model, tmp_path):
+def test_confusion(draw, check_tool, model, tmp_path):
     config, checkpoint = model
     picture, out = draw('confusion', *model)
     assert picture.shape == (740, 880, 3)
@@ -153,7 +153,7 @@ def test_confusion(draw, run_tool, model, tmp_path):
     assert share(picture, empty, 2) > 0.2  # most cells of 10 x 10 have nothing of 20 images
     printed = [line for line in out.splitlines() if line.startswith('true ')]
     file = tmp_path / 'predictions.npz'
-    assert run_tool('test.py', config, checkpoint, '--work-dir', tmp_path / 'w', '--out', file).status == 0
+    check_tool('test.py', config, checkpoint, '--work-dir', tmp_path / 'w', '--out', file)
     again, out = draw('confusion', config, '--predictions', file)
     assert (again == picture).all()
     assert [line for line in out.splitlines() if line.startswith('true ')] == printed
@@ -220,10 +220,9 @@ def test_reuse(draw, model):
     assert yellow[:, :380].any() and yellow[:, 450:850].any(), 'each reader has a largest weight'
 
 
-def test_another_format(run_tool, model, tmp_path):
+def test_another_format(check_tool, model, tmp_path):
     file = tmp_path / 'reuse.svg'
-    done = run_tool('visualize.py', 'reuse', *model, '--out', file)
-    assert done.status == 0, done.err
+    check_tool('visualize.py', 'reuse', *model, '--out', file)
     assert '<svg' in file.read_text()[:1000]
 
 

@@ -29,64 +29,50 @@ def trained(short_config, tmp_path):
     return short_config(), short_config(WRAPPED, name='wrapped.py'), tmp_path / 'w.pth'
 
 
-def test_training(run_tool, trained, tmp_path):
-    done = run_tool('train.py', trained[1], '--work-dir', tmp_path / 'w', '--cfg-options', 'train_cfg.max_epochs=1')
-    assert done.status == 0, done.err
+def test_training(check_tool, trained, tmp_path):
+    check_tool('train.py', trained[1], '--work-dir', tmp_path / 'w', '--cfg-options', 'train_cfg.max_epochs=1')
 
 
 @pytest.mark.parametrize('tta', [[], ['--tta']])
-def test_testing(run_tool, trained, tmp_path, tta):
+def test_testing(check_tool, trained, tmp_path, tta):
     """Twice the sixteen images and the fold's four: their scores are those of the plain data set."""
     plain, wrapped, checkpoint = trained
     scores = {}
     for name, config, options in (('plain', plain, ['test_dataloader.dataset.indices=16']), ('wrapped', wrapped, [])):
         options = ['--cfg-options', *options] if options else []
         out = tmp_path / f'{name}.npz'
-        done = run_tool('test.py', config, checkpoint, '--work-dir', tmp_path / name, '--out', out, *tta, *options)
-        assert done.status == 0, done.err
+        check_tool('test.py', config, checkpoint, '--work-dir', tmp_path / name, '--out', out, *tta, *options)
         scores[name] = np.load(out)['pred_score']
     expected = scores['plain'][[*range(16), *range(16), *range(4, 8)]]
     assert np.allclose(scores['wrapped'], expected, atol=1e-6)
 
 
-def test_predict_and_pictures(run_tool, trained, tmp_path):
+def test_predict_and_pictures(check_tool, trained, tmp_path):
     plain, wrapped, checkpoint = trained
     image = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
     np.save(tmp_path / 'i.npy', image)
     given = []
     for config in (plain, wrapped):
-        done = run_tool('predict.py', tmp_path / 'i.npy', '--model', config, '--checkpoint', checkpoint, '--json')
-        assert done.status == 0, done.err
+        done = check_tool('predict.py', tmp_path / 'i.npy', '--model', config, '--checkpoint', checkpoint, '--json')
         given.append(json.loads(done.out)[0]['predictions'])
     assert given[0] == given[1] and 'class' in given[0][0]
     for split in ('train', 'test'):
         out = tmp_path / f'{split}.png'
-        done = run_tool('visualize.py', 'embedding', wrapped, checkpoint, '--split', split, '--out', out)
-        assert done.status == 0 and out.is_file(), done.err
+        done = check_tool('visualize.py', 'embedding', wrapped, checkpoint, '--split', split, '--out', out)
+        assert out.is_file()
     for command, *rest in (('cam', checkpoint, tmp_path / 'i.npy'), ('data',)):
         out = tmp_path / f'{command}.png'
-        done = run_tool('visualize.py', command, wrapped, *rest, '--out', out)
-        assert done.status == 0 and out.is_file(), done.err
+        done = check_tool('visualize.py', command, wrapped, *rest, '--out', out)
+        assert out.is_file()
 
 
-def test_export_and_report(run_tool, trained, tmp_path):
+def test_export_and_report(check_tool, trained, tmp_path):
     pytest.importorskip('onnxscript', reason='the extra export is not installed')
     _, wrapped, checkpoint = trained
-    done = run_tool('export.py', wrapped, checkpoint, '--out', tmp_path / 'e.onnx')
-    assert done.status == 0 and (tmp_path / 'e.onnx').is_file(), done.err
-    done = run_tool(
-        'report.py',
-        wrapped,
-        checkpoint,
-        '--out',
-        tmp_path / 'r.html',
-        '--bootstrap',
-        '0',
-        '--no-measure',
-        '--gallery',
-        '2',
-    )
-    assert done.status == 0, done.err
+    check_tool('export.py', wrapped, checkpoint, '--out', tmp_path / 'e.onnx')
+    assert (tmp_path / 'e.onnx').is_file()
+    options = ('--bootstrap', '0', '--no-measure', '--gallery', '2')
+    check_tool('report.py', wrapped, checkpoint, '--out', tmp_path / 'r.html', *options)
     page = (tmp_path / 'r.html').read_text()
     assert ', 36 test images' in page
 
@@ -103,7 +89,7 @@ test_dataloader = dict(dataset=wrapped)
 
 
 @pytest.mark.parametrize('tool', ['decide.py', 'verify_dataset.py', 'report.py', 'test.py'])
-def test_mmpretrains_data_sets_inside_mmengines_wrappers(run_tool, short_config, tmp_path, tool):
+def test_mmpretrains_data_sets_inside_mmengines_wrappers(check_tool, short_config, tmp_path, tool):
     """These build what they wrap in the default scope, which each tool must have set by then."""
     config = short_config(FOLDERS.format(root=str(write_images(tmp_path / 'd'))))
     model = mmdensenet.get_model(str(config))
@@ -115,5 +101,4 @@ def test_mmpretrains_data_sets_inside_mmengines_wrappers(run_tool, short_config,
         'report.py': (tmp_path / 'w.pth', '--out', tmp_path / 'r.html', '--bootstrap', '0', '--no-measure'),
         'test.py': (tmp_path / 'w.pth', '--work-dir', tmp_path / 't'),
     }[tool]
-    done = run_tool(tool, config, *options)
-    assert done.status == 0, done.err
+    check_tool(tool, config, *options)
