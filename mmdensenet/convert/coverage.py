@@ -3,9 +3,9 @@
 import re
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from mmdensenet.errors import UserError
+from mmdensenet.model_wrappers import unwrapped
 from mmdensenet.registry import HOOKS
 
 from .on_load import fit_checkpoint
@@ -34,13 +34,11 @@ class CheckpointCoverageHook(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         fit_checkpoint(runner.model, checkpoint, fit_channels=self.head_may_differ)
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if not hasattr(model, 'head') and hasattr(model, 'module'):  # test-time augmentation
-            model = model.module
         given = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else {}
         given = {re.sub(r'^module\.', '', key): value for key, value in given.items() if hasattr(value, 'shape')}
         # a counter that no result depends on; weights from before torch 0.4.1 lack it, and torch loads them
-        wanted = {key: value for key, value in model.state_dict().items() if not key.endswith('num_batches_tracked')}
+        wanted = unwrapped(runner.model).state_dict()
+        wanted = {key: value for key, value in wanted.items() if not key.endswith('num_batches_tracked')}
         if self.head_may_differ:
             wanted = {key: value for key, value in wanted.items() if not key.startswith('head.')}
         missing = [key for key in wanted if key not in given]

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdensenet.compat.mmengine import OTHER_LAYOUTS
 from mmdensenet.errors import UserError
+from mmdensenet.model_wrappers import unwrapped
 from mmdensenet.terminal import SHOWN
 
 from .convert import EMA_CONTAINERS, adapt_channels, convert_state_dict, notes_on_ema, unwrap
@@ -36,7 +37,7 @@ def fit_checkpoint(model: nn.Module, checkpoint: MutableMapping, fit_channels: b
 
     if not isinstance(checkpoint, MutableMapping):
         return False
-    model = _inner(model)
+    model = unwrapped(model)
     name, backbone = next(((n, m) for n, m in model.named_modules() if isinstance(m, DenseNet | RDNet)), (None, None))
     if backbone is None:
         return False
@@ -106,13 +107,6 @@ def _with_eps(tensors: Mapping[str, Tensor], own: str, given: float, wanted: flo
             f"difference: set model.backbone.norm_cfg=dict(type='BN', eps={given})."
         )
     return {**tensors, **changed}
-
-
-def _inner(model: nn.Module) -> nn.Module:
-    """The model inside wrappers for several processes and for test-time augmentation."""
-    while not hasattr(model, 'backbone') and isinstance(getattr(model, 'module', None), nn.Module):
-        model = model.module
-    return model
 
 
 def _pretrained(original: Callable) -> Callable:

@@ -1,7 +1,7 @@
-"""Resuming with a config whose schedule is not the checkpoint's.
+"""Resuming with a config whose schedule differs from the checkpoint's.
 
-mmengine puts the checkpoint's schedule in the place of the config's silently: with another max_epochs the old end
-stays. A schedule whose values do not depend on its end goes on to the new one; any other difference is refused.
+mmengine silently replaces the config's schedule by the checkpoint's: with another max_epochs the old end remains. A
+schedule whose values do not depend on its end continues to the new end; any other difference is refused.
 """
 
 import inspect
@@ -20,13 +20,13 @@ _OPEN_ENDED = (ExponentialParamScheduler, MultiStepParamScheduler, StepParamSche
 
 
 def adopt_schedule(runner, checkpoint: dict) -> list[int]:
-    """Compare the schedules and put the config's end into the checkpoint's where that is exact.
+    """Compare the schedules, and set the config's end in the checkpoint's where that is exact.
 
     Returns:
-        For each scheduler, the steps behind the old end that it has to make up for.
+        For each scheduler, the number of steps after the old end that it has to catch up on.
 
     Raises:
-        UserError: if the schedules differ, with the first key that does.
+        UserError: if the schedules differ; the message names the first key that does.
     """
     _compare_learning_rates(runner, checkpoint)
     given, built = checkpoint.get('param_schedulers'), runner.param_schedulers
@@ -44,7 +44,7 @@ def adopt_schedule(runner, checkpoint: dict) -> list[int]:
             if key in ours and key in theirs and theirs[key] != ours[key]:
                 what = f'{type(scheduler).__name__}.{key} (param_scheduler {number}) is {theirs[key]!r} there'
                 raise UserError(_differs(f'{what} and {ours[key]!r} in the config'))
-    _say_if_it_ends_early(runner, built, checkpoint)
+    _warn_if_it_ends_early(runner, built, checkpoint)
     return missed
 
 
@@ -52,7 +52,7 @@ def _adopt_end(theirs: dict, scheduler: _ParamScheduler) -> int:
     old, done = theirs.get('end'), theirs.get('_global_step')
     if not isinstance(scheduler, _OPEN_ENDED) or type(old) is not int or type(done) is not int or old == scheduler.end:
         return 0
-    if done >= scheduler.end > old:  # beyond the new end too: only its place in the file changes
+    if done >= scheduler.end > old:  # beyond the new end too: only the counter in the file changes
         done = scheduler.end - 1
     theirs['end'] = scheduler.end
     missed = max(0, done - old + 1) if scheduler.end > old else 0
@@ -60,7 +60,7 @@ def _adopt_end(theirs: dict, scheduler: _ParamScheduler) -> int:
     return missed
 
 
-def _say_if_it_ends_early(runner, built: list[_ParamScheduler], checkpoint: dict) -> None:
+def _warn_if_it_ends_early(runner, built: list[_ParamScheduler], checkpoint: dict) -> None:
     ours = checkpoint.get('exact_resume')
     total, before = runner.train_loop.max_epochs, ours.get('max_epochs') if isinstance(ours, dict) else None
     ends = [scheduler.end for scheduler in built if scheduler.by_epoch]
@@ -72,7 +72,7 @@ def _say_if_it_ends_early(runner, built: list[_ParamScheduler], checkpoint: dict
 
 
 def _compare_learning_rates(runner, checkpoint: dict) -> None:
-    """The checkpoint's take the place of the config's; a config with others is not the run's."""
+    """Refuse other learning rates: those of the checkpoint replace those of the config."""
     given, optimizer = checkpoint.get('optimizer'), getattr(getattr(runner, 'optim_wrapper', None), 'optimizer', None)
     if not isinstance(given, dict) or optimizer is None:
         return

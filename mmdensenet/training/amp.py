@@ -1,4 +1,4 @@
-"""``AmpOptimWrapper`` that also works without a GPU."""
+"""An ``AmpOptimWrapper`` that also works without a GPU."""
 
 import torch
 from mmengine.device import get_device
@@ -13,7 +13,7 @@ from mmdensenet.errors import UserError
 class AmpOptimWrapper(_AmpOptimWrapper):
     """mmengine's mixed-precision optimiser wrapper; on a CPU bfloat16 autocast, which needs no loss scaling.
 
-    Registered in the place of mmengine's class. With an accelerator it is that class, unchanged.
+    It is registered instead of mmengine's class, and behaves like that class on an accelerator.
     """
 
     def __init__(self, loss_scale='dynamic', dtype=None, use_fsdp: bool = False, **kwargs):
@@ -32,7 +32,7 @@ class AmpOptimWrapper(_AmpOptimWrapper):
 
     def state_dict(self) -> dict:
         state = super().state_dict()
-        if not self.loss_scaler.is_enabled():  # a GPU that resumes from it starts with a scale of its own
+        if not self.loss_scaler.is_enabled():  # a GPU that resumes from it starts with its own scale
             state.pop('loss_scaler')
         return state
 

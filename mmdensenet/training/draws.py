@@ -1,7 +1,7 @@
-"""Which sample is drawn when, and with which random numbers: a function of seed, epoch and position only.
+"""Makes the order of samples and their random numbers a function of seed, epoch and position only.
 
-A sampler's indices are numbered, and a sample's augmentation is seeded with its number. So it does not depend on what
-was drawn before, on the number of workers, or on when they were started; and an epoch can begin anywhere.
+A sampler's indices are numbered, and the number of a sample seeds its augmentation. The augmentation therefore does not
+depend on earlier samples or on the workers, and an epoch can start at any position.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CHUNK = 4096
 
 
 class Draw(int):
-    """The index of a sample; ``words`` seed its augmentation."""
+    """The index of a sample, with the ``words`` that seed its augmentation."""
 
     words: tuple[int, ...]
 
@@ -41,7 +41,7 @@ class Draw(int):
 
 
 class NumberedSampler:
-    """Any sampler, with its indices as :class:`Draw`, from ``start`` on, which counts for the next epoch only."""
+    """Wraps any sampler and yields its indices as :class:`Draw`; ``start`` skips indices in the next epoch only."""
 
     def __init__(self, sampler, seed: int, rank: int):
         self.sampler = sampler
@@ -77,7 +77,7 @@ class NumberedSampler:
 
 
 def _indices(sampler, start: int) -> Iterator[int]:
-    """A sampler's indices from ``start`` on. mmengine's DefaultSampler makes lists of all, 36 MB each for a million."""
+    """A sampler's indices from ``start`` on, without the lists of DefaultSampler (36 MB for a million indices)."""
     if type(sampler) is not DefaultSampler:
         yield from islice(iter(sampler), start, None)
         return
@@ -88,14 +88,15 @@ def _indices(sampler, start: int) -> Iterator[int]:
         order = torch.arange(size)
     for begin in range(sampler.rank + start * sampler.world_size, sampler.total_size, _CHUNK * sampler.world_size):
         end = min(begin + _CHUNK * sampler.world_size, sampler.total_size)
-        yield from order[torch.arange(begin, end, sampler.world_size) % size].tolist()  # it rounds up by beginning anew
+        # the modulus: DefaultSampler rounds up with indices from the start
+        yield from order[torch.arange(begin, end, sampler.world_size) % size].tolist()
 
 
 class Fetch:
-    """The samples of a batch; torch's data loaders call it where a data set has it as ``__getitems__``.
+    """Reads the samples of a batch, as the attribute ``__getitems__`` of a data set that torch's data loaders call.
 
-    ``keep(get)`` may drop a sample: it returns what ``get()`` returns, or raises :class:`Dropped`. When
-    none is left the first error is raised, unless ``may_be_empty``.
+    ``keep(get)`` returns the sample ``get()``, or raises :class:`Dropped` to leave it out. If no sample is left, the
+    first error is raised, unless ``may_be_empty``.
     """
 
     def __init__(self, dataset):
@@ -104,11 +105,11 @@ class Fetch:
         self.may_be_empty = False
 
     def __call__(self, indices: list[int]) -> list:
-        with_uniforms = draws_from_uniforms(self.dataset)  # a hook may have put another pipeline in
+        with_uniforms = draws_from_uniforms(self.dataset)  # a hook may have changed the pipeline
         in_worker = get_worker_info() is not None
         if in_worker or with_uniforms or not any(isinstance(index, Draw) for index in indices):
             return self._fetch(indices, with_uniforms)
-        with unchanged_random_state():  # without workers it is the model's generators that are seeded
+        with unchanged_random_state():  # without workers, the samples and the model share generators
             return self._fetch(indices, with_uniforms)
 
     def _fetch(self, indices: list[int], with_uniforms: bool) -> list:
@@ -130,8 +131,8 @@ class Fetch:
         return self.dataset[index] if self.keep is None else self.keep(lambda: self.dataset[index])
 
 
-class Dropped(Exception):  # noqa: N818  no error: the batch goes on without the sample
-    """A sample that the batch goes without, and the error that ends the run when no sample of the batch is left."""
+class Dropped(Exception):  # noqa: N818  no error: the batch continues without the sample
+    """Raised for a sample that is left out, with the error to raise if no sample of the batch is left."""
 
     def __init__(self, error: Exception):
         super().__init__(str(error))
@@ -139,14 +140,14 @@ class Dropped(Exception):  # noqa: N818  no error: the batch goes on without the
 
 
 class NoImages(dict):
-    """A batch none of whose images can be read."""
+    """A batch without any readable image."""
 
     def __init__(self):
         super().__init__(inputs=[], data_samples=[])
 
 
 class Collate:
-    """A data loader's ``collate_fn``; no samples become :class:`NoImages`."""
+    """A ``collate_fn`` that returns :class:`NoImages` for an empty list of samples."""
 
     def __init__(self, collate: Callable[[list], Any]):
         self.collate = collate
@@ -156,17 +157,17 @@ class Collate:
 
 
 def allow_empty(dataloader: DataLoader) -> None:
-    """Let a batch whose samples are all dropped be :class:`NoImages`; for loops that know it."""
+    """Let a batch whose samples are all dropped be :class:`NoImages`, which mmdensenet's loops support."""
     fetch_of(dataloader).may_be_empty = True
     if not isinstance(dataloader.collate_fn, Collate):
         dataloader.collate_fn = Collate(dataloader.collate_fn)
 
 
 def take_each_once(dataloader: DataLoader) -> bool:
-    """Have no rank draw a sample a second time so that all have as many. False for a sampler that is not known.
+    """Draw each sample once, without the repeated samples that give all ranks equally many. False for other samplers.
 
-    Results are cut to the size of the data set after they are collected, which leaves such samples out only when no
-    other is missing.
+    mmengine truncates the collected results to the size of the data set, which removes the repeated samples only if no
+    other sample is missing.
     """
     sampler = getattr(dataloader.batch_sampler, 'sampler', None)
     if isinstance(sampler, NumberedSampler):
@@ -181,7 +182,7 @@ def take_each_once(dataloader: DataLoader) -> bool:
 
 @RANDOM_SAMPLES.repaired_by
 def seed_samples_by_number() -> None:
-    """:func:`number_draws` does it, for the data loader that it is given and no other."""
+    """Check that torch's data loaders call ``__getitems__``, which :func:`number_draws` relies on."""
     from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
     if not uses(_MapDatasetFetcher.fetch, '__getitems__'):
@@ -189,10 +190,10 @@ def seed_samples_by_number() -> None:
 
 
 def fetch_of(dataloader: DataLoader) -> Fetch:
-    """The :class:`Fetch` of a data loader, which gets one if it has none.
+    """The :class:`Fetch` of a data loader's data set, which is added if missing.
 
     Raises:
-        RuntimeError: if this version of torch would not call it: samples would be read with other random numbers.
+        RuntimeError: if this version of torch would not call it, so that samples would get other random numbers.
     """
     if RANDOM_SAMPLES.state == SKIPPED:
         raise RuntimeError('mmdensenet cannot seed the samples of a data loader of this version of torch')
@@ -205,7 +206,7 @@ def fetch_of(dataloader: DataLoader) -> Fetch:
 
 
 def number_draws(dataloader: DataLoader, seed: int, rank: int) -> NumberedSampler | None:
-    """Have a data loader draw as this module says. None if its batch sampler has no sampler to number."""
+    """Let a data loader draw as this module describes. None if its batch sampler has no sampler."""
     batch_sampler = dataloader.batch_sampler
     sampler = getattr(batch_sampler, 'sampler', None)
     if isinstance(sampler, NumberedSampler):
@@ -214,7 +215,7 @@ def number_draws(dataloader: DataLoader, seed: int, rank: int) -> NumberedSample
         return None
     fetch_of(dataloader)
     batch_sampler.sampler = NumberedSampler(sampler, seed, rank)
-    # Each iterator draws a seed for its workers: from a generator of its own, so that the model's is left alone.
+    # each iterator draws a seed for its workers; its own generator keeps the model's unchanged
     dataloader.generator = torch.Generator().manual_seed(seed)
     dataloader.worker_init_fn = OutliveSignals(dataloader.worker_init_fn)
     end_workers_at_exit()

@@ -1,7 +1,7 @@
-"""Workers of data loaders end with the run, not half a minute after the interpreter.
+"""Ends the workers of data loaders with the run.
 
-Persistent workers live as long as their data loader, and after an error the traceback keeps the others alive. The
-interpreter's end terminates them, and ours outlive a SIGTERM (:mod:`.worker_signals`), for which it would wait.
+Persistent workers live as long as their data loader, and after an error the traceback keeps the others alive. At exit
+the interpreter terminates them and waits, and ours survive a SIGTERM for half a minute (:mod:`.signals`).
 """
 
 import atexit
@@ -19,9 +19,9 @@ PATIENCE = 1.0
 
 
 def end_workers(loaders: Iterable[DataLoader] | None = None) -> None:
-    """End the workers of these data loaders, or of all; one that is iterated again starts new ones."""
+    """End the workers of these data loaders, or of all. A loader that is iterated again starts new workers."""
     datasets = None if loaders is None else [id(loader.dataset) for loader in loaders]
-    # Nothing else leads to an iterator whose loop an exception has left: only the traceback still holds it.
+    # after an exception in the loop, only the traceback still refers to the iterator
     for found in gc.get_objects():
         if type(found) is _MultiProcessingDataLoaderIter and (datasets is None or id(found._dataset) in datasets):
             _end(found)

@@ -1,4 +1,4 @@
-"""mmengine's loops, which can start inside an epoch, and pass over batches none of whose images can be read."""
+"""mmengine's loops with two additions: they can start inside an epoch, and skip batches without readable images."""
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
@@ -14,22 +14,24 @@ from mmdensenet.training.quicken import quicken
 
 
 class _Quick:
+    """A loop whose data loader and model use the faster equivalents of :mod:`.quicken`."""
+
     def __init__(self, runner, *args, **kwargs):
         super().__init__(runner, *args, **kwargs)
         quicken(runner.model, self.dataloader)
 
 
-class _PassOverSteps(_Quick):
-    """Training with iterations without a step.
+class _SkippingTrainLoop(_Quick):
+    """Training in which an iteration may have no step.
 
-    With ``may_be_empty`` (:class:`~mmdensenet.training.hooks.BadImagesHook` sets it on all ranks) a batch without any
-    image is an iteration without a step, whose hooks get ``outputs=None``. Forward and backward are collective, so no
-    rank takes the step when the batch of one is empty: they agree in each iteration.
+    With ``may_be_empty`` (:class:`~mmdensenet.training.hooks.BadImagesHook` sets it on all ranks), an iteration with an
+    empty batch has no step, and its hooks get ``outputs=None``. Forward and backward are collective, so all ranks omit
+    the step if the batch of one is empty: they agree in each iteration.
     """
 
     may_be_empty = False
 
-    def _is_without_step(self, data_batch) -> bool:
+    def _has_no_step(self, data_batch) -> bool:
         empty = isinstance(data_batch, NoImages)
         if self.may_be_empty and get_world_size() > 1:
             flag = torch.tensor(int(empty))
@@ -37,7 +39,7 @@ class _PassOverSteps(_Quick):
             empty = bool(flag)
         return empty
 
-    def _pass_over(self, idx: int) -> None:
+    def _skip(self, idx: int) -> None:
         whose = 'of the batch' if get_world_size() == 1 else "of a process's batch"
         self.runner.logger.warning(
             f'Iteration {self._iter + 1} is without a step: none of the images {whose} can be read.'
@@ -45,7 +47,7 @@ class _PassOverSteps(_Quick):
         self.runner.call_hook('before_train_iter', batch_idx=idx, data_batch=NoImages())
         wrapper = self.runner.optim_wrapper
         for part in wrapper.values() if hasattr(wrapper, 'values') else [wrapper]:
-            part._inner_count += 1  # which iteration ends a sum of gradients does not depend on what can be read
+            part._inner_count += 1  # accumulation counts iterations, whether or not their images can be read
             if part._accumulative_counts > 1 and part.should_update():
                 parameters = [p for group in part.param_groups for p in group['params'] if p.requires_grad]
                 _average_over_ranks(parameters)
@@ -57,7 +59,7 @@ class _PassOverSteps(_Quick):
 
 
 def _average_over_ranks(parameters: list[torch.nn.Parameter]) -> None:
-    """What the backward pass that was passed over would have done with the gradients that each rank has summed up."""
+    """Average the accumulated gradients over the ranks, as the omitted backward pass would have done."""
     if get_world_size() == 1 or not parameters:
         return
     some = torch.tensor([int(p.grad is not None) for p in parameters])
@@ -71,10 +73,10 @@ def _average_over_ranks(parameters: list[torch.nn.Parameter]) -> None:
 
 
 @LOOPS.register_module()
-class EpochBasedTrainLoop(_PassOverSteps, _EpochBasedTrainLoop):
-    """mmengine's loop of this name; ``position`` is the number of batches of the current epoch that are done.
+class EpochBasedTrainLoop(_SkippingTrainLoop, _EpochBasedTrainLoop):
+    """mmengine's loop of this name; ``position`` is the number of completed batches of the current epoch.
 
-    :class:`~mmdensenet.training.hooks.ExactResumeHook` sets it from a checkpoint and has the sampler start there.
+    :class:`~mmdensenet.training.hooks.ExactResumeHook` restores it and lets the sampler start there.
     """
 
     position = 0
@@ -90,51 +92,51 @@ class EpochBasedTrainLoop(_PassOverSteps, _EpochBasedTrainLoop):
 
     def run_iter(self, idx, data_batch) -> None:
         self.position = idx + 1
-        if self._is_without_step(data_batch):
-            self._pass_over(idx)
+        if self._has_no_step(data_batch):
+            self._skip(idx)
         else:
             super().run_iter(idx, data_batch)
 
 
 @LOOPS.register_module()
-class IterBasedTrainLoop(_PassOverSteps, _IterBasedTrainLoop):
-    """mmengine's loop of this name, which passes over batches without any image."""
+class IterBasedTrainLoop(_SkippingTrainLoop, _IterBasedTrainLoop):
+    """mmengine's loop of this name, which skips batches without readable images."""
 
     def run_iter(self, data_batch) -> None:
-        if self._is_without_step(data_batch):
-            self._pass_over(self._iter)
+        if self._has_no_step(data_batch):
+            self._skip(self._iter)
         else:
             super().run_iter(data_batch)
 
 
-class _PassOver(_Quick):
-    """Evaluation without the batches that have no image; their hooks get ``outputs=[]``."""
+class _SkippingEvalLoop(_Quick):
+    """Evaluation that skips empty batches; their hooks get ``outputs=[]``."""
 
     may_be_empty = False
     _name: str
-    _found = False
+    _has_images = False
 
     def run_iter(self, idx, data_batch) -> None:
-        self._found = (self._found and idx > 0) or not isinstance(data_batch, NoImages)
+        self._has_images = (self._has_images and idx > 0) or not isinstance(data_batch, NoImages)
         if not isinstance(data_batch, NoImages):
             super().run_iter(idx, data_batch)
             return
-        if not self._found and idx + 1 == len(self.dataloader) and get_world_size() == 1:
+        if not self._has_images and idx + 1 == len(self.dataloader) and get_world_size() == 1:
             raise UserError(f'none of the images of {self._name}_dataloader can be read: look at the first of them.')
         self.runner.call_hook(f'before_{self._name}_iter', batch_idx=idx, data_batch=data_batch)
         self.runner.call_hook(f'after_{self._name}_iter', batch_idx=idx, data_batch=data_batch, outputs=[])
 
 
 @LOOPS.register_module()
-class ValLoop(_PassOver, _ValLoop):
-    """mmengine's loop of this name, which passes over batches without any image."""
+class ValLoop(_SkippingEvalLoop, _ValLoop):
+    """mmengine's loop of this name, which skips batches without readable images."""
 
     _name = 'val'
 
 
 @LOOPS.register_module()
-class TestLoop(_PassOver, _TestLoop):
-    """mmengine's loop of this name, which passes over batches without any image."""
+class TestLoop(_SkippingEvalLoop, _TestLoop):
+    """mmengine's loop of this name, which skips batches without readable images."""
 
     _name = 'test'
     __test__ = False  # not a test of pytest's

@@ -1,4 +1,4 @@
-"""Out of memory: which batch would fit, from two measured steps."""
+"""Advice for a run out of memory: the batch size that would fit, from two measured steps."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mmengine.runner import TestLoop, ValLoop
 from mmdensenet.errors import UserError, option_text
 
 _ON_CPU = "can't allocate memory"
-#: of what is available; the rest is for fragments and what the two steps do not show. On a CPU glibc holds back freed
-#: memory, for which later steps took up to 13% more than the measured ones
+#: usable share of the available memory; the rest is for fragmentation and for what the two steps do not show. On a CPU
+#: glibc does not return all freed memory: later steps took up to 13% more than the measured ones
 _SHARE, _SHARE_ON_CPU = 0.9, 0.8
 _MMAP_THRESHOLD, _MMAP_MAX = -3, -4  # glibc's M_MMAP_THRESHOLD and M_MMAP_MAX
-#: measurements of both steps
+#: repetitions of the measurement
 ROUNDS = 3
 
 
@@ -44,29 +44,29 @@ def out_of_memory_advised(runner) -> Iterator[None]:
 
 
 def advise(runner, error: BaseException) -> str:
-    """Two lines for a run that ran out of memory: its batch size, and the largest power of two that would fit.
+    """Two lines for a run out of memory: its batch size, and the largest power of two that would fit.
 
-    Memory is a constant and a share for each image. Both are measured, by steps on two and on four images: training
-    steps, or predictions where a validation or a test ran out of memory.
+    Memory is a constant plus a number of bytes per image. Steps on two and on four images measure both: training steps,
+    or predictions if a validation or a test ran out of memory.
     """
     part = _part(error)
-    batch = _loader(runner, part).batch_sampler.batch_size
+    batch = getattr(runner, f'{part}_dataloader').batch_sampler.batch_size
     device = next(runner.model.parameters()).device
     what = dict(train='training', val='validation', test='testing')[part]
     first = f'out of memory on {device} in {what} with {part}_dataloader.batch_size={batch}.'
-    # the frames of the step that failed hold its activations
+    # the frames of the failed step refer to its activations
     for link in (error, error.__context__):
         if link is not None:
             traceback.clear_frames(link.__traceback__)
-    if hasattr(runner.optim_wrapper, 'zero_grad'):  # not in a test
+    if hasattr(runner.optim_wrapper, 'zero_grad'):  # a test has no optimizer
         runner.optim_wrapper.zero_grad()
     try:
         constant, share = measure(runner, device, part=part)
         fits = largest_power_of_two(_room(device, available_bytes(device), constant, share), batch)
-    except Exception as failure:  # there may be no room for two images either
+    except Exception as failure:  # two images may not fit either
         if not is_out_of_memory(failure):
             runner.logger.warning(f'The memory of a step could not be measured: {failure}')
-        return f'{first}\nSet a smaller one; a step on four images does not tell how large.'
+        return f'{first}\nSet a smaller one; steps on two and four images gave no estimate.'
     if fits == 0:
         return f'{first}\nNot even one image fits: a smaller model or smaller images are needed.'
     measured = f'measured, {constant / 2**20:,.0f} MiB and {share / 2**20:,.1f} MiB for each image'
@@ -76,15 +76,11 @@ def advise(runner, error: BaseException) -> str:
 
 
 def _part(error: BaseException) -> str:
-    """In which loop an error was raised: 'train', 'val' or 'test'."""
+    """The loop in which an error was raised: 'train', 'val' or 'test'."""
     loops = [frame.f_locals.get('self') for frame, _ in traceback.walk_tb(error.__traceback__)]
     if any(isinstance(loop, ValLoop) for loop in loops):
         return 'val'
     return 'test' if any(isinstance(loop, TestLoop) for loop in loops) else 'train'
-
-
-def _loader(runner, part: str):
-    return getattr(runner, f'{part}_dataloader')
 
 
 def largest_power_of_two(number: float, below: int) -> int:
@@ -96,7 +92,7 @@ def largest_power_of_two(number: float, below: int) -> int:
 
 
 def largest_batch(device: torch.device, available: float, constant: float, share: float) -> int:
-    """How many images fit into so many bytes, of which a tenth stays free on a GPU and a fifth on a CPU."""
+    """The number of images that fit into this many bytes; a tenth stays free on a GPU, a fifth on a CPU."""
     return max(0, int(_room(device, available, constant, share)))
 
 
@@ -105,7 +101,7 @@ def _room(device: torch.device, available: float, constant: float, share: float)
 
 
 def measure(runner, device: torch.device, images: tuple[int, int] = (2, 4), part: str = 'train') -> tuple[float, float]:
-    """Bytes that do not depend on the batch, and bytes for each image, from steps on so many images.
+    """The bytes that do not depend on the batch and the bytes per image, from steps on ``images`` images.
 
     Args:
         part: 'train' for training steps, 'val' or 'test' for predictions.
@@ -116,40 +112,40 @@ def measure(runner, device: torch.device, images: tuple[int, int] = (2, 4), part
             needed = []
             for count in images:
                 reset_peak(device)
-                before = peak(device)  # the system may take pages back between two steps
+                before = peak(device)  # the system may reclaim pages between two steps
                 _step(runner, count, part)
                 needed.append(peak(device) - before)
             share = max((needed[1] - needed[0]) / (images[1] - images[0]), 1.0)
             rounds.append((share, before + needed[1]))
-    # the middle one: the system may take pages back within a step too
+    # the median: the system may reclaim pages within a step too
     share, most = sorted(rounds)[ROUNDS // 2]
     constant = max(most - images[1] * share, 0.0)
-    if part == 'train' and not runner.optim_wrapper.optimizer.state:  # momentum and the like come with the first step
+    if part == 'train' and not runner.optim_wrapper.optimizer.state:  # the first step allocates it
         constant += state_bytes(runner.optim_wrapper.optimizer)
     return constant, share
 
 
 @contextmanager
 def _large_blocks_apart() -> Iterator[None]:
-    """Have glibc map each block of a megabyte by itself: holes between blocks of its heap would count too."""
+    """Let glibc map each block of a megabyte separately, so that holes in its heap do not count."""
     mallopt = getattr(CDLL(None), 'mallopt', lambda parameter, value: 0)
     mallopt(_MMAP_MAX, 1 << 16)
     mallopt(_MMAP_THRESHOLD, 1 << 20)
     try:
         yield
     finally:
-        mallopt(_MMAP_THRESHOLD, 32 << 20)  # where glibc's own, which grows, ends
+        mallopt(_MMAP_THRESHOLD, 32 << 20)  # the maximum of glibc's dynamic threshold
 
 
 def state_bytes(optimizer: torch.optim.Optimizer) -> int:
-    """What the optimiser will keep of its parameters' size: two moments as Adam does, else momentum."""
+    """The bytes of the optimiser's state: two moments per parameter for Adam and its kind, else momentum."""
     moments = 2 if 'betas' in optimizer.defaults else 1
     return moments * sum(p.numel() * p.element_size() for group in optimizer.param_groups for p in group['params'])
 
 
 def _step(runner, images: int, part: str = 'train') -> None:
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    loader = _loader(runner, part)
+    loader = getattr(runner, f'{part}_dataloader')
     samples = [loader.dataset[index % len(loader.dataset)] for index in range(images)]
     if part != 'train':
         model.eval()
@@ -169,7 +165,7 @@ def reset_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
     else:
         gc.collect()
-        with suppress(AttributeError, OSError):  # only glibc has it: free memory that it holds back counts as resident
+        with suppress(AttributeError, OSError):  # glibc only: unreturned free memory counts as resident
             CDLL(None).malloc_trim(0)
         Path('/proc/self/clear_refs').write_text('5')  # Linux: the peak of the resident memory
 
@@ -182,7 +178,7 @@ def peak(device: torch.device) -> int:
 
 
 def available_bytes(device: torch.device) -> int:
-    """What this process may have in all: on the GPU, or of the machine's memory, its limits and its control group's."""
+    """The bytes that this process may use in all, given the device's memory, resource limits and control group."""
     if device.type == 'cuda':
         free, total = torch.cuda.mem_get_info(device)
         share = getattr(torch.cuda.memory, 'get_per_process_memory_fraction', lambda device: 1.0)(device)

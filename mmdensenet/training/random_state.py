@@ -12,7 +12,7 @@ from mmdensenet.errors import UserError
 
 
 def get_random_state() -> dict:
-    """State of Python's, numpy's, torch's and each GPU's generator of this process, as tensors and numbers."""
+    """The state of this process's generators (Python, numpy, torch, each GPU) as tensors and numbers."""
     version, words, gauss = random.getstate()
     _, keys, position, has_gauss, cached = np.random.get_state()
     return dict(
@@ -26,10 +26,10 @@ def get_random_state() -> dict:
 
 
 def set_random_state(state: dict) -> None:
-    """Put the generators into a state that :func:`get_random_state` returned, on any device.
+    """Restore a state that :func:`get_random_state` returned; its tensors may be on any device.
 
     Raises:
-        UserError: if it is not such a state.
+        UserError: if it is no such state.
     """
     try:
         python, numpy = state['python'], state['numpy']
@@ -45,9 +45,9 @@ def set_random_state(state: dict) -> None:
 
 
 def seed_everything(*words: int) -> None:
-    """Seed Python's, numpy's and torch's CPU generator from numbers such as seed, epoch and index.
+    """Seed Python's, numpy's and torch's CPU generators from numbers such as seed, epoch and index.
 
-    torch.manual_seed would also seed the GPUs, whose generators belong to the model.
+    Unlike torch.manual_seed it does not seed the GPUs' generators, which belong to the model.
     """
     seed = int.from_bytes(hashlib.blake2b(repr(words).encode(), digest_size=8).digest(), 'little')
     random.seed(seed)
@@ -57,7 +57,7 @@ def seed_everything(*words: int) -> None:
 
 @contextmanager
 def unchanged_random_state() -> Iterator[None]:
-    """What is drawn inside leaves the CPU generators as they were."""
+    """A context that restores the CPU generators at its end."""
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         yield

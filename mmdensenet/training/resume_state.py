@@ -1,14 +1,14 @@
-"""What a checkpoint holds so that a resumed run goes on exactly: gathered, checked and restored."""
+"""The state in a checkpoint from which a run resumes exactly: collected, checked and restored."""
 
 from __future__ import annotations
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 
 from mmdensenet.errors import UserError
+from mmdensenet.model_wrappers import unwrapped
 
-#: the part of a checkpoint with this state
+#: the key of this state in a checkpoint
 KEY = 'exact_resume'
 
 
@@ -18,19 +18,19 @@ def pending_gradients(runner) -> dict[str, torch.Tensor]:
     wrappers = wrapper.values() if hasattr(wrapper, 'values') else [wrapper]
     if all(wrapper.should_update() for wrapper in wrappers):
         return {}
-    return {name: p.grad.detach().cpu() for name, p in _model(runner).named_parameters() if p.grad is not None}
+    return {name: p.grad.detach().cpu() for name, p in unwrapped(runner.model).named_parameters() if p.grad is not None}
 
 
 def restore_gradients(runner, gradients: dict[str, torch.Tensor]) -> None:
     """Set the accumulated gradients of the parameters that still have this name and shape."""
-    for name, parameter in _model(runner).named_parameters():
+    for name, parameter in unwrapped(runner.model).named_parameters():
         gradient = gradients.get(name)
         if gradient is not None and gradient.shape == parameter.shape:
             parameter.grad = gradient.to(parameter.device, parameter.dtype)
 
 
 def checked(loaded: dict) -> dict:
-    """The saved state, with the types that resuming needs.
+    """The saved state, converted to the types that resuming needs.
 
     Raises:
         UserError: if a key is missing, or a value is impossible.
@@ -58,7 +58,7 @@ def checked(loaded: dict) -> dict:
 
 
 def restore_position(loop, loaded: dict) -> None:
-    """Let the loop start at the batch that follows the last one before the checkpoint.
+    """Let the loop start at the batch after the last one before the checkpoint.
 
     Raises:
         UserError: if the loop cannot start inside an epoch, or its epochs have another number of batches.
@@ -79,7 +79,7 @@ def restore_position(loop, loaded: dict) -> None:
 
 
 def validation_is_due(runner) -> bool:
-    """Whether the run was to validate at the point where it resumes."""
+    """Whether a validation is due at the point where the run resumes."""
     loop = runner.train_loop
     done = loop.epoch if isinstance(loop, EpochBasedTrainLoop) else loop.iter
     end = loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters
@@ -87,7 +87,3 @@ def validation_is_due(runner) -> bool:
         return False
     loop._decide_current_val_interval()
     return done >= loop.val_begin and (done % loop.val_interval == 0 or done == end)
-
-
-def _model(runner) -> torch.nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

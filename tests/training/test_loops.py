@@ -89,7 +89,7 @@ def train_on_two_ranks(config, work_dir, **kwargs):
     ('norm', 'sums'),
     [('SyncBN', 3), *(pytest.param(*case, marks=pytest.mark.slow) for case in (('SyncBN', 1), ('BN', 3)))],
 )
-def test_two_ranks_pass_over_together(configure, tmp_path, norm, sums):
+def test_two_ranks_skip_together(configure, tmp_path, norm, sums):
     """As one process that gets the batches of both does, when both images of a pair cannot be read.
 
     Iterations 2 and 5 end a sum of three gradients: the ranks have to bring theirs together without a backward pass.

@@ -3,8 +3,10 @@
 import random
 
 import numpy as np
+import pytest
 import torch
 
+from mmdensenet.errors import UserError
 from mmdensenet.training.random_state import get_random_state, seed_everything, set_random_state, unchanged_random_state
 
 
@@ -30,3 +32,10 @@ def test_random_state_is_restored():
     assert draw_all() == inner
     seed_everything(1, 2, 4)
     assert draw_all() != inner
+
+
+def test_an_invalid_state_is_refused():
+    python = dict(version=3, words=torch.zeros(3), gauss=None)
+    for state in ({}, dict(python=1), dict(python=python, numpy={}, torch=torch.zeros(2))):
+        with pytest.raises(UserError, match="random state is not one of mmdensenet's"):
+            set_random_state(state)

@@ -1,4 +1,4 @@
-"""What happens when an image cannot be read: stop, or go without it, counted and listed; never another in its place."""
+"""The policy for images that cannot be read: stop, or skip them, count them and list them; never substitute another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.registry import HOOKS
 from mmdensenet.training.draws import Dropped, allow_empty, fetch_of, take_each_once
 
-#: in the work directory: a line for each image that was left out, with the reason
+#: file in the work directory with a line for each skipped image and the reason
 LIST = 'bad_images.txt'
 
 
@@ -23,15 +23,16 @@ class BadImagesHook(Hook):
     """The policy for images that cannot be read, in training, validation and testing.
 
     Args:
-        policy: 'stop' ends the run at the first one, naming it. 'skip' leaves it out of its batch, which is smaller
-            then, and lists it in ``bad_images.txt`` in the work directory.
-        budget: with 'skip', how many different images may be left out, over all processes, workers and restarts.
+        policy: 'stop' ends the run at the first one and names it. 'skip' leaves it out of its batch, which becomes
+            smaller, and lists it in ``bad_images.txt`` in the work directory.
+        budget: with 'skip', how many different images may be skipped, over all processes, workers and restarts.
 
     Raises:
-        UserError: for the first bad image ('stop'), for one more than the budget, or a data set without any image.
+        UserError: for the first bad image ('stop'), for more bad images than the budget, and for a data set without a
+            readable image.
 
-    A batch without any image is passed over by mmdensenet's loops, in training by all ranks together, and ends the run
-    in other loops.
+    mmdensenet's loops skip a batch without any readable image, in training on all ranks together; in other loops such
+    a batch ends the run.
     """
 
     def __init__(self, policy: str = 'stop', budget: int = 100):
@@ -39,7 +40,7 @@ class BadImagesHook(Hook):
             raise UserError(f"BadImagesHook: policy={policy!r}: choose 'stop' or 'skip'.")
         self.policy = policy
         self.budget = budget
-        self._told = 0
+        self._reported = 0
 
     def before_train(self, runner) -> None:
         self._install(runner, runner.train_loop)
@@ -53,35 +54,26 @@ class BadImagesHook(Hook):
         dataloader = loop.dataloader
         for dataset in all_datasets(dataloader.dataset):
             if hasattr(dataset, 'max_refetch'):
-                dataset.max_refetch = 0  # mmengine's data sets draw another sample where a pipeline returns None
+                dataset.max_refetch = 0  # else mmengine draws another sample when a pipeline returns None
         if self.policy == 'skip':
             fetch_of(dataloader).keep = Skip(Path(runner.work_dir, LIST).absolute(), self.budget)
             if hasattr(loop, 'may_be_empty'):
                 allow_empty(dataloader)
                 loop.may_be_empty = True
             if loop is not runner._train_loop and get_world_size() > 1 and not take_each_once(dataloader):
-                runner.logger.warning('The sampler may draw images twice: with images left out these may count twice.')
-
-    def after_train_epoch(self, runner) -> None:
-        self._tell(runner)
-
-    def after_val_epoch(self, runner, metrics=None) -> None:
-        self._tell(runner)
-
-    def after_test_epoch(self, runner, metrics=None) -> None:
-        self._tell(runner)
+                runner.logger.warning('The sampler may draw images twice: if others are skipped, these count twice.')
 
     @master_only
-    def _tell(self, runner) -> None:
+    def _after_epoch(self, runner, mode: str = 'train') -> None:
         file = Path(runner.work_dir, LIST)
         number = len(listed(file)) if self.policy == 'skip' else 0
-        if number > self._told:
+        if number > self._reported:
             runner.logger.warning(f'{number} images cannot be read and are left out: {file} lists them.')
-        self._told = number
+        self._reported = number
 
 
 class Skip:
-    """Notes images that cannot be read, in a file that all processes and workers append to."""
+    """Lists images that cannot be read in a file to which all processes and workers append."""
 
     def __init__(self, file: Path, budget: int):
         self.file = file
@@ -91,10 +83,10 @@ class Skip:
         try:
             return get()
         except BadImageError as error:
-            self._note(error)
+            self._list(error)
             raise Dropped(error) from error
 
-    def _note(self, error: BadImageError) -> None:
+    def _list(self, error: BadImageError) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open('a+', encoding='utf-8', errors='surrogateescape') as file:
             _lock(file)
@@ -112,14 +104,14 @@ class Skip:
 
 
 def listed(file: Path) -> list[str]:
-    """Paths of the images that were left out."""
+    """The paths of the skipped images."""
     if not file.is_file():
         return []
     return [line.split('\t')[0] for line in file.read_text(encoding='utf-8', errors='surrogateescape').splitlines()]
 
 
 def _lock(file) -> None:
-    """Until the file is closed nobody else writes. Not on Windows, where a path may be listed twice."""
+    """Lock the file until it is closed. On Windows there is no lock, and a path may be listed twice."""
     try:
         import fcntl
     except ImportError:

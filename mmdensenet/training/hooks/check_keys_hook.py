@@ -1,4 +1,4 @@
-"""Metrics that are named in a config are compared with those that validation reports, before the first step."""
+"""Compares the metrics that a config names with those that validation reports, before the first step."""
 
 import copy
 from collections.abc import Iterator
@@ -6,31 +6,32 @@ from numbers import Number
 
 import torch
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
-from mmengine.model import is_model_wrapper
 from mmpretrain.models.classifiers import BaseClassifier
 
 from mmdensenet.errors import UserError
+from mmdensenet.model_wrappers import unwrapped
 from mmdensenet.registry import HOOKS
 from mmdensenet.training.random_state import unchanged_random_state
 
 from .check_schedule import require_schedule, schedulers_of
 
-#: of so many images two that can be read are looked for
+#: the number of images among which two readable ones are searched
 TRIED = 16
 SAVE_BEST = 'default_hooks.checkpoint.save_best'
-#: words in the names of metrics, beside mmengine's of those that are better when greater
+#: words in the names of metrics that are better when less; mmengine has those of metrics that are better when greater
 BETTER_WHEN_LESS = ('loss', 'error')
 
 
 @HOOKS.register_module()
 class CheckKeysHook(Hook):
-    """Validate on two images, and compare what is reported with save_best and with what hooks and schedulers monitor.
+    """Validate on two images, and compare the metrics with ``save_best`` and the keys that hooks and schedulers
+    monitor.
 
-    mmengine looks a metric up when it has been computed for the first time, after hours perhaps. Nothing that training
-    depends on is changed. Only classifiers are tried: other models may need more for their validation.
+    mmengine looks a metric up after the first validation, possibly hours later. This check does not change training. It
+    validates only classifiers, because other models may need more than two images.
 
     Raises:
-        UserError: for a key that is not reported, or is no single number; with the keys that are.
+        UserError: for a key that is not reported or is not one number; the message lists the keys that are.
     """
 
     def before_train(self, runner) -> None:
@@ -55,7 +56,7 @@ class CheckKeysHook(Hook):
 
 
 def _monitored(runner) -> Iterator[tuple[str, str]]:
-    """Keys that change the training, each with its place in the config."""
+    """The keys on which training depends, each with its place in the config."""
     for hook in runner.hooks:
         if isinstance(hook, EarlyStoppingHook):
             _require_direction('EarlyStoppingHook.monitor', hook.monitor, hook.rule)
@@ -78,7 +79,7 @@ def _monitored(runner) -> Iterator[tuple[str, str]]:
 
 
 def _require_direction(place: str, key: str, rule: str | None) -> None:
-    """Refuse a rule by which the worst is the best, such as ``less`` for an accuracy."""
+    """Refuse a rule that prefers the worst value, such as ``less`` for an accuracy."""
     falls = any(word in key.lower() for word in BETTER_WHEN_LESS)
     rises = _is_better_when_greater(key) and not falls
     if (rule == 'less' and rises) or (rule == 'greater' and falls):
@@ -119,8 +120,8 @@ def _is_number(value) -> bool:
 
 
 def _metrics_of_two(runner) -> dict | None:
-    """What the evaluator reports for two images; None if that cannot be found out."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    """The evaluator's metrics of two images; None if they cannot be computed."""
+    model = unwrapped(runner.model)
     if not isinstance(model, BaseClassifier):
         return None
     loader, training = runner.val_loop.dataloader, model.training
@@ -133,7 +134,7 @@ def _metrics_of_two(runner) -> dict | None:
             batch = loader.collate_fn(samples)
             evaluator.process(data_samples=model.eval().val_step(batch), data_batch=batch)
             return evaluator.evaluate(len(samples))
-    except Exception as error:  # of a metric that needs more images, or a model that a later hook prepares
+    except Exception as error:  # the metric needs more images, or a later hook prepares the model
         runner.logger.debug(f'The metrics are not known before the first validation: {error}')
         return None
     finally:

@@ -1,4 +1,4 @@
-"""Labels are checked before the first step, not by an index error on a GPU or by an accuracy that is wrong."""
+"""Checks labels before the first step: otherwise a wrong one raises an index error or gives a wrong accuracy."""
 
 from collections import Counter
 from typing import Any
@@ -7,7 +7,6 @@ import numpy as np
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
 from mmpretrain.models.classifiers import BaseClassifier
 from mmpretrain.models.retrievers import BaseRetriever
@@ -24,6 +23,7 @@ from mmdensenet.datasets.labels import POSITIVE_ABOVE, source_of, unlabelled_par
 from mmdensenet.datasets.stated_classes import names_by_task, names_in, names_in_checkpoint
 from mmdensenet.datasets.wrappers import leaf_configs, leaves, sample_info, sample_labels
 from mmdensenet.errors import UserError
+from mmdensenet.model_wrappers import unwrapped
 from mmdensenet.registry import HOOKS
 from mmdensenet.results import RankingMetric
 
@@ -32,19 +32,18 @@ from .check_tasks import require_tasks
 
 @HOOKS.register_module()
 class CheckLabelsHook(Hook):
-    """Before training and testing, compare the classes of all parts, and every label with the head's classes.
+    """Compare the classes of all parts of the data, and every label with the head's classes, before training and
+    testing.
 
-    A label means the same class in the training, the validation and the test part and in a checkpoint that is tested or
-    resumed only if all have the same names in the same order.
-
-    Training a classifier needs labels in all parts, and so does its validation.
+    A label means the same class in training, validation and test data and in a checkpoint only if all have the same
+    class names in the same order. Training and validating a classifier need labels.
 
     Args:
-        source: what to call the checkpoint in messages.
+        source: the name of the checkpoint in messages.
 
     Raises:
-        UserError: for a part without labels, naming it; naming the parts and the classes that differ; for the first
-            label outside 0 .. num_classes - 1, naming the file and the key to change.
+        UserError: for a part without labels, for parts whose classes differ, and for the first label outside
+            0 .. num_classes - 1; the message names the file and the key to change.
     """
 
     def __init__(self, source: str = 'the checkpoint'):
@@ -69,10 +68,11 @@ class CheckLabelsHook(Hook):
         if runner.val_loop is not None:
             built.append(('val_dataloader', runner.val_dataloader.dataset))
         self._check(runner, lists, built, ('test_dataloader',))
-        require_tasks(_head(runner.model), 'train_dataloader', runner.train_dataloader.dataset)
+        head = _head(runner)
+        require_tasks(head, 'train_dataloader', runner.train_dataloader.dataset)
         if runner.val_loop is not None:
-            require_tasks(_head(runner.model), *built[-1], runner.val_evaluator)
-            _require_topk(runner.val_evaluator, 'val_evaluator', _num_classes(runner.model))
+            require_tasks(head, *built[-1], runner.val_evaluator)
+            _require_topk(runner.val_evaluator, 'val_evaluator', getattr(head, 'num_classes', None))
             metrics = getattr(runner.val_evaluator, 'metrics', ())
             if any(isinstance(metric, RankingMetric) for metric in metrics):
                 _require_both_kinds(runner.val_dataloader.dataset)
@@ -80,10 +80,10 @@ class CheckLabelsHook(Hook):
     def before_test(self, runner) -> None:
         built = [('test_dataloader', runner.test_dataloader.dataset)]
         lists = self._of_checkpoint()
-        # only the training data say which classes a checkpoint without names is for
+        # without class names in the checkpoint, only the training data show its classes
         self._check(runner, lists, built, () if lists else ('train_dataloader', 'val_dataloader'))
-        require_tasks(_head(runner.model), *built[0], runner.test_evaluator)
-        _require_topk(runner.test_evaluator, 'test_evaluator', _num_classes(runner.model))
+        require_tasks(_head(runner), *built[0], runner.test_evaluator)
+        _require_topk(runner.test_evaluator, 'test_evaluator', getattr(_head(runner), 'num_classes', None))
 
     def _of_checkpoint(self) -> list[ClassList]:
         if self.trained_tasks:
@@ -91,11 +91,9 @@ class CheckLabelsHook(Hook):
         return [ClassList(self.source, self.trained, is_checkpoint=True)] if self.trained else []
 
     def _require_labels(self, runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if not isinstance(model, BaseClassifier):  # pre-training needs none
+        if not isinstance(unwrapped(runner.model), BaseClassifier):  # pre-training needs no labels
             return
-        loops = dict(train=runner.train_loop, val=runner.val_loop)
-        for key, loop in loops.items():
+        for key, loop in dict(train=runner.train_loop, val=runner.val_loop).items():
             without = [] if loop is None else unlabelled_parts(loop.dataloader.dataset)
             if without:
                 raise UserError(
@@ -104,20 +102,19 @@ class CheckLabelsHook(Hook):
                 )
 
     def _check(self, runner, lists: list[ClassList], built: list[tuple[str, Any]], others: tuple[str, ...]) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if isinstance(model, BaseRetriever):  # the labels of its queries are places in the gallery
+        if isinstance(unwrapped(runner.model), BaseRetriever):  # the labels of queries are indices into the gallery
             return
         known = set()
         of_parts: dict[str, list[ClassList]] = {}
         for key, dataset in built:
             of_parts[key] = class_lists(dataset, f'{key}.dataset')
             known.update(repr(leaf) for _, leaf in leaf_configs((runner.cfg.get(key) or {}).get('dataset')))
-        num_classes = _num_classes(runner.model)
-        there = [each for part in of_parts.values() for each in part]
-        for key in others:  # a config that inherits may have one of other data, which nobody uses
+        num_classes = getattr(_head(runner), 'num_classes', None)
+        used = [each for part in of_parts.values() for each in part]
+        for key in others:  # an inherited config may have an unused loader of other data
             found = class_lists_in_config(runner.cfg, key, known)
-            of_parts[key] = [each for each in found if each.fits(num_classes) and each.shares_names(there)]
-        for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):  # the training part is the measure
+            of_parts[key] = [each for each in found if each.fits(num_classes) and each.shares_names(used)]
+        for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):  # the others are compared with the first
             lists = [*lists, *of_parts.get(key, ())]
         require_same_classes(lists)
         if num_classes is None or not is_main_process():
@@ -127,8 +124,12 @@ class CheckLabelsHook(Hook):
                 _check_leaf(leaf, key, num_classes)
 
 
+def _head(runner):
+    return getattr(unwrapped(runner.model), 'head', None)
+
+
 def _require_epoch(key: str, loop) -> None:
-    """A data loader without a batch trains nothing and judges nothing; one without an end never does."""
+    """Refuse a data loader that yields no batch, and an epoch-based loop over a sampler that never ends."""
     loader = loop.dataloader
     if not len(loader.dataset):
         raise UserError(f'{key}: its data set has no images.')
@@ -142,7 +143,7 @@ def _require_epoch(key: str, loop) -> None:
 
 
 def _require_both_kinds(dataset) -> None:
-    """A ranking needs images with a label and without: else every epoch's value is nan, and no checkpoint is best."""
+    """A ranking metric needs a label with both positive and negative images: else it is NaN in every epoch."""
     positive: Counter[int] = Counter()
     negative: Counter[int] = Counter()
     for leaf in leaves(dataset):
@@ -163,8 +164,8 @@ def _require_both_kinds(dataset) -> None:
 
 
 def _require_topk(evaluator, key: str, num_classes: int | None) -> None:
-    """The five best of three classes are no measure, of which mmpretrain speaks after the first epoch; nor is the best
-    0, nor scores above 1."""
+    """Refuse topk below 1 or above the number of classes, and thresholds of 1 or more; mmpretrain does so after an
+    epoch."""
     for metric in getattr(evaluator, 'metrics', ()) if num_classes is not None else ():
         topk = getattr(metric, 'topk', None)
         for k in topk if isinstance(topk, (list, tuple)) else ():
@@ -182,43 +183,34 @@ def _require_topk(evaluator, key: str, num_classes: int | None) -> None:
             )
 
 
-def _head(model):
-    while is_model_wrapper(model) or (not hasattr(model, 'head') and hasattr(model, 'module')):
-        model = model.module
-    return getattr(model, 'head', None)
-
-
-def _num_classes(model) -> int | None:
-    return getattr(_head(model), 'num_classes', None)
-
-
 def _check_leaf(dataset, key: str, num_classes: int) -> None:
     names = names_in(getattr(dataset, 'metainfo', None))
     for index in range(len(dataset)):
         labels = sample_labels(dataset, index)
-        if labels is None and index:
-            place = sample_info(dataset, index).get('img_path', f'sample {index}')
-            raise UserError(f'{place} ({key}) has no label that can be read, and those before it have: correct it.')
-        if labels is None:  # a data set without labels
+        if labels is None and not index:  # a data set without labels
             return
-        wrong = [label for label in labels if not 0 <= label < num_classes]
-        nameless = [label for label in labels if not wrong and names is not None and label >= len(names)]
-        if nameless:
+        problem = None
+        if labels is None:
+            problem = 'has no label that can be read, and those before it have: correct it.'
+        for label in labels or ():
+            if not 0 <= label < num_classes:
+                problem = (
+                    f'has label {label}, but the head has {num_classes} classes, 0 to {num_classes - 1}. '
+                    f'{_what_to_do(dataset)}'
+                )
+                break
+            if names is not None and label >= len(names) and problem is None:
+                problem = (
+                    f'has label {label}, and its data set names {len(names)} classes, 0 to {len(names) - 1}: name all '
+                    'of them.'
+                )
+        if problem:
             place = sample_info(dataset, index).get('img_path', f'sample {index}')
-            raise UserError(
-                f'{place} ({key}) has label {nameless[0]}, and its data set names {len(names)} classes, 0 to '
-                f'{len(names) - 1}: name all of them.'
-            )
-        if wrong:
-            place = sample_info(dataset, index).get('img_path', f'sample {index}')
-            raise UserError(
-                f'{place} ({key}) has label {wrong[0]}, but the head has {num_classes} classes, 0 to '
-                f'{num_classes - 1}. {_what_to_do(dataset)}'
-            )
+            raise UserError(f'{place} ({key}) {problem}')
 
 
 def _what_to_do(dataset) -> str:
-    """A folder that is no class is to be removed, not to be given to the head."""
+    """The advice for a label that the head lacks: in a data set of folders, a folder may be no class."""
     folders = getattr(dataset, 'folder_to_idx', None)
     if not folders:
         return 'Correct the label, or set model.head.num_classes.'

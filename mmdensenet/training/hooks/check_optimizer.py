@@ -1,4 +1,4 @@
-"""What an ``optim_wrapper`` says that mmengine would leave out silently, or raise at the first step."""
+"""Settings of an ``optim_wrapper`` that mmengine would ignore silently, or fail on at the first step."""
 
 import inspect
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from mmdensenet.errors import UserError
 from mmdensenet.similar import did_you_mean
 
 PARAMWISE = 'optim_wrapper.paramwise_cfg'
-#: keys that the constructors read
+#: keys that the optimizer wrapper constructors read
 KNOWN = (
     *('custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'dwconv_decay_mult', 'flat_decay_mult'),
     *('dcn_offset_lr_mult', 'bypass_duplicate'),
@@ -23,15 +23,15 @@ OF_LAYERS = ('layer_decay_rate',)
 
 
 def require_optimizer(optim_wrapper, model: nn.Module) -> list[str]:
-    """Check a config's ``optim_wrapper`` before it is built; what is built otherwise, such as for GANs, passes.
+    """Check a config's ``optim_wrapper`` before it is built; one of several optimizers, as for GANs, is not checked.
 
     Returns:
-        The keys of ``custom_keys`` that are in no parameter's name and are not similar to one: schedules that are
-        shared by several models have such keys.
+        The keys of ``custom_keys`` that no parameter's name contains and that are not similar to one, as in schedules
+        that several models share.
 
     Raises:
-        UserError: for an unknown or misspelt key of ``clip_grad`` and ``paramwise_cfg``, a key of ``custom_keys`` that
-            is no parameter's but similar to one, and a factor or a count that is no such number.
+        UserError: for an unknown key of ``clip_grad`` and ``paramwise_cfg``, a misspelt key of ``custom_keys``, and a
+            factor or a count that is no valid number.
     """
     if not isinstance(optim_wrapper, Mapping) or not isinstance(optim_wrapper.get('optimizer'), Mapping):
         return []
@@ -50,7 +50,7 @@ def require_optimizer(optim_wrapper, model: nn.Module) -> list[str]:
 
 
 def _options(kind) -> list[str] | None:
-    """What the optimizer takes for a group of parameters; None if that is not known."""
+    """The options of a parameter group of the optimizer; None if unknown."""
     optimizer = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
     try:
         parameters = inspect.signature(optimizer).parameters
@@ -82,7 +82,7 @@ def _require_paramwise(optim_wrapper: Mapping, names: list[str], options: list[s
 
 
 def _known_keys(constructor) -> tuple[str, ...] | None:
-    """None for a constructor that is not known here."""
+    """The keys that a constructor reads; None for an unknown constructor."""
     name = str(getattr(constructor, '__name__', constructor)).rpartition('.')[2]
     if name == LearningRateDecayOptimWrapperConstructor.__name__:
         return (*KNOWN, *OF_LAYERS)

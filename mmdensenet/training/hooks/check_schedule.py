@@ -1,4 +1,4 @@
-"""Schedules that cannot do in this training what they say."""
+"""Finds schedules that this training cannot follow."""
 
 from collections.abc import Iterator
 from numbers import Integral
@@ -18,11 +18,11 @@ def require_schedule(runner) -> list[str]:
     """Check a runner's schedules before the first step.
 
     Returns:
-        A sentence for each that would go on after the training's end, as when only its length was changed.
+        A sentence for each schedule that ends after the training, as when only the training was shortened.
 
     Raises:
-        UserError: for one in epochs in a training by iterations, which is one long epoch; for milestones that are no
-            whole numbers, which no step meets, and for a step size of 0.
+        UserError: for a schedule in epochs in a training by iterations, which has one epoch; for milestones that are
+            not whole numbers, which no step reaches, and for a step size of 0.
     """
     by_iterations = isinstance(runner.train_loop, IterBasedTrainLoop)
     late = []
@@ -56,7 +56,7 @@ def _counts(scheduler) -> Iterator[tuple[str, object]]:
 
 
 def _reach(scheduler) -> int | None:
-    """The last step at which a schedule changes anything; None if it has none of its own."""
+    """The last step at which a schedule changes a value; None if it has no end of its own."""
     milestones = getattr(scheduler, 'milestones', None)
     if milestones:
         return max(milestones)

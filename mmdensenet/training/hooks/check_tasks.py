@@ -1,6 +1,5 @@
-"""What heads for several tasks need of data sets and evaluators, before the first step."""
+"""Checks data sets and evaluators for heads of several tasks before the first step."""
 
-import difflib
 from collections.abc import Iterable, Iterator
 from numbers import Integral
 
@@ -10,16 +9,17 @@ from mmpretrain.models.heads import MultiTaskHead
 from mmdensenet.datasets.stated_classes import names_by_task
 from mmdensenet.datasets.wrappers import leaves, sample_info
 from mmdensenet.errors import UserError
+from mmdensenet.similar import did_you_mean
 
 
 def require_tasks(head, key: str, dataset, evaluator=None) -> None:
-    """Compare the labels of a part with the heads of the tasks, and the tasks that are evaluated with both.
+    """Compare the labels of a part with the heads of the tasks, and the evaluated tasks with both.
 
-    A task without any label has no loss, and mmpretrain reports an accuracy of 0 for it. Images may lack labels, and
-    labels of tasks that have no head are left alone: a model may learn some of the tasks only.
+    A task without any label has no loss, and mmpretrain reports an accuracy of 0 for it. Single images may lack labels.
+    Labels of tasks without a head are allowed: a model may learn only some of the tasks.
 
     Args:
-        head: of the model; one that is not for several tasks passes.
+        head: of the model; a head for one task is not checked.
         key: of the part's data loader in the config.
         evaluator: of validation or test. Without one, as in training, every head needs labels.
 
@@ -88,6 +88,6 @@ def _require_label(label, task: str, head, place: str, key: str) -> None:
 
 
 def _no_such(task: str, known: Iterable[str], what: str) -> str:
-    close = difflib.get_close_matches(task, known, n=1)
-    guess = f' Is it {close[0]!r}?' if close else ''
-    return f'no {what} for the task {task!r}; there are {", ".join(map(repr, sorted(known)))}.{guess}'
+    return (
+        f'no {what} for the task {task!r}; there are {", ".join(map(repr, sorted(known)))}.{did_you_mean(task, known)}'
+    )

@@ -1,4 +1,4 @@
-"""Training ends with a picture of its curves."""
+"""Draws the training curves when training ends."""
 
 from pathlib import Path
 

@@ -1,12 +1,12 @@
-"""Testing a checkpoint that has decisions: they are applied beside the scores."""
+"""Applies a checkpoint's decisions while it is tested."""
 
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
+from mmdensenet.model_wrappers import unwrapped
 from mmdensenet.registry import HOOKS
 from mmdensenet.results.decided import keeping_logits, note_decisions, read_decisions
 from mmdensenet.results.decided_metric import DecidedMetric
@@ -16,14 +16,14 @@ from mmdensenet.terminal import SHOWN
 
 @HOOKS.register_module()
 class DecisionsHook(Hook):
-    """While a checkpoint is tested, add to each sample what its decisions say: ``logits``, ``calibrated_score``,
-    ``decided_label``, ``conformal_set``, ``ood`` and ``ood_score``. Scores and labels, and so the metrics, stay;
-    :class:`mmdensenet.results.decided_metric.DecidedMetric` comes beside them.
+    """Add the results of a checkpoint's decisions to each tested sample: ``logits``, ``calibrated_score``,
+    ``decided_label``, ``conformal_set``, ``ood`` and ``ood_score``. Scores, labels and metrics do not change;
+    :class:`mmdensenet.results.decided_metric.DecidedMetric` is added to the metrics.
 
     Args:
-        source: what to call the checkpoint in messages.
-        logits: keep the logits even where there are no decisions.
-        evaluate: the test set has labels, and the decisions' figures are wanted.
+        source: the name of the checkpoint in messages.
+        logits: add the logits even without decisions.
+        evaluate: add the metric of the decisions, which needs labels.
 
     Raises:
         UserError: if the decisions are for other weights.
@@ -39,10 +39,10 @@ class DecisionsHook(Hook):
         self._meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
 
     def before_test(self, runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         self.decisions = read_decisions(self._meta, model, self.source)
         for line in [UNCALIBRATED] if self.decisions is None else self.decisions.lines():
-            runner.logger.info(line, extra=None if self.logits else SHOWN)  # else the caller says it
+            runner.logger.info(line, extra=None if self.logits else SHOWN)  # with `logits` the caller prints it
         if self.decisions is not None or self.logits:
             then = None if self.decisions is None else partial(note_decisions, self.decisions)
             self._open.enter_context(keeping_logits(model.head, then))

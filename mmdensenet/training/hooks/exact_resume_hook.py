@@ -1,11 +1,9 @@
-"""A hook that makes an interrupted run equal an uninterrupted one: it saves inside epochs and on signals."""
+"""A hook that makes an interrupted run equal an uninterrupted one; it saves inside epochs and on signals."""
 
 from __future__ import annotations
 
-import os
 import os.path as osp
 import signal
-import threading
 import time
 from pathlib import Path
 
@@ -35,21 +33,21 @@ from mmdensenet.training.resume_state import (
     restore_position,
     validation_is_due,
 )
+from mmdensenet.training.signals import StopSignals
 
 #: key of a checkpoint's meta: the variant of the C++ kernels that trained it
 VARIANT_KEY = 'kernel_variant'
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
     """Make a resumed run end with the weights of the run that was never interrupted, bit for bit on a CPU.
 
-    Every checkpoint that training can resume from gets the random state of all processes, the seeds of the sampler,
-    the position inside the epoch, the accumulated gradients, the patience of early stopping, and whether the run has
-    validated already. The hook also writes checkpoints inside an epoch, ``resume_iter_N.pth``: every ``interval``
-    iterations, every ``minutes`` minutes, and on SIGTERM and Ctrl-C, which then end the run with status 143 and 130.
-    It keeps the last one until training ends.
+    The hook adds to every resumable checkpoint the random state of all processes, the seeds of the sampler, the
+    position inside the epoch, the accumulated gradients, the state of early stopping, and whether the run has already
+    validated. It also writes checkpoints inside an epoch, ``resume_iter_N.pth``: every ``interval`` iterations, every
+    ``minutes`` minutes, and on SIGTERM and Ctrl-C, which then end the run with status 143 and 130. It keeps the last
+    one until training ends.
 
     Args:
         interval: iterations between checkpoints inside an epoch; None for no such interval.
@@ -69,16 +67,15 @@ class ExactResumeHook(Hook):
         self.interval = interval
         self.minutes = minutes
         self.agree_interval = agree_interval
-        self._signal: int | None = None
-        self._handlers: dict[int, object] = {}
-        self._pid = os.getpid()
+        self._signals = StopSignals()
         self._saved_at = time.monotonic()
         self._validated: tuple[int, int] | None = None
         self._loaded: dict | None = None
         self._states: list[dict] | None = None
         self._sampler: NumberedSampler | None = None
         self._missed: list[int] = []
-        self._run: Run | None = None  # on the process that writes
+        self._run: Run | None = None  # on the rank that writes
+        self._has_warned = False
 
     # -----------------------------------------------------------------------------------------------------------------
     # Before training
@@ -101,7 +98,7 @@ class ExactResumeHook(Hook):
         _compare_variants(runner, checkpoint)
         loaded = checkpoint.get(KEY)
         if loaded is None:
-            runner.logger.warning('The checkpoint has no random state: the run goes on, but not as if uninterrupted.')
+            runner.logger.warning('The checkpoint has no random state: the run continues, but not exactly.')
             return
         self._loaded = checked(loaded)
         self._sampler.load_state_dict(loaded['sampler'])
@@ -117,7 +114,7 @@ class ExactResumeHook(Hook):
             for folder in {runner.work_dir, *(hook.out_dir for hook in _checkpoint_hooks(runner))}:
                 for name in remove_leftovers(folder) if osp.isdir(folder) else ():
                     runner.logger.info(f'{name} is removed: a killed process left it.', extra=SHOWN)
-        self._catch_signals()
+        self._signals.catch()
         self._saved_at = time.monotonic()
         for scheduler, steps in zip(runner.param_schedulers or (), self._missed):
             for _ in range(steps):
@@ -137,8 +134,8 @@ class ExactResumeHook(Hook):
                 restore_gradients(runner, loaded['gradients'][runner.rank])
         else:
             runner.logger.warning(
-                f'{len(states)} processes wrote the checkpoint and there are {get_world_size()}: the run goes on, but '
-                'not as if uninterrupted.'
+                f'{len(states)} processes wrote the checkpoint and there are {get_world_size()}: the run continues, '
+                'but not exactly.'
             )
         if not loaded['validated'] and validation_is_due(runner):
             runner.logger.info('The interrupted validation is repeated.', extra=SHOWN)
@@ -155,7 +152,7 @@ class ExactResumeHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         done = runner.iter + 1
-        stop, save = self._signal is not None, self._minutes_are_over()
+        stop, save = self._signals.received is not None, self._minutes_are_over()
         if get_world_size() > 1:
             if done % self.agree_interval:
                 stop = save = False
@@ -173,9 +170,9 @@ class ExactResumeHook(Hook):
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         if runner._train_loop is None or isinstance(runner._train_loop, dict):
             return
-        if self._signal is not None and get_world_size() == 1:
+        if self._signals.received is not None and get_world_size() == 1:
             for hook in runner.hooks:
-                if isinstance(hook, EMAHook):  # puts the model's own weights back
+                if isinstance(hook, EMAHook):  # restores the model's own weights
                     hook.after_val_epoch(runner)
             self._save(runner, iter=runner.iter)
             self._stop(runner, runner.iter)
@@ -190,30 +187,13 @@ class ExactResumeHook(Hook):
 
     def release(self) -> None:
         """Restore the signal handlers that were set before training."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers.clear()
+        self._signals.release()
 
     def _minutes_are_over(self) -> bool:
         return self.minutes is not None and is_main_process() and time.monotonic() - self._saved_at > self.minutes * 60
 
-    def _catch_signals(self) -> None:
-        if threading.current_thread() is not threading.main_thread() or self._handlers:
-            return
-
-        def note(number, frame) -> None:
-            if os.getpid() != self._pid:
-                return  # a data loader's worker: its parent ends it
-            if self._signal is not None and number == signal.SIGINT:
-                raise KeyboardInterrupt  # a second Ctrl-C stops at once
-            self._signal = number
-
-        self._pid = os.getpid()
-        for number in _SIGNALS:
-            self._handlers[number] = signal.signal(number, note)
-
     def _stop(self, runner, done: int) -> None:
-        number = self._signal or signal.SIGTERM  # None if another process got the signal
+        number = self._signals.received or signal.SIGTERM  # None if another process got the signal
         runner.logger.info(
             f'Stopped by {signal.Signals(number).name} at iteration {runner.iter}; resume the run to go on.',
             extra=SHOWN,
@@ -225,8 +205,8 @@ class ExactResumeHook(Hook):
     # What to save
 
     def before_collective_save(self, runner) -> None:
-        """Collect the state of every process, before the first process alone saves a checkpoint to resume from."""
-        state = dict(random=get_random_state(), gradients=pending_gradients(runner))
+        """Collect the state of every rank before the first rank saves a checkpoint."""
+        state = _state_of_rank(runner)
         self._states = all_gather_object(to_plain(state)) if get_world_size() > 1 else [state]
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
@@ -236,14 +216,13 @@ class ExactResumeHook(Hook):
         checkpoint['meta'][VARIANT_KEY] = _variant(runner)
         if 'optimizer' not in checkpoint or self._sampler is None:
             return
-        if states is None:  # another hook saves, which called no before_collective_save
-            own = dict(random=get_random_state(), gradients=pending_gradients(runner))
-            states = [own] if get_world_size() == 1 else []
+        if states is None:  # the hook that saves did not call before_collective_save
+            states = [_state_of_rank(runner)] if get_world_size() == 1 else []
         loop, meta = runner.train_loop, checkpoint['meta']
         inside = isinstance(loop, EpochBasedTrainLoop) and meta['epoch'] == runner.epoch
         checkpoint[KEY] = dict(
             random=[state['random'] for state in states],
-            gradients=[state['gradients'] for state in states],  # of each process; empty between steps
+            gradients=[state['gradients'] for state in states],  # of each rank; empty between optimizer steps
             sampler=self._sampler.state_dict(),
             position=getattr(loop, 'position', 0) if inside else 0,
             batches=len(loop.dataloader),
@@ -258,11 +237,11 @@ class ExactResumeHook(Hook):
     def _save(self, runner, iter: int) -> None:
         loop = runner.train_loop
         if isinstance(loop, EpochBasedTrainLoop) and not hasattr(loop, 'position'):
-            if not getattr(self, '_told', False):
+            if not self._has_warned:
                 runner.logger.warning(
                     "Checkpoints inside an epoch need train_cfg.type='mmdensenet.EpochBasedTrainLoop'; none is written."
                 )
-            self._told = True
+            self._has_warned = True
             return
         runner.call_hook('before_collective_save')
         folder, name = _folder(runner), f'resume_iter_{iter}.pth'
@@ -275,21 +254,25 @@ class ExactResumeHook(Hook):
                     path.unlink(missing_ok=True)
 
 
+def _state_of_rank(runner) -> dict:
+    return dict(random=get_random_state(), gradients=pending_gradients(runner))
+
+
 def _checkpoint_hooks(runner) -> list[CheckpointHook]:
     return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
 
 
 def _stop_early_before_saving(runner) -> None:
-    """Let EarlyStoppingHook see a validation's score before CheckpointHook writes the checkpoint of a new best.
+    """Run EarlyStoppingHook before CheckpointHook, which writes the checkpoint of a new best after a validation.
 
-    Their priorities order them the other way round, and that checkpoint would lack the score.
+    Their priorities give the opposite order, in which that checkpoint would lack the validation's score.
     """
     hooks = runner._hooks
     early = _early_stopping(runner)
     first = next((i for i, hook in enumerate(hooks) if isinstance(hook, CheckpointHook)), len(hooks))
     if any(hook in hooks[first:] for hook in early):
         others = [hook for hook in hooks if hook not in early]
-        # a new list: the runner is iterating over the old one
+        # a new list, because the runner is iterating over the old one
         runner._hooks = [*others[:first], *early, *others[first:]]
 
 
@@ -323,26 +306,23 @@ def _own_files(runner, run: Run) -> list[Path]:
 
 
 def _variant(runner) -> str | None:
-    """The variant of the C++ kernels, ``'plain'`` for plain torch, or None on other devices."""
+    """The variant of the C++ kernels, ``'plain'`` without them, or None on a GPU."""
     on_cpu = next(runner.model.parameters()).is_cpu
     return (kernel_variant() or 'plain') if on_cpu else None
 
 
 def _compare_variants(runner, checkpoint: dict) -> None:
-    """Warn if other kernels trained the checkpoint: they add in another order. Old checkpoints do not name theirs."""
+    """Warn if other kernels trained the checkpoint: they sum in another order. Old checkpoints do not name theirs."""
     before, now = checkpoint.get('meta', {}).get(VARIANT_KEY), _variant(runner)
     if before != now and before and now:
         runner.logger.warning(
-            f'The checkpoint was trained with the kernels {before}, and this run uses {now}: it goes on exactly to '
+            f'The checkpoint was trained with the kernels {before}, and this run uses {now}: it continues exactly to '
             f'rounding only. {KERNELS_VARIABLE} and {VARIANT_VARIABLE} choose them.'
         )
 
 
 def _continue_checkpoint_hooks(runner) -> None:
-    """Tell each hook which file it wrote last, and delete what it was about to delete.
-
-    A hook updates its last file when a repeated validation finds a new best.
-    """
+    """Restore each hook's last file, which a repeated validation may update, and delete what it was about to delete."""
     last = runner.message_hub.runtime_info.get('last_ckpt')
     for hook in _checkpoint_hooks(runner):
         if (

@@ -1,4 +1,4 @@
-"""A loss that is NaN or infinite ends the run before anything of it is saved."""
+"""Ends a run whose loss is NaN or infinite before its weights are saved."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmdensenet.checkpoints.work_dir import newest_that_verifies
 from mmdensenet.errors import UserError
 from mmdensenet.registry import HOOKS
 
-#: in the work directory: the images of the batch
+#: file in the work directory with the images of the batch
 LIST = 'nonfinite_loss.txt'
 
 
@@ -24,28 +24,29 @@ LIST = 'nonfinite_loss.txt'
 class FiniteHook(Hook):
     """Check the loss of each iteration, the weights before they are saved, and the scores of validation and test.
 
-    With AMP's loss scaling, which leaves out a step whose gradients overflow, up to ``max_skipped`` iterations in a row
-    may have such a loss.
+    AMP's loss scaling skips a step whose gradients overflow: with it, up to ``max_skipped`` iterations in a row may
+    have a loss that is not finite.
 
-    A validation with a score that is no number has no result: a warning names the image, and all metrics become NaN, so
-    that no checkpoint is the best for them. Training goes on, since a later epoch may be sound.
+    A validation with a score that is not finite has no result: a warning names the image, and all metrics become NaN,
+    so that no checkpoint becomes the best. Training continues, because a later epoch may be sound.
 
     Args:
-        interval: on a GPU, look at the losses every so many iterations: looking waits for the GPU.
+        interval: on a GPU, the iterations between two checks, because a check waits for the GPU.
 
     Raises:
-        UserError: with the iteration, the learning rate and the images, which ``nonfinite_loss.txt`` in the work
-            directory lists; with the tensor that would have been saved; or with the image that is tested.
+        UserError: for a loss, with the iteration, the learning rate and the images, which ``nonfinite_loss.txt`` in the
+            work directory lists; for weights, with the name of the tensor; for scores of a test, with the image.
     """
 
-    priority = 'HIGHEST'  # before EMA takes the weights in, and before anybody saves, or notes a metric
+    priority = 'HIGHEST'  # before EMA reads the weights, and before other hooks save or record a metric
 
     def __init__(self, max_skipped: int = 10, interval: int = 10):
         self.max_skipped = max_skipped
         self.interval = interval
         self._in_a_row = 0
-        self._waiting: list[tuple[int, torch.Tensor, list[str], float]] = []
-        self._begin()
+        #: iteration, loss, images and learning rate of the iterations that are not checked yet
+        self._unchecked: list[tuple[int, torch.Tensor, list[str], float]] = []
+        self.before_val(None)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         loss = outputs.get('loss') if isinstance(outputs, dict) else None
@@ -54,18 +55,18 @@ class FiniteHook(Hook):
         loss = torch.as_tensor(loss).detach()
         rates = runner.optim_wrapper.get_lr()
         rate = next(iter(rates.values()))[0] if rates else float('nan')
-        self._waiting.append((runner.iter + 1, loss, image_paths(data_batch), rate))
-        if loss.device.type == 'cpu' or len(self._waiting) >= self.interval:
-            self._look(runner)
+        self._unchecked.append((runner.iter + 1, loss, image_paths(data_batch), rate))
+        if loss.device.type == 'cpu' or len(self._unchecked) >= self.interval:
+            self._check(runner)
 
     def after_train(self, runner) -> None:
-        self._look(runner)
+        self._check(runner)
 
     def before_collective_save(self, runner) -> None:
-        self._look(runner)  # only the first rank saves, but gradients that others have summed up are saved, too
+        self._check(runner)  # only the first rank saves, but the file includes the gradients of all ranks
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        self._look(runner)
+        self._check(runner)
         for part in ('state_dict', 'ema_state_dict'):
             for name, tensor in checkpoint.get(part, {}).items():
                 if isinstance(tensor, torch.Tensor) and not torch.isfinite(tensor).all():
@@ -75,54 +76,52 @@ class FiniteHook(Hook):
                     )
 
     def before_val(self, runner) -> None:
-        self._begin()
+        self._num_images, self._num_nonfinite, self._first_nonfinite = 0, 0, ''
 
-    def before_test(self, runner) -> None:
-        self._begin()
+    before_test = before_val
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self._look_at_scores(outputs)
-
-    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self._look_at_scores(outputs)
-
-    def _look_at_scores(self, outputs) -> None:
         found = [(sample, list(_scores_of(sample))) for sample in outputs or ()]
         scores = [score.flatten() for _, inside in found for score in inside]
-        self._seen += len(found)
+        self._num_images += len(found)
         if not scores or torch.isfinite(torch.cat(scores)).all():
             return
         for sample, inside in found:
             if not all(torch.isfinite(score).all() for score in inside):
-                self._strange += 1
-                self._first = self._first or str(sample.get('img_path') or f'sample {sample.get("sample_idx")}')
+                self._num_nonfinite += 1
+                name = str(sample.get('img_path') or f'sample {sample.get("sample_idx")}')
+                self._first_nonfinite = self._first_nonfinite or name
+
+    after_test_iter = after_val_iter
 
     def after_val_epoch(self, runner, metrics=None) -> None:
-        """All hooks get the same dict, so that what is put into it here is what is logged and compared."""
-        if what := self._what_is_strange():
+        """Set the metrics to NaN in place: the hooks that log and compare them get the same dict."""
+        if what := self._describe_scores():
             runner.logger.warning(f'Validation: {what}. Its metrics are NaN, and no checkpoint is the best for them.')
             for name in metrics or ():
                 metrics[name] = _undefined(metrics[name])
 
     def after_test_epoch(self, runner, metrics=None) -> None:
-        if what := self._what_is_strange():
+        if what := self._describe_scores():
             raise UserError(
-                f'{runner._load_from}: {what}. Nothing can be said of the model: its weights or the images have NaN or '
-                'infinite values.'
+                f'{runner._load_from}: {what}. The test has no result: the weights or the images have NaN or infinite '
+                'values.'
             )
 
-    def _begin(self) -> None:
-        self._seen, self._strange, self._first = 0, 0, ''
+    def _describe_scores(self) -> str:
+        """How many images of all processes have scores that are not finite; empty if none.
 
-    def _what_is_strange(self) -> str:
-        """The largest of scores that are NaN is the first, which would count as a class."""
-        strange, seen = _sums(self._strange, self._seen)
-        first = f', among them those of {self._first}' if self._first else ''
-        return f'the scores of {strange} of {seen} images are not all numbers{first}' if strange else ''
+        argmax returns the index of a NaN, so that such an image would count as one of that class.
+        """
+        counts = torch.tensor([self._num_nonfinite, self._num_images])
+        all_reduce(counts)
+        number, of = counts.tolist()
+        first = f', among them those of {self._first_nonfinite}' if self._first_nonfinite else ''
+        return f'the scores of {number} of {of} images are not all numbers{first}' if number else ''
 
-    def _look(self, runner) -> None:
-        waiting, self._waiting = self._waiting, []
-        for iteration, loss, paths, rate in waiting:
+    def _check(self, runner) -> None:
+        unchecked, self._unchecked = self._unchecked, []
+        for iteration, loss, paths, rate in unchecked:
             if torch.isfinite(loss).all():
                 self._in_a_row = 0
                 continue
@@ -144,15 +143,8 @@ class FiniteHook(Hook):
         return f'{what}\n{_what_to_do(runner)}'
 
 
-def _sums(*counts: int) -> list[int]:
-    """The sums over all processes."""
-    total = torch.tensor(counts)
-    all_reduce(total)
-    return total.tolist()
-
-
 def _undefined(value):
-    """NaN in the place of each number."""
+    """The value with each number replaced by NaN, at any depth."""
     if isinstance(value, torch.Tensor | np.ndarray):
         return value * float('nan')
     if isinstance(value, dict):
@@ -174,7 +166,7 @@ def _scores_of(sample) -> Iterator[torch.Tensor]:
 
 
 def image_paths(data_batch) -> list[str]:
-    """Paths of a batch's images, or their numbers in the data set where they are in no file."""
+    """The paths of a batch's images, or their indices in the data set where they have no file."""
     samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
     found = []
     for sample in samples or ():

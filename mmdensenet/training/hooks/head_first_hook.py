@@ -1,37 +1,35 @@
-"""Fine-tuning in two phases: the head alone, then everything."""
+"""Fine-tuning in two phases: first the head alone, then the whole model."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from torch import nn
 
 from mmdensenet.errors import UserError
+from mmdensenet.model_wrappers import unwrapped
 from mmdensenet.registry import HOOKS
 
 
 @HOOKS.register_module()
 class HeadFirstHook(Hook):
-    """Keep the backbone as it was loaded for the first epochs: a new head's gradients are noise to it.
+    """Freeze the backbone in the first epochs: the gradients of a new head are noise to it.
 
-    Its weights get no gradient, and it is in evaluation mode, so that its running statistics stay. What the config has
-    frozen stays frozen after that. It depends on the epoch only, so that a resumed run does the same.
+    Its weights get no gradient, and it is in evaluation mode, so that its running statistics do not change. Parameters
+    that the config froze stay frozen. The state depends on the epoch only, so a resumed run does the same.
 
     Args:
-        epochs: in which only what is behind the backbone is trained.
+        epochs: the number of epochs in which the backbone is frozen.
     """
 
     def __init__(self, epochs: int = 1):
         if epochs < 0:
             raise UserError(f'HeadFirstHook epochs={epochs}: give 0 or more.')
         self.epochs = epochs
-        self._held: list[nn.Parameter] = []
+        self._frozen: list[nn.Parameter] = []
 
     def before_train_epoch(self, runner) -> None:
-        for parameter in self._held:
-            parameter.requires_grad_(True)
-        self._held = []
+        self._unfreeze()
         if runner.epoch < self.epochs:
-            self._held = [p for p in _backbone(runner).parameters() if p.requires_grad]
-            for parameter in self._held:
+            self._frozen = [p for p in _backbone(runner).parameters() if p.requires_grad]
+            for parameter in self._frozen:
                 parameter.requires_grad_(False)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
@@ -39,14 +37,17 @@ class HeadFirstHook(Hook):
             _backbone(runner).eval()
 
     def after_train_epoch(self, runner) -> None:
-        if runner.epoch + 1 >= self.epochs and self._held:  # before the checkpoint, and where training ends
-            for parameter in self._held:
-                parameter.requires_grad_(True)
-            self._held = []
+        if runner.epoch + 1 >= self.epochs:  # before the checkpoint is saved, and where training ends
+            self._unfreeze()
+
+    def _unfreeze(self) -> None:
+        for parameter in self._frozen:
+            parameter.requires_grad_(True)
+        self._frozen = []
 
 
 def _backbone(runner) -> nn.Module:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     if not hasattr(model, 'backbone'):
         raise UserError('HeadFirstHook: the model has no backbone.')
     return model.backbone

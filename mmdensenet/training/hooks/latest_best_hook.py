@@ -1,4 +1,4 @@
-"""The best checkpoint, where many are equally good."""
+"""The latest of equally good checkpoints as the best."""
 
 from typing import ClassVar
 
@@ -11,8 +11,8 @@ from mmdensenet.registry import HOOKS
 class LatestBestCheckpointHook(CheckpointHook):
     """mmengine's CheckpointHook, which keeps the latest of equally good checkpoints instead of the first.
 
-    A small validation part is ranked without a mistake after few epochs (AUROC 1), long before the network has learnt
-    what it can.
+    On a small validation part the metric reaches its maximum (AUROC 1) after a few epochs, long before the network
+    stops improving.
     """
 
     rule_map: ClassVar = {'greater': lambda x, y: x >= y, 'less': lambda x, y: x <= y}

@@ -1,4 +1,4 @@
-"""The time left: a live bar on terminals, and lines in the log where mmengine's own are far apart."""
+"""The time left: a live bar on terminals, and lines in the log between mmengine's."""
 
 import atexit
 import logging
@@ -16,10 +16,10 @@ from mmdensenet.registry import HOOKS
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Show one bar for the whole training and one for the validation or test that is under way.
+    """Show one bar for the whole training and one for the current validation or test.
 
-    mmengine logs every so many iterations, which can take minutes on a CPU: every ``seconds`` this adds a line to the
-    log. Only the first rank shows anything. A command that is quiet shows these lines where there is no bar.
+    mmengine logs after a number of iterations, which can take minutes on a CPU; this hook adds a line to the log every
+    ``seconds``. Only the first rank shows anything. A quiet command prints these lines where there is no bar.
     """
 
     priority = 'VERY_LOW'
@@ -27,7 +27,8 @@ class ProgressHook(Hook):
     def __init__(self, seconds: float = 30):
         self.seconds = seconds
         self._logged = 0.0
-        self._begun: dict[str, tuple[float, int, int]] = {}
+        #: start time, completed batches at the start, and total, by mode
+        self._starts: dict[str, tuple[float, int, int]] = {}
         self.progress: Progress | None = None
         self._tasks: dict[str, int] = {}
         self._redirected: list[tuple[logging.StreamHandler, object]] = []
@@ -35,32 +36,22 @@ class ProgressHook(Hook):
     def before_train(self, runner) -> None:
         self._begin(runner, 'train', runner.max_iters, runner.iter)
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self._update(runner, 'train', runner.iter + 1)
-
     def after_train(self, runner) -> None:
         self._end('train')
 
-    def before_val_epoch(self, runner) -> None:
-        self._begin(runner, 'val', len(runner.val_dataloader))
+    def _before_epoch(self, runner, mode: str = 'train') -> None:
+        if mode != 'train':
+            self._begin(runner, mode, len(getattr(runner, f'{mode}_dataloader')))
 
-    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self._update(runner, 'val', batch_idx + 1)
+    def _after_iter(self, runner, batch_idx, data_batch=None, outputs=None, mode: str = 'train') -> None:
+        self._update(runner, mode, runner.iter + 1 if mode == 'train' else batch_idx + 1)
 
-    def after_val_epoch(self, runner, metrics=None) -> None:
-        self._end('val')
-
-    def before_test_epoch(self, runner) -> None:
-        self._begin(runner, 'test', len(runner.test_dataloader))
-
-    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self._update(runner, 'test', batch_idx + 1)
-
-    def after_test_epoch(self, runner, metrics=None) -> None:
-        self._end('test')
+    def _after_epoch(self, runner, mode: str = 'train') -> None:
+        if mode != 'train':
+            self._end(mode)
 
     def _begin(self, runner, name: str, total: int, completed: int = 0) -> None:
-        self._begun[name] = time.monotonic(), completed, total
+        self._starts[name] = time.monotonic(), completed, total
         self._logged = time.monotonic()
         if not (is_main_process() and terminal.is_screen(sys.stdout)):
             return
@@ -79,12 +70,12 @@ class ProgressHook(Hook):
         )
         stream = sys.stdout
         self.progress.start()
-        # The logger took hold of the terminal before rich did; through rich its lines go above the bar.
+        # the logger's handlers hold the stream that rich replaces; through rich, their lines appear above the bar
         for handler in logger.handlers:
             if getattr(handler, 'stream', None) is stream:
                 self._redirected.append((handler, stream))
                 handler.setStream(sys.stdout)
-        atexit.register(self._stop)  # an error leaves the hooks without a last call
+        atexit.register(self._stop)  # after an error no hook is called
 
     def _update(self, runner, name: str, completed: int) -> None:
         if name in self._tasks:
@@ -92,11 +83,11 @@ class ProgressHook(Hook):
         now = time.monotonic()
         if now - self._logged >= self.seconds:
             self._logged = now
-            start, before, total = self._begun[name]
+            start, before, total = self._starts[name]
             left = (now - start) / (completed - before) * (total - completed)
             text = f'{name}: {completed} of {total} batches, {timedelta(seconds=round(left))} left'
-            seen = self.progress is not None or terminal.silence() < self.seconds
-            runner.logger.info(text, extra=None if seen else terminal.SHOWN)
+            is_visible = self.progress is not None or terminal.silence() < self.seconds
+            runner.logger.info(text, extra=None if is_visible else terminal.SHOWN)
 
     def _end(self, name: str) -> None:
         if name not in self._tasks:

@@ -1,4 +1,4 @@
-"""What a command shows of a run: what it works with, and a line for each epoch."""
+"""The summary of a run on the terminal, and a line for each epoch."""
 
 import time
 from datetime import timedelta
@@ -6,26 +6,26 @@ from itertools import islice
 
 import torch
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop
 
 from mmdensenet import terminal
 from mmdensenet.datasets.wrappers import dataset_classes
+from mmdensenet.model_wrappers import unwrapped
 from mmdensenet.models import DenseNet, RDNet
 from mmdensenet.ops.show_engine import engine
 from mmdensenet.registry import HOOKS
 
-#: metrics in the line of an epoch; the log has all
+#: metrics in an epoch's line; the log has all of them
 MOST_METRICS = 4
 
 
 @HOOKS.register_module()
 class TerminalHook(Hook):
-    """Print a summary before training or testing, and after each epoch the loss, metrics and the time left.
+    """Print a summary before training or testing, and after each epoch the loss, the metrics and the time left.
 
     Args:
-        cost: the model's multiply-adds in words, if they are known.
+        cost: the model's multiply-adds as text, if known.
     """
 
     priority = 'LOWEST'
@@ -44,6 +44,7 @@ class TerminalHook(Hook):
         loop = runner.train_loop
         by_epoch = isinstance(loop, EpochBasedTrainLoop)
         length = f'{loop.max_epochs} epochs' if by_epoch else f'{loop.max_iters:,} iterations'
+        is_mixed = isinstance(_wrappers(runner)[0], AmpOptimWrapper)
         parts = dict(training=loop.dataloader)
         if runner.val_loop is not None:
             parts['validation'] = runner.val_loop.dataloader
@@ -52,7 +53,7 @@ class TerminalHook(Hook):
                 *self._model(runner),
                 ('data', _data(runner, parts)),
                 ('batch', f'{_batch(runner)}, {_learning_rate(runner)}, {length}'),
-                *self._machine(runner, _training_precision(runner)),
+                *self._machine(runner, _low_precision(runner) if is_mixed else torch.float32),
             ]
         )
         self._start, self._first = time.monotonic(), runner.epoch if by_epoch else runner.iter
@@ -71,22 +72,22 @@ class TerminalHook(Hook):
         )
 
     def _model(self, runner) -> list[tuple[str, object]]:
-        model = _unwrapped(runner.model)
         source = runner._load_from and f'{"resumed from" if runner._resume else "weights of"} {runner._load_from}'
         return [
             ('config', terminal.short_path(runner.cfg.filename)),
-            ('model', describe_model(model, self.cost)),
+            ('model', describe_model(unwrapped(runner.model), self.cost)),
             ('checkpoint', source),
         ]
 
     def _machine(self, runner, dtype: torch.dtype) -> list[tuple[str, object]]:
         device = next((parameter.device for parameter in runner.model.parameters()), torch.device('cpu'))
+        places = [('work dir', runner.work_dir), ('log', runner.logger.log_file)]
         return [
             ('device', describe(device, runner.world_size)),
             ('precision', str(dtype).removeprefix('torch.') + (' (mixed)' if dtype != torch.float32 else '')),
             ('engine', describe_engine(runner.model, device, dtype)),
             ('seed', runner.seed),
-            *(() if terminal.is_temporary(runner.work_dir) else _places(runner)),
+            *((key, terminal.short_path(p)) for key, p in places if not terminal.is_temporary(runner.work_dir)),
         ]
 
     # -----------------------------------------------------------------------------------------------------------------
@@ -95,16 +96,16 @@ class TerminalHook(Hook):
     def after_train_epoch(self, runner) -> None:
         self._loss = _mean_loss(runner, runner.train_loop)
         if not _is_validated(runner.train_loop, runner.val_loop):
-            self._say(runner, runner.epoch + 1, {})
+            self._print_line(runner, runner.epoch + 1, {})
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         if isinstance(runner._train_loop, EpochBasedTrainLoop):
-            self._say(runner, runner.epoch, metrics or {})
+            self._print_line(runner, runner.epoch, metrics or {})
         elif runner._train_loop is not None and not isinstance(runner._train_loop, dict):
             self._loss = _mean_loss(runner, runner.train_loop)
-            self._say(runner, runner.iter, metrics or {})
+            self._print_line(runner, runner.iter, metrics or {})
 
-    def _say(self, runner, done: int, metrics: dict) -> None:
+    def _print_line(self, runner, done: int, metrics: dict) -> None:
         loop = runner.train_loop
         by_epoch = isinstance(loop, EpochBasedTrainLoop)
         total = loop.max_epochs if by_epoch else loop.max_iters
@@ -133,7 +134,7 @@ def describe_model(model: torch.nn.Module, cost: str | None = None) -> str:
 
 
 def describe(device: torch.device, processes: int = 1) -> str:
-    """A device in words, with what of it is used."""
+    """A device as text, with the number of processes and threads."""
     several = f', {processes} processes' if processes > 1 else ''
     if device.type == 'cuda':
         return f'{device} ({torch.cuda.get_device_name(device)}){several}'
@@ -141,19 +142,9 @@ def describe(device: torch.device, processes: int = 1) -> str:
     return f'{device}, {threads} thread{"s" if threads > 1 else ""}{several}'
 
 
-def _unwrapped(model):
-    model = model.module if is_model_wrapper(model) else model
-    return getattr(model, 'module', model)  # test-time augmentation
-
-
-def _places(runner) -> list[tuple[str, object]]:
-    log = terminal.short_path(runner.logger.log_file)
-    return [('work dir', terminal.short_path(runner.work_dir)), ('log', log)]
-
-
 def _data(runner, parts: dict) -> str:
     counts = ', '.join(f'{len(loader.dataset):,} images for {name}' for name, loader in parts.items())
-    head = getattr(_unwrapped(runner.model), 'head', None)
+    head = getattr(unwrapped(runner.model), 'head', None)
     classes = dataset_classes(next(iter(parts.values())).dataset) or ()
     number = len(classes) or getattr(head, 'num_classes', 0)
     return f'{counts}, {number:,} classes' if number else counts
@@ -179,15 +170,9 @@ def _wrappers(runner) -> list[OptimWrapper]:
     return [wrapper] if isinstance(wrapper, OptimWrapper) else list(wrapper.values())
 
 
-def _training_precision(runner) -> torch.dtype:
-    return _low_precision(runner) if isinstance(_wrappers(runner)[0], AmpOptimWrapper) else torch.float32
-
-
 def _low_precision(runner) -> torch.dtype:
-    wrapper = runner.optim_wrapper
-    given = getattr(wrapper, 'cast_dtype', None)
-    on_cpu = next(runner.model.parameters()).device.type == 'cpu'
-    return given or (torch.bfloat16 if on_cpu else torch.float16)
+    on_cpu = next(runner.model.parameters()).is_cpu
+    return getattr(runner.optim_wrapper, 'cast_dtype', None) or (torch.bfloat16 if on_cpu else torch.float16)
 
 
 def describe_engine(model, device: torch.device, dtype: torch.dtype) -> str | None:
@@ -208,7 +193,7 @@ def _mean_loss(runner, loop) -> str | None:
 
 
 def _is_validated(loop, val_loop) -> bool:
-    """Whether a validation follows the epoch that is just done, as mmengine's loop decides."""
+    """Whether mmengine's loop validates after the epoch that has just ended."""
     done = loop.epoch + 1
     return (
         val_loop is not None
@@ -218,7 +203,7 @@ def _is_validated(loop, val_loop) -> bool:
 
 
 def _best_checkpoints(runner) -> dict[str, str]:
-    """Metric -> the best checkpoint so far, of those by which checkpoints are kept."""
+    """The best checkpoint so far for each metric of ``save_best``."""
     hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
     names = getattr(hook, 'key_indicators', None) or []
     hub = runner.message_hub.runtime_info

@@ -1,24 +1,24 @@
-"""Pictures of predictions, each under a name of its own and in its own colours."""
+"""Pictures of predictions, each with a unique name and the image's true colours."""
 
 from pathlib import Path
 
-from mmengine.model import is_model_wrapper
 from mmpretrain.engine.hooks import VisualizationHook as _VisualizationHook
 
+from mmdensenet.model_wrappers import unwrapped
 from mmdensenet.registry import HOOKS
 
 
 @HOOKS.register_module()
 class VisualizationHook(_VisualizationHook):
-    """mmpretrain's hook with the names INDEX_NAME.png, INDEX being the image's in the data set.
+    """mmpretrain's hook with pictures named INDEX_NAME.png, where INDEX is the image's index in the data set.
 
-    mmpretrain names a picture after the file alone, so that cat/0001.jpg overwrites dog/0001.jpg, and shows BGR as RGB.
-    Each rank draws the images it has tested.
+    mmpretrain names a picture after the file alone, so cat/0001.jpg overwrites dog/0001.jpg, and shows BGR as RGB. Each
+    rank draws the images that it tests.
     """
 
     def before_run(self, runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        # the preprocessor turns BGR into RGB, so what comes before it is BGR
+        model = unwrapped(runner.model)
+        # a preprocessor that converts BGR to RGB gets BGR images
         self._bgr = bool(getattr(getattr(model, 'data_preprocessor', None), 'to_rgb', False))
 
     def _draw_samples(self, batch_idx: int, data_batch: dict, data_samples, step: int = 0) -> None:

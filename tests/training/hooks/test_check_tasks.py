@@ -52,9 +52,14 @@ def test_what_fits(tmp_path):
         ([*GOOD, dict(dark=-1)], HEADS, None, r"4\.png .* has label -1 for 'dark'"),
         ([dict(kind='cat')], HEADS, None, r"0\.png .* has the label 'cat' for 'kind': not the number of a class"),
         ([dict(kind=0.5)], HEADS, None, r"0\.png .* has the label 0.5 for 'kind'"),
-        ([dict(kind=0, drak=1)], HEADS, None, r"no label for the task 'dark'; there are 'drak', 'kind'\. Is it 'drak'"),
+        (
+            [dict(kind=0, drak=1)],
+            HEADS,
+            None,
+            r"no label for the task 'dark'; there are 'drak', 'kind'\. Did you mean drak\?",
+        ),
         (GOOD[:1], HEADS, dict(kind=ACCURACY, dark=ACCURACY), r"no label for the task 'dark'; there are 'kind'\."),
-        (GOOD, HEADS, dict(knd=ACCURACY), r"task_metrics: no head for the task 'knd'; .*Is it 'kind'\?"),
+        (GOOD, HEADS, dict(knd=ACCURACY), r"task_metrics: no head for the task 'knd'; .*Did you mean kind\?"),
         ([dict(look=dict(dark=2))], dict(look=several(dark=linear(2))), None, r"label 2 for 'look.dark'"),
     ],
 )

@@ -157,14 +157,15 @@ def test_a_seed_that_nobody_set_is_kept(short_config, tmp_path):
     assert_equal(parts(tmp_path / 'b/epoch_2.pth')[0], parts(tmp_path / 'a/epoch_2.pth')[0])
 
 
-def test_another_variant_of_the_kernels_is_told(short_config, tmp_path, straight, monkeypatch):
+def test_another_variant_of_the_kernels_is_logged(short_config, tmp_path, straight, monkeypatch):
     before = torch.load(straight[0], weights_only=False)['meta']['kernel_variant']
     assert before == (kernel_variant() or 'plain')
     monkeypatch.setattr(hooks.exact_resume_hook, 'kernel_variant', lambda: 'sse9')
     train_model(str(short_config(RUN.format(workers=0))), work_dir=str(tmp_path / 'w'), resume=str(straight[0]))
     [log] = (tmp_path / 'w').rglob('*.log')
     assert (
-        f'trained with the kernels {before}, and this run uses sse9: it goes on exactly to rounding' in log.read_text()
+        f'trained with the kernels {before}, and this run uses sse9: it continues exactly to rounding'
+        in log.read_text()
     )
 
 
@@ -318,10 +319,9 @@ def test_the_minutes_count_from_the_end_of_a_save(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('value', [dict(interval=0), dict(minutes=-1), dict(agree_interval=0)])
-def test_wrong_intervals(short_config, tmp_path, run_tool, value):
-    config = short_config(f"default_hooks['exact_resume'] = dict(type='mmdensenet.ExactResumeHook', **{value})")
-    done = run_tool('train.py', config, '--work-dir', tmp_path / 'w')
-    assert done.status == 2 and 'must be above 0' in done.err
+def test_wrong_intervals(value):
+    with pytest.raises(UserError, match='must be above 0, or None'):
+        hooks.ExactResumeHook(**value)
 
 
 def test_other_batches_inside_an_epoch_are_refused(short_config, tmp_path):
@@ -348,18 +348,11 @@ def test_files_that_are_passed_over_are_named(run_tool, short_config, tmp_path):
     assert 'resumed epoch: 1, iter: 3' in done.out
 
 
-@pytest.mark.parametrize(
-    'change',
-    [
-        dict(position=-1),
-        dict(random=[dict(python=1)]),
-        dict(random=[dict(python=dict(version=3, words=torch.zeros(3), gauss=None), numpy={}, torch=torch.zeros(2))]),
-    ],
-)
-def test_a_strange_state_is_refused(run_tool, short_config, tmp_path, straight, change):
+def test_an_invalid_state_is_refused(run_tool, short_config, tmp_path, straight):
+    """More invalid states are in tests/training/test_resume_state.py and test_random_state.py."""
     config, work_dir = short_config(RUN.format(workers=0)), tmp_path / 'w'
     saved = torch.load(straight[0].with_name('epoch_1.pth'), weights_only=True)
-    saved['exact_resume'].update(change)
-    torch.save(saved, tmp_path / 'strange.pth')
-    done = run_tool('train.py', config, '--work-dir', work_dir, '--resume', tmp_path / 'strange.pth')
+    saved['exact_resume'].update(random=[dict(python=1)])
+    torch.save(saved, tmp_path / 'invalid.pth')
+    done = run_tool('train.py', config, '--work-dir', work_dir, '--resume', tmp_path / 'invalid.pth')
     assert done.status == 2 and "is not one of mmdensenet's" in done.err, done.err

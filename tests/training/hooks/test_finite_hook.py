@@ -92,7 +92,7 @@ def test_amp_leaves_a_step_out_and_goes_on(run_tool, short_config, tmp_path):
 
 
 def runner(tmp_path, scaling, iteration=0):
-    said = []
+    warnings = []
     optim_wrapper = SimpleNamespace(
         get_lr=lambda: dict(lr=[0.1]), loss_scaler=SimpleNamespace(is_enabled=lambda: scaling)
     )
@@ -100,8 +100,8 @@ def runner(tmp_path, scaling, iteration=0):
         iter=iteration,
         work_dir=str(tmp_path),
         optim_wrapper=optim_wrapper,
-        logger=SimpleNamespace(warning=said.append),
-        said=said,
+        logger=SimpleNamespace(warning=warnings.append),
+        warnings=warnings,
     )
 
 
@@ -115,7 +115,7 @@ def test_amp_may_leave_out_a_bounded_number_of_steps(tmp_path):
     nan = float('nan')
     hook, run = FiniteHook(max_skipped=2), runner(tmp_path, scaling=True)
     losses(hook, run, [1.0, nan, float('inf'), 1.0, nan, nan, 2.0])
-    assert len(run.said) == 4 and 'AMP leaves the step out' in run.said[0]
+    assert len(run.warnings) == 4 and 'AMP leaves the step out' in run.warnings[0]
     with pytest.raises(
         UserError, match=r'the loss is nan at iteration 10, learning rate 0\.1\.\nThere is no checkpoint'
     ):
@@ -127,13 +127,13 @@ def test_amp_may_leave_out_a_bounded_number_of_steps(tmp_path):
 
 def test_losses_that_wait_on_a_gpu_are_seen_before_a_save(tmp_path, monkeypatch):
     hook, run = FiniteHook(interval=5), runner(tmp_path, scaling=False)
-    monkeypatch.setattr(hook, '_look', lambda runner, look=hook._look: look(runner) if run.look else None)
-    run.look = False
+    monkeypatch.setattr(hook, '_check', lambda runner, check=hook._check: check(runner) if run.checks else None)
+    run.checks = False
     losses(hook, run, [1.0, float('nan'), 1.0])
-    waiting = list(hook._waiting)
-    run.look = True
+    unchecked = list(hook._unchecked)
+    run.checks = True
     for save in (lambda: hook.before_save_checkpoint(run, {}), lambda: hook.before_collective_save(run)):
-        hook._waiting = list(waiting)
+        hook._unchecked = list(unchecked)
         with pytest.raises(UserError, match='the loss is nan at iteration 2'):
             save()
 
@@ -172,13 +172,13 @@ def test_what_has_no_result_has_no_number_at_any_depth(tmp_path):
     hook.after_val_iter(run, 0, {}, [DataSample(pred_score=torch.tensor([0.5, 0.5]), sample_idx=0)])
     metrics = dict(accuracy=1)
     hook.after_val_epoch(run, metrics)
-    assert metrics == dict(accuracy=1) and not run.said
+    assert metrics == dict(accuracy=1) and not run.warnings
     task = DataSample(pred_score=torch.tensor([float('nan'), 0.5]))
     sample = MultiTaskDataSample(img_path='a.png')
     sample.set_field(task, 'kind')
     hook.after_val_iter(run, 1, {}, [sample])
     metrics = dict(top1=50.0, count=3, each=[1.0, dict(a=2)], matrix=torch.eye(2, dtype=int), name='x')
     hook.after_val_epoch(run, metrics)
-    assert '1 of 2 images are not all numbers, among them those of a.png' in run.said[0]
+    assert '1 of 2 images are not all numbers, among them those of a.png' in run.warnings[0]
     assert str(metrics['each']) == "[nan, {'a': nan}]" and metrics['matrix'].isnan().all() and metrics['name'] == 'x'
     assert math.isnan(metrics['top1']) and math.isnan(metrics['count'])

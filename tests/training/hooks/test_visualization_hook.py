@@ -27,11 +27,12 @@ def make_hook():
     return make
 
 
+@pytest.mark.parametrize('augmented', [True, False])
 @pytest.mark.parametrize('bgr', [True, False])
-def test_names_and_colours(bgr, tmp_path, make_hook):
+def test_names_and_colours(bgr, augmented, tmp_path, make_hook):
     hook, drawn = make_hook(interval=2, out_dir=str(tmp_path))
-    preprocessor = SimpleNamespace(to_rgb=bgr)
-    hook.before_run(SimpleNamespace(model=SimpleNamespace(data_preprocessor=preprocessor)))
+    model = SimpleNamespace(data_preprocessor=SimpleNamespace(to_rgb=bgr), backbone=None)
+    hook.before_run(SimpleNamespace(model=SimpleNamespace(module=model) if augmented else model))
     places = [(0, 'cat/0001.jpg'), (1, 'cat/0002.jpg'), (2, 'dog/0001.jpg')]
     samples = [DataSample(metainfo=dict(sample_idx=index, img_path=path)) for index, path in places]
     hook._draw_samples(0, dict(inputs=[PIXELS] * 3), samples)
