@@ -1,8 +1,6 @@
 """Predictions for images, on mmpretrain's inferencer, with exactly the preprocessing of the config's test pipeline."""
 
 import copy
-import math
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from http.client import HTTPException
@@ -24,7 +22,7 @@ from rich.console import Console
 from rich.progress import track
 
 from mmdensenet.datasets.in_memory import in_memory
-from mmdensenet.datasets.load_image import MAX_PIXELS, why_unreadable
+from mmdensenet.datasets.load_image import why_unreadable
 from mmdensenet.datasets.wrappers import config_pipeline
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.results.decided import decide_samples, decided_result, decisions_of, is_multi_label, keeping_logits
@@ -32,6 +30,7 @@ from mmdensenet.results.visualizer import FastVisualizer
 from mmdensenet.terminal import is_screen
 
 from .config_data import refuse_reduced
+from .given_pixels import load_array, pillow_pixels, require_8_bits, require_numbers
 from .image_lists import expand
 from .models import get_model, names_of
 from .tasks import require_one_task
@@ -214,8 +213,7 @@ class Inferencer(ImageClassificationInferencer):
     def _pixels(self, image: ImageLike) -> np.ndarray:
         """(H, W, C) in the order that the pipeline gives to the model's preprocessor."""
         if isinstance(image, Image.Image):
-            array = np.asarray(image.convert('L' if self.channels == 1 else 'RGB'))
-            array = array if self.channels == 1 else array[..., ::-1]
+            array = pillow_pixels(image, self.channels, hasattr(self.loader, 'apply_window'))
         elif isinstance(image, bytes):
             try:
                 array = mmcv.imfrombytes(image, 'grayscale' if self.channels == 1 else 'color')
@@ -231,10 +229,15 @@ class Inferencer(ImageClassificationInferencer):
             if array is None:
                 raise _unreadable(image, None)
         elif isinstance(image, str):
-            array = _load_array(image)
+            try:
+                array = load_array(image)
+            except (OSError, ValueError, SyntaxError) as error:
+                raise _unreadable(image, error) from error
+            self._require_range(array, image)
         else:
             array = np.asarray(image)
-            _require_numbers(array.dtype, 'an array')
+            require_numbers(array.dtype, 'an array')
+            self._require_range(array, 'an array')
         if array.ndim == 2:
             array = np.repeat(array[..., None], 3, 2) if self.channels == 3 else array[..., None]
         if array.ndim != 3 or array.shape[2] != self.channels:
@@ -242,6 +245,11 @@ class Inferencer(ImageClassificationInferencer):
         if self.channels == 3 and not self.wants_bgr:
             array = array[..., ::-1]
         return np.ascontiguousarray(array)
+
+    def _require_range(self, array: np.ndarray, what: str) -> None:
+        reads_8_bits = self.loads and not hasattr(self.loader, 'apply_window')
+        if reads_8_bits and getattr(self.loader, 'color_type', 'unchanged') != 'unchanged':
+            require_8_bits(array, what)
 
     def _collate(self, batch: list[dict]) -> dict:
         sizes = {tuple(item['inputs'].shape[-2:]) for item in batch}
@@ -323,29 +331,6 @@ def pipeline_of(cfg: Config) -> list[dict]:
         )
     refuse_reduced(pipeline, 'test_dataloader.dataset.pipeline')
     return pipeline
-
-
-def _load_array(path: str) -> np.ndarray:
-    """A .npy file. Its header is checked before there is memory for what it claims."""
-    try:
-        with open(path, 'rb') as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = read(file)
-            _require_numbers(dtype, path)
-            if math.prod(shape[:2]) > MAX_PIXELS:
-                raise UserError(f'{path}: an array of shape {shape} has more than {MAX_PIXELS:,} pixels.')
-            if math.prod(shape) * dtype.itemsize > os.fstat(file.fileno()).st_size - file.tell():
-                raise UserError(f'{path} cannot be read: it is shorter than its header says.')
-            file.seek(0)
-            return np.load(file, allow_pickle=False)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _require_numbers(dtype: np.dtype, what: str) -> None:
-    if dtype.kind not in 'biuf':
-        raise UserError(f'{what} of type {dtype} cannot be read as an image: it needs numbers.')
 
 
 def _unreadable(image: str, error: BaseException | None) -> UserError:

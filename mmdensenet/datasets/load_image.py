@@ -98,17 +98,38 @@ def _decode_reduced(content: bytes, flag: str, reduce_to: int) -> np.ndarray | N
 
 
 def _deep_grey(path: str, content: bytes, flag: str) -> np.ndarray | None:
-    """A grey image of more than 8 bits as (H, W) uint8, scaled; None for others. Pillow itself cuts values at 255."""
+    """A grey image of more than 8 bits as (H, W) uint8, scaled; None for others."""
     with Image.open(BytesIO(content)) as image:
-        if image.mode not in ('I', 'F') and not image.mode.startswith('I;16'):
+        if not is_deep(image):
             return None
-        if image.mode == 'F' or (image.mode == 'I' and image.format != 'PNG'):  # a PNG has at most 16 bits
-            raise BadImageError.of(
-                path,
-                f"its pixels (mode {image.mode}) have no full range to scale from: take mmdensenet's LoadGreyImage",
-            )
-        pixels = np.asarray(image if flag.endswith('ignore_orientation') else ImageOps.exif_transpose(image))
-    return (pixels // 256).astype(np.uint8)  # as OpenCV does
+        try:
+            return eight_bits(image, orient=not flag.endswith('ignore_orientation'))
+        except ValueError as error:
+            raise BadImageError.of(path, f"{error}: take mmdensenet's LoadGreyImage") from error
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether Pillow has it as grey with more than 8 bits, which ``image.convert`` cuts at 255."""
+    return image.mode in ('I', 'F') or image.mode.startswith('I;16')
+
+
+def eight_bits(image: Image.Image, as_stored: bool = False, orient: bool = True) -> np.ndarray:
+    """A deep grey image as (H, W) uint8, scaled as OpenCV scales it.
+
+    Args:
+        as_stored: not scaled: uint16, int32 or float32.
+        orient: turn it as its EXIF data say.
+
+    Raises:
+        ValueError: if there is no range to scale from.
+    """
+    known = image.mode != 'F' and (image.mode != 'I' or image.format == 'PNG')  # a PNG has at most 16 bits
+    if not (known or as_stored):
+        raise ValueError(f'its pixels (mode {image.mode}) have no full range to scale from')
+    pixels = np.asarray(ImageOps.exif_transpose(image) if orient else image)
+    if known:
+        pixels = pixels.astype(np.uint16)
+    return pixels if as_stored else (pixels // 256).astype(np.uint8)
 
 
 def read_bytes(path: str, file_client_args: dict | None = None, backend_args: dict | None = None) -> bytes:
