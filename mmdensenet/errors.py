@@ -17,6 +17,11 @@ class NoClassError(UserError, NotImplementedError):
     """A data set that is asked for the class of a sample, and has labels of another kind."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, for our messages; its class if it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def option_text(key: str, value: object) -> str:
     """How messages name an override of the config.
 

@@ -1,4 +1,4 @@
-"""Learning rate and momentum as a config's schedule sets them, without training."""
+"""The learning rate and momentum of a config's schedule, computed without training."""
 
 import tempfile
 import warnings
@@ -14,21 +14,21 @@ from mmengine.hooks import ParamSchedulerHook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
-from mmdensenet.errors import UserError
+from mmdensenet.errors import UserError, first_line
 from mmdensenet.results.figures import COLOURS, STYLES, new_figure, scale_rates, whole_numbers
 from mmdensenet.training.random_state import unchanged_random_state
 
 
 @dataclass
 class Schedule:
-    """Values over training, one entry per iteration, or per epoch where they only change between epochs.
+    """Values over training, one per iteration, or one per epoch if they change only between epochs.
 
     Attributes:
-        x: epochs, or iterations where the config counts these.
+        x: epochs, or iterations if the config counts those.
         unit: 'epoch' or 'iteration'.
-        rates: (groups, len(x)) learning rates, of the groups of parameters whose values differ.
-        momenta: the same for momentum, or Adam's first beta; empty if the optimizer has none.
-        end: where training ends, in ``unit``.
+        rates: (groups, len(x)) learning rates of the parameter groups whose values differ.
+        momenta: the same for momentum, or Adam's first beta; empty if the optimizer has neither.
+        end: the end of training, in ``unit``.
     """
 
     x: np.ndarray
@@ -42,9 +42,9 @@ def simulate_schedule(cfg: Config, dataset_size: int | None = None, world_size: 
     """Build optimizer and schedulers as mmengine's runner does, warm-up and ``auto_scale_lr`` included, and step them.
 
     Args:
-        dataset_size: images in the training set. By default the config's data set is asked, if the schedule depends
-            on the number of iterations in an epoch.
-        world_size: processes, which share an epoch's images.
+        dataset_size: images in the training set; by default those of the config's data set, which is built only if the
+            schedule depends on the iterations of an epoch.
+        world_size: the number of processes, which share an epoch's images.
 
     Raises:
         UserError: if the number of images matters and is not known.
@@ -123,16 +123,16 @@ def _count_images(cfg: Config) -> int:
     except (OSError, RuntimeError, AssertionError, UserError) as error:
         raise UserError(
             'the schedule depends on the iterations in an epoch, and the training set cannot be read '
-            f'({str(error).strip().splitlines()[0]}): give `dataset_size`.'
+            f'({first_line(error)}): give `dataset_size`.'
         ) from error
 
 
 def _iterations(images: int, batch: int, world_size: int, loader: dict) -> int:
-    """Iterations in an epoch, with mmengine's default sampler, which fills up the last round of the processes."""
+    """The iterations of an epoch with mmengine's default sampler, which gives all processes equally many images."""
     if images < 1 or world_size < 1:
         raise UserError('the number of images and of processes is 1 or more.')
-    mine = -(-images // world_size)
-    length = mine // batch if loader.get('drop_last') else -(-mine // batch)
+    per_process = -(-images // world_size)
+    length = per_process // batch if loader.get('drop_last') else -(-per_process // batch)
     if not length:
         raise UserError(f'{images} images do not fill one batch of {batch}, and drop_last=True drops it.')
     return length
@@ -196,7 +196,7 @@ def _step_through(runner: Runner, length: int, by_iteration: bool) -> Schedule:
 
 
 def _distinct(values: list[list[float]]) -> np.ndarray:
-    """(steps, groups) to (distinct groups, steps), in the order in which they come; momentum 0 throughout is none."""
+    """(steps, groups) to (distinct groups, steps) in the given order, without groups that are 0 throughout."""
     rows: list[np.ndarray] = []
     for row in np.array(values, dtype=float).T:
         if not any(np.array_equal(row, other) for other in rows):

@@ -1,7 +1,7 @@
-"""What a DenseNet or RDNet costs, by stage and engine: parameters, multiply-adds, memory of a training step.
+"""The costs of a DenseNet or RDNet by stage and engine: parameters, multiply-adds, memory of a training step.
 
-Counted on torch's 'meta' device, where tensors have shapes and no data: the code that trains and evaluates is run, not
-a second description of it. The measurement beside it runs real steps, each engine in a process of its own.
+The model itself runs on torch's 'meta' device, where tensors have shapes and no data; there is no second description of
+its costs. The measurement runs real steps, each engine in its own process.
 """
 
 import multiprocessing as mp
@@ -18,17 +18,17 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from mmdensenet.errors import UserError
+from mmdensenet.errors import UserError, first_line
 from mmdensenet.models import DenseNet, RDNet
 from mmdensenet.training import memory
 
 from .meter import Meter
 
 ENGINES = ('reference', 'fused')
-#: images of the two steps from which memory is extrapolated; enough that small images, too, fill the temporaries of the
-#: fused engine, whose size does not grow any more then
+#: images of the two steps from which memory is extrapolated: enough that also small images fill the temporaries of the
+#: fused engine, whose size is bounded
 TWO_STEPS = (16, 32)
-#: by how much the larger of two measured steps has to exceed the smaller, so that the allocator's pages do not matter
+#: the smallest difference between two measured steps for which the allocator's pages do not matter
 ENOUGH_BYTES = 64 * 2**20
 
 
@@ -36,8 +36,8 @@ ENOUGH_BYTES = 64 * 2**20
 class Stage:
     """One part of the model; the dicts have an entry for each engine that applies.
 
-    ``multiply_adds`` are of one image in evaluation: convolutions and matrix products. ``kept_bytes`` are kept for
-    backward for one image, without weights; those of a transition are in its block's, and None here.
+    ``multiply_adds`` are those of convolutions and matrix products on one image in evaluation. ``kept_bytes`` are saved
+    for backward for one image, without weights; a transition's are included in its block's, and None here.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Stage:
 
 @dataclass
 class StepMemory:
-    """Bytes of a training step: ``constant``, and ``per_image``. Images of the two steps that they come from."""
+    """The bytes of a training step, ``constant`` and ``per_image``, and the images of the two steps that give them."""
 
     constant: float
     per_image: float
@@ -58,12 +58,12 @@ class StepMemory:
         return self.constant + batch * self.per_image
 
     def largest_batch(self, available: float, device: str | torch.device) -> int:
-        """How many images fit into this many bytes, a tenth of which stays free on a GPU and a fifth on a CPU."""
+        """As :func:`mmdensenet.training.memory.largest_batch`, of this many available bytes."""
         return memory.largest_batch(torch.device(device), available, self.constant, self.per_image)
 
 
 def build_meta_model(cfg: Config, engine: str) -> BaseModel:
-    """The config's classifier with this engine, without memory for its weights.
+    """The config's classifier with this engine, on torch's 'meta' device.
 
     Raises:
         UserError: if its backbone is not one of ours.
@@ -72,7 +72,7 @@ def build_meta_model(cfg: Config, engine: str) -> BaseModel:
 
     init_default_scope(cfg.get('default_scope') or 'mmpretrain')
     settings = Config(deepcopy(cfg.to_dict()))
-    for key in ('pretrained', 'train_cfg'):  # batch augmentation costs nothing that is counted, and logs
+    for key in ('pretrained', 'train_cfg'):  # batch augmentation adds no counted cost, and logs
         settings.model.pop(key, None)
     kind = settings.model.get('backbone', {}).get('type')
     backbone = MODELS.get(kind) if isinstance(kind, str) else kind
@@ -84,11 +84,11 @@ def build_meta_model(cfg: Config, engine: str) -> BaseModel:
 
 
 def count_stages(cfg: Config, shape: tuple[int, int, int], memory: bool = True) -> tuple[list[Stage], str | None]:
-    """The stages in the order in which they run, and why the fused engine has no numbers (None: it has them).
+    """The stages in order, and the reason why the fused engine has no counts, or None.
 
     Args:
         shape: (C, H, W) of one image.
-        memory: count ``kept_bytes`` too, which takes longer.
+        memory: also count ``kept_bytes``, which takes longer.
     """
     model = build_meta_model(cfg, 'reference')
     stages = [Stage(name, _parameters(modules)) for name, modules in _parts(model)]
@@ -97,7 +97,7 @@ def count_stages(cfg: Config, shape: tuple[int, int, int], memory: bool = True) 
         model = model if engine == 'reference' else build_meta_model(cfg, engine)
         try:
             counts = _multiply_adds(model.eval(), shape)
-            kept = _kept_bytes(model.train(), shape) if memory else {}
+            saved = _kept_bytes(model.train(), shape) if memory else {}
         except RuntimeError as error:
             if engine == 'reference':
                 raise UserError(f'images of {shape[1]}x{shape[2]} cannot be computed: {error}') from error
@@ -105,7 +105,7 @@ def count_stages(cfg: Config, shape: tuple[int, int, int], memory: bool = True) 
             break
         for stage in stages:
             stage.multiply_adds[engine] = counts[stage.name]
-            stage.kept_bytes[engine] = kept.get(stage.name)
+            stage.kept_bytes[engine] = saved.get(stage.name)
     return stages, reason
 
 
@@ -115,9 +115,9 @@ def count_multiply_adds(cfg: Config, shape: tuple[int, int, int]) -> int:
 
 
 def predict_memory(cfg: Config, shape: tuple[int, int, int], engine: str) -> StepMemory:
-    """Memory of a training step, from shapes: weights, gradients, the optimiser's state, activations and temporaries.
+    """The memory of a float32 training step from shapes: weights, gradients, optimiser state, activations, temporaries.
 
-    In float32. Not in it: what libraries take inside an operation, and what the process and the driver need.
+    It does not include memory that libraries allocate inside an operation, nor that of the process and the driver.
     """
     model = build_meta_model(cfg, engine).train()
     runner = _runner(model, cfg)
@@ -136,13 +136,12 @@ def predict_memory(cfg: Config, shape: tuple[int, int, int], engine: str) -> Ste
 def measure_memory(
     cfg: Config, shape: tuple[int, int, int], engine: str, device: str, expected: StepMemory | None = None
 ) -> StepMemory:
-    """The same, from two training steps on random images, with :func:`mmdensenet.training.memory.measure`.
+    """The same from two training steps on random images, with :func:`mmdensenet.training.memory.measure`.
 
-    In a new process: on a CPU the resident memory counts, with everything that the process holds, and on a GPU what
-    torch's allocator has given out.
+    They run in a new process. On a CPU its whole resident memory counts, on a GPU the memory of torch's allocator.
 
     Args:
-        expected: the prediction, from which the number of images is chosen.
+        expected: the prediction, which determines the number of images.
 
     Raises:
         UserError: if it cannot be measured here.
@@ -151,7 +150,7 @@ def measure_memory(
     if expected is not None:
         few = min(256, max(2, round(ENOUGH_BYTES / expected.per_image)))
     job = dict(cfg=cfg.to_dict(), engine=engine, shape=shape, device=device, images=(few, 2 * few))
-    context = mp.get_context('spawn')  # a forked process would begin with this one's memory
+    context = mp.get_context('spawn')  # a forked process would start with this one's memory
     here, there = context.Pipe()
     process = context.Process(target=_measure, args=(there, job))
     process.start()
@@ -188,12 +187,11 @@ def _measure(connection, job: dict) -> None:
         memory.measure(runner, device, (1, 2))  # libraries load
         connection.send((True, *memory.measure(runner, device, job['images'])))
     except Exception as error:
-        text = str(error).strip() or type(error).__name__
-        connection.send((False, text.splitlines()[0]))
+        connection.send((False, first_line(error)))
 
 
 class _AsItIs(nn.Module):
-    """In the place of a preprocessor, whose mean and deviation were lost without data: these images need none."""
+    """Replaces the preprocessor, whose mean and deviation have no data after 'meta'; random images need none."""
 
     def forward(self, data: dict, training: bool) -> dict:
         return data
@@ -217,10 +215,10 @@ def _parameters(modules: list[nn.Module]) -> int:
 
 
 def _run(model: BaseModel, x: Tensor, alone: bool) -> Iterator[tuple[str, object]]:
-    """What the backbone's forward and the head do, one stage after another: names and results.
+    """Run the backbone and the head stage by stage: names and outputs.
 
     Args:
-        alone: before each block with its transition, which may be one operation, give the block's result too.
+        alone: run each block also without its transition, with which it may be one operation.
     """
     backbone = model.backbone
     x = x.to(memory_format=backbone.memory_format)
@@ -261,33 +259,33 @@ def _multiply_adds(model: BaseModel, shape: tuple[int, int, int]) -> dict[str, i
     with Meter() as meter:
         for name, _ in _run(model, images, alone=True):
             count, before = meter.multiply_adds - before, meter.multiply_adds
-            # a transition is counted with its block, which was counted alone before it
+            # the count of a transition includes its block, which was counted alone before
             counts[name] = count - block if name.startswith('transition') else count
             block = count if name.startswith('dense block') else 0
     return counts
 
 
 def _kept_bytes(model: BaseModel, shape: tuple[int, int, int], batch: int = 2) -> dict[str, float]:
-    """Bytes for one image that are still there after each stage of a forward pass, but for the result itself.
+    """The bytes per image that are alive after each stage of a forward pass, without the stage's output.
 
-    A result that the next stage keeps is counted there. A block includes its transition.
+    An output that the next stage saves is counted there. A block includes its transition.
     """
-    kept, before = {}, 0
+    saved, before = {}, 0
     images = torch.empty(batch, *shape, device='meta')
     with Meter() as meter:
         for name, out in _run(model, images, alone=False):
             now = meter.live - sum(t.untyped_storage().nbytes() for t in ([out] if isinstance(out, Tensor) else out))
-            kept[name.replace('transition', 'dense block')] = (now - before) / batch
+            saved[name.replace('transition', 'dense block')] = (now - before) / batch
             before = now
-    return kept
+    return saved
 
 
 def _runner(model: BaseModel, cfg: Config) -> SimpleNamespace:
-    """What :mod:`mmdensenet.training.memory` needs of a runner, with the config's optimiser."""
+    """The attributes of a runner that :mod:`mmdensenet.training.memory` needs, with the config's optimiser."""
     wrapper = deepcopy(cfg.get('optim_wrapper') or dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9)))
     for key in ('loss_scale', 'paramwise_cfg'):  # factors for some parameters need no memory, and mmengine logs each
         wrapper.pop(key, None)
-    wrapper['type'] = 'OptimWrapper'  # in float32, also where training would be mixed
+    wrapper['type'] = 'OptimWrapper'  # float32, even if the config trains in mixed precision
     return SimpleNamespace(model=model, optim_wrapper=build_optim_wrapper(model, wrapper))
 
 

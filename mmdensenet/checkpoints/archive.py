@@ -4,7 +4,7 @@ import io
 import os
 import pickle
 import pickletools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from .zip_directory import read_directory
@@ -71,7 +71,7 @@ class _Object:
             if key.hash is not None:
                 self.keys[key.hash] = count = self.keys.get(key.hash, 0) + 1
                 if count > _SAME_HASH:
-                    raise pickle.UnpicklingError('it has so many keys of the same hash that to look one up takes ages')
+                    raise pickle.UnpicklingError('it has too many keys of the same hash')
 
 
 _LEAF = _Object()
@@ -140,7 +140,7 @@ def _simulate(file: BinaryIO, allowed: int) -> Iterator[_Object]:
             items = down_to_mark() if pickletools.markobject in before else [stack.pop() for _ in before]
             made = [_Object(items) for _ in opcode.stack_after]
             if name.startswith('TUPLE'):
-                made[0].hash = _tuple_hash(items)
+                made[0].hash = _tuple_hash(items[::-1])
             elif name == 'DICT':
                 made[0].add_keys(items[1::2])
             elif name == 'FROZENSET':
@@ -168,8 +168,8 @@ def _extend(stack: list[_Object], items: list[_Object], name: str) -> None:
         top.add_keys(items)
 
 
-def _tuple_hash(last_first: list[_Object]) -> _Hash:
-    return _Hash(hash(tuple(item.hash for item in reversed(last_first))))
+def _tuple_hash(items: Sequence[_Object]) -> _Hash:
+    return _Hash(hash(tuple(item.hash for item in items)))
 
 
 def _call(made: _Object, argument: _Object) -> int:
@@ -179,7 +179,7 @@ def _call(made: _Object, argument: _Object) -> int:
         The number of items that the call reads.
     """
     given = argument.parts
-    made.hash = argument.hash if argument.hash is not None else _Hash(hash(tuple(item.hash for item in given)))
+    made.hash = argument.hash if argument.hash is not None else _tuple_hash(given)
     if argument.keys is not None:  # a dict
         return len(given)
     made.add_keys(list(given))

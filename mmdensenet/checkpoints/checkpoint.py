@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-from mmdensenet.errors import UserError
+from mmdensenet.errors import UserError, first_line
 
 from .archive import check_claims
 from .checkpoint_file import changed_since_written
@@ -114,11 +114,6 @@ def _without_config_text(loaded: Any) -> Any:
         _disarm_config_text(loaded)
         _restore_message_hub(loaded)
     return loaded
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, for our messages."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _disarm_config_text(checkpoint: dict) -> None:

@@ -1,4 +1,4 @@
-"""Whether the parts of a checkpoint are what mmengine takes them for. It looks when it is too late, or not at all."""
+"""Checks the parts of a checkpoint, which mmengine checks too late or not at all."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,16 +14,16 @@ from .writing import to_plain
 
 @HOOKS.register_module()
 class CheckpointContentHook(Hook):
-    """Refuse a checkpoint with a part of the wrong kind before anything is taken from it.
+    """Refuse a checkpoint with a part of the wrong kind before it is used.
 
     Args:
-        source: what to call the checkpoint in messages.
+        source: the name of the checkpoint in messages.
 
     Raises:
-        UserError: naming the part.
+        UserError: for such a part, which the message names.
     """
 
-    priority = 'HIGHEST'  # the others take their parts
+    priority = 'HIGHEST'  # before the other hooks read their parts
 
     def __init__(self, source: str):
         self.source = source
@@ -37,10 +37,10 @@ class CheckpointContentHook(Hook):
 
 
 def require_weights(checkpoint: Any, source: str) -> None:
-    """Tensors by name, or a dict with them as its ``state_dict``.
+    """Require tensors by name, or a dict with these as its ``state_dict``.
 
     Raises:
-        UserError: if it is something else.
+        UserError: for anything else.
     """
     _require(isinstance(checkpoint, dict), source, 'the checkpoint', 'tensors by name', checkpoint)
     for part in ('state_dict', 'ema_state_dict'):
@@ -51,7 +51,7 @@ def require_weights(checkpoint: Any, source: str) -> None:
 
 
 def not_finite(state_dict: Mapping) -> str | None:
-    """How many tensors have values that are NaN or infinite, in words; None where all are finite."""
+    """The number of tensors with NaN or infinite values, as text; None if all are finite."""
     tensors = {key: value for key, value in state_dict.items() if torch.is_tensor(value) and value.is_floating_point()}
     found = [key for key, value in tensors.items() if not (value.is_meta or torch.isfinite(value).all())]
     if not found:
@@ -131,7 +131,7 @@ def _compare_schedules(runner, given: Any, source: str) -> None:
                 _require(isinstance(key, str), source, part, 'a dict of names', state)
                 if key in ours:
                     _require_same_kind(value, ours[key], source, f'{part}.{key}')
-                elif hasattr(type(scheduler), key):  # it would take the place of a method
+                elif hasattr(type(scheduler), key):  # it would replace a method
                     _require(False, source, f'{part}.{key}', 'left out', value)
 
 

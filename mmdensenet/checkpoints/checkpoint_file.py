@@ -12,6 +12,7 @@ import re
 import struct
 import time
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,25 +60,31 @@ def write_whole(
         UserError: if the folder cannot be written to or the disk is full; it names the path and the bytes needed.
     """
     target = Path(filename)
-    beside = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
     run = run if isinstance(run, str) and re.fullmatch('[0-9a-f]{16}', run) else None
     sink = _Sink()
     try:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open('wb') as file:
-                sink.file = file
-                torch.save(content, sink)
-                sink.finish(resumable, run, time_ns)
-                os.fsync(file.fileno())
-            os.replace(beside, target)
-        except OSError as error:
-            if not sink.size:
-                torch.save(content, sink)  # counts the bytes
-            raise UserError(_why_not_written(target, sink.size + len(_trailer(resumable, 0, run)), error)) from error
-        flush_folder(target.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as beside, beside.open('wb') as file:
+            sink.file = file
+            torch.save(content, sink)
+            sink.finish(resumable, run, time_ns)
+            os.fsync(file.fileno())
+    except OSError as error:
+        if not sink.size:
+            torch.save(content, sink)  # counts the bytes
+        raise UserError(_why_not_written(target, sink.size + len(_trailer(resumable, 0, run)), error)) from error
+    flush_folder(target.parent)
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A path beside the target to write to. At the end it is renamed to the target; after an error it is deleted."""
+    beside = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
+    try:
+        yield beside
+        os.replace(beside, target)
     finally:
-        with contextlib.suppress(OSError):  # where the folder is not writable, the message above says so
+        with contextlib.suppress(OSError):  # in a folder that is not writable
             beside.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint says beside its weights: an entry added later, and the weights' hash that the entry is bound to."""
+"""Adds an entry to a checkpoint's metadata, and computes the hash of the weights to which the entry is bound."""
 
 import hashlib
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ def hash_weights(state_dict: Mapping[str, torch.Tensor]) -> str:
 
 
 def meta_file(checkpoint: str | Path, out: str | Path | None = None) -> Path:
-    """The file that :func:`write_meta` writes. Asked before the work, whose result would else be lost.
+    """The file that :func:`write_meta` writes; checked before the work, whose result would otherwise be lost.
 
     Raises:
         UserError: if it is no .pth file here, or cannot be written.
@@ -63,7 +63,7 @@ def write_meta(checkpoint: str | Path, key: str, value: Any, out: str | Path | N
         content = dict(state_dict=content)
     meta = content.get('meta')
     meta = dict(meta) if isinstance(meta, dict) else {}
-    for name in ('config', 'cfg'):  # reading put them under names that nobody executes
+    for name in ('config', 'cfg'):  # reading renamed them, so that mmengine does not execute them
         if f'{name}_text' in meta:
             meta[name] = meta.pop(f'{name}_text')
     meta[key] = value
@@ -74,6 +74,6 @@ def write_meta(checkpoint: str | Path, key: str, value: Any, out: str | Path | N
         out,
         resumable='optimizer' in content and written.resumable,
         run=written.run,
-        # the same run goes on from its newest checkpoint, not from the one that was looked at last
+        # the file keeps its time: a run resumes from its newest checkpoint, not from the last changed one
         time_ns=written.time_ns,
     )

@@ -1,4 +1,4 @@
-"""Where checkpoints come from other than local files: URLs, and the schemes of mmengine's CheckpointLoader.
+"""Sources of checkpoints other than local files: URLs, and the schemes of mmengine's CheckpointLoader.
 
 Each source fetches a file and passes it to :func:`mmdensenet.checkpoints.checkpoint.load_from_file`; none unpickles it.
 """
@@ -18,10 +18,10 @@ from urllib.request import url2pathname
 import torch
 
 from mmdensenet.compat.mmengine import READING, WEIGHTS_ONLY
-from mmdensenet.errors import UserError
+from mmdensenet.errors import UserError, first_line
 from mmdensenet.similar import similar_path
 
-from .checkpoint import as_data, first_line, load_from_file
+from .checkpoint import as_data, load_from_file
 
 
 def load_from_url(
@@ -51,14 +51,10 @@ def fetch(url: str, model_dir=None, progress: bool = True, check_hash: bool = Tr
             torch.hub.download_url_to_file(url, str(target), _hash_in(url) if check_hash else None, progress=progress)
         except RuntimeError as error:
             raise UserError(f'{url}: {first_line(error)}. Try again, or put the right file at {target}.') from None
-        except (
-            OSError,
-            ValueError,
-            HTTPException,
-        ) as error:  # also of a malformed URL or a broken connection
+        except (OSError, ValueError, HTTPException) as error:  # a malformed URL or a broken connection too
             raise UserError(
                 f'cannot download {url} ({first_line(error)}). Download it elsewhere and put it at {target}.'
-            ) from None  # the message has the reason, and the network's traceback would put sixty lines before it
+            ) from None  # the message has the reason; the network's traceback has sixty lines
     return target
 
 

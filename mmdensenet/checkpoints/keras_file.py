@@ -1,4 +1,4 @@
-"""Weights in files of Keras: HDF5 as ``save_weights`` and ``save`` write it, and ``.keras``. Nothing is run."""
+"""Reads weights from files of Keras, HDF5 of ``save_weights`` and ``save``, and ``.keras``, without running code."""
 
 import io
 import json
@@ -11,29 +11,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmdensenet.errors import UserError
+from mmdensenet.errors import UserError, first_line
 
 SUFFIXES = ('.h5', '.hdf5', '.keras')
-#: names of variables in files by name, and their order in files by number
+#: a norm's variables, in their order in files that number them
 NORM = ('gamma', 'beta', 'moving_mean', 'moving_variance')
 OURS = dict(
     kernel='weight', bias='bias', gamma='weight', beta='bias', moving_mean='running_mean', moving_variance='running_var'
 )
 #: bytes of all weights; DenseNet-201 has 80 MB
 MOST = 1 << 32
-#: what a dataset of a file may be compressed to
+#: the smallest share of its size to which a dataset of a file may be compressed
 LEAST_SHARE = 1 / 256
 
 
 def load_keras(filename: str, path: str) -> dict:
-    """A checkpoint of a file of Keras: ``state_dict`` has each layer's variables in torch's order of axes.
+    """A checkpoint of a file of Keras; ``state_dict`` has each layer's variables in torch's order of axes.
 
-    Names are those of the layers, with torch's names of variables: ``conv1_conv.weight`` (O, I, h, w),
-    ``conv2_block1_0_bn.running_var``, ``predictions.weight`` (classes, features); of a model inside a model
-    ``densenet121.conv1_conv.weight``. ``conv1/conv`` of files before Keras 3 is ``conv1_conv`` here.
+    The names are those of the layers with torch's names of variables: ``conv1_conv.weight`` (O, I, h, w),
+    ``conv2_block1_0_bn.running_var``, ``predictions.weight`` (classes, features). For a model inside a model they are
+    ``densenet121.conv1_conv.weight`` and so on. ``conv1/conv`` of files before Keras 3 becomes ``conv1_conv``.
 
     Args:
-        filename: what messages call it.
+        filename: the file's name in messages.
 
     Raises:
         UserError: if h5py is missing, for a damaged file, and for one that refers to others or names no layers.
@@ -51,15 +51,14 @@ def load_keras(filename: str, path: str) -> dict:
     except UserError:
         raise
     except Exception as error:  # h5py and zipfile raise whatever the bytes lead to
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise UserError(f'{filename} is damaged or not a file of Keras: {reason}') from error
+        raise UserError(f'{filename} is damaged or not a file of Keras: {first_line(error)}') from error
     if 'GlobalMaxPooling2D' in config and 'GlobalAveragePooling2D' not in config:
         raise UserError(f'{filename}: its model pools by the maximum before the head; a DenseNet here by the average.')
     return dict(meta=dict(library='Keras'), state_dict=state)
 
 
 def _open(filename: str, path: str) -> tuple[Any, str]:
-    """What h5py opens, and the model's description if it lies beside the weights."""
+    """What h5py can open, and the model's description if it is a separate file in the archive."""
     if not zipfile.is_zipfile(path):
         return path, ''
     with zipfile.ZipFile(path) as archive:
@@ -90,7 +89,7 @@ def _read(filename: str, file: Any, config: str) -> dict[str, Tensor]:
 
 
 def _by_name(filename: str, root: Any) -> Iterator[tuple[str, str, Any]]:
-    """Layers and variables of ``save_weights('x.h5')`` and ``save('x.h5')``."""
+    """(layer, variable, dataset) of files of ``save_weights('x.h5')`` and ``save('x.h5')``."""
     groups = _strings(root, 'layer_names') or list(root)
     for group in groups:
         layer = _hard(filename, root, group)
@@ -102,7 +101,7 @@ def _by_name(filename: str, root: Any) -> Iterator[tuple[str, str, Any]]:
 
 
 def _by_number(filename: str, file: Any, config: str) -> Iterator[tuple[str, str, Any]]:
-    """Layers and variables of Keras 3's own files, where groups have the names of classes, and variables numbers."""
+    """(layer, variable, dataset) of Keras 3's formats, which name groups after classes and number variables."""
     names = _names_of_groups(json.loads(config)) if config else {}
 
     def walk(group: Any, path: str, outer: str) -> Iterator[tuple[str, str, Any]]:
@@ -127,7 +126,7 @@ def _by_number(filename: str, file: Any, config: str) -> Iterator[tuple[str, str
 
 
 def _names_of_groups(config: Any, path: str = '') -> dict[str, str]:
-    """The layer that each group is, from a model's description: groups are numbered by class."""
+    """The layer's name for each group, from a model's description; groups are numbered by class."""
     names, counts = {}, {}
     for layer in config.get('config', {}).get('layers', ()):
         kind = re.sub('(.)([A-Z][a-z]+)', r'\1_\2', layer['class_name'])  # conv2d, batch_normalization
@@ -144,7 +143,7 @@ def _dotted(path: str) -> str:
 
 
 def _hard(filename: str, group: Any, name: str) -> Any:
-    """What is in this file under a name; a link may lead into any file of the machine."""
+    """The object with a name in this file. Links are refused: one may lead to any file of the machine."""
     import h5py
 
     for part in name.split('/'):
@@ -155,7 +154,7 @@ def _hard(filename: str, group: Any, name: str) -> Any:
 
 
 def _strings(group: Any, attribute: str) -> list[str]:
-    """A list of names; a long one is in several attributes."""
+    """A list of names in an attribute; Keras splits a long list over several."""
     values = list(group.attrs.get(attribute, ()))
     number = 0
     while f'{attribute}{number}' in group.attrs:

@@ -1,4 +1,4 @@
-"""Which run wrote the checkpoints in a work directory, and from which of them a run resumes.
+"""Finds the run that wrote each checkpoint of a work directory, and the checkpoint from which a run resumes.
 
 A run writes ``run.json`` before its first step, and its checkpoints carry its id. So if a new run starts in the folder
 of an older one and dies before its first checkpoint, resuming does not mistake the older run for it.
@@ -17,7 +17,7 @@ from mmdensenet.compat.faults import replace_everywhere
 from mmdensenet.compat.mmengine import LATEST
 from mmdensenet.errors import UserError
 
-from .checkpoint_file import Written, flush_folder, inspect_file, what_is_wrong
+from .checkpoint_file import Written, flush_folder, inspect_file, replacing, what_is_wrong
 
 #: in the work directory: describes the run that began last
 FILE = 'run.json'
@@ -56,9 +56,10 @@ def read_run(work_dir: str | os.PathLike) -> Run | None:
     """
     file = Path(work_dir, FILE)
     try:
-        noted = json.loads(file.read_text(encoding='utf-8'))
-        line = tuple((None if run is None else str(run), int(end)) for run, end in noted['line'])
-        return Run(str(noted['id']), line, None if noted['source'] is None else str(noted['source']))
+        described = json.loads(file.read_text(encoding='utf-8'))
+        line = tuple((None if run is None else str(run), int(end)) for run, end in described['line'])
+        source = described['source']
+        return Run(str(described['id']), line, None if source is None else str(source))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
@@ -89,7 +90,7 @@ def begin_run(work_dir: str | os.PathLike, source: str | None = None) -> Run:
         run = _continued(run.id, source, current, newest)
         if run == current:
             return run
-    _note(Path(work_dir, FILE), run)
+    _write_run(Path(work_dir, FILE), run)
     return run
 
 
@@ -110,19 +111,16 @@ def _continued(new_id: str, source: str, current: Run | None, newest: Written | 
     return Run(new_id, tuple(line), path)
 
 
-def _note(file: Path, run: Run) -> None:
+def _write_run(file: Path, run: Run) -> None:
     text = json.dumps(dict(id=run.id, line=run.line, source=run.source)) + '\n'
-    beside = file.with_name(f'.{file.name}.{os.getpid()}.tmp')
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open('w', encoding='utf-8') as opened:
+        with replacing(file) as beside, beside.open('w', encoding='utf-8') as opened:
             opened.write(text)
             opened.flush()
             os.fsync(opened.fileno())
-        os.replace(beside, file)
         flush_folder(file.parent)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise UserError(
             f'cannot write {file}: {error.strerror or error} ({len(text)} bytes are needed). Make room, or the folder '
             'writable.'
@@ -134,11 +132,11 @@ def _note(file: Path, run: Run) -> None:
 
 
 def checkpoint_to_resume(work_dir: str | os.PathLike) -> tuple[Written | None, list[tuple[Path, str]]]:
-    """What resuming without a file goes on from: see :func:`newest_that_verifies`.
+    """The checkpoint from which resuming without a file starts; see :func:`newest_that_verifies`.
 
     Raises:
-        UserError: if the last run resumed from a checkpoint elsewhere and has written none of its own: starting from
-            the beginning would be another run.
+        UserError: if the last run resumed from a checkpoint elsewhere and has not written one: starting from the
+            beginning would be another run.
     """
     found, passed_over = newest_that_verifies(work_dir)
     run = read_run(work_dir) if found is None else None

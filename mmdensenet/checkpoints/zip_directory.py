@@ -11,8 +11,9 @@ import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
-_LOCAL = struct.Struct('<4s5HL2L2H')
-_ENTRY = struct.Struct('<4s6H3L5H2L')
+# an x skips a byte of a field that is not read
+_LOCAL = struct.Struct('<4s2x2H8x2L2H')
+_ENTRY = struct.Struct('<4s4x2H4x3L4H6xL')
 _END = struct.Struct('<4s4H2LH')
 _LOCATOR = struct.Struct('<4sLQL')
 _END_64 = struct.Struct('<4sQ2H2L4Q')
@@ -69,27 +70,11 @@ def _read(file: BinaryIO) -> Directory:
     start, size, count, comment = _find(file)
     file.seek(start)
     directory = file.read(size)
-    parts, names, taken, at = [], set(), [], 0
+    parts, names, spans, at = [], set(), [], 0
     while at < len(directory):
-        (
-            signature,
-            _,
-            _,
-            flags,
-            method,
-            _,
-            _,
-            crc,
-            packed,
-            unpacked,
-            name_length,
-            extra_length,
-            comment_length,
-            disk,
-            _,
-            _,
-            header,
-        ) = _ENTRY.unpack_from(directory, at)
+        signature, flags, method, crc, packed, unpacked, name_length, extra_length, comment_length, disk, header = (
+            _ENTRY.unpack_from(directory, at)
+        )
         at += _ENTRY.size
         name = directory[at : at + name_length]
         unpacked, packed, header = _sizes(
@@ -106,11 +91,11 @@ def _read(file: BinaryIO) -> Directory:
         _require(name.lower() not in names, f'{shown} is in it twice')
         names.add(name.lower())
         data = _data(file, header, name, flags, unpacked, shown)
-        taken.append((header, data + unpacked))
+        spans.append((header, data + unpacked))
         parts.append(Part(name, data, unpacked, crc))
-    _require(len(parts) == count, 'its table of contents has another number of parts than it says')
-    taken.sort()
-    for (_, end), (begin, _) in zip(taken, [*taken[1:], (start, start)]):
+    _require(len(parts) == count, 'its table of contents has another number of parts than its end record')
+    spans.sort()
+    for (_, end), (begin, _) in zip(spans, [*spans[1:], (start, start)]):
         _require(end <= begin, 'its parts are larger than the file, or share bytes')
     return Directory(parts, comment)
 
@@ -143,7 +128,7 @@ def _find(file: BinaryIO) -> tuple[int, int, int, bytes]:
         for value, large, instead in zip((count, size, start), numbers, elsewhere):
             _require(value in (large, instead), 'its end records do not fit together')
         count, size, start = numbers
-    _require(start + size == ends, 'its table of contents is not where it says')
+    _require(start + size == ends, 'its table of contents is not where its end record says')
     return start, size, count, comment
 
 
@@ -170,7 +155,7 @@ def _sizes(extra: bytes, unpacked: int, packed: int, header: int) -> list[int]:
 def _data(file: BinaryIO, header: int, name: bytes, flags: int, size: int, shown: str) -> int:
     """The offset of a part's content, after its local header, which must agree with its entry."""
     file.seek(header)
-    signature, _, local_flags, method, _, _, _, packed, unpacked, named, extra = _LOCAL.unpack(file.read(_LOCAL.size))
+    signature, local_flags, method, packed, unpacked, named, extra = _LOCAL.unpack(file.read(_LOCAL.size))
     allowed = {size, _ELSEWHERE_32} | ({0} if flags & _SIZES_FOLLOW else set())
     _require(
         signature == b'PK\3\4'

@@ -49,7 +49,7 @@ class Report:
             ('source', self.source),
             ('sha256', self.sha256),
             ('layout', f'{self.layout.name} (written by {self.layout.writers}){prefix}'),
-            ('library', self.library or 'the file does not tell'),
+            ('library', self.library or 'not known from the file'),
             ('architecture', str(self.architecture)),
             ('tensors', f'{len(self.used)} used, {len(self.left)} left, {len(self.missing)} missing'),
             ('left', _first(self.left)),
@@ -91,7 +91,7 @@ def convert_state_dict(
         state_dict: tensors by name, or a checkpoint that has them under one of ``CONTAINERS``.
         in_channels: adapt the first convolution to images of this many channels: sum its channels for one, repeat and
             rescale them for more.
-        num_classes: if the weights have another number of classes, omit the head, which then starts anew.
+        num_classes: if the weights have another number of classes, omit the head, which is then initialised anew.
         partial: accept weights with tensors missing or left over.
         prefix: which model to convert, if there are several.
 
@@ -128,7 +128,7 @@ def convert_state_dict(
     if getattr(architecture, 'stem', '') == 'deep':
         blur = 'is taken to be there, as in' if architecture.stem_blur else 'is taken not to be there, unlike in'
         report.notes.append(
-            f"whether BlurPool follows the stem's pooling no tensor tells: it {blur} timm's densenetblur121d"
+            f"no tensor shows whether BlurPool follows the stem's pooling: it {blur} timm's densenetblur121d"
         )
     if architecture.num_classes is None:
         report.notes.append('there is no head: it starts anew')
@@ -211,7 +211,7 @@ def _find(tensors: dict[str, Tensor], prefix: str | None) -> Found:
 
 
 def _library(checkpoint: Mapping, tensors: dict[str, Tensor], layout: Layout) -> str | None:
-    """The library that wrote the file, where something in it shows it."""
+    """The library that wrote the file, if its contents show it."""
     meta = checkpoint.get('meta')
     meta = meta if isinstance(meta, Mapping) else {}
     if 'mmdensenet_version' in meta:
@@ -221,10 +221,10 @@ def _library(checkpoint: Mapping, tensors: dict[str, Tensor], layout: Layout) ->
             return name
     if any(key.endswith('op_threshs') for key in tensors):
         return 'torchxrayvision'
-    if layout.name in ('MONAI', 'efficient_densenet_pytorch', 'Keras'):  # nobody else has these keys
+    if layout.name in ('MONAI', 'efficient_densenet_pytorch', 'Keras'):  # no other library has these keys
         return layout.name
     if 'pytorch-lightning_version' in checkpoint:
-        return 'saved by Lightning; of whose model the file does not tell'
+        return 'saved by Lightning; the library of the model is not known'
     return None
 
 

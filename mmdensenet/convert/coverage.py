@@ -1,4 +1,4 @@
-"""A checkpoint of another model is refused; mmengine warns and goes on with random weights."""
+"""Refuses a checkpoint of another model, where mmengine warns and continues with random weights."""
 
 import re
 
@@ -17,15 +17,15 @@ class CheckpointCoverageHook(Hook):
 
     A checkpoint in another library's layout is converted first.
 
-    Testing and resuming need all of the model. Fine-tuning (``load_from`` in training) needs the backbone: a head for
-    other classes starts anew.
+    Testing and resuming need the whole model. Fine-tuning (``load_from`` in training) needs only the backbone: a head
+    for other classes is initialised anew.
 
     Args:
-        source: what to call the checkpoint in messages.
+        source: the name of the checkpoint in messages.
         head_may_differ: True for fine-tuning.
 
     Raises:
-        UserError: naming the first keys that differ and the likely reason.
+        UserError: if they differ; the message names the first keys and the likely reason.
     """
 
     def __init__(self, source: str, head_may_differ: bool = False):

@@ -1,12 +1,11 @@
-"""Converted weights from file to file."""
+"""Converts weights from file to file."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmdensenet.checkpoints.checkpoint import load_from_file
-from mmdensenet.checkpoints.checkpoint_file import sha256
+from mmdensenet.checkpoints.checkpoint_file import replacing, sha256
 from mmdensenet.checkpoints.checkpoint_sources import load_from_url, local_copy
 from mmdensenet.checkpoints.writing import save_whole
 from mmdensenet.errors import UserError
@@ -59,7 +58,7 @@ def convert_checkpoint(
             empty list. None does not.
 
     Raises:
-        UserError: for what the user can put right; among it, logits that differ.
+        UserError: for an unusable source or target, and for logits that differ.
     """
     suffix = Path(target).suffix
     if suffix not in ('.safetensors', '.pth', '.pt'):
@@ -78,7 +77,7 @@ def convert_checkpoint(
     if verify is not None:
         from .verify_conversion import verify_conversion
 
-        with waiting('comparing with the library that the file is from'):
+        with waiting("comparing with the file's library"):
             report.verified = verify_conversion(checkpoint, report, verify)
     if to == 'torchvision':
         try:
@@ -90,7 +89,7 @@ def convert_checkpoint(
 
 
 def provenance(report: Report, in_channels: int | None, to: str) -> dict:
-    """What a converted file says about where it is from, in plain types."""
+    """The provenance in a converted file, in plain types."""
     return dict(
         mmdensenet_version=__version__,
         source=report.source if '://' in report.source else Path(report.source).name,
@@ -106,17 +105,13 @@ def provenance(report: Report, in_channels: int | None, to: str) -> dict:
 
 
 def write(state_dict: dict, target: str, meta: dict) -> None:
-    """The file appears whole or not at all."""
+    """Write the file atomically."""
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     if not target.endswith('.safetensors'):
         save_whole(dict(meta=meta, state_dict=state_dict), target)
         return
     from safetensors.torch import save_file
 
-    beside = Path(target).with_name(f'.{Path(target).name}.{os.getpid()}.tmp')
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in meta.items()}
-    try:
+    with replacing(Path(target)) as beside:
         save_file({key: value.contiguous() for key, value in state_dict.items()}, beside, dict(texts, format='pt'))
-        os.replace(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """The names that libraries give to a DenseNet's tensors, and their translation into ours and back.
 
 Ours are mmpretrain's: ``backbone.stem.0.weight``, ``backbone.stages.0.block.0.norm1.weight``,
-``backbone.transitions.0.conv.weight``, ``head.fc.weight``. Several libraries share torchvision's, so a file of that
-layout does not tell which of them wrote it.
+``backbone.transitions.0.conv.weight``, ``head.fc.weight``. Several libraries share torchvision's names, so a file of
+that layout may be from any of them.
 """
 
 import re
@@ -96,7 +96,7 @@ class Found:
 
 
 def prefixes(keys: Iterable[str]) -> dict[str, Layout]:
-    """Where DenseNets are in a state dict: the prefix of each, and its layout."""
+    """The prefixes of the DenseNets in a state dict, with their layouts."""
     keys = list(keys)
     found = {}
     for layout in LAYOUTS:

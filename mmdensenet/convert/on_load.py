@@ -1,4 +1,4 @@
-"""Weights of any layout where mmengine loads a checkpoint: ``load_from``, ``Pretrained``, the tools."""
+"""Lets mmengine load weights of any layout: in ``load_from``, ``Pretrained`` and the tools."""
 
 import functools
 import json
@@ -21,9 +21,9 @@ from .layouts import prefixes
 
 
 def fit_checkpoint(model: nn.Module, checkpoint: MutableMapping, fit_channels: bool = True) -> bool:
-    """Put the weights for ``model`` under ``checkpoint['state_dict']``, converted if their layout is another's.
+    """Set ``checkpoint['state_dict']`` to the weights for ``model``, converted from any known layout.
 
-    A model without our backbone, and a checkpoint that fits or that holds no DenseNet, are left alone.
+    Nothing changes for a model without our backbone, and for a checkpoint that fits or that holds no DenseNet.
 
     Args:
         model: a classifier, a detector and so on with a :class:`mmdensenet.models.DenseNet` or
@@ -31,7 +31,7 @@ def fit_checkpoint(model: nn.Module, checkpoint: MutableMapping, fit_channels: b
         fit_channels: adapt the first convolution to the backbone's number of input channels.
 
     Returns:
-        Whether something was changed.
+        Whether the checkpoint changed.
     """
     from mmdensenet.models import DenseNet, RDNet
 
@@ -55,7 +55,7 @@ def fit_checkpoint(model: nn.Module, checkpoint: MutableMapping, fit_channels: b
         try:
             converted, report = convert_state_dict(tensors, partial=True)
         except UserError as error:
-            print_log(f'The checkpoint is loaded as it is: {error}', logger='current', level=logging.WARNING)
+            print_log(f'The checkpoint is loaded unconverted: {error}', logger='current', level=logging.WARNING)
             return False
         converted = {
             own + key.removeprefix('backbone.') if key.startswith('backbone.') else key: value
@@ -81,14 +81,14 @@ def fit_checkpoint(model: nn.Module, checkpoint: MutableMapping, fit_channels: b
     for name in EMA_CONTAINERS:
         checkpoint.pop(name, None)
     if 'backbone' in (checkpoint.get('meta') or {}):
-        checkpoint['meta'] = {**checkpoint['meta'], 'backbone': {}}  # what was done is not done again
+        checkpoint['meta'] = {**checkpoint['meta'], 'backbone': {}}  # the epsilon is not adapted a second time
     checkpoint['state_dict'] = converted
     MMLogger.get_current_instance().info('; '.join(done), extra=SHOWN)
     return True
 
 
 def _stated_eps(checkpoint: MutableMapping) -> float | None:
-    """Epsilon of batch norm that a file of ``tools/convert_checkpoint.py`` states, in safetensors as JSON."""
+    """The epsilon of batch norm in a converted file's metadata, which safetensors stores as JSON."""
     backbone = (checkpoint.get('meta') or {}).get('backbone')
     if isinstance(backbone, str):
         with suppress(ValueError):
@@ -98,7 +98,7 @@ def _stated_eps(checkpoint: MutableMapping) -> float | None:
 
 
 def _with_eps(tensors: Mapping[str, Tensor], own: str, given: float, wanted: float) -> dict[str, Tensor]:
-    """Tensors with which batch norm of epsilon ``wanted`` gives in evaluation what it gave with ``given``."""
+    """The tensors with running variances adapted from epsilon ``given`` to ``wanted``: evaluation does not change."""
     below = re.compile(rf'(module\.)?{re.escape(own)}.*running_var')
     changed = {key: value + (given - wanted) for key, value in tensors.items() if below.fullmatch(key)}
     if any((value < 0).any() for value in changed.values()):
@@ -110,7 +110,7 @@ def _with_eps(tensors: Mapping[str, Tensor], own: str, given: float, wanted: flo
 
 
 def _pretrained(original: Callable) -> Callable:
-    """``PretrainedInit`` with a prefix asks the file for keys below it, which other layouts do not have."""
+    """Wrap ``PretrainedInit``, which with a prefix reads keys below it that other layouts do not have."""
 
     @functools.wraps(original)
     def call(self, module):

@@ -1,4 +1,4 @@
-"""RDNet's weights: timm's and the authors' names, and which RDNet a set of tensors is."""
+"""RDNet's weights: the names of timm and of the authors, and the architecture of a set of tensors."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _LAYERS = {'0': 'dwconv', '1': 'norm', '2': 'pwconv1', '4': 'pwconv2', '5.fc': '
 
 @dataclass
 class RDNetArchitecture(ClassifierArchitecture):
-    """What :class:`mmdensenet.models.RDNet` is to be built with, and its number of classes (None without a head)."""
+    """The arguments of :class:`mmdensenet.models.RDNet`, and the number of classes (None without a head)."""
 
     growth_rates: tuple[int, ...]
     downsample: tuple[int, ...]
@@ -94,7 +94,7 @@ def infer_rdnet(tensors: Mapping[str, Tensor]) -> RDNetArchitecture:
     growth_rates = tuple(tensors[f'backbone.stages.{i}.blocks.0.pwconv2.weight'].shape[0] for i in range(count))
     head = tensors.get('head.fc.weight')
     # the weights show a ratio only after rounding to a multiple of eight
-    kept, given = convolutions[1].shape[:2] if count > 1 else (1, 2)
+    compressed, given = convolutions[1].shape[:2] if count > 1 else (1, 2)
     channels = convolutions[count - 1].shape[0] if count > 1 else stem.shape[0]
     return RDNetArchitecture(
         growth_rates=growth_rates,
@@ -104,7 +104,7 @@ def infer_rdnet(tensors: Mapping[str, Tensor]) -> RDNetArchitecture:
         ese=tuple(f'backbone.stages.{i}.blocks.0.ese.fc.weight' in tensors for i in range(count)),
         in_channels=stem.shape[1],
         bottleneck_ratio=4.0 if hidden == int(read * 4 / 8) * 8 else hidden / read,
-        compression_factor=0.5 if kept == int(given * 0.5 / 8) * 8 else kept / given,
+        compression_factor=0.5 if compressed == int(given * 0.5 / 8) * 8 else compressed / given,
         layer_scale='backbone.stages.0.blocks.0.gamma' in tensors,
         num_classes=None if head is None else head.shape[0],
         features=channels + depths[-1] * growth_rates[-1],

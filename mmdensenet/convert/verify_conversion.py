@@ -1,4 +1,4 @@
-"""Compares converted weights with the source's own library, on the same input."""
+"""Compares the logits of converted weights with those of the source's library on the same input."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -184,7 +184,7 @@ def _load(model: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
     missing, unexpected = model.load_state_dict(weights, strict=False)
     missing = [key for key in missing if not key.endswith('num_batches_tracked')]
     if missing or unexpected:
-        raise UserError(f'`verify`: the library lacks {unexpected[:2]} and wants {missing[:2]}.')
+        raise UserError(f'`verify`: the library has no {unexpected[:2]} and needs {missing[:2]}.')
     return model
 
 

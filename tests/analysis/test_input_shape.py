@@ -43,7 +43,7 @@ def test_where_it_is_looked_for():
 
 
 def test_what_is_given_counts():
-    cfg = config(reading())
+    cfg = config(reading(dict(type='ResizeEdge', scale=256)))
     assert input_shape(cfg, [50]) == (3, 50, 50) and input_shape(cfg, [50, 60]) == (3, 50, 60)
     with pytest.raises(UserError, match='give `size`, their height and width'):
         input_shape(cfg)

@@ -4,14 +4,11 @@ import json
 import sys
 
 import pytest
-import torch
 from conftest import CONFIGS
 from mmengine.config import Config
 from small_costs import ROWS, small
-from torch import nn
 
 from mmdensenet.analysis.input_shape import input_shape
-from mmdensenet.analysis.meter import Meter
 from mmdensenet.analysis.stage_costs import build_meta_model, count_stages, measure_memory, predict_memory
 from mmdensenet.errors import UserError
 
@@ -88,50 +85,8 @@ def test_what_cannot_be_counted():
     cfg.model.backbone = dict(type='ResNet', depth=18)
     with pytest.raises(UserError, match=r"model\.backbone\.type='ResNet'"):
         build_meta_model(cfg, 'reference')
-    with pytest.raises(UserError, match='give `size`'):
-        input_shape(small())
     with pytest.raises(UserError, match='images of 2x2 cannot be computed'):
         count_stages(small(arch=dict(growth_rate=4, depths=(1, 1, 1, 1), init_channels=8)), (3, 2, 2))
-
-
-def test_meter():
-    """A product of 2x3 and 3x5, whose result and gradients live and die."""
-    a = torch.empty(2, 3, device='meta', requires_grad=True)
-    b = torch.empty(3, 5, device='meta')
-    with Meter() as meter:
-        c = a @ b
-        assert (meter.multiply_adds, meter.live, meter.peak) == (30, 40, 40)
-        view = c.view(-1)
-        assert meter.live == 40
-        a.t()  # of what was there before
-        assert meter.live == 40
-        del c, view
-        assert (meter.live, meter.peak) == (0, 40)
-        nn.functional.conv2d(torch.empty(1, 3, 8, 8, device='meta'), torch.empty(4, 3, 3, 3, device='meta'), padding=1)
-        assert meter.multiply_adds == 30 + 64 * 4 * 27
-    assert meter.live == 0
-
-
-@pytest.mark.parametrize(
-    ('step', 'expected'),
-    [
-        (dict(type='CenterCrop', crop_size=224), (224, 224)),
-        (dict(type='mmpretrain.RandomResizedCrop', scale=[96, 64]), (96, 64)),
-        (dict(type='Resize', scale=(64, 96)), (96, 64)),  # width and height
-        (dict(type='ResizeEdge', scale=256), None),
-    ],
-)
-def test_size_of_the_images(step, expected):
-    cfg = small()
-    inner = dict(type='CustomDataset', pipeline=[step, dict(type='PackInputs')])
-    cfg.test_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=[dict(type='RepeatDataset', dataset=inner)]))
-    if expected is None:
-        with pytest.raises(UserError):
-            input_shape(cfg)
-    else:
-        assert input_shape(cfg) == (3, *expected)
-    assert input_shape(cfg, [7]) == (3, 7, 7)
-    assert input_shape(cfg, [7, 9]) == (3, 7, 9)
 
 
 @pytest.mark.slow

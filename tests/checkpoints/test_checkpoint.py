@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import DIGITS
-from hostile import WITH_CONFIG_TEXT, checkpoint_with_code
+from hostile import WITH_CONFIG_TEXT, Calls, checkpoint_with_code
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import save_checkpoint
 from plain_checkpoints import assert_restored, checkpoint
@@ -36,25 +36,15 @@ def test_numpy_arrays_and_scalars_are_rebuilt(tmp_path, dtype):
     assert loaded['b'][0][0] == array[0, 1].item()
 
 
-class Hostile:
-    """Its pickle calls ``function(*args)``."""
-
-    def __init__(self, function, *args):
-        self.call = (function, args)
-
-    def __reduce__(self):
-        return self.call
-
-
 @pytest.mark.parametrize(
     'content',
     [
-        lambda: Hostile(os.system, 'touch RAN'),
-        lambda: Hostile(eval, "open('RAN', 'w')"),
-        lambda: Hostile(getattr(builtins, 'exec'), "open('RAN', 'w')"),  # noqa: B009
-        lambda: dict(meta=Hostile(__import__, 'antigravity')),
+        lambda: Calls(os.system, 'touch RAN'),
+        lambda: Calls(eval, "open('RAN', 'w')"),
+        lambda: Calls(getattr(builtins, 'exec'), "open('RAN', 'w')"),  # noqa: B009
+        lambda: dict(meta=Calls(__import__, 'antigravity')),
         lambda: HistoryBufferWithCode(),
-        lambda: np.array([Hostile(os.system, 'touch RAN')], dtype=object),
+        lambda: np.array([Calls(os.system, 'touch RAN')], dtype=object),
         lambda: SimpleNamespace(a=1),
     ],
     ids=['system', 'eval', 'exec', 'import', 'history', 'object array', 'object'],
@@ -69,12 +59,12 @@ def test_code_in_a_checkpoint_is_refused(tmp_path, monkeypatch, content):
 
 class HistoryBufferWithCode:
     def __reduce__(self):
-        return HistoryBuffer, (Hostile(os.system, 'touch RAN'),)
+        return HistoryBuffer, (Calls(os.system, 'touch RAN'),)
 
 
 def test_getattr_is_never_looked_up(tmp_path):
     """HistoryBuffer's pickle names getattr; what it would return is never made."""
-    torch.save(dict(payload=Hostile(getattr, 'text', 'upper')), tmp_path / 'h.pth')
+    torch.save(dict(payload=Calls(getattr, 'text', 'upper')), tmp_path / 'h.pth')
     assert load_from_file(str(tmp_path / 'h.pth'))['payload'] is None
 
 
@@ -96,14 +86,6 @@ def test_damaged_files_are_named(tmp_path, content):
     file = tmp_path / 'broken.pth'
     file.write_bytes(content)
     with pytest.raises(UserError, match=r'broken\.pth is (damaged|not a checkpoint)'):
-        load_from_file(str(file))
-
-
-def test_truncated_checkpoint_is_named(tmp_path):
-    file = tmp_path / 'cut.pth'
-    torch.save(checkpoint()['state_dict'], file)
-    file.write_bytes(file.read_bytes()[:-200])
-    with pytest.raises(UserError, match=r'cut\.pth is damaged'):
         load_from_file(str(file))
 
 

@@ -88,7 +88,7 @@ def test_parts_of_torch():
         (stored('a', compression=zipfile.ZIP_DEFLATED), 'compressed or encrypted'),
         (stored('a/data', 'A/DATA'), 'is in it twice'),
         (io.BytesIO(stored('a').getvalue() + b'behind the end'), 'its end record is damaged'),
-        (io.BytesIO(b'before the start' + stored('a').getvalue()), 'not where it says'),
+        (io.BytesIO(b'before the start' + stored('a').getvalue()), 'not where its end record says'),
         (changed(local=6, entry=8), 'compressed or encrypted'),
         (changed(entry=20), 'compressed or encrypted'),
         (changed(entry=8, value=b'\4'), 'another file in its own header'),

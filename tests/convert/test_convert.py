@@ -124,7 +124,7 @@ def test_two_models_in_a_file():
 
 @pytest.mark.parametrize('blur', [False, True])
 def test_deep_stems_of_timm(blur):
-    """No tensor tells of BlurPool: it is taken to be in 121 blocks with a deep stem, which timm has with it only."""
+    """No tensor shows BlurPool: it is taken to be in 121 blocks with a deep stem, which timm has with it only."""
     timm = pytest.importorskip('timm', reason='timm is not installed (requirements/peers.txt)')
     if blur:
         with torch.device('meta'):
@@ -136,7 +136,7 @@ def test_deep_stems_of_timm(blur):
     theirs = randomise(theirs).double().eval()
     converted, report = convert_state_dict(theirs.state_dict())
     assert report.architecture.stem == 'deep' and report.architecture.stem_blur == blur
-    assert not report.left and not report.missing and 'no tensor tells' in report.notes[0]
+    assert not report.left and not report.missing and 'no tensor shows' in report.notes[0]
     if blur:
         assert report.architecture.name == 'DenseNet-121 (deep stem)'
         assert sum(value.numel() for value in theirs.parameters()) == 7_998_088

@@ -26,7 +26,7 @@ def test_tool(run_tool, source, tmp_path):
         str(source),
         digest,
         'torchvision, timm and torchxrayvision',
-        'the file does not tell',
+        'not known from the file',
         'blocks 2-3-2-1',
     ):
         assert text in done.out
