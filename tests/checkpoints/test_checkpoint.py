@@ -36,6 +36,21 @@ def test_numpy_arrays_and_scalars_are_rebuilt(tmp_path, dtype):
     assert loaded['b'][0][0] == array[0, 1].item()
 
 
+def test_a_sparse_tensor_is_refused(tmp_path):
+    torch.save(dict(a=torch.eye(2).to_sparse()), tmp_path / 't.pth')
+    with pytest.raises(UserError, match='unsupported kind of tensor'):
+        load_from_file(str(tmp_path / 't.pth'))
+
+
+def test_only_a_history_is_made_a_history(tmp_path):
+    history = dict(log_history=np.array([1.5, 2]), count_history=np.array([1, 1]), max_length=5)
+    others = dict(short=dict(max_length=5), long=dict(history, more=1))
+    torch.save(dict(message_hub=dict(log_scalars=dict(loss=history, **others))), tmp_path / 'h.pth')
+    read = load_from_file(str(tmp_path / 'h.pth'))['message_hub']['log_scalars']
+    assert isinstance(read['loss'], HistoryBuffer) and read['loss'].mean() == 1.75 and read['loss'].max_length == 5
+    assert read['short'] == others['short'] and set(read['long']) == set(others['long'])
+
+
 @pytest.mark.parametrize(
     'content',
     [

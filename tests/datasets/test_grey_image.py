@@ -121,3 +121,8 @@ def test_pixels_that_are_not_numbers_and_pages(tmp_path):
     with pytest.raises(BadImageError, match=r'p\.tif .*it has 3 pages'):
         load('full', str(tmp_path / 'p.tif'))
     assert load('full', str(tmp_path / 'one.tif'))['img'].shape == (3, 4)
+
+
+def test_planes():
+    for axis in (None, 'axial', 'coronal', 'sagittal', 0, 1, 2):
+        assert LoadGreyImage('full', axis=axis).axis == axis

@@ -44,6 +44,8 @@ def test_seed():
 
 
 def test_mistakes():
+    with pytest.raises(UserError, match='0 samples cannot be divided into 2 parts'):
+        assign_parts([0.5, 0.5], count=0)
     with pytest.raises(UserError, match='2 groups cannot be divided into 3 parts'):
         assign_parts([1, 1, 1], groups=['a', 'b', 'b'])
     with pytest.raises(UserError, match='give positive numbers'):

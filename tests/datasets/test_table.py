@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmdensenet.datasets import CSVDataset
-from mmdensenet.datasets.table import portable_path, read_table
+from mmdensenet.datasets.table import ImageFinder, portable_path, read_table
 from mmdensenet.errors import UserError
 
 TEXT = 'image,kind\na.png,Bär\nb.png,"x, y"\n'
@@ -89,8 +89,10 @@ def test_paths_of_windows_and_without_an_ending(tmp_path):
     paths = [dataset.get_data_info(i)['img_path'] for i in range(3)]
     assert paths == [str(tmp_path / 'images' / place) for place in ('one/a.jpg', 'two/b.png', 'two/b.png')]
     write(tmp_path, 'image,A\nc,1\n')
-    with pytest.raises(UserError, match=r'c is .*c\.(jpg|png) as well as'):
+    with pytest.raises(UserError, match=r'c is .*c\.(jpg|png) as well as .*c\.(?!\1)(jpg|png): write'):
         CSVDataset(**settings)
+    (tmp_path / 'images' / 'c').touch()
+    assert ImageFinder(str(tmp_path / 'images'))('c') == str(tmp_path / 'images' / 'c'), 'a file of this very name'
     write(tmp_path, 'image,A\na.png,1\nC:\\data\\a.png,1\n')
     with pytest.raises(UserError, match=r'row 3: .* is on a drive of Windows'):
         CSVDataset(**settings)

@@ -79,6 +79,21 @@ def test_logits_that_nothing_can_be_decided_from(logits):
         decisions().apply(logits)
 
 
+def test_lines():
+    rest = 'fitted on 100 images of validation.'
+    largest = 'the class with the largest probability is predicted'
+    assert decisions().lines() == [
+        f'Scores are calibrated (temperature 2), {largest}, sets cover 90%: {rest}',
+        'Left out: nothing of note.',
+    ]
+    several = 'Scores are calibrated (temperature 1 to 2), labels are decided by youden, sets cover 90%: '
+    assert SEVERAL.lines()[0] == several + rest
+    divided = decisions(temperatures=(1.0,), coverage=None, quantiles=())  # an ensemble's
+    assert divided.lines()[0] == f'Scores are calibrated, {largest}: {rest}'
+    nothing = decisions(multi_label=True, temperatures=(None,) * 3, points=(None,) * 3, quantiles=(None,) * 3)
+    assert nothing.lines()[0] == f'Scores are uncalibrated, no label is decided, sets cover 90%: {rest}'
+
+
 @pytest.mark.parametrize('made', [decisions(), SEVERAL, TWO, decisions(coverage=None, quantiles=())])
 def test_through_json(made):
     assert Decisions.from_dict(json.loads(json.dumps(made.to_dict())), 'file') == made
@@ -102,6 +117,8 @@ def test_through_json(made):
         (TWO, dict(points=[dict(rule='f1', threshold=1.5, sensitivity=1.0, specificity=1.0)]), 'points'),
         (SEVERAL, dict(points=[]), 'points'),
         (decisions(), dict(coverage=1.0), 'coverage'),
+        (decisions(), dict(coverage=0.0), 'coverage'),
+        (decisions(), dict(samples=0), 'samples'),
         (decisions(), dict(coverage=None), 'quantiles'),
         (decisions(), dict(quantiles=[2.0]), 'quantiles'),
         (decisions(), dict(ood_threshold='high'), 'ood_threshold'),

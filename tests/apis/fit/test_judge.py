@@ -25,6 +25,7 @@ def test_subgroups():
     label = decide(validation).apply(test.logits).labels
     for part in found.subgroups[:2]:
         which = sex == part.value
+        assert part.labels[0].curve is None and found.labels[0].curve is not None
         assert part.overall['accuracy'].value == pytest.approx((label == test.truth)[which].mean())
         assert part.labels[0].figures['sensitivity'].value == pytest.approx(
             sklearn.recall_score(test.truth[which], label[which])
@@ -71,6 +72,8 @@ def test_what_is_said_of_few_images_and_of_what_was_left_out():
     said = ' '.join(found.caveats)
     assert 'fitted on 80 images of the validation part' in said
     assert 'Left out: class 1: no operating point' in said
+    assert 'The sets aim at 90%' in said and 'Every image is taken for itself' in said
+    assert 'its sensitivity may be' not in said, 'of class 1 nothing is known'
     assert '3 of 3 labels have fewer than 100 images' in said and 'class 1 0 with and 80 without' in said
     never = found.labels[1].figures
     assert np.isnan([never['AUROC'].value, never['sensitivity'].value, never['specificity'].value]).all()
@@ -79,6 +82,17 @@ def test_what_is_said_of_few_images_and_of_what_was_left_out():
     sets = decide(validation).apply(test.logits).sets[:, known]
     assert found.overall['coverage'].value == pytest.approx(sets[test.truth[:, known] == 1].mean())
     assert 'sensitivity not defined' in '\n'.join(found.lines())
+
+
+def test_how_rough_the_figures_of_few_images_are():
+    validation, test = halves(single(600, 2, factor=2))
+    decisions = decide(validation)
+    assert 'images with or without' not in ' '.join(judge(test, decisions, resamplings=20).caveats)
+    few = judge(test.take(np.arange(80)), replace(decisions, coverage=None, quantiles=()), resamplings=20)
+    wide = few.labels[0].figures['sensitivity']
+    said = ' '.join(few.caveats)
+    assert f'without (its sensitivity may be anything from {wide.low:.0%} to {wide.high:.0%}): the' in said
+    assert 'The sets aim at' not in said
 
 
 @pytest.mark.filterwarnings('error::RuntimeWarning')

@@ -59,7 +59,7 @@ def test_lists_of_parts(index, tmp_path):
     assert list_files(str(tmp_path / 't.csv'), index) is None
     (tmp_path / 'train_val_list.txt').write_text('1.png\n2.png\n\nnot there\n')
     (tmp_path / 'test-images.txt').write_text('3.png\n')
-    (tmp_path / 'val.txt').write_text('nothing\nof\nthis\n')
+    (tmp_path / 'val.txt').write_text('nothing\nof\nthis\n5.png\n')  # one of four
     (tmp_path / 'notes.txt').write_text('4.png\n')
     files, parts = list_files(str(tmp_path / 't.csv'), index)
     assert sorted(files) == ['test-images.txt', 'train_val_list.txt']
