@@ -10,6 +10,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader, save_checkpoint
 from plain_checkpoints import assert_restored, checkpoint
 
+from mmdensenet.checkpoints import writing
 from mmdensenet.checkpoints.checkpoint import load_from_file
 from mmdensenet.checkpoints.writing import to_plain
 
@@ -34,6 +35,32 @@ def test_optimizer_state_survives(tmp_path):
     other.load_state_dict(load_from_file(file)['optimizer'])
     for mine, theirs in zip(other.state.values(), optimizer.state.values()):
         assert_same(mine['exp_avg'], theirs['exp_avg'], 0)
+
+
+def test_what_can_be_resumed_and_whose_it_is(monkeypatch):
+    written = []
+    monkeypatch.setattr(writing, 'write_whole', lambda plain, file, **facts: written.append(facts))
+    for one in (dict(optimizer={}, meta=dict(run_id='a')), dict(meta=dict(run_id='b')), dict(meta=3), ['optimizer']):
+        writing.save_whole(one, 'file')
+    assert written == [
+        dict(resumable=True, run='a'),
+        dict(resumable=False, run='b'),
+        dict(resumable=False, run=None),
+        dict(resumable=False, run=None),
+    ]
+
+
+def test_elsewhere_than_in_files_mmengine_writes(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(writing, 'save_whole', lambda checkpoint, file: written.append(file))
+    file = str(tmp_path / 'a.pth')
+    save_checkpoint(checkpoint(), file, backend_args=dict(backend='local'))
+    assert torch.load(file, weights_only=True)['message_hub']['runtime_info']['names'] == ['u', 'v']
+    with pytest.raises(Exception, match='nowhere'):
+        save_checkpoint(checkpoint(), 'nowhere://a.pth')
+    assert not written
+    save_checkpoint(checkpoint(), file)
+    assert written == [file]
 
 
 def test_to_plain_leaves_the_original_alone():

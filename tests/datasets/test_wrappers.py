@@ -1,5 +1,6 @@
 """One walker through any nesting of wrappers, of built data sets and of their configs."""
 
+import numpy as np
 import pytest
 from mmpretrain.registry import DATASETS
 from torch.utils.data import Subset
@@ -77,6 +78,35 @@ def test_a_subset_has_only_its_samples():
     assert len(leaf) == 2 and sample_labels(leaf, 1) == sample_labels(dataset, 2)
 
 
+class Listed:
+    """One number is foreseen for a sample; ``classes`` are those of the data set."""
+
+    def __init__(self, *labels, classes=()):
+        self.labels, self.metainfo = labels, dict(classes=classes)
+
+    def __getitem__(self, index):
+        return self.get_data_info(index)
+
+    def get_data_info(self, index):
+        return dict(gt_label=self.labels[index])
+
+    def get_cat_ids(self, index):
+        return [int(self.labels[index])]
+
+
+def test_several_labels_where_one_is_foreseen():
+    found = Listed(np.array([1, 3]), [0, 2], dict(a=1), np.array(['a', 'b']))
+    assert [sample_labels(found, i) for i in range(4)] == [[1, 3], [0, 2], None, None]
+
+
+def test_classes_are_those_of_the_first_data_set_that_has_any():
+    outer = Listed()
+    outer.dataset = Listed(classes=('a', 'b'))
+    assert dataset_classes(outer) == ['a', 'b'] and dataset_classes(Listed()) is None
+    outer.metainfo = dict(classes='abc')
+    assert dataset_classes(outer) == ['a', 'b'], 'a text is no list'
+
+
 def test_the_balanced_sampler_takes_wrapped_data_sets():
     dataset = DATASETS.build(NESTED['concat'])
     plain = [sample_labels(dataset, i)[0] for i in range(len(dataset))]
@@ -94,5 +124,7 @@ def test_one_pipeline_prepares_images_or_none():
     with pytest.raises(UserError, match=r'x.dataset.datasets.0 and x.dataset.datasets.1 have other pipelines'):
         config_pipeline(two, 'x')
     assert first_pipeline(two, 'x') == [PACK], 'both give the same order of colours'
-    with pytest.raises(UserError, match=r'x.dataset.datasets.1 reads files, in BGR order'):
+    with pytest.raises(
+        UserError, match=r'x.dataset.datasets.1 reads files, in BGR order, and x.dataset.datasets.0 has'
+    ):
         first_pipeline(dict(dataset=concat(digits(), digits(pipeline=[READ, PACK]))), 'x')

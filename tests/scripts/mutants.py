@@ -12,6 +12,7 @@ it may only have made them slow.
 """
 
 import argparse
+import ast
 import contextlib
 import difflib
 import functools
@@ -44,7 +45,7 @@ OPERATORS = (
     *('ReplaceUnaryOperator_USub_UAdd', 'ReplaceUnaryOperator_Delete_Not'),
 )
 KILLED, SURVIVED, SLOW, IMPORTED = 'killed', 'survived', 'ran into the time limit', 'changes what is imported'
-INVALID = 'is no Python'
+INVALID = 'is no other program'
 BROKEN = 'its tests fail without a change'
 UNSUITED = 99  # exit status: the change is not in a function
 PYTEST = ('-q', '-m', 'not slow', '-p', 'no:cacheprovider', '-n', '0')
@@ -177,9 +178,7 @@ class OneByOne:
             if time.monotonic() > self.end or os.getppid() != self.parent:  # which has been ended
                 break
             code, _ = mutate(self.module, operator, occurrence)
-            try:
-                compile(code, str(self.module), 'exec')
-            except SyntaxError:  # the asterisk before keyword-only arguments is no product
+            if not _is_another_program(original, code):
                 self.tell(INVALID)
                 continue
 
@@ -188,6 +187,14 @@ class OneByOne:
 
             self.tell(outcome(run, 20 + 5 * seconds))
         return True
+
+
+def _is_another_program(before: str, after: str) -> bool:
+    """Not so where 1e30 + 1 is 1e30; and the asterisk before keyword-only arguments is no product."""
+    try:
+        return ast.dump(ast.parse(before)) != ast.dump(ast.parse(after))
+    except SyntaxError:
+        return False
 
 
 def run_items(session: pytest.Session, times: Path | None = None) -> int:

@@ -9,6 +9,7 @@ from sklearn import metrics as sklearn
 from mmdensenet.apis.fit.decide import SLACK, conformal_quantile, decide
 from mmdensenet.errors import UserError
 from mmdensenet.results.decisions import Decisions, energy
+from mmdensenet.results.operating_points import fit_operating_point
 
 
 def test_one_class_per_image():
@@ -71,6 +72,7 @@ def test_several_labels_each_by_itself():
     for i, point in enumerate(found.points):
         known = scores.truth[:, i] >= 0
         assert sklearn.recall_score(scores.truth[known, i], decided.positive[known, i]) == point.sensitivity
+        assert point == fit_operating_point(decided.probabilities[known, i], scores.truth[known, i], 'f1')
     assert [point.rule for point in found.points] == ['f1'] * 3
 
 
@@ -86,6 +88,7 @@ def test_what_cannot_be_fitted_is_named_and_left_out():
     assert found.undecided == ['class 0', 'class 2'] and found.coverage is None
     said = ' '.join(found.left_out)
     assert 'class 0: no operating point, of 0 images with it and 60 without' in said
+    assert 'class 2: no operating point, of 0 images with it and 0 without' in said
     assert 'class 1: no conformal set, as 90% needs 9 images with it' in said
     assert 'class 2: the scores stay uncalibrated, of 0 images with it and 0 without' in said
     assert not found.apply(scores.logits).positive[:, [0, 2]].any()

@@ -15,19 +15,24 @@ from mmdensenet.apis.fit.work_folder import WorkFolder
 
 
 def test_handing_over_is_done_again_for_other_images_and_another_judgement(tmp_path, monkeypatch):
-    work, calls = WorkFolder(tmp_path / 'work'), []
+    work, calls, lines = WorkFolder(tmp_path / 'work'), [], []
     for name in ('model.pth', 'test.npz', 'judgement.json'):
         (work / name).write_text(name)
-    monkeypatch.setattr(last_steps, 'hand_over', lambda *args, **kwargs: calls.append(kwargs['predict']) or Handed())
+    page = work / 'report.html'
+    handed = Handed(dict(web_page=page))
+    monkeypatch.setattr(last_steps, 'hand_over', lambda *args, **kwargs: calls.append(kwargs['predict']) or handed)
     model = last_steps.Model('split', work / 'model.pth', None, None)
     folder = tmp_path / 'new'
     own_images.write(folder / '1.png', np.zeros((2, 2), np.uint8))
 
     def again() -> int:
-        last_steps.hand_over_step(work, model, None, named_images(folder, None), lambda line: None)
+        page.touch()
+        found = last_steps.hand_over_step(work, model, None, named_images(folder, None), lines.append)
+        assert found == dict(web_page=str(page)) and lines[-1] == f'  web page: {page}'
         return len(calls)
 
     assert (again(), again()) == (1, 1)
+    assert lines[-2] == '  as before'
     own_images.write(folder / '2.png', np.zeros((2, 2), np.uint8))
     assert (again(), again()) == (2, 2)
     assert calls[-1].pairs == [(name, str(folder / name)) for name in ('1.png', '2.png')]

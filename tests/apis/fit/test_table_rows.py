@@ -35,6 +35,7 @@ def test_files_of_rows(index):
         (['a/0.png', ''], r"^t\.csv, row 3: no path in 'image'"),
         (['a/3.png', '3'], r'^t\.csv, row 3: 3 and a/3\.png are both a/3\.png: write the folders'),
         (['3', 'gone'], r'^t\.csv: 1 of 2 images are not below .*, such as gone \(row 3\): give their folder'),
+        (['no', 'gone'], r'^t\.csv: 2 of 2 images are not below .*, such as no \(row 2\): give their folder'),
         (['3', '0'], r'^t\.csv, row 3: .*a/0\.png'),
     ],
 )
