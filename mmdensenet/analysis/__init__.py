@@ -1,4 +1,1 @@
-"""What people look at after training: activation maps, features, mistakes, schedules, the reuse of features.
-
-A module per subject; tools/visualize.py draws from them.
-"""
+"""Pictures of a trained model: activation maps, features, errors, schedules, feature reuse; one module for each."""

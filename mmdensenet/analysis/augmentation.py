@@ -1,4 +1,4 @@
-"""What the training pipeline makes of an image, in the form in which the model gets it."""
+"""Shows images after the training pipeline, as the model gets them."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -24,8 +24,8 @@ class Augmented:
     """An image and several draws of the pipeline from it.
 
     Attributes:
-        original: as it was read, (H, W, 3) uint8.
-        draws: as the model gets it, (h, w, 3) uint8.
+        original: the image as read, (H, W, 3) uint8.
+        draws: the images that the model gets, (h, w, 3) uint8.
         labels: the original's label, then each draw's: a class, several, or a mixture after MixUp or CutMix.
     """
 
@@ -42,14 +42,14 @@ def augmented_images(
     draws: int = 5,
     seed: int = 0,
 ) -> list[Augmented]:
-    """Run images through the whole of ``train_dataloader``'s pipeline and the model's data preprocessor.
+    """Run images through the pipeline of ``train_dataloader`` and the model's data preprocessor.
 
-    The preprocessor is in training mode, with the batch augmentations of ``model.train_cfg``, which mix images with
-    others of those shown here.
+    The preprocessor is in training mode, with the batch augmentations of ``model.train_cfg``, which mix the images
+    shown here with one another.
 
     Args:
-        indices: which images of the training set; None chooses ``images`` of them at random.
-        seed: of the choice and of the draws. The global random state is left as it was.
+        indices: images of the training set; None chooses ``images`` of them at random.
+        seed: of the choice and of the draws. The global random state does not change.
 
     Raises:
         UserError: for an index that does not exist, or if the draws of the images differ in size.
@@ -64,7 +64,7 @@ def augmented_images(
         raise UserError('the config has no train_dataloader.')
     preprocessor = _preprocessor(cfg)
     dataset = DATASETS.build(loader.dataset)
-    plain = DATASETS.build(_only_loading(deepcopy(loader.dataset)))
+    unaugmented = DATASETS.build(_only_loading(deepcopy(loader.dataset)))
     rng = np.random.default_rng(seed)
     if indices is None:
         indices = sorted(rng.choice(len(dataset), min(images, len(dataset)), replace=False).tolist())
@@ -87,16 +87,16 @@ def augmented_images(
 
     result = []
     for i, index in enumerate(indices):
-        item = plain[index]
-        # nothing has turned these yet, whatever the preprocessor will do
+        item = unaugmented[index]
+        # the preprocessor has not converted these to RGB
         [original] = to_pictures(item['inputs'][None], None, is_bgr(None, pipeline))
-        mine = slice(i * draws, (i + 1) * draws)
-        result.append(Augmented(index, original, drawn[mine], [_label(item['data_samples'], names), *labels[mine]]))
+        own = slice(i * draws, (i + 1) * draws)
+        result.append(Augmented(index, original, drawn[own], [_label(item['data_samples'], names), *labels[own]]))
     return result
 
 
 def augmentation_figure(images: Sequence[Augmented], title: str = '') -> Figure:
-    """A row per image: the original, then the draws, each with its label."""
+    """A row for each image: the original, then the draws, each with its label."""
     height, width = images[0].draws[0].shape[:2]
     pictures = [[image.original, *image.draws] for image in images]
     titles = []

@@ -1,4 +1,5 @@
-"""Class activation maps: where in an image the evidence for a class is, computed by the library grad-cam."""
+"""Class activation maps, which show where in an image the evidence for a class is; the library grad-cam computes
+them."""
 
 import copy
 import re
@@ -18,10 +19,10 @@ from torch import Tensor, nn
 from mmdensenet.errors import UserError
 from mmdensenet.extras import install_command
 
-#: name to the library's class
+#: the library's class for each method
 METHODS = {'gradcam': 'GradCAM', 'gradcam++': 'GradCAMPlusPlus', 'layercam': 'LayerCAM'}
 
-#: of equal steps in brightness for every kind of colour vision
+#: perceptually uniform, also for colour-blind readers
 COLOURS = matplotlib.colormaps['inferno']
 
 
@@ -35,19 +36,19 @@ def class_activation(
 ) -> np.ndarray:
     """Grad-CAM (arXiv:1610.02391), Grad-CAM++ (arXiv:1710.11063) or LayerCAM of each image.
 
-    By default of the final features, behind the last norm and ReLU: the backbone runs as it is, fused and without
-    gradients, and only neck and head are differentiated. The model, its gradients and its modes are left as they were.
+    By default the maps are of the final features, after the last norm and ReLU: the backbone runs fused and without
+    gradients, and only neck and head are differentiated. The model, its gradients and its modes do not change.
 
     Args:
-        model: an ImageClassifier, as of :func:`mmdensenet.get_model`. Several labels are fine: a map is of one class.
+        model: an ImageClassifier, as of :func:`mmdensenet.get_model`, also for several labels: a map is of one class.
         inputs: the normalised batch (N, C, H, W).
-        targets: the class of each image's map, (N,). None takes the one with the highest score.
+        targets: the class of each image's map, (N,); None uses the class with the highest score.
         method: 'gradcam', 'gradcam++' or 'layercam', which suits early layers.
-        layer: another module to look at, such as 'backbone.stages.1'. Gradients then go through a copy of the network
-            whose dense blocks are computed by the reference.
+        layer: another module, such as 'backbone.stages.1'. Gradients then go through a copy of the network whose dense
+            blocks are computed by the reference.
 
     Returns:
-        (N, H, W) float32, each map stretched to 0..1; all 0 where nothing speaks for the class.
+        (N, H, W) float32, each map scaled to 0..1; all 0 where there is no evidence for the class.
 
     Raises:
         UserError: if the library is not installed; method, layer or a target does not exist; a layer gives no maps;
@@ -60,7 +61,9 @@ def class_activation(
         raise UserError(f'activation maps need a model in float32, this one is in {weight.dtype}: call model.float().')
     library = require_grad_cam()
     with torch.inference_mode(False), torch.enable_grad():
-        inputs = inputs.detach().to(weight.device, weight.dtype).clone()  # a caller's inference_mode taints tensors
+        inputs = (
+            inputs.detach().to(weight.device, weight.dtype).clone()
+        )  # tensors of a caller's inference_mode have no gradients
         if layer is not None:
             network = _Copy(model).eval()
             module = _find(network, layer)
@@ -72,7 +75,7 @@ def class_activation(
 
 
 def overlay(image: np.ndarray, cam: np.ndarray, opacity: float = 0.5) -> np.ndarray:
-    """An image with its map in colours, from black (0) over red to yellow (1).
+    """An image overlaid with its map in colours from black (0) over red to yellow (1).
 
     Args:
         image: (H, W, 3) RGB or (H, W) grey, uint8.
@@ -92,7 +95,7 @@ def overlay(image: np.ndarray, cam: np.ndarray, opacity: float = 0.5) -> np.ndar
 
 
 def add_colour_bar(figure: Figure) -> None:
-    """Show beside a figure of maps what their colours mean."""
+    """Add a colour bar to a figure of maps."""
     figure.set_figwidth(figure.get_figwidth() + 0.9)
     label = "evidence, relative to the image's largest"
     figure.colorbar(ScalarMappable(Normalize(0, 1), COLOURS), ax=figure.axes, label=label, fraction=0.05, shrink=0.8)
@@ -104,9 +107,9 @@ def colour_scale(steps: int = 9) -> list[str]:
 
 
 class _Head(nn.Module):
-    """The classifier with gradients from the final features on; ``features`` is where the library looks.
+    """The classifier with gradients from the final features on; the library reads them at ``features``.
 
-    Neck and head are copies, so that the gradients of backward end in none of the model's parameters.
+    Neck and head are copies, so that no parameter of the model gets a gradient.
     """
 
     def __init__(self, model: BaseModel):
@@ -124,11 +127,11 @@ class _Head(nn.Module):
         return self.head(self.neck((*early, self.features(last.detach().requires_grad_()))))
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Nothing: the library calls it, and the gradients of the backbone are the caller's."""
+        """Do nothing: the library calls this, and the gradients of the backbone belong to the caller."""
 
 
 class _Copy(nn.Module):
-    """A copy of the classifier for gradients with respect to activations, with every module called as it is."""
+    """A copy of the classifier that calls every module, for gradients with respect to activations."""
 
     def __init__(self, model: BaseModel):
         super().__init__()
@@ -140,14 +143,14 @@ class _Copy(nn.Module):
             if hasattr(module, 'engine'):
                 module.engine = 'reference'
             if getattr(module, 'inplace', False):
-                module.inplace = False  # it would overwrite what the library keeps
+                module.inplace = False  # it would overwrite saved activations
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.head(self.neck(self.backbone(inputs.requires_grad_())))
 
 
 class _Score:
-    """The score of one class, whose gradient the map is made of."""
+    """The score of one class, from whose gradient the map is computed."""
 
     def __init__(self, label: int):
         self.label = label
@@ -176,22 +179,22 @@ def _activation(library, method: str, network: nn.Module, layer: nn.Module, inpu
             raise UserError(f'there are {len(labels)} targets for {len(inputs)} images.')
         scores = [_Score(label) for label in labels]
     cam = getattr(library, METHODS[method])(model=network, target_layers=[layer])
-    looking = network.register_forward_hook(_require_finite)
+    handle = network.register_forward_hook(_require_finite)
     try:
         return np.nan_to_num(np.float32(cam(input_tensor=inputs, targets=scores)))
     finally:
-        looking.remove()
+        handle.remove()
         cam.activations_and_grads.release()
 
 
 def _require_finite(network: nn.Module, inputs, scores: Tensor) -> None:
-    """Raise UserError for NaN: its map would look like that of a class without evidence."""
+    """Raise UserError for scores that are not finite: their map would look like that of a class without evidence."""
     if not torch.isfinite(scores).all():
         raise UserError('the scores are not finite numbers: the weights or the images have NaN or infinite values.')
 
 
 def require_grad_cam():
-    """The library. Raises UserError where it is not installed."""
+    """The library grad-cam. Raises UserError if it is not installed."""
     try:
         import pytorch_grad_cam
     except ImportError as error:

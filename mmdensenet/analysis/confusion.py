@@ -1,4 +1,4 @@
-"""Which classes the model confuses."""
+"""Confusion matrices and counts of labels, from files of predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from mmdensenet.results.predictions import read_columns
 
 NORMALISATIONS = ('true', 'predicted', 'none')
 
-#: of more classes the cells get no numbers
+#: with more classes, cells have no numbers
 MOST_NUMBERS = 25
 
 
@@ -24,7 +24,7 @@ class Predictions:
     """Labels of images.
 
     Attributes:
-        truth: (N,) classes; or with several labels (N, L) of 1, 0 and, where it is not known, -1.
+        truth: (N,) classes; or with several labels (N, L) of 1, 0 and, where unknown, -1.
         predicted: (N,) classes; or (N, L) of 1 and 0.
         classes: their number, C or L.
     """
@@ -39,10 +39,10 @@ class Predictions:
 
 
 def read_predictions(file: str | Path) -> Predictions:
-    """Read what ``tools/test.py --out FILE.npz``, ``.json`` or ``.parquet`` wrote.
+    """Read a file of ``tools/test.py --out FILE.npz``, ``.json`` or ``.parquet``.
 
     Raises:
-        UserError: if it is not such a file, or has no true labels.
+        UserError: if it is no such file, or has no true labels.
     """
     columns = read_columns(file)
     try:
@@ -57,7 +57,7 @@ def confusion_matrix(predictions: Predictions) -> np.ndarray:
 
 
 def label_counts(predictions: Predictions) -> np.ndarray:
-    """(L, 4) for each label: true positives, false negatives, false positives, true negatives; unknown ones nowhere."""
+    """(L, 4) for each label: true positives, false negatives, false positives, true negatives, without unknown ones."""
     return count_labels(predictions.truth, predictions.predicted).reshape(-1, 4)
 
 
@@ -84,9 +84,9 @@ def confusion_figure(
     """Draw a confusion matrix.
 
     Args:
-        normalise: 'true': percent of each true class (rows sum to 100); 'predicted': percent of each predicted class;
-            'none': images.
-        as_shapes: draw each cell by itself, with the gid 'cells', for an SVG; a picture is one image.
+        normalise: 'true' shows percent of each true class (rows sum to 100), 'predicted' percent of each predicted
+            class, 'none' images.
+        as_shapes: draw each cell as a shape with the gid 'cells', for an SVG; otherwise the matrix is one image.
     """
     if normalise not in NORMALISATIONS:
         raise UserError(f'normalise {normalise!r}: choose one of {", ".join(NORMALISATIONS)}.')
@@ -99,7 +99,7 @@ def confusion_figure(
     figure = new_figure(side + 1.4, side, title)
     axes = figure.add_subplot()
     top = 100 if normalise != 'none' else max(values.max(), 1)
-    # among many classes the confusions are rare, and a linear scale would hide them
+    # with many classes each confusion is rare, and a linear scale would hide it
     scale = PowerNorm(1 if count <= MOST_NUMBERS else 0.4, 0, top)
     if as_shapes:
         edges = np.arange(count + 1) - 0.5
@@ -124,7 +124,7 @@ def confusion_figure(
 
 
 def label_counts_figure(counts: np.ndarray, classes: Sequence[str] | None = None, title: str = '') -> Figure:
-    """Draw :func:`label_counts`, a row per label: percent of the images with it and without it, and the numbers."""
+    """Draw :func:`label_counts`, a row for each label: percent of the images with and without it, and the numbers."""
     names = [shorten(name) for name in classes] if classes is not None else [str(i) for i in range(len(counts))]
     figure = new_figure(7.2, 1.8 + 0.36 * len(counts), title)
     axes = figure.add_subplot()

@@ -1,4 +1,4 @@
-"""Turns a normalised batch back into pictures."""
+"""Converts a normalised batch back to pictures."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,16 @@ from mmdensenet.datasets.wrappers import reads_files
 
 
 def to_pictures(inputs: Tensor, preprocessor: nn.Module | None, bgr: bool = False) -> list[np.ndarray]:
-    """What a data preprocessor made of images, with its mean and standard deviation undone.
+    """Preprocessed images as pictures: the inverse of the preprocessor's normalisation.
 
     Args:
         inputs: (N, C, H, W) as the model gets it.
         preprocessor: the model's; its ``mean`` and ``std`` are used if it has them.
-        bgr: whether three channels are in BGR order, because nothing has turned them (:func:`is_bgr`).
+        bgr: whether three channels are in BGR order (:func:`is_bgr`).
 
     Returns:
-        (H, W, 3) uint8 RGB each. One channel is grey; of other numbers than 1 and 3 the mean is drawn. Values outside
-        0..255 are clipped, but if the whole batch fits into 0..1 it is stretched to 0..255.
+        RGB pictures (H, W, 3) uint8. One channel is shown as grey, other numbers than 3 by their mean. Values outside
+        0..255 are clipped; a batch with values in 0..1 is scaled to 0..255.
     """
     values = inputs.detach().cpu().double()
     mean, std = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
@@ -36,5 +36,5 @@ def to_pictures(inputs: Tensor, preprocessor: nn.Module | None, bgr: bool = Fals
 
 
 def is_bgr(preprocessor: nn.Module | None, pipeline: Sequence[dict]) -> bool:
-    """Whether the model is fed BGR: files are read as BGR, data sets in memory have RGB, and ``to_rgb`` swaps."""
+    """Whether the model gets BGR: files are read as BGR, data sets in memory have RGB, and ``to_rgb`` swaps them."""
     return reads_files(pipeline) != bool(getattr(preprocessor, 'to_rgb', False))

@@ -1,4 +1,4 @@
-"""Shows a model's features of many images in one picture."""
+"""Draws a model's features of many images in the plane."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from mmdensenet.terminal import each
 
 
 def choose_images(dataset, images: int = 1000, classes: int = 20, seed: int = 0) -> list[int]:
-    """Indices of at most ``images`` images, as equally many of each class as there are; ascending.
+    """Ascending indices of at most ``images`` images, equally many of each class if there are enough.
 
     Args:
-        dataset: one whose samples have labels, wrapped or not.
-        classes: of more classes only the first so many are taken. Images with several labels are taken from all.
+        dataset: a data set with labels, wrapped or not.
+        classes: the number of classes from which images with one label are chosen, the first ones.
     """
     if images < 4 or classes < 1 or seed < 0:
         raise UserError(f'{images} images of {classes} classes, seed {seed}: give 4 or more, 1 or more, 0 or more.')
@@ -34,21 +34,21 @@ def choose_images(dataset, images: int = 1000, classes: int = 20, seed: int = 0)
     if -1 in of_class:  # several labels or none
         order = rng.permutation(len(dataset))
     else:
-        kept = [rng.permutation(of_class[label]) for label in sorted(of_class)[:classes]]
-        rounds = max(map(len, kept))
-        order = [int(part[i]) for i in range(rounds) for part in kept if i < len(part)]
+        shuffled = [rng.permutation(of_class[label]) for label in sorted(of_class)[:classes]]
+        rounds = max(map(len, shuffled))
+        order = [int(part[i]) for i in range(rounds) for part in shuffled if i < len(part)]
     return sorted(int(index) for index in order[:images])
 
 
 def pooled_features(
     model: BaseModel, dataset, indices: Sequence[int] | None = None, batch_size: int = 50
 ) -> tuple[np.ndarray, list[tuple[int, ...]]]:
-    """What the classifier's last layer gets: the final features, pooled.
+    """The input of the classifier's last layer: the pooled final features.
 
     Args:
         model: an ImageClassifier, in evaluation mode.
         dataset: with the test pipeline.
-        indices: of the images; None takes all.
+        indices: of the images; None means all.
 
     Returns:
         (N, C) float32, and each image's classes: one, or with several labels any number.
@@ -73,11 +73,11 @@ def pooled_features(
         features.append((found.mean((2, 3)) if found.ndim == 4 else found.flatten(1)).float().cpu().numpy())
         labels += [_classes(sample) for sample in batch['data_samples']]
     features = np.concatenate(features)
-    strange = int((~np.isfinite(features).all(1)).sum())
-    if strange:
+    nonfinite = int((~np.isfinite(features).all(1)).sum())
+    if nonfinite:
         raise UserError(
-            f'the features of {strange} of {len(features)} images are not all numbers: the weights or the images have '
-            'NaN or infinite values.'
+            f'the features of {nonfinite} of {len(features)} images are not all numbers: the weights or the images '
+            'have NaN or infinite values.'
         )
     return features, labels
 
@@ -86,7 +86,7 @@ def tsne(features: np.ndarray, perplexity: float = 30, seed: int = 0) -> np.ndar
     """t-SNE (van der Maaten and Hinton, 2008) by scikit-learn: (N, C) to (N, 2), after PCA to at most 50 components.
 
     Args:
-        perplexity: about the number of neighbours that count; at most a third of the images.
+        perplexity: roughly the number of effective neighbours; at most a third of the images.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -105,7 +105,7 @@ def tsne(features: np.ndarray, perplexity: float = 30, seed: int = 0) -> np.ndar
 def embedding_figure(
     points: np.ndarray, labels: Sequence[tuple[int, ...]], classes: Sequence[str] | None = None, title: str = ''
 ) -> Figure:
-    """A point per image; colour and marker say the class, or the combination of labels (the 10 most frequent)."""
+    """A point for each image; colour and marker show its class, or combination of labels (the 10 most frequent)."""
     groups = _groups(labels, classes)
     count = len(set(groups))
     long = max(len(name) for name in groups)
@@ -116,9 +116,9 @@ def embedding_figure(
     names = np.array(groups)
     size = 28 if len(points) <= 400 else 14
     for i, name in enumerate(order):
-        mine = points[names == name]
-        look = dict(color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)])
-        axes.scatter(mine[:, 0], mine[:, 1], s=size, alpha=0.75, linewidths=0, label=name, **look)
+        own = points[names == name]
+        style = dict(color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)])
+        axes.scatter(own[:, 0], own[:, 1], s=size, alpha=0.75, linewidths=0, label=name, **style)
     axes.set(xlabel='t-SNE 1', ylabel='t-SNE 2', xticks=[], yticks=[])
     figure.legend(loc='outside right center', fontsize='small', markerscale=1.5, ncols=columns)
     return figure
@@ -142,7 +142,7 @@ def _groups(labels: Sequence[tuple[int, ...]], classes: Sequence[str] | None) ->
 
 
 def _rank(labels: Sequence[tuple[int, ...]], groups: Sequence[str]):
-    """Classes in their order, combinations by how many labels they have, 'others' last."""
+    """A sort key of groups: classes in order, combinations by their number of labels, 'others' last."""
     of_group = {group: (len(some), some) for some, group in zip(labels, groups)}
     of_group['others'] = (1 << 30, ())
     return lambda group: of_group[group]

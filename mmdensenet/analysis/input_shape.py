@@ -1,4 +1,4 @@
-"""The shape of the images that a config's model gets."""
+"""The shape of the images for a config's model."""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,13 @@ from mmengine.config import Config
 from mmdensenet.datasets.wrappers import leaf_configs
 from mmdensenet.errors import UserError
 
-#: height and width of data sets whose pipeline changes neither
+#: height and width of data sets whose pipeline does not resize
 KNOWN_SIZES = {
     **dict.fromkeys(('CIFAR10', 'CIFAR100', 'SVHN'), (32, 32)),
     **dict.fromkeys(('MNIST', 'FashionMNIST'), (28, 28)),
     'Digits': (8, 8),
 }
-#: the key of each step that sets the size; a number stands for a square, a pair is height and width but for Resize
+#: the key that sets the size in each step: a number means a square, a pair (height, width), in Resize (width, height)
 SIZE_KEYS = {
     'CenterCrop': 'crop_size',
     'RandomCrop': 'crop_size',
@@ -28,11 +28,11 @@ def input_shape(cfg: Config, size: Sequence[int] | None = None) -> tuple[int, in
     """(C, H, W) of one image.
 
     Args:
-        size: height and width, or one number for a square. None reads them from the last step of the test pipeline that
-            sets them, else from the training pipeline, else from the type of the data set.
+        size: height and width, or one number for a square. None reads them from the last step that sets them in the
+            test or else the training pipeline, or else from the type of the data set.
 
     Raises:
-        UserError: if nothing says how large the images are.
+        UserError: if the config does not determine the size.
     """
     channels = cfg.model.backbone.get('in_channels', 3)
     if size:
@@ -42,7 +42,9 @@ def input_shape(cfg: Config, size: Sequence[int] | None = None) -> tuple[int, in
         found = _size_of_pipeline(dataset.get('pipeline') or ()) or KNOWN_SIZES.get(_name(dataset))
         if found:
             return channels, *found
-    raise UserError("the config does not say how large the model's images are: give `size`, their height and width.")
+    raise UserError(
+        "the config does not determine the size of the model's images: give `size`, their height and width."
+    )
 
 
 def _name(entry: dict) -> str:

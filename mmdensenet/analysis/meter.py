@@ -1,4 +1,4 @@
-"""Counting what runs on tensors without data, torch's 'meta' device: multiply-adds, and bytes that are alive."""
+"""Counts multiply-adds and live bytes of operations on torch's 'meta' device, whose tensors have no data."""
 
 import weakref
 
@@ -9,14 +9,14 @@ from torch.utils.flop_counter import flop_registry
 
 
 class Meter(TorchDispatchMode):
-    """Counts while it is entered, below autograd, so backward is counted too.
+    """A context that counts below autograd, so that it includes backward.
 
-    ``multiply_adds`` are those of convolutions and matrix products, by torch's own formulas. ``live`` is the sum of the
-    sizes of the storages that were made since and are still there, in bytes, ``peak`` the highest it has been. What was
-    there before is not in them; what a library takes inside an operation is not, either.
+    ``multiply_adds`` are those of convolutions and matrix products, by torch's formulas. ``live`` is the size in bytes
+    of the storages that were allocated inside the context and are alive, ``peak`` its maximum. Both exclude memory that
+    a library allocates inside an operation.
     """
 
-    #: what it counts are shapes, which the fused blocks have on 'meta' too
+    #: it needs only shapes, so that the fused blocks may run on 'meta'
     counts_fused = True
 
     def __init__(self):
@@ -32,7 +32,7 @@ class Meter(TorchDispatchMode):
             self.multiply_adds += flops(*args, **kwargs, out_val=out) // 2
         given = {_key(tensor) for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)}
         for tensor in tree_leaves(out):
-            # a view of what was there before, such as a parameter, is not new
+            # a view of an existing tensor, such as a parameter, is not new
             if isinstance(tensor, Tensor) and _key(tensor) not in given | self._storages:
                 self._add(tensor)
         return out
@@ -51,4 +51,4 @@ class Meter(TorchDispatchMode):
 
 
 def _key(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata  # data_ptr is 0 of all of them
+    return tensor.untyped_storage()._cdata  # data_ptr is 0 for all of them

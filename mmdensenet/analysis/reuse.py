@@ -1,4 +1,4 @@
-"""How much of the earlier features each layer reads: figure 5 of the DenseNet paper (arXiv:1608.06993, section 5)."""
+"""The reuse of earlier features by each layer: figure 5 of the DenseNet paper (arXiv:1608.06993, section 5)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ SCALES = ('reader', 'block', 'none')
 
 @dataclass(frozen=True)
 class BlockReuse:
-    """What a dense block of L layers reads of its features.
+    """The mean absolute weights with which the layers of a dense block read its features.
 
     ``weights[s, t]`` is the mean absolute weight with which reader t reads source s: the L1 norm of the weights
     between them, divided by their number, which is (feature maps of the source) x (feature maps of the reader) x
-    (kernel positions). The paper says 'average L1 norm, normalised by number of input feature maps'; the other two
-    factors are constant for a reader, and let readers of several kinds stand beside each other. NaN where a layer does
-    not read a source, because that comes later.
+    (kernel positions). The paper has 'average L1 norm, normalised by number of input feature maps'; the other two
+    factors are constant for a reader and make different kinds of readers comparable. NaN stands where a source comes
+    after its reader.
 
     Attributes:
         weights: (L + 1, L + 1) or, without a transition or classifier, (L + 1, L), float64.
-        sources: 'input' (what the block gets: the stem's or the last transition's features), '1', ..., 'L'.
+        sources: 'input' (the features of the stem or the previous transition), '1', ..., 'L'.
         readers: '1', ..., 'L', and 'transition' or 'classifier'.
         widths: feature maps of each source.
     """
@@ -37,19 +37,19 @@ class BlockReuse:
     widths: list[int]
 
     def relative(self) -> np.ndarray:
-        """``weights`` with each reader's divided by its largest: from which sources it takes most."""
+        """``weights`` divided by each reader's largest."""
         return self.weights / np.nanmax(self.weights, axis=0)
 
     def shares(self) -> np.ndarray:
-        """``weights`` with each reader's divided by their sum: columns that sum to 1."""
+        """``weights`` divided by each reader's sum: columns that sum to 1."""
         return self.weights / np.nansum(self.weights, axis=0)
 
 
 def feature_reuse(model: nn.Module) -> list[BlockReuse]:
     """Each dense block's :class:`BlockReuse`.
 
-    The weights are those of the convolutions that read the concatenated features: the 1x1 of bottleneck layers, the
-    3x3 of plain layers, the 1x1 of transitions; and behind the last block, of the head's linear layer.
+    The weights are those of the convolutions that read the concatenated features: the 1x1 of bottleneck layers, the 3x3
+    of plain layers and the 1x1 of transitions; after the last block, those of the head's linear layer.
 
     Args:
         model: a classifier with a DenseNet backbone (:func:`mmdensenet.get_model`), or the backbone alone.
@@ -78,22 +78,22 @@ def reuse_figure(blocks: Sequence[BlockReuse], scale: str = 'reader', title: str
     """Draw the blocks beside each other: readers along x, sources along y, transitions and classifier framed.
 
     Args:
-        scale: 'reader': each column is divided by its largest value, which compares the sources of one reader (a
-            classifier's weights have another size than a convolution's); 'block': the whole block by its largest;
-            'none': the mean absolute weights themselves.
+        scale: 'reader' divides each column by its largest value, which compares the sources of one reader (a
+            classifier's weights differ in size from a convolution's); 'block' divides the whole block by its largest;
+            'none' shows the mean absolute weights.
     """
     if scale not in SCALES:
         raise UserError(f'scale {scale!r}: choose one of {", ".join(SCALES)}.')
     size = 4.3
     figure = new_figure(size * len(blocks) + 0.8, size + 1.1, title)
     drawn = [_scaled(block, scale) for block in blocks]
-    # weights of layers differ by less than their size: the colours span what there is, which the bar names
+    # weights differ by less than their size: the colours span their range, which the bar shows
     low, top = min(map(np.nanmin, drawn)), max(map(np.nanmax, drawn))
     every = []
     for i, (block, values) in enumerate(zip(blocks, drawn)):
         axes = figure.add_subplot(1, len(blocks), i + 1)
         every.append(axes)
-        axes.set_facecolor('0.85')  # what cannot be read
+        axes.set_facecolor('0.85')  # sources after the reader
         image = axes.imshow(values, cmap=SEQUENTIAL, vmin=low, vmax=top, interpolation='nearest', aspect='equal')
         rows, columns = values.shape
         label_ticks(axes.xaxis, [reader for reader in block.readers if reader.isdigit()], 8)

@@ -16,13 +16,13 @@ def read_runs(work_dirs: Sequence[str | Path], names: Sequence[str] | None = Non
     """The curves of each work directory (:func:`mmdensenet.results.training_curves.read_scalars`).
 
     Args:
-        names: of the runs; by default the folders' names, with as much of their paths as makes them differ.
+        names: of the runs; by default the shortest ends of the folders' paths that differ.
 
     Returns:
-        Run name to curve name to (x, values), and what x is, 'epoch' or 'iteration'.
+        The (x, values) of each curve of each run by their names, and the unit of x, 'epoch' or 'iteration'.
 
     Raises:
-        UserError: for a folder without curves, or runs of which some count epochs and some iterations.
+        UserError: for a folder without curves, and for runs that count epochs beside runs that count iterations.
     """
     if names is not None and len(names) != len(work_dirs):
         raise UserError(f'there are {len(names)} names for {len(work_dirs)} runs.')
@@ -52,8 +52,8 @@ def curves_figure(
     """A panel for each loss and metric, with all runs in it.
 
     Args:
-        metrics: patterns of the curves to draw, such as 'loss', ``'accuracy/*'`` or 'lr'. None draws all but the
-            settings (learning rate and so on).
+        metrics: patterns of the curves to draw, such as 'loss', ``'accuracy/*'`` or 'lr'. None draws all but settings
+            such as the learning rate.
     """
     names = list(dict.fromkeys(name for curves in runs.values() for name in curves))
     patterns = metrics if metrics is not None else ['*']

@@ -1,4 +1,4 @@
-"""Checklists for reports on studies, with what the tool knows filled in; the items are in our own words.
+"""Checklists for reports on studies, filled in with the known facts; the items are in our own words.
 
 CLAIM 2024: Tejani et al., Radiology: Artificial Intelligence 6(4), 2024, doi:10.1148/ryai.240300. TRIPOD+AI: Collins et
 al., BMJ 385, 2024, doi:10.1136/bmj-2023-078378. STARD 2015: Bossuyt et al., BMJ 351, 2015, doi:10.1136/bmj.h5527.
@@ -13,7 +13,7 @@ from .claim import CLAIM
 from .stard import STARD
 from .tripod import TRIPOD
 
-#: what stands where only the author knows
+#: marks an answer that only the author knows
 AUTHOR = 'author'
 
 
@@ -34,10 +34,7 @@ CHECKLISTS = {
 
 
 def write_checklist(name: str, facts: Mapping[str, str]) -> str:
-    """Markdown: each item with the facts that are known of it, and 'author' where the author has to answer.
-
-    An item that facts answer in part has both.
-    """
+    """Markdown with the known facts of each item, and 'author' where the author has to answer, or both."""
     checklist = CHECKLISTS[name]
     lines = [
         f'# {checklist.title}',

@@ -1,4 +1,4 @@
-"""What is written on the model and on the data: names and values."""
+"""The report's cards of model and data: names and values."""
 
 import platform
 import re
@@ -21,7 +21,7 @@ Card = list[tuple[str, str]]
 
 
 def model_card(cfg: Config, model: BaseModel, checkpoint: str, meta: dict) -> Card:
-    """Architecture, preprocessing, how it was trained, where the weights are from.
+    """The architecture, preprocessing, training and source of the weights.
 
     Args:
         meta: the checkpoint's ``meta``, or {}.
@@ -50,7 +50,7 @@ def model_card(cfg: Config, model: BaseModel, checkpoint: str, meta: dict) -> Ca
 
 
 def data_card(cfg: Config, scores: Scores, images: int) -> Card:
-    """The test set: where it is, how many images, how they are prepared."""
+    """The test set: its path, number of images and preprocessing."""
     loader = cfg.test_dataloader
     rows = [('test set', _source(loader)), ('images', f'{images:,}')]
     if len(scores) != images:
@@ -90,7 +90,7 @@ def _trained(meta: dict) -> str:
 
 
 def _time(text: str) -> str:
-    """mmengine writes 20260131_235900."""
+    """mmengine's 20260131_235900 as 2026-01-31 23:59."""
     try:
         return f'{datetime.strptime(text, "%Y%m%d_%H%M%S"):%Y-%m-%d %H:%M}'
     except (TypeError, ValueError):
@@ -98,7 +98,7 @@ def _time(text: str) -> str:
 
 
 def _writer(meta: dict) -> str:
-    # a commit follows, or 'unknown', and nothing between
+    # mmengine appends a commit or 'unknown' without a separator
     version = re.sub(r'([0-9a-f]{40}|unknown)$', '', str(meta.get('mmengine_version', '')))
     return f'mmengine {version}' if version else ''
 

@@ -1,4 +1,4 @@
-"""What the report shows of a model's decisions."""
+"""The report's section on a model's decisions."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from mmdensenet.results.judgement import Judgement, LabelJudgement, in_words
 
 from .plots import net_benefit_chart
 
-#: labels with a decision curve, those with the fewest images of either kind left out
+#: labels with a decision curve: those with the most images of the rarer kind
 MOST_CURVES = 6
 #: rows of the tables
 MOST_LABELS = 100
@@ -46,7 +46,7 @@ def decisions_section(
 
 def _table(labels: list[LabelJudgement]) -> Table:
     rows = [[each.name, f'{each.images:,}', f'{each.others:,}', *_cells(each.figures)] for each in labels[:MOST_LABELS]]
-    # not every label has all figures
+    # some labels lack figures
     longest = max((label.figures for label in labels), key=len)
     header = ['label', 'with it', 'without', *_names(longest)]
     return header, [row + [''] * (len(header) - len(row)) for row in rows]
@@ -61,7 +61,7 @@ def _cells(figures: dict[str, Estimate]) -> list[str]:
 
 
 def _parts(name: str, value: Estimate) -> tuple[str, str]:
-    """The value, and its interval in brackets or nothing."""
+    """The value, and its interval in brackets or an empty text."""
     text = in_words(name, value).removeprefix(f'{name} ')
     shown, bracket, interval = text.partition(' (')
     return shown, bracket.strip() + interval

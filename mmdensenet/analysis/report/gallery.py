@@ -1,4 +1,4 @@
-"""The most confident errors, with what the model looked at."""
+"""The most confident errors with their activation maps, and labels that are likely wrong."""
 
 import base64
 import io
@@ -18,13 +18,13 @@ from mmdensenet.results.suspicious import Suspicion, in_words
 
 from .paths import short_path
 
-#: pixels of the longer side from which on pictures are made smaller, and up to which they are kept without loss
+#: the longer side in pixels to which pictures are reduced, and up to which they are stored without loss
 LARGEST, LOSSLESS = 256, 64
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """One error. ``true`` and ``predicted`` are in words; ``picture`` and ``map`` (or None) are data URIs."""
+    """One error. ``true`` and ``predicted`` are text; ``picture`` and ``map`` (or None) are data URIs."""
 
     path: str
     true: str
@@ -34,9 +34,9 @@ class Mistake:
 
 
 def find_mistakes(scores: Scores, count: int) -> list[tuple[int, int]]:
-    """(image, class) of the errors that the model was surest of, one of an image.
+    """(image, class) of the most confident errors, one for each image.
 
-    The class is the wrongly predicted one; with several labels also one that was missed.
+    The class is the wrongly predicted one, or with several labels one that was missed.
     """
     if scores.multi_label:
         wrong = (scores.truth >= 0) & (scores.predicted != (scores.truth == 1))
@@ -59,15 +59,15 @@ def make_gallery(
     names: bool = True,
     model_of: Callable[[int], BaseModel] | None = None,
 ) -> tuple[list[Mistake], str | None]:
-    """The most confident errors, and why there are no activation maps (None: there are).
+    """The most confident errors, and the reason why there are no activation maps, or None.
 
-    Pictures are what the test pipeline made of the images, so that maps lie on what the model saw.
+    The pictures are the outputs of the test pipeline, so that the maps match the model's input.
 
     Args:
-        dataset: the test set, whose items are what its pipeline gives.
-        bgr: whether the model gets colours in BGR order, see :func:`mmdensenet.analysis.denormalise.is_bgr`.
-        names: False numbers the images, from 1, in the place of their paths.
-        model_of: gives the model that scored an image, by its place, where they are several.
+        dataset: the test set with its pipeline.
+        bgr: whether the model gets BGR, see :func:`mmdensenet.analysis.denormalise.is_bgr`.
+        names: False numbers the images from 1 instead of naming their paths.
+        model_of: returns the model that scored an image, by its index in ``scores``, if there are several models.
     """
     shown, reason = [], None
     for place, label in terminal.each(find_mistakes(scores, count), 'computing activation maps of errors'):
@@ -98,10 +98,10 @@ def make_suspects(
     bgr: bool,
     names: bool = True,
 ) -> list[Mistake]:
-    """Labels that are likely wrong: what is given as ``true``, what is suggested as ``predicted``.
+    """Labels that are likely wrong: the given label as ``true``, the suggested one as ``predicted``.
 
     Args:
-        prepare: gives for a path what the test pipeline makes of it.
+        prepare: returns the test pipeline's output for a path.
         bgr, names: as for :func:`make_gallery`.
     """
     shown = []

@@ -1,4 +1,4 @@
-"""The page: everything into one file that needs nothing else."""
+"""Renders the page, one self-contained HTML file."""
 
 import math
 from pathlib import Path
@@ -10,7 +10,7 @@ from mmdensenet.results.bootstrap import Estimate
 
 
 def render(**content) -> str:
-    """The HTML; every text of ``content`` is escaped, but for the charts, which are Markup."""
+    """The HTML. Every text of ``content`` is escaped; charts are Markup."""
     environment = Environment(
         loader=PackageLoader('mmdensenet.analysis.report', ''),
         autoescape=True,
@@ -28,7 +28,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def interval(estimate: Estimate, digits: int = 2) -> str:
-    """'12.30 to 14.50', or nothing."""
+    """'12.30 to 14.50', or an empty text."""
     if math.isnan(estimate.low):
         return ''
     return f'{number(estimate.low, digits)} to {number(estimate.high, digits)}'
@@ -43,7 +43,7 @@ def seconds(value: float) -> str:
 
 
 def size(value: float | None) -> str:
-    """Bytes in a unit in which they are no zero.
+    """A number of bytes with a unit.
 
     >>> size(0), size(300), size(2048), size(3.5 * 2**20), size(2**31)
     ('0', '300 B', '2.0 KiB', '3.5 MiB', '2.0 GiB')

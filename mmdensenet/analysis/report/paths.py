@@ -1,4 +1,4 @@
-"""Paths on a page that is sent to others: names, without the folders of the machine that wrote it."""
+"""Shortens paths on a page that others read, so that it does not show the folders of the machine."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 
 def short_path(path: str, parts: int = 1) -> str:
-    """The last ``parts`` of an absolute path, of any system or as a file:// URL; others as they are."""
+    """The last ``parts`` of an absolute path of any system or file:// URL; other paths unchanged."""
     local = path.removeprefix('file://')
     pure = PureWindowsPath(local) if re.match(r'[A-Za-z]:[\\/]|\\\\', local) else PurePosixPath(local)
     if path.startswith(('~', 'file://')) or pure.is_absolute():
@@ -18,12 +18,12 @@ def short_path(path: str, parts: int = 1) -> str:
 
 
 def without_paths(text: str) -> str:
-    """A sentence, such as an error's, with absolute paths :func:`short_path`."""
+    """A sentence, such as an error's, with its absolute paths shortened by :func:`short_path`."""
     return re.sub(r'(?<![\w:/.<])(?:file://)?(?:/[\w.~@+-]+){2,}', lambda found: short_path(found[0]), text)
 
 
 def without_folders(cfg: Config) -> Config:
-    """A copy of the config with absolute paths :func:`short_path`."""
+    """A copy of the config with its absolute paths shortened by :func:`short_path`."""
     copied = Config(_shorten(deepcopy(cfg.to_dict())))
     if cfg.filename:
         object.__setattr__(copied, '_filename', short_path(cfg.filename))

@@ -1,4 +1,4 @@
-"""The pictures of the report, as SVG in the colours of the page."""
+"""The charts of the report, as SVG in the colours of the page."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from mmdensenet.results.net_benefit import DecisionCurve
 from mmdensenet.results.score_curves import ScoreCurve
 from mmdensenet.results.training_curves import NOT_CURVES, Curve, best_point, draw_curves, is_loss, mark_best
 
-#: bars of more classes have no names; neighbours share a row of the confusion matrix of more classes
+#: with more classes, bars have no names; with more, neighbouring classes share a row of the confusion matrix
 MOST_NAMES, MOST_CELLS = 20, 50
 MOST_POINTS = 400
 #: inches
@@ -23,7 +23,7 @@ WIDTH = 5.4
 
 
 def confusion_chart(matrix: np.ndarray, classes: Sequence[str]) -> tuple[Markup, int]:
-    """Shares of each true class, and how many neighbouring classes share a row (1: none)."""
+    """The shares of each true class, and the number of neighbouring classes in a row."""
     together = -(-len(matrix) // MOST_CELLS)
     names = list(classes)
     if together > 1:
@@ -41,7 +41,7 @@ def confusion_chart(matrix: np.ndarray, classes: Sequence[str]) -> tuple[Markup,
 
 
 def reliability_chart(before: Bins, after: Bins | None, multi_label: bool) -> Markup:
-    """How often scores are right: bars and a line as they are, and a line with the temperature."""
+    """Accuracy against score: bars and a line without temperature, and a line with it."""
     names = (
         ('score of a label', 'share that has it') if multi_label else ('score of the best class', 'share that is right')
     )
@@ -52,15 +52,15 @@ def reliability_chart(before: Bins, after: Bins | None, multi_label: bool) -> Ma
         for count, mean, right in zip(before.count, before.confidence, before.accuracy)
     ]
     titles_by_id = _bars(axes, np.linspace(0, 1, len(titles) + 1), before.accuracy, titles)
-    axes.plot(*_there(before), '.-', color=COLOURS[0], label='as it is')
+    axes.plot(*_filled(before), '.-', color=COLOURS[0], label='as it is')
     if after is not None:
-        axes.plot(*_there(after), '.-', color=COLOURS[1], label='with the temperature, cross-fitted')
+        axes.plot(*_filled(after), '.-', color=COLOURS[1], label='with the temperature, cross-fitted')
     return _render(figure, 'reliability diagram', titles_by_id)
 
 
-def _there(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
-    some = bins.count > 0
-    return bins.confidence[some], bins.accuracy[some]
+def _filled(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
+    filled = bins.count > 0
+    return bins.confidence[filled], bins.accuracy[filled]
 
 
 def count_chart(bins: Bins) -> Markup:
@@ -87,7 +87,7 @@ def precision_recall_chart(curves: Sequence[ScoreCurve]) -> Markup:
 
 
 def training_charts(curves: dict[str, Curve], unit: str) -> list[tuple[str, Markup]]:
-    """Titles and charts of losses, of metrics in groups of one unit, and of the learning rate, in this order."""
+    """(title, chart) of losses, of metrics in groups of one unit, and of the learning rate, in this order."""
     groups: dict[str, dict[str, Curve]] = {}
     for name, curve in curves.items():
         first = name.partition('/')[0]
@@ -109,7 +109,7 @@ def training_charts(curves: dict[str, Curve], unit: str) -> list[tuple[str, Mark
 
 
 def _thin(x: Sequence[float], y: Sequence[float]) -> Curve:
-    """Means of so many neighbouring points that few are left."""
+    """Means of neighbouring points, at most :data:`MOST_POINTS` of them."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     starts = np.arange(0, len(x), -(-len(x) // MOST_POINTS))
     counts = np.diff(np.append(starts, len(x)))
@@ -117,7 +117,7 @@ def _thin(x: Sequence[float], y: Sequence[float]) -> Curve:
 
 
 def class_count_chart(counts: np.ndarray, classes: Sequence[str], kind: str = 'class') -> Markup:
-    """Images of each class or label, in their order."""
+    """The number of images of each class or label, in order."""
     names = [shorten(name) for name in classes] if len(classes) <= MOST_NAMES else ()
     figure = new_figure(WIDTH, 2.4 + 0.05 * max(map(len, names), default=0))
     axes = figure.add_subplot(xlabel=kind, ylabel='images', xlim=(-0.5, len(counts) - 0.5))
@@ -130,7 +130,7 @@ def class_count_chart(counts: np.ndarray, classes: Sequence[str], kind: str = 'c
 
 
 def net_benefit_chart(curve: DecisionCurve) -> Markup:
-    """Net benefit of the model, of acting on every image, and of acting on none."""
+    """The net benefit of the model, of acting on every image and of acting on none."""
     top = max(*curve.model, *curve.everyone, 0.01)
     figure = new_figure(WIDTH, 3.2)
     axes = figure.add_subplot(
@@ -149,7 +149,7 @@ def _unit_square(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
 
 def _line(axes: Axes, points: Curve, number: int, name: str) -> None:
     style = '-' if number < len(COLOURS) else '--'
-    # all together above single ones, which overlap: those are thin
+    # the first curve, of all classes, is drawn above the thin ones of single classes
     width, above = (2, 3) if number == 0 else (0.8, 2)
     colour = COLOURS[number % len(COLOURS)]
     axes.plot(*points, color=colour, linestyle=style, linewidth=width, zorder=above, label=name)

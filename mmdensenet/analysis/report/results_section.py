@@ -1,4 +1,4 @@
-"""What the report shows of a model's scores: metrics, classes, calibration, curves, confusion."""
+"""The report's section on a model's scores: metrics, classes, calibration, curves, confusion."""
 
 import numpy as np
 
@@ -12,9 +12,9 @@ from mmdensenet.terminal import waiting
 
 from . import plots
 
-#: rows of the tables that are not folded away
+#: rows of the tables that are not collapsed
 SHOWN_CLASSES, SHOWN_CONFUSIONS = 20, 15
-#: classes that one class is taken for, in its line
+#: wrongly predicted classes in the line of a true class
 SHOWN_OTHERS = 3
 CLASS_NOTE = (
     'Lowest F1 first. Recall is also called sensitivity, precision positive predictive value. Below each value its 95% '
@@ -72,7 +72,7 @@ def results_section(scores: Scores, resampling: Resampling, seed: int) -> dict:
 
 
 def _taken_for(matrix: np.ndarray, classes: list[ClassMetrics], true: int) -> tuple[str, float, str]:
-    """A class, what share of it is right, and what most of the others are taken for."""
+    """A class, the percentage that is right, and the most frequent wrong predictions."""
     row = matrix[true]
     order = [other for other in np.argsort(-row, kind='stable') if other != true and row[other]]
     most = [f'{classes[other].name} ({row[other]:,})' for other in order[:SHOWN_OTHERS]]
@@ -83,7 +83,7 @@ def _taken_for(matrix: np.ndarray, classes: list[ClassMetrics], true: int) -> tu
 
 def _most_confused(matrix: np.ndarray, classes: list[ClassMetrics]) -> list[tuple[str, str, int, float]]:
     pairs = most_confused(matrix, SHOWN_CONFUSIONS + 1)
-    if len(pairs) > SHOWN_CONFUSIONS:  # which of those with one image are shown would be chance
+    if len(pairs) > SHOWN_CONFUSIONS:  # of confusions with one image, the choice would be arbitrary
         pairs = [pair for pair in pairs[:SHOWN_CONFUSIONS] if pair[2] > 1]
     return [
         (classes[true].name, classes[predicted].name, images, 100 * images / classes[true].images)

@@ -1,4 +1,4 @@
-"""How fast a classifier is, and what memory an evaluation takes, here and now."""
+"""Measures a classifier's speed and the memory of an evaluation on this machine."""
 
 import platform
 import time
@@ -17,7 +17,8 @@ SECONDS, FEWEST, MOST = 3.0, 5, 100
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of an evaluation of ``batch`` images: quartiles and median; ``peak`` bytes above what was held before."""
+    """Seconds of an evaluation of ``batch`` images, quartiles and median; ``peak`` is in bytes above those before
+    it."""
 
     batch: int
     low: float
@@ -33,7 +34,7 @@ class Speed:
 
 @torch.inference_mode()
 def measure_speed(model: BaseModel, shape: tuple[int, int, int], batch: int) -> Speed:
-    """Evaluations of random images (C, H, W), from normalised images to scores, without loading."""
+    """Measure evaluations of random images (C, H, W), from normalised images to scores, without loading."""
     device = next(model.parameters()).device
     images = torch.randn(batch, *shape, device=device)
     wait = torch.cuda.synchronize if device.type == 'cuda' else lambda: None
@@ -59,13 +60,13 @@ def _peak(step, device: torch.device) -> float | None:
         memory.reset_peak(device)
         before = memory.peak(device)
         step()
-        return memory.peak(device) - before or None  # what was freed before may serve it again
+        return memory.peak(device) - before or None  # 0 if the step fits into memory that was freed before
     except OSError:  # only Linux reports it
         return None
 
 
 def describe_device(device: torch.device) -> str:
-    """What the measurements were made on."""
+    """The name of the device that was measured."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
     try:
