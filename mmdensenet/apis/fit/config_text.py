@@ -42,9 +42,9 @@ def config_text(choices: Choices, *, samples_file: str, config_file: str, split_
     samples, batch, workers, rate = look.samples, choices.batch, choices.workers, choices.rate
     side, grey = network.side, reading.channels == 1
     same_size = all(picture['size'] == [side, side] for picture in look.pictures)
-    resize = '' if same_size else f"    dict(type='Resize', scale=({side}, {side})),\n"
+    resize = f"    dict(type='Resize', scale=({side}, {side})),\n"
     if same_size:
-        comment = f'# All images have {side}x{side} pixels.'
+        comment = f'# All images have {side}x{side} pixels; another one, of a prediction, gets as many.'
     else:
         comment = f'# Whole images, {side}x{side}: a crop could lose what is at the border.'
     if side >= 96:
@@ -52,7 +52,7 @@ def config_text(choices: Choices, *, samples_file: str, config_file: str, split_
         resize_train = ''
     else:
         augment = f"    dict(type='RandomCrop', crop_size={side}, padding={max(1, side // 8)}),\n"
-        resize_train = resize
+        resize_train = '' if same_size else resize
     flip = '' if grey else "    dict(type='RandomFlip', prob=0.5, direction='horizontal'),\n"
     why_flip = '# Not mirrored: in grey images left and right may mean something.\n' if grey else ''
     if samples.multi_label:
