@@ -70,6 +70,18 @@ def nan_mean(values: np.ndarray, axis: int) -> np.ndarray:
     return divide(np.where(defined, values, 0).sum(axis), defined.sum(axis))
 
 
+def mean_of_labels(values: np.ndarray, drawn: np.ndarray) -> tuple[float, np.ndarray]:
+    """The mean over the labels that have a value (C,), and (B,) the means over the same labels of resamplings (B, C).
+
+    A label that has none in a resampling, as a rare one whose images were not drawn, keeps its value there: without it
+    that mean would be one over other labels. A resampling in which no label has a value has no mean (nan).
+    """
+    known = ~np.isnan(values)
+    drawn = drawn[:, known]
+    some = ~np.isnan(drawn).all(1, keepdims=True)
+    return nan_mean(values, 0), nan_mean(np.where(np.isnan(drawn) & some, values[known], drawn), 1)
+
+
 def estimate(value: float, resampled: np.ndarray | None, confidence: float = CONFIDENCE) -> Estimate:
     """A value with the interval that its resampled values (B,) give; none without them, or where it has no width: they
     are all alike then, as of a model without errors, and say nothing of other images."""

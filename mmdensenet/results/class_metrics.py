@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 from mmdensenet.results.ranking import by_image, rank
 from mmdensenet.terminal import each
 
-from .bootstrap import Estimate, Resampling, divide, estimate, nan_mean
+from .bootstrap import Estimate, Resampling, divide, estimate, mean_of_labels, nan_mean
 from .scores import Scores
 
 #: resamplings times images times classes that the intervals of AUROC and average precision may take: some 15 seconds
@@ -185,7 +185,9 @@ def _overall(scores: Scores, resampling: Resampling, counted: Counted, kappa: Es
 
     def macro(name: str) -> Estimate:
         values, drawn = counted[name]
-        return estimate(nan_mean(values, 0), nan_mean(drawn, 1) if enough and drawn is not None else None)
+        if not enough or drawn is None:
+            return estimate(nan_mean(values, 0), None)
+        return estimate(*mean_of_labels(values, drawn))
 
     def mean(values: np.ndarray, of: np.ndarray | None = None, factor: float = 1) -> Estimate:
         total = values.sum() / (len(values) if of is None else of.sum())

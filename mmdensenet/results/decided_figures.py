@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .bootstrap import CONFIDENCE, Estimate, Resampling, divide, estimate, nan_mean
+from .bootstrap import CONFIDENCE, Estimate, Resampling, divide, estimate, mean_of_labels, nan_mean
 from .calibration import calibration_error, logits_of, mean_log_loss
 from .class_metrics import FEWEST_IMAGES, rank_classes
 from .decisions import Decided
@@ -53,9 +53,8 @@ def figures(
     overall = {}
     for name, key in names.items():
         values, drawn = ranks[key]
-        overall[f'macro {name}'] = estimate(
-            nan_mean(values, 0), None if drawn is None else nan_mean(drawn, 1), confidence
-        )
+        macro = (nan_mean(values, 0), None) if drawn is None else mean_of_labels(values, drawn)
+        overall[f'macro {name}'] = estimate(*macro, confidence)
     if scores.multi_label:
         which = known & ~np.isin(scores.classes, list(undecided))
         overall['label accuracy'] = rate((right & which).sum(1), which.sum(1))
@@ -63,9 +62,8 @@ def figures(
         hit = decided.positive[np.arange(len(scores)), truth]
         overall['accuracy'] = share(hit, all_of, resampling, scores.groups, confidence)
         hits = hit[:, None] & present
-        recall = nan_mean(divide(hits.sum(0), present.sum(0)), 0)
-        drawn = nan_mean(resampling.mean(hits, present), 1)
-        overall['balanced accuracy'] = estimate(recall, drawn, confidence)
+        recall = mean_of_labels(divide(hits.sum(0), present.sum(0)), resampling.mean(hits, present))
+        overall['balanced accuracy'] = estimate(*recall, confidence)
     plain = logits_of(scores)
     for name, probabilities in (('', decided.probabilities), (' uncalibrated', scores.scores)):
         squares = _squares(probabilities, targets, scores.multi_label)

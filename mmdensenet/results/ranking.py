@@ -10,7 +10,7 @@ from mmdensenet.datasets.labels import POSITIVE_ABOVE
 from mmdensenet.errors import UserError
 from mmdensenet.registry import METRICS
 
-from .bootstrap import Resampling, estimate, nan_mean
+from .bootstrap import Resampling, estimate, mean_of_labels
 
 #: resamplings
 AT_ONCE = 128
@@ -83,9 +83,9 @@ class RankingMetric(BaseMetric):
         ranks = [rank(scores[:, j], targets[:, j], weights) for j in range(scores.shape[1])]
         for item in self.items:
             values = np.stack([each[_ITEMS.index(item)] for each in ranks], 1)
-            # a label without a value counts in no mean; one that a resampling lacks, not in that one's
-            for name, column in zip(['macro', *names], [nan_mean(values, 1), *values.T]):
-                found = estimate(column[0], column[1:], self.confidence)
+            macro = mean_of_labels(values[0], values[1:])
+            for name, value, drawn in zip(['macro', *names], [macro[0], *values[0]], [macro[1], *values[1:].T]):
+                found = estimate(value, drawn, self.confidence)
                 metrics[f'{item}/{name}'] = found.value
                 if self.bootstrap:
                     metrics[f'{item}/{name}_low'], metrics[f'{item}/{name}_high'] = found.low, found.high

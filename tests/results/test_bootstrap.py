@@ -1,9 +1,10 @@
 """mmdensenet.results.bootstrap: intervals from resampled images and groups."""
 
 import numpy as np
+import pytest
 from made_scores import by_name, make, single
 
-from mmdensenet.results.bootstrap import Resampling, divide, estimate, nan_mean
+from mmdensenet.results.bootstrap import Resampling, divide, estimate, mean_of_labels, nan_mean
 from mmdensenet.results.class_metrics import compute_metrics
 
 
@@ -39,3 +40,14 @@ def test_what_is_not_defined_counts_in_no_mean():
     np.testing.assert_array_equal(nan_mean(values, 1), [2.5, np.nan, 3.0])
     np.testing.assert_array_equal(nan_mean(values, 0), [1.5, 2.0, 4.5])
     np.testing.assert_array_equal(divide(np.array([1.0, 0.0]), np.array([2.0, 0.0])), [0.5, np.nan])
+
+
+def test_means_of_resamplings_are_over_the_same_labels():
+    nan = np.nan
+    drawn = np.array([[0.5, 0.7, nan], [0.7, nan, nan], [nan, nan, nan], [nan, 0.1, 0.3]])
+    value, means = mean_of_labels(np.array([0.6, 0.2, nan]), drawn)
+    assert value == pytest.approx(0.4)
+    assert means == pytest.approx([0.6, 0.45, nan, 0.35], nan_ok=True)
+    value, means = mean_of_labels(np.array([nan, nan]), np.ones((3, 2)))
+    assert np.isnan(value) and means.shape == (3,) and np.isnan(means).all()
+    assert mean_of_labels(np.array([0.6, 0.2]), np.ones((0, 2)))[1].shape == (0,)

@@ -128,3 +128,16 @@ def test_mistakes():
         judge(halves(single(600, 3))[1], decisions)
     with pytest.raises(UserError, match="'class 0' in the place of 'class 1'"):  # what is decided has names
         judge(replace(test, classes=test.classes[::-1]), decisions)
+
+
+def test_a_rare_label_stays_in_the_means_of_resamplings():
+    """A resampling without its two images is not one of a mean over the other labels."""
+    validation, test = halves(several(600, 3, unknown=0))
+    truth = test.truth.copy()
+    truth[:, 0] = 0
+    lowest = np.argsort(test.logits[:, 0])[:2]
+    truth[lowest, 0] = 1
+    found = judge(replace(test, truth=truth), decide(validation), resamplings=300)
+    assert found.labels[0].figures['AUROC'].value < 0.01
+    macro, others = found.overall['macro AUROC'], [label.figures['AUROC'].value for label in found.labels[1:]]
+    assert macro.low < macro.value < macro.high < np.mean(others) - 0.2
