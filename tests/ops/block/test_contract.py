@@ -1,6 +1,7 @@
 """``engine='auto'`` gives what 'reference' gives, whatever was done to the model.
 
-Values, gradients, statistics and kinds of errors, over the tables of support/model_changes.py and model_uses.py.
+Values, gradients, statistics and kinds of errors, over the tables of support/model_changes.py, structure_changes.py and
+model_uses.py.
 """
 
 import copy
@@ -17,6 +18,7 @@ from support import model_changes as changes
 from support import model_uses as uses
 from support.helpers import randomise
 from support.second_derivatives import SECOND_DERIVATIVES
+from support.structure_changes import STRUCTURES
 from torch import Tensor, nn
 
 from mmdensenet import ops
@@ -124,7 +126,7 @@ GROUPS: dict[str, list[Case]] = {
     'norms': _settings(changes.NORM_CHANGES, changes.NORMS),
     'convolutions': _settings(changes.CONV_CHANGES, changes.CONVS),
     'poolings': _settings(changes.POOL_CHANGES, ('stem.3', 'transitions.0.pool')),
-    'structures': [(name, change, None, uses.step) for name, change in changes.STRUCTURES.items()],
+    'structures': [(name, change, None, uses.step) for name, change in STRUCTURES.items()],
     'uses': [(name, _nothing, None, use) for name, use in uses.USES.items()],
     'second derivatives': [(name, _nothing, None, use) for name, use in SECOND_DERIVATIVES.items()],
     'inputs': [(name, _nothing, change, uses.step) for name, change in uses.INPUTS.items()],
