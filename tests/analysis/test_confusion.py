@@ -8,7 +8,6 @@ import sklearn.metrics
 import torch
 
 from mmdensenet.analysis.confusion import (
-    Predictions,
     confusion_figure,
     confusion_matrix,
     label_counts,
@@ -134,8 +133,3 @@ def test_files_that_are_no_predictions(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=message):
             read_predictions(tmp_path / name)
-
-
-def test_predictions_know_their_kind():
-    assert not Predictions(np.zeros(3), np.zeros(3), 2).multi_label
-    assert Predictions(np.zeros((3, 2)), np.zeros((3, 2)), 2).multi_label

@@ -1,4 +1,4 @@
-"""How a block is computed, and what it says of that."""
+"""Which engine computes a block, and the reason that it raises or logs; all reasons are in ops/block/test_plan.py."""
 
 from types import SimpleNamespace
 
@@ -10,20 +10,11 @@ from torch import nn
 from mmdensenet.models import DenseNet, dense_block
 
 
-def hook(block):
-    block.block[1].norm1.register_forward_hook(lambda *_: None)
-
-
 @pytest.mark.parametrize(
     ('change', 'reason'),
     [
         (lambda b: setattr(b.block[1], 'act', nn.LeakyReLU()), 'the activation is LeakyReLU'),
-        (lambda b: setattr(b.block[1], 'norm2', nn.GroupNorm(1, 8).double()), 'the norm is GroupNorm'),
-        (lambda b: b.block[1].norm1.eval(), 'some norms are in training'),
-        (lambda b: setattr(b.block[1].norm1, 'eps', 1e-3), 'different eps'),
-        (lambda b: setattr(b.block[1].conv2, 'padding_mode', 'reflect'), 'not a plain 3x3'),
-        (lambda b: setattr(b.block[1].norm1, 'momentum', None), 'no momentum'),
-        (hook, 'hooks on the norm'),
+        (lambda b: b.block[1].norm1.register_forward_hook(lambda *_: None), 'hooks on the norm'),
     ],
     ids=lambda value: value if isinstance(value, str) else '',
 )

@@ -1,4 +1,5 @@
-"""Gradients that are differentiated again are those of the reference, of a block and of the stem."""
+"""Gradients of a block that are differentiated again are those of the reference; whole networks are in
+test_contract.py."""
 
 import copy
 
@@ -7,7 +8,7 @@ import torch
 from fused_blocks import pair, random
 from helpers import assert_same, randomise
 
-from mmdensenet.models import DenseNet, DenseTransition
+from mmdensenet.models import DenseTransition
 from mmdensenet.ops.block.double_backward import by_operations, stand_in
 
 
@@ -37,21 +38,6 @@ def test_a_block_and_its_transition(bottleneck, training):
     assert len(results[0]) == len(results[1]) > 20
     for found, wanted in zip(results[1], results[0]):
         assert_same(found.double(), wanted.double(), 1e-9)
-
-
-@pytest.mark.parametrize('training', [True, False])
-def test_the_stem(training):
-    arch = dict(growth_rate=4, depths=[1], init_channels=8)
-    results = []
-    for engine in ('reference', 'fused'):
-        torch.manual_seed(0)
-        model = randomise(DenseNet(arch, engine=engine)).double().train(training)
-        results.append(
-            penalty(model.stem, lambda x, model=model: [model._run_stem(x)], random(2, 3, 11, 14).requires_grad_())
-        )
-    assert len(results[0]) == len(results[1])
-    for found, wanted in zip(results[1], results[0]):
-        assert_same(found, wanted, 1e-9)
 
 
 def test_what_asks_for_operations():

@@ -1,4 +1,7 @@
-"""The fused block against the reference and plain autograd, in float64."""
+"""The fused block against the reference and plain autograd, in float64.
+
+Hooks, other modules, transforms, other types, changes in place and accumulated gradients are in test_contract.py.
+"""
 
 import copy
 
@@ -9,7 +12,6 @@ from helpers import TOLERANCE, assert_same, assert_same_state, randomise
 from pairwise import pairwise
 from torch import nn
 
-from mmdensenet import ops
 from mmdensenet.models import DenseNet, DenseTransition
 from mmdensenet.ops.steps import passes, steps_for
 
@@ -35,17 +37,6 @@ def test_outputs_gradients_and_statistics_over_steps(shape, channels_last, bottl
         assert_same(inputs[1].grad, inputs[0].grad, name='input')
     assert_same_state(blocks[1], blocks[0])
     assert blocks[1].block[2].norm1.num_batches_tracked == (0 if norm_eval else 3)
-
-
-def test_dropout_drops_and_rescales():
-    _, block = pair(drop_rate=0.5)
-    x = random(4, 5, 16, 16)
-    new = block(x)[:, 5:9]
-    block.block[0].drop_rate = 0.0
-    undropped = block(x)[:, 5:9]
-    keep_mask = new != 0
-    assert 0.45 < keep_mask.double().mean() < 0.55
-    assert_same(new[keep_mask], 2 * undropped[keep_mask])
 
 
 @pytest.mark.parametrize(
@@ -79,12 +70,6 @@ def test_dropout_after_each_convolution_is_the_references(kernels, bottleneck, n
     assert_same_state(block, reference, tolerance)
 
 
-def test_one_value_per_channel_is_the_references_error():
-    _, block = pair(engine='auto')
-    with pytest.raises(ValueError, match='more than 1 value per channel'):
-        block(random(1, 5, 1, 1))
-
-
 @pytest.mark.parametrize('shape', [(2, 5, 6, 6), (1, 5, 7, 5), (2, 5, 2, 3)], ids=str)
 @pytest.mark.parametrize('keep_features', [False, True])
 @pytest.mark.parametrize('training', [True, False])
@@ -109,38 +94,6 @@ def test_with_a_transition(shape, keep_features, training):
     with torch.no_grad():
         got, want = (b.with_transition(random(*shape), t)[1] for b, t in zip(blocks[::-1], transitions[::-1]))
     assert_same(got, want)
-
-
-def test_a_transition_with_hooks_or_other_parts_is_called():
-    _, block = pair()
-    transition, seen = DenseTransition(17, 6).double(), []
-    x = random(2, 5, 6, 6)
-    assert ops.plan_stage(x, block.block, transition).reason is None
-    handle = transition.register_forward_hook(lambda *_: seen.append(1))
-    block.with_transition(x, transition)
-    assert seen
-    handle.remove()
-    transition.pool = nn.MaxPool2d(2)
-    assert ops.plan_stage(x, block.block, transition).reason
-
-
-def test_a_transition_with_dropout_is_fused_in_evaluation_only():
-    """Dropout between convolution and pooling forbids to pool first."""
-    _, block = pair()
-    transition = randomise(DenseTransition(17, 6, drop_rate=0.5).double())
-    x = random(2, 5, 8, 6)
-    assert ops.plan_stage(x, block.block, transition).reason
-    _, out = block.with_transition(x, transition)
-    assert out.shape == (2, 6, 4, 3)
-    block.eval(), transition.eval()
-    assert ops.plan_stage(x, block.block, transition).reason is None
-    with torch.no_grad():
-        assert_same(block.with_transition(x, transition)[1], transition(block(x)))
-
-
-def test_weights_of_another_type_are_the_references_business():
-    _, block = pair(engine='auto')
-    assert 'different types' in ops.why_not_fused(random(2, 5, 4, 4).float(), block.block)
 
 
 @pytest.mark.parametrize('kernels', ['native', 'triton'])
@@ -170,16 +123,6 @@ def test_other_kernels(kernels, bottleneck, norm_eval, monkeypatch, request):
         wanted = modules[0].eval()[0].with_transition(inputs[0], modules[0][1])[1]
         got = modules[1].float().eval()[0].with_transition(inputs[1], modules[1][1])[1]
     assert_same(got.double(), wanted, 1e-5)
-
-
-def test_torch_func_transforms_take_the_reference():
-    _, block = pair(engine='auto')
-    x = random(2, 5, 4, 4)
-    block.requires_grad_(False)
-    gradient = torch.func.grad(lambda value: block.eval()(value).square().sum())(x)
-    y = x.clone().requires_grad_()
-    block(y).square().sum().backward()
-    assert_same(gradient, y.grad)
 
 
 @pytest.mark.parametrize('memory_efficient', [False, True])
