@@ -5,6 +5,13 @@ import argparse
 from .shared import add_debug
 
 
+def complete_network(prefix: str, **_) -> list[str]:
+    """What a shell offers: the first parts of the names of our configs."""
+    from .config_files import config_names
+
+    return sorted({name.partition('_')[0] for name in config_names()})
+
+
 def names(text: str) -> list[str]:
     return [name.strip() for name in text.split(',') if name.strip()]
 
@@ -25,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--weights', metavar='FILE', help="a file or URL to start from, in any layout; none to start anew (ImageNet's)"
     )
+    network = parser.add_argument(
+        '--network',
+        metavar='NAME',
+        help='densenet121, densenet169, densenet-bc-l40-k12, rdnet-tiny or another of `mmdensenet configs list`, or a '
+        'config file (by the size of the images; that of the weights)',
+    )
+    network.completer = complete_network  # argcomplete's
     table = parser.add_argument_group('what the table means, where it is not found by itself')
     table.add_argument('--path', metavar='COLUMN', help='the column of paths')
     table.add_argument('--label', metavar='COLUMN', help='the column of classes')

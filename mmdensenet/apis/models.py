@@ -72,7 +72,7 @@ def get_model(
     Raises:
         UserError: for an unknown name, weights that do not exist, cannot be downloaded or are of another model.
     """
-    cfg, name = _config(model)
+    cfg, name = named_config(model)
     if in_channels is not None:
         set_in_channels(cfg, in_channels)
     if num_classes is not None:
@@ -234,8 +234,15 @@ def _set_num_classes(cfg: Config, num_classes: int) -> None:
         cfg.data_preprocessor.num_classes = num_classes
 
 
-def _config(model: str | Config) -> tuple[Config, str | None]:
-    """A copy of the config, and its name in the model zoo."""
+def named_config(model: str | Config, argument: str = 'model') -> tuple[Config, str | None]:
+    """A copy of the config that :func:`get_model` builds, and its name in the model zoo.
+
+    Args:
+        argument: what to call ``model`` in messages.
+
+    Raises:
+        UserError: for a name and a file that do not exist.
+    """
     if isinstance(model, Config):
         cfg = Config(ConfigDict(model.to_dict()), filename=model.filename)
         return named(cfg), Path(model.filename or '').stem or None
@@ -246,23 +253,27 @@ def _config(model: str | Config) -> tuple[Config, str | None]:
     if name is None:
         if Path(model).is_file():
             raise UserError(
-                f'model {model} is a file, but neither a config (.py) nor of `mmdensenet export` (.onnx, .xml, .pt2). '
-                'Weights are a checkpoint: give it with the config that they were trained with.'
+                f'{argument} {model} is a file, but neither a config (.py) nor of `mmdensenet export` (.onnx, .xml, '
+                '.pt2). Weights are a checkpoint: give it with the config that they were trained with.'
             )
         known = [*names, *(n.partition('_')[0] for n in names)]
         hint = did_you_mean(model, known) or similar_path(model)
-        raise UserError(f'model {model} does not exist.{hint} mmdensenet.list_models() has the names.')
+        raise UserError(f'{argument} {model} does not exist.{hint} mmdensenet.list_models() has the names.')
     return load_to_build(f'mmdensenet::{name}.py'), name
 
 
+def published_weights() -> dict[str, str]:
+    """The URLs of the model zoo's weights, by the names of :func:`list_models`."""
+    return {row['Name']: row['Weights'] for row in _zoo() if 'Weights' in row}
+
+
 def _weights_of(name: str | None) -> str:
-    row = next((row for row in _zoo() if row['Name'] == name), {})
-    if 'Weights' not in row:
-        there = ', '.join(row['Name'] for row in _zoo() if 'Weights' in row)
+    there = published_weights()
+    if name not in there:
         raise UserError(
-            f'{name or "this config"} has no published weights; these have: {there}. Else give a checkpoint.'
+            f'{name or "this config"} has no published weights; these have: {", ".join(there)}. Else give a checkpoint.'
         )
-    return row['Weights']
+    return there[name]
 
 
 def _zoo() -> list[dict]:

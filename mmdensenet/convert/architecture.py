@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -30,6 +31,8 @@ class Architecture(ClassifierArchitecture):
     features: int = field(default=0)
     #: of batch normalisation; no tensor shows it either, but the layout does
     norm_eps: float = 1e-5
+    #: the backbone's name in the registry
+    kind: ClassVar[str] = 'mmdensenet.DenseNet'
 
     @property
     def name(self) -> str:
@@ -57,6 +60,10 @@ class Architecture(ClassifierArchitecture):
             stem_blur=self.stem_blur,
             **norm,
         )
+
+    def neck(self) -> dict:
+        """Type and arguments of a classifier's neck."""
+        return dict(type='GlobalAveragePooling')
 
     @property
     def side(self) -> int:

@@ -1,5 +1,7 @@
 """The interface of every architecture of a classifier."""
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 
@@ -7,8 +9,17 @@ from torch import nn
 class ClassifierArchitecture:
     """``num_classes`` is None without a head; ``features`` is the number of channels that the head reads."""
 
+    kind: ClassVar[str]
     num_classes: int | None
     features: int
+
+    def backbone(self, in_channels: int | None = None) -> dict:
+        """The arguments of the backbone, whose registered type is ``kind``."""
+        raise NotImplementedError
+
+    def neck(self) -> dict:
+        """Type and arguments of a classifier's neck."""
+        raise NotImplementedError
 
     def modules(self) -> tuple[nn.Module, nn.Module]:
         """The backbone, and the neck of a classifier."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,8 @@ class RDNetArchitecture(ClassifierArchitecture):
     features: int
     #: the side of the images that a test takes
     side: int = 224
+    #: the backbone's name in the registry
+    kind: ClassVar[str] = 'mmdensenet.RDNet'
 
     @property
     def name(self) -> str:
@@ -55,6 +58,10 @@ class RDNetArchitecture(ClassifierArchitecture):
             compression_factor=self.compression_factor,
             layer_scale_init_value=1e-6 if self.layer_scale else 0.0,
         )
+
+    def neck(self) -> dict:
+        """Type and arguments of a classifier's neck."""
+        return dict(type='mmdensenet.NormedAveragePooling', in_channels=self.features)
 
     def modules(self) -> tuple[nn.Module, nn.Module]:
         from mmdensenet.models import NormedAveragePooling, RDNet

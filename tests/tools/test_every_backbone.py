@@ -4,17 +4,21 @@ A new backbone is put through by a line in tests/support/backbones.py.
 """
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import own_images
 import pytest
 import torch
 from backbones import BACKBONES
 from conftest import clear_state, write_images
+from mmengine.config import Config
 from mmengine.registry import MODELS
 
+import mmdensenet
 from mmdensenet.analysis.cam import class_activation
-from mmdensenet.apis import Inferencer, export_model, get_model, train_model
+from mmdensenet.apis import Inferencer, export_model, get_model, open_inferencer, train_model
 from mmdensenet.apis.complexity import complexity
 from mmdensenet.convert import convert_checkpoint
 
@@ -153,3 +157,58 @@ def test_engines_channels_last_and_other_images(trained, model):
     assert grey(torch.randn(1, 1, 32, 32)).shape == (1, 2)
     rest = {key: value for key, value in grey.backbone.state_dict().items() if key != 'stem.0.weight'}
     assert all(torch.equal(value, model.backbone.state_dict()[key]) for key, value in rest.items())
+
+
+def test_fit_writes_a_config_of_it(trained, tmp_path):
+    """Network, grey adaptation, head first, memory and time, without the training."""
+    data, lines = own_images.class_folders(tmp_path / 'data', 10, ('disc', 'square'), side=40), []
+    options = dict(network=trained.file, weights=trained.checkpoint, work_dir=tmp_path / 'work')
+    done = mmdensenet.fit(data, dry_run=True, report=lines.append, **options)
+    cfg = Config.fromfile(done.config)
+    assert MODELS.build(dict(cfg.model.backbone, in_channels=3)).state_dict().keys() == {
+        key.removeprefix('backbone.') for key in trained.state if key.startswith('backbone.')
+    }
+    assert cfg.model.backbone.in_channels == 1 and cfg.custom_hooks[0].type == 'mmdensenet.HeadFirstHook'
+    model = get_model(cfg, cfg.load_from, num_classes=2, in_channels=1)
+    stem, own = model.backbone.stem[0].weight, trained.state['backbone.stem.0.weight']
+    torch.testing.assert_close(stem, own.sum(1, keepdim=True))
+    side = cfg.test_pipeline[1].scale[0] if cfg.test_pipeline[1].type == 'Resize' else 40
+    assert model(torch.randn(1, 1, side, side)).shape == (1, 2)
+    assert any('the network that was asked for' in line for line in lines)
+    assert any('training will take about' in line for line in lines)
+
+
+@pytest.fixture(scope='module')
+def divided(tmp_path_factory):
+    """Grey images of two classes, bright and dark, in three parts."""
+    root, rng = tmp_path_factory.mktemp('own'), np.random.default_rng(0)
+    for part, each in (('train', 24), ('val', 20), ('test', 12)):
+        for i in range(2 * each):
+            pixels = rng.integers(0, 90, (40, 40)) + 120 * (i % 2)
+            own_images.write(root / part / ('dark', 'light')[i % 2] / f'{part}{i:02d}.png', pixels.astype(np.uint8))
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('folds', [None, 3])
+def test_fit(trained, divided, tmp_path, monkeypatch, folds):
+    """All seven steps, from its weights; what is handed over decides as the model, or as the ensemble of the folds."""
+    pytest.importorskip('onnxscript', reason='the extra export is not installed')
+    options = dict(network=trained.file, weights=trained.checkpoint, folds=folds, group='none')
+    monkeypatch.setattr('mmdensenet.apis.fit.schedule_length.MOST_EPOCHS', 10)
+    images = divided / 'test' / 'light'
+    done = mmdensenet.fit(divided, work_dir=tmp_path, predict=images, report=lambda line: None, **options)
+    assert len(done.checkpoints) == (folds or 1)
+    assert done.figures['decisions']['ood_threshold'] is not None
+    assert done.figures['judgement']['overall']['accuracy']['value'] > 0.9, 'bright and dark are told apart'
+    assert trained.backbone['type'].rpartition('.')[2] in Path(done.files['report']).read_text()
+    exported = open_inferencer(done.files['onnx'])(str(images))
+    submitted = Path(done.files['submission']).read_text().splitlines()[1:]
+    assert len(exported) == len(submitted) == 12
+    for one, line in zip(exported, submitted):
+        np.testing.assert_allclose(one['pred_scores'], [float(v) for v in line.split(',')[1:]], atol=1e-4)
+    if folds is None:
+        model = open_inferencer(done.config, done.checkpoints[0])(str(images))
+        for one, other in zip(exported, model):
+            np.testing.assert_allclose(one['pred_scores'], other['pred_scores'], atol=1e-4)
+            assert one['pred_label'] == other['pred_label']

@@ -1,5 +1,6 @@
 """The text of the config that fit writes: a leaf with the measured values and a comment for each choice."""
 
+import keyword
 import os
 from dataclasses import dataclass
 
@@ -90,7 +91,15 @@ def config_text(choices: Choices, *, samples_file: str, config_file: str, split_
             f'{length.epochs} epochs: what {choices.minutes:g} minutes allow at {1000 * length.per_image:.1f} ms an '
             'image'
         )
-    backbone = ', '.join(f'{key}={value!r}' for key, value in network.backbone.items())
+    why_network = '\n'.join(f'# {why}.' for why in network.why)
+    backbone = as_call(dict(network.backbone, in_channels=reading.channels), 4, 'backbone=,')
+    neck = as_call(network.neck, 4, 'neck=,')
+    if network.batch_norm:
+        optimizer = f"    optimizer=dict(type='SGD', lr={rate:g}, momentum=0.9, weight_decay=1e-4, nesterov=True),"
+    else:
+        optimizer = f"""    # as RDNet's authors train it; gamma, norms and biases do not decay
+    optimizer=dict(type='AdamW', lr={rate:g}, weight_decay=0.05),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),"""
     num_classes = len(samples.classes)
     return f'''"""{title or 'A model of own images'}, written by `mmdensenet fit`: to be read and changed.
 
@@ -102,16 +111,11 @@ Test:     mmdensenet test {config_file} CHECKPOINT
 
 _base_ = 'mmdensenet::_base_/default_runtime.py'
 
-# {network.why[0]}.
-# {network.why[1]}.
+{why_network}
 model = dict(
     type='ImageClassifier',
-    backbone=dict(
-        type='mmdensenet.DenseNet',
-        {backbone},
-        in_channels={reading.channels},
-    ),
-    neck=dict(type='GlobalAveragePooling'),
+    backbone={backbone},
+    neck={neck},
     head=dict(
         type='{head_type}',
         num_classes={num_classes},
@@ -178,7 +182,7 @@ test_evaluator = {test_metric}
 # {schedule}.
 # The rate rises for {warmup} of them and falls to nearly zero along a cosine.
 optim_wrapper = dict(
-    optimizer=dict(type='SGD', lr={rate:g}, momentum=0.9, weight_decay=1e-4, nesterov=True),
+{optimizer}
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, end={warmup}, convert_to_iter_based=True),
@@ -207,3 +211,27 @@ default_hooks = dict(
 )
 randomness = dict(seed=0)
 '''
+
+
+def as_call(values: dict, indent: int = 0, around: str = '') -> str:
+    """A dict as ``dict(...)``, in several lines where one would be too long.
+
+    Args:
+        indent: of the line that it begins in.
+        around: what else is in that line.
+
+    >>> as_call(dict(type='DenseNet', arch=dict(depths=(2, 2))))
+    "dict(type='DenseNet', arch=dict(depths=(2, 2)))"
+    """
+    if not all(key.isidentifier() and not keyword.iskeyword(key) for key in values):
+        return repr(values)
+    found = [(key, as_call(v) if isinstance(v, dict) else repr(v)) for key, v in values.items()]
+    line = f'dict({", ".join(f"{key}={text}" for key, text in found)})'
+    if indent + len(around) + len(line) <= 120:
+        return line
+    inner = ' ' * (indent + 4)
+    lines = []
+    for key, value in values.items():
+        text = as_call(value, indent + 4, f'{key}=,') if isinstance(value, dict) else repr(value)
+        lines.append(f'{inner}{key}={text},\n')
+    return f'dict(\n{"".join(lines)}{" " * indent})'

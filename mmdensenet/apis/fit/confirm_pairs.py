@@ -9,7 +9,6 @@ import torch
 
 from mmdensenet.convert.convert import convert_state_dict
 from mmdensenet.convert.files import read_checkpoint
-from mmdensenet.models import DenseNet
 
 from .network import Network
 
@@ -99,12 +98,16 @@ class _Features:
     """(N, D) float32 of norm 1 of N grey images."""
 
     def __init__(self, network: Network, side: int):
-        converted, report = convert_state_dict(read_checkpoint(network.load_from), in_channels=1, partial=True)
+        from mmpretrain.registry import MODELS
+
+        converted, _ = convert_state_dict(read_checkpoint(network.load_from), in_channels=1, partial=True)
         self.side = side
         self.device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        self.backbone = DenseNet(**report.architecture.backbone(1))
-        weights = {key.removeprefix('backbone.'): value for key, value in converted.items()}
-        self.backbone.load_state_dict({key: value for key, value in weights.items() if not key.startswith('head.')})
+        self.backbone = MODELS.build(dict(network.backbone, in_channels=1))
+        own = 'backbone.'
+        self.backbone.load_state_dict(
+            {key.removeprefix(own): value for key, value in converted.items() if key.startswith(own)}
+        )
         self.backbone.to(self.device).eval()
 
     def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray:

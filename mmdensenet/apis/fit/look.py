@@ -72,15 +72,17 @@ def look(
     work: WorkFolder,
     progress: Callable[[int, int], None],
     weights: str | None = 'none',
+    network: str | None = None,
 ) -> Look:
     """Read all images of the samples.
 
     Args:
         absent: rows of the table without an image.
-        weights: see :func:`mmdensenet.apis.fit.network.choose_network`; their features confirm near-duplicates.
+        weights, network: see :func:`mmdensenet.apis.fit.network.choose_network`; features of the network with these
+            weights confirm near-duplicates.
 
     Raises:
-        UserError: if a package is missing, weights cannot be had, or nothing is left.
+        UserError: if a package is missing, weights cannot be had or are of another network, or nothing is left.
     """
     pictures = read_pictures(samples.root, samples.files, work / 'pictures.jsonl', progress)
     good = np.array([i for i, picture in enumerate(pictures) if 'reason' not in picture], dtype=int)
@@ -95,8 +97,8 @@ def look(
     exact = [places for places in by_digest.values() if len(places) > 1]
     # of equal files one stands for all
     one_each = np.array([places[0] for places in by_digest.values()])
-    network = choose_network(int(statistics.median([min(p['size']) for p in pictures])), weights)
-    near, confirmed = _near(samples, pictures, one_each, network, work)
+    chosen = choose_network(int(statistics.median([min(p['size']) for p in pictures])), weights, network)
+    near, confirmed = _near(samples, pictures, one_each, chosen, work)
     pairs = [(places[0], other) for places in exact for other in places[1:]] + [tuple(pair) for pair in near.tolist()]
     alike = connected(len(samples), np.array(pairs, dtype=int).reshape(-1, 2))
     onehot = samples.onehot

@@ -14,9 +14,11 @@ from .class_folders import read_class_folders
 from .divide import divide, kept_salt, read_earlier, read_parts, write_samples
 from .hand_over import require_hand_over
 from .image_names import named_images
+from .kept_scores import hash_file
 from .labelled_table import is_table, read_labelled_table
 from .last_steps import decide_folds_step, decide_step, hand_over_step, judge_folds_step, judge_step
 from .look import Look, look
+from .network import MOST_LARGE, choose_network
 from .path_groups import group_by_path
 from .samples import Ask, refuse
 from .train_best import fold_options, train_best
@@ -64,6 +66,7 @@ def fit(
     subgroups: Sequence[str] = (),
     work_dir: str | Path | None = None,
     weights: str | None = None,
+    network: str | None = None,
     minutes: float | None = None,
     folds: int | None = None,
     allow_leak: bool = False,
@@ -92,7 +95,10 @@ def fit(
         subgroups: columns, such as sex and site, for each of whose values the model is judged.
         work_dir: by default ``work_dirs/fit_NAME``.
         weights: a file or URL in any layout that :mod:`mmdensenet.convert` knows; 'none' to start anew; by default
-            ImageNet's, where the images have 128 pixels or more.
+            ImageNet's, where the images have 128 pixels or more or ``network`` is one that has them.
+        network: a name that :func:`mmdensenet.get_model` takes, such as 'densenet169', 'densenet-bc-l40-k12' and
+            'rdnet-tiny', or a config file, of which backbone and neck are taken; by default the weights or the images'
+            size decide.
         minutes: that everything may take; by default the schedule is from the number of images.
         folds: cross-validation with so many folds.
         allow_leak: go on where a given split has groups or duplicates in two parts.
@@ -125,16 +131,18 @@ def fit(
         earlier, split = read_earlier(split), None
     if not dry_run:
         require_hand_over()  # what is missing then is missed now
+    if network is not None or weights not in (None, 'none', 'imagenet'):
+        choose_network(MOST_LARGE, weights, network)  # what is wrong without regard to the images comes before them
     stem = Path(data).stem if is_table(data) else Path(data).resolve().name
     work = WorkFolder(work_dir or Path('work_dirs', f'fit_{stem}'))
     seen = _look(
-        data, images, work, report, progress or (lambda done, total: None), weights,
+        data, images, work, report, progress or (lambda done, total: None), weights, network,
         dict(path=path, label=label, labels=labels, group=group, split=split, uncertain=uncertain, missing=missing,
              subgroups=subgroups, ask=ask),
     )  # fmt: skip
     done = Fitted(str(work.path), seen.result)
     columns = _split(seen, work, report, folds, allow_leak, earlier, done)
-    _config(seen, columns, work, report, weights, minutes, stem, done)
+    _config(seen, columns, work, report, weights, network, minutes, stem, done)
     if dry_run:
         report(f'\nNothing is trained yet: read {done.config}, change it, and call again without the dry run.')
         return done
@@ -169,7 +177,7 @@ def _require_data(data: str) -> None:
         raise UserError(f'{data} is neither a folder nor a table (.csv, .tsv, .txt, .parquet).')
 
 
-def _look(data, images, work: WorkFolder, report, progress, weights, options: dict) -> Look:
+def _look(data, images, work: WorkFolder, report, progress, weights, network, options: dict) -> Look:
     report(f'1. Look at {data}')
     if is_table(data):
         samples, absent = read_labelled_table(data, None if images is None else str(images), **options)
@@ -180,7 +188,7 @@ def _look(data, images, work: WorkFolder, report, progress, weights, options: di
         if images is not None:
             raise UserError(f'images={images}: is for a table, and {data} is a folder.')
         samples, absent = read_class_folders(data, options['labels'], options['group'], options['ask']), []
-    seen = look(samples, absent, work, progress, weights)
+    seen = look(samples, absent, work, progress, weights, network)
     if seen.samples.groups is None and not seen.samples.alone:  # DICOM files that name no patient
         skip = 0 if is_table(data) else 1 + (samples.parts is not None)
         group_by_path(seen.samples, None, skip, options['ask'], images_are_read=True)
@@ -236,7 +244,7 @@ def _split(
     return columns
 
 
-def _config(seen: Look, columns, work: WorkFolder, report, weights, minutes, stem: str, done: Fitted) -> None:
+def _config(seen: Look, columns, work: WorkFolder, report, weights, network, minutes, stem: str, done: Fitted) -> None:
     report('\n3. Write a config')
     file = work / 'config.py'
     made_of = dict(
@@ -245,6 +253,10 @@ def _config(seen: Look, columns, work: WorkFolder, report, weights, minutes, ste
         samples=fingerprint((work / 'samples.csv').read_text(encoding='utf-8'), sorted(columns)),
         images=fingerprint([p['digest'] for p in seen.pictures]),
     )
+    if network is not None:  # a work directory of before there was the argument goes on
+        made_of['network'] = network
+        if Path(network).is_file():
+            made_of['network_file'] = hash_file(Path(network))
     done.config = str(file)
     before = work.read('config')
     text = file.read_text(encoding='utf-8') if file.is_file() else None
@@ -273,6 +285,7 @@ def _config(seen: Look, columns, work: WorkFolder, report, weights, minutes, ste
         config_file=str(file),
         minutes=None if minutes is None else minutes / len(columns),
         weights=weights,
+        network=network,
         title=f'A model of the images of {stem}',
     )
     for line in plan.lines:

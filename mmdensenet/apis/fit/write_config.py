@@ -21,6 +21,8 @@ from .schedule_length import Length, seconds_per_image, training_length
 IMBALANCE = 5
 LARGEST_WEIGHT = 20.0
 BATCH = 32
+#: learning rates for that batch, of networks with batch norm (SGD) or without (AdamW), begun anew or from weights
+RATES = {(True, False): 0.05, (True, True): 0.01, (False, False): 5e-4, (False, True): 1e-4}
 #: fewer epochs than this in the minutes that are given, and a smaller network is taken
 FEWEST_EPOCHS = 8
 
@@ -44,6 +46,7 @@ def write_config(
     config_file: str,
     minutes: float | None = None,
     weights: str | None = None,
+    network: str | None = None,
     title: str = '',
 ) -> Plan:
     """The text of the config.
@@ -52,7 +55,7 @@ def write_config(
         columns: the parts, as :func:`mmdensenet.apis.fit.divide.divide` gives them. Of folds the first is written.
         samples_file: with the labels and the parts, as written.
         minutes: for everything; without, the schedule is from the number of images.
-        weights: see :func:`mmdensenet.apis.fit.network.choose_network`.
+        weights, network: see :func:`mmdensenet.apis.fit.network.choose_network`.
 
     Raises:
         UserError: for weights that cannot be had, and images that no setting reads alike.
@@ -64,36 +67,37 @@ def write_config(
     val = int((parts == 'val').sum())
     reading = choose_reading([pictures[i] for i in train], pictures)
     short = int(np.median([min(pictures[i]['size']) for i in train]))
-    network = choose_network(short, weights)
+    chosen = choose_network(short, weights, network)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 
     def measured(network: Network) -> tuple[int, Length]:
-        cfg = Config(dict(model=_model(network, reading, look, train), optim_wrapper=dict(optimizer=_SGD)))
+        optimizer = dict(type='SGD', lr=0.01, momentum=0.9) if network.batch_norm else dict(type='AdamW', lr=0.001)
+        cfg = Config(dict(model=_model(network, reading, look), optim_wrapper=dict(optimizer=optimizer)))
         shape = (reading.channels, network.side, network.side)
         batch = _batch_size(cfg, shape, device, len(train))
         per_image = seconds_per_image(cfg, shape, batch)
         return batch, training_length(len(train), val, per_image, network.pretrained, minutes)
 
-    batch, length = measured(network)
+    batch, length = measured(chosen)
     if length.epochs < FEWEST_EPOCHS and minutes is not None:
-        found = smaller(network, length.epochs, minutes)
+        found = smaller(chosen, length.epochs, minutes)
         if found is not None:
-            network = found
-            batch, length = measured(network)
+            chosen = found
+            batch, length = measured(chosen)
     weights_argument, why_weights = _weights(look, train)
     choices = Choices(
         look=look,
-        network=network,
+        network=chosen,
         reading=reading,
         length=length,
         images=len(train),
         batch=batch,
         why_batch=_why_batch(batch, len(train)),
         # few images are read faster by the process that trains than by others beside it
-        workers=0 if len(look.samples) < 2000 and network.side <= 96 else min(4, core_count()),
+        workers=0 if len(look.samples) < 2000 and chosen.side <= 96 else min(4, core_count()),
         loss_weights=weights_argument,
         why_weights=why_weights,
-        rate=(0.01 if network.pretrained else 0.05) * batch / BATCH,
+        rate=RATES[chosen.batch_norm, chosen.pretrained] * batch / BATCH,
         minutes=minutes,
     )
     text = config_text(
@@ -101,14 +105,14 @@ def write_config(
     )
     where = 'the GPU' if device.type == 'cuda' else f'{core_count()} CPU cores'
     lines = [
-        network.why[0],
-        network.why[1] if not network.pretrained else f'weights: {network.load_from}',
+        chosen.why[0],
+        chosen.why[1] if not chosen.pretrained else f'weights: {chosen.load_from}',
         reading.why,
         f'{length.epochs} epochs of {len(train)} images in batches of {batch}',
         f'training will take about {describe_seconds(length.expected)} on {where} '
         f'({1000 * length.per_image:.1f} ms for an image)',
     ]
-    return Plan(text, lines, length.expected, network.side, network.pretrained)
+    return Plan(text, lines, length.expected, chosen.side, chosen.pretrained)
 
 
 def describe_seconds(seconds: float) -> str:
@@ -117,9 +121,6 @@ def describe_seconds(seconds: float) -> str:
     if seconds < 5400:
         return f'{round(seconds / 60)} minutes'
     return f'{seconds / 3600:.1f} hours'
-
-
-_SGD = dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4, nesterov=True)
 
 
 def _batch_size(cfg: Config, shape: tuple[int, int, int], device: torch.device, images: int) -> int:
@@ -147,7 +148,7 @@ def _why_batch(batch: int, images: int) -> str:
     return 'they fit into the memory' if batch == BATCH else f'fewer than {BATCH}, for ten steps an epoch'
 
 
-def _model(network: Network, reading: Reading, look: Look, train: np.ndarray) -> dict:
+def _model(network: Network, reading: Reading, look: Look) -> dict:
     samples = look.samples
     preprocessor = dict(
         type='ClsDataPreprocessor',
@@ -163,8 +164,8 @@ def _model(network: Network, reading: Reading, look: Look, train: np.ndarray) ->
     return dict(
         type='ImageClassifier',
         data_preprocessor=preprocessor,
-        backbone=dict(type='mmdensenet.DenseNet', in_channels=reading.channels, **network.backbone),
-        neck=dict(type='GlobalAveragePooling'),
+        backbone=dict(network.backbone, in_channels=reading.channels),
+        neck=dict(network.neck),
         head=dict(head, num_classes=len(samples.classes), in_channels=network.features),
     )
 

@@ -1,7 +1,10 @@
 """The config that is written: what it says, and that it is short."""
 
 import numpy as np
+import pytest
 from looks import look_of, written
+
+from mmdensenet.apis.fit.config_text import as_call
 
 
 def test_one_class_per_image(tmp_path, monkeypatch):
@@ -26,3 +29,31 @@ def test_several_labels_of_large_images(tmp_path, monkeypatch):
     assert cfg.label_policies == dict(missing='negative'), 'in the table that samples.csv is made of'
     assert cfg.default_hooks.checkpoint.save_best == 'auroc/macro'
     assert cfg.test_pipeline[1].scale == (224, 224)
+
+
+def test_the_network_that_was_asked_for(tmp_path, monkeypatch):
+    arch = dict(
+        growth_rates=(16,) * 11, downsample=(1, 2, 10), init_channels=16, depths=(1,) * 11, ese=(False,) * 10 + (True,)
+    )
+    file = tmp_path / 'own.py'
+    neck = "dict(type='mmdensenet.NormedAveragePooling', in_channels=32)"
+    file.write_text(f"model = dict(backbone=dict(type='mmdensenet.RDNet', arch={arch!r}), neck={neck})\n")
+    look = look_of(np.arange(200) % 2, ['a', 'b'])
+    cfg, plan = written(tmp_path, monkeypatch, look, network=str(file))
+    assert max(map(len, plan.text.splitlines())) <= 120
+    assert cfg.model.backbone.to_dict() == dict(type='mmdensenet.RDNet', arch=arch, in_channels=1)
+    assert cfg.model.neck.in_channels == cfg.model.head.in_channels == 32
+    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=5e-4 / 2, weight_decay=0.05)
+    assert cfg.optim_wrapper.paramwise_cfg.norm_decay_mult == 0
+    assert f'# {file}: the network that was asked for.\n# Trained anew, as was said.\n# Images of 64 pix' in plan.text
+    cfg, _ = written(tmp_path, monkeypatch, look, network='densenet169')
+    assert cfg.model.backbone.to_dict() == dict(type='mmdensenet.DenseNet', arch='169', in_channels=1)
+    assert cfg.model.head.in_channels == 1664 and cfg.optim_wrapper.optimizer.type == 'SGD'
+
+
+@pytest.mark.parametrize(
+    'values', [{}, dict(a=1, b=dict(c=(1, 2))), {'a.b': 1, 'class': 2}, dict(x='y' * 90, z=dict(a='b' * 60))]
+)
+def test_dicts_are_written_as_calls(values):
+    text = as_call(values, 4, 'backbone=,')
+    assert eval(text) == values and max(map(len, text.splitlines())) < 120

@@ -42,6 +42,10 @@ def test_a_dry_run_writes_what_it_found_and_a_config_and_says_what_changed(tmp_p
     _, text = fit(data, work, minutes=1)
     assert 'changed since the last call: images' in text
     assert '40 images stay in their part, 2 are new' in text
+    assert ('minutes', 1) in read_made_of(work).items() and 'network' not in read_made_of(work)
+    _, text = fit(data, work, minutes=1, network='densenet-bc-l22-k12')
+    assert 'changed since the last call: network: None -> densenet-bc-l22-k12' in text
+    fit(data, work, minutes=1)
     # an edited config
     edited = (work / 'config.py').read_text().replace('lr=', 'lr=0.5 * ')
     (work / 'config.py').write_text(edited)
@@ -50,6 +54,10 @@ def test_a_dry_run_writes_what_it_found_and_a_config_and_says_what_changed(tmp_p
     assert (work / 'config.py').read_text() == edited
     with pytest.raises(UserError, match=r'config.py was edited, and these are others now: minutes: 1 -> 2'):
         fit(data, work, minutes=2)
+
+
+def read_made_of(work):
+    return json.loads((work / 'config.json').read_text())['made_of']
 
 
 def test_another_work_directory_takes_the_parts_of_an_earlier_one(tmp_path):
@@ -87,6 +95,8 @@ def csv_of(file):
         (dict(label='x'), 'label=x: is for a table'),
         (dict(images='x'), 'images=x: is for a table'),
         (dict(weights='none.pth'), 'none.pth'),
+        (dict(network='densenet12'), r'densenet12 does not exist\. Did you mean densenet121'),
+        (dict(network='densenetblur121d'), 'images of 16 pixels are too small for densenetblur121d'),
         (dict(operating_point='best'), 'best'),
         (dict(predict='none'), 'predict=none does not exist'),
     ],
