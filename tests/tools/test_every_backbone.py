@@ -195,7 +195,7 @@ def test_fit(trained, divided, tmp_path, monkeypatch, folds):
     """All seven steps, from its weights; what is handed over decides as the model, or as the ensemble of the folds."""
     pytest.importorskip('onnxscript', reason='the extra export is not installed')
     options = dict(network=trained.file, weights=trained.checkpoint, folds=folds, group='none')
-    monkeypatch.setattr('mmdensenet.apis.fit.schedule_length.MOST_EPOCHS', 10)
+    monkeypatch.setattr('mmdensenet.apis.fit.schedule_length.MOST_EPOCHS', 20)
     images = divided / 'test' / 'light'
     done = mmdensenet.fit(divided, work_dir=tmp_path, predict=images, report=lambda line: None, **options)
     assert len(done.checkpoints) == (folds or 1)

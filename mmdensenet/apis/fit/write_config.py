@@ -1,5 +1,6 @@
 """Step 3: a leaf config with the measured values and a comment for each choice."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +22,8 @@ from .schedule_length import Length, seconds_per_image, training_length
 IMBALANCE = 5
 LARGEST_WEIGHT = 20.0
 BATCH = 32
-#: learning rates for that batch, of networks with batch norm (SGD) or without (AdamW), begun anew or from weights
-RATES = {(True, False): 0.05, (True, True): 0.01, (False, False): 5e-4, (False, True): 1e-4}
+#: learning rates for that batch, begun anew and from weights: of SGD, for networks with batch norm, and of AdamW
+RATES_SGD, RATES_ADAMW = (0.05, 0.01), (5e-4, 2e-4)
 #: fewer epochs than this in the minutes that are given, and a smaller network is taken
 FEWEST_EPOCHS = 8
 
@@ -97,7 +98,7 @@ def write_config(
         workers=0 if len(look.samples) < 2000 and chosen.side <= 96 else min(4, core_count()),
         loss_weights=weights_argument,
         why_weights=why_weights,
-        rate=RATES[chosen.batch_norm, chosen.pretrained] * batch / BATCH,
+        rate=_rate(chosen, batch),
         minutes=minutes,
     )
     text = config_text(
@@ -140,6 +141,13 @@ def _wanted_batch(images: int) -> int:
     while wanted > 8 and images / wanted < 10:
         wanted //= 2
     return wanted
+
+
+def _rate(network: Network, batch: int) -> float:
+    """In proportion to the batch for SGD (arXiv:1706.02677), to its root for AdamW (arXiv:2205.10287)."""
+    if network.batch_norm:
+        return RATES_SGD[network.pretrained] * batch / BATCH
+    return RATES_ADAMW[network.pretrained] * math.sqrt(batch / BATCH)
 
 
 def _why_batch(batch: int, images: int) -> str:

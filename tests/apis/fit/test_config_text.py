@@ -43,7 +43,7 @@ def test_the_network_that_was_asked_for(tmp_path, monkeypatch):
     assert max(map(len, plan.text.splitlines())) <= 120
     assert cfg.model.backbone.to_dict() == dict(type='mmdensenet.RDNet', arch=arch, in_channels=1)
     assert cfg.model.neck.in_channels == cfg.model.head.in_channels == 32
-    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=5e-4 / 2, weight_decay=0.05)
+    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=0.000353553, weight_decay=0.05)
     assert cfg.optim_wrapper.paramwise_cfg.norm_decay_mult == 0
     assert f'# {file}: the network that was asked for.\n# Trained anew, as was said.\n# Images of 64 pix' in plan.text
     cfg, _ = written(tmp_path, monkeypatch, look, network='densenet169')
