@@ -9,7 +9,9 @@ from .block.contract import is_exporting, known, watch
 from .block.fused import compute_block, compute_stage, fused_dense_block, fused_dense_stage
 from .block.plan import is_stem, plan_block, plan_stage, why_not_fused
 from .block.reference import dense_block, dense_layer
-from .rdnet_stage import buffered_rdnet_stage, rdnet_stage, why_not_buffered
+from .rdnet.buffered_stage import buffered_rdnet_stage
+from .rdnet.rdnet_contract import why_not_buffered
+from .rdnet.rdnet_stage import rdnet_stage
 from .rows import is_channels_last
 from .stem import evaluate_stem, fused_stem
 from .sync_batch_norm import sync_batch_norm
