@@ -3,17 +3,15 @@
 import copy
 import io
 import pickle
+from contextlib import contextmanager
 
 import torch
 import torch.utils.checkpoint
 from support import functional_uses, returned_uses, watched_uses
 from support.model_steps import loss_of, state, step, weights_of
-from support.watched_uses import (
-    Counting,
-    Functions,
-    Sub,
-)
-from torch import Tensor, nn
+from support.returned_uses import between
+from support.watched_uses import Counting, Functions, Sub, under
+from torch import nn
 from torch.nn.modules import module as torch_module
 
 
@@ -91,27 +89,12 @@ def block_alone(change):
     return use
 
 
-def weight_changed_between(names):
-    def use(model, x):
-        loss = loss_of(model(x))
-        with torch.no_grad():
-            for name in names:
-                model.get_parameter(name).mul_(0.5)
-        loss.backward()
-        return [*state(model), x.grad]
-
-    return use
+def weight_changed_between(*names):
+    return between(lambda model: [model.get_parameter(name).detach().mul_(0.5) for name in names])
 
 
-def statistics_changed_between(names, change=lambda buffer: buffer.mul_(0.5)):
-    def use(model, x):
-        loss = loss_of(model(x))
-        for name in names:
-            change(model.get_buffer(name))
-        loss.backward()
-        return [*state(model), x.grad]
-
-    return use
+def statistics_changed_between(name):
+    return between(lambda model: model.get_buffer(name).mul_(0.5))
 
 
 def backward_under(context):
@@ -132,10 +115,6 @@ def evaluation_then_training(model, x):
     return [first.detach(), *state(model)]
 
 
-def copied(copying):
-    return lambda model, x: step(copying(model), x)
-
-
 def _through_file(model):
     file = io.BytesIO()
     torch.save(model, file)
@@ -147,10 +126,6 @@ def accumulated(model, x):
     for _ in range(2):
         loss_of(model(x)).backward()
     return [*state(model), x.grad]
-
-
-def viewed(model, x):
-    return [out.view(len(out), -1) for out in model(x)]
 
 
 def mmengine_checkpointing(model, x):
@@ -171,10 +146,6 @@ def all_hooks(register):
         return [len(seen), *results]
 
     return use
-
-
-def optimised_input(model, x):
-    return step(model, nn.Parameter(x.detach().clone()))
 
 
 def averaged(model, x):
@@ -208,26 +179,14 @@ def seeded(model, x):
     return [*step(model, x), torch.rand(3)]
 
 
-def default_dtype(model, x):
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
+@contextmanager
+def switched(switch, value, before):
+    """A global setting of torch's."""
+    switch(value)
     try:
-        return step(model, x)
+        yield
     finally:
-        torch.set_default_dtype(before)
-
-
-def anomaly(model, x):
-    with torch.autograd.detect_anomaly(check_nan=True):
-        return step(model, x)
-
-
-def deterministic(model, x):
-    torch.use_deterministic_algorithms(True)
-    try:
-        return step(model, x)
-    finally:
-        torch.use_deterministic_algorithms(False)
+        switch(before)
 
 
 def aot(model, x):
@@ -253,9 +212,9 @@ def fake_outside(model, x):
 USES = dict(
     plain=step,
     nested_autocast=nested_autocast,
-    deterministic=deterministic,
-    anomaly=anomaly,
-    default_dtype=default_dtype,
+    deterministic=under(lambda: switched(torch.use_deterministic_algorithms, True, False)),
+    anomaly=under(lambda: torch.autograd.detect_anomaly(check_nan=True)),
+    default_dtype=under(lambda: switched(torch.set_default_dtype, torch.float64, torch.get_default_dtype())),
     aot=aot,
     fake=fake,
     fake_outside=fake_outside,
@@ -274,28 +233,28 @@ USES = dict(
     changed_after_no_grad=changed_after_no_grad,
     block_in_place=block_alone(lambda out: out.mul_(2)),
     block_zeroed=block_alone(lambda out: (out.detach().zero_(), out)[1]),
-    biases_changed_between=weight_changed_between(['stages.0.block.0.norm1.bias', 'transitions.0.norm.bias']),
-    weights_changed_between=weight_changed_between(['stages.0.block.0.conv2.weight']),
-    gammas_changed_between=weight_changed_between(['stages.0.block.1.norm2.weight']),
-    means_changed_between=statistics_changed_between(['stages.0.block.0.norm1.running_mean']),
-    variances_changed_between=statistics_changed_between(['stages.0.block.1.norm2.running_var']),
-    transition_changed_between=statistics_changed_between(['transitions.0.norm.running_var']),
-    stem_changed_between=statistics_changed_between(['stem.1.running_mean']),
-    counters_changed_between=statistics_changed_between(['stages.0.block.1.norm2.num_batches_tracked'], Tensor.zero_),
-    statistics_changed_unseen=statistics_changed_between(
-        [f'stages.0.block.0.norm1.running_{kind}' for kind in ('mean', 'var')], lambda buffer: buffer.data.mul_(1)
+    biases_changed_between=weight_changed_between('stages.0.block.0.norm1.bias', 'transitions.0.norm.bias'),
+    weights_changed_between=weight_changed_between('stages.0.block.0.conv2.weight'),
+    gammas_changed_between=weight_changed_between('stages.0.block.1.norm2.weight'),
+    means_changed_between=statistics_changed_between('stages.0.block.0.norm1.running_mean'),
+    variances_changed_between=statistics_changed_between('stages.0.block.1.norm2.running_var'),
+    transition_changed_between=statistics_changed_between('transitions.0.norm.running_var'),
+    stem_changed_between=statistics_changed_between('stem.1.running_mean'),
+    counters_changed_between=between(lambda m: m.get_buffer('stages.0.block.1.norm2.num_batches_tracked').zero_()),
+    statistics_changed_unseen=between(
+        lambda m: [m.get_buffer(f'stages.0.block.0.norm1.running_{kind}').data.mul_(1) for kind in ('mean', 'var')]
     ),
     backward_under_dispatch_mode=backward_under(Counting),
     backward_under_function_mode=backward_under(Functions),
     backward_on_another_device=backward_under(lambda: torch.device('meta')),
     evaluation_then_training=evaluation_then_training,
-    deepcopy=copied(copy.deepcopy),
-    pickled=copied(lambda m: pickle.loads(pickle.dumps(m))),
-    saved=copied(_through_file),
+    deepcopy=lambda model, x: step(copy.deepcopy(model), x),
+    pickled=lambda model, x: step(pickle.loads(pickle.dumps(model)), x),
+    saved=lambda model, x: step(_through_file(model), x),
     averaged=averaged,
     trained=trained,
-    optimised_input=optimised_input,
-    viewed=viewed,
+    optimised_input=lambda model, x: step(model, nn.Parameter(x.detach().clone())),
+    viewed=lambda model, x: [out.view(len(out), -1) for out in model(x)],
     seeded=seeded,
     global_forward_hook=all_hooks(torch_module.register_module_forward_hook),
     global_pre_hook=all_hooks(torch_module.register_module_forward_pre_hook),
@@ -305,11 +264,6 @@ USES = dict(
     **functional_uses.USES,
     **returned_uses.USES,
 )
-
-
-def _inference_images(x):
-    with torch.inference_mode():
-        return x.clone()
 
 
 #: what is given to the model: of images (2, 3, 17, 18)
@@ -344,7 +298,7 @@ INPUTS = dict(
     meta=lambda x: x.to('meta'),
     subclass=lambda x: x.as_subclass(Sub),
     functional=torch._to_functional_tensor,
-    inference=_inference_images,
+    inference=torch.inference_mode()(torch.clone),
     nan=lambda x: torch.cat([x[:1], torch.full_like(x[1:], float('nan'))]),
     infinite=lambda x: torch.cat([x[:1], torch.full_like(x[1:], float('inf'))]),
     huge=lambda x: x * 1e30,

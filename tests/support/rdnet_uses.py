@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from support import model_changes
 from support.model_steps import loss_of, state, step
-from support.returned_uses import functions_of
-from support.watched_uses import class_property, forward_only, function_patched, under
+from support.returned_uses import between, functions_of, kernel_replaced
+from support.watched_uses import class_property, function_patched, under
 from torch import nn
 from torch.nn.utils import prune
 
@@ -93,18 +93,6 @@ CHANGES = dict(
 )  # fmt: skip
 
 
-def between(change):
-    """Of forward and backward."""
-
-    def use(model, x):
-        loss = loss_of(model(x))
-        change(model)
-        loss.backward()
-        return [*state(model), x.grad]
-
-    return use
-
-
 def between_and_penalised(change):
     def use(model, x):
         loss = loss_of(model(x)[:1])
@@ -154,19 +142,6 @@ def batched_gradients(model, x):
     return list(torch.autograd.grad(out, [x, model.stages[0].blocks[1].gamma], vectors, is_grads_batched=True))
 
 
-def kernel_replaced(model, x):
-    library = torch.library.Library('aten', 'IMPL')
-    library.impl('gelu', lambda x, approximate='none': torch.clamp(x, min=0) * 0.5, 'CPU')
-    try:
-        return forward_only(torch.no_grad)(model, x)
-    finally:
-        library._destroy()
-
-
-def same(x):
-    return x
-
-
 USES = dict(
     **{
         f'{kind}_of_{name}': between(weight(name, change))
@@ -187,16 +162,16 @@ USES = dict(
     batch_last=of_stage(lambda x: x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2), None),
     sliced=of_stage(lambda x: torch.cat([x, x], 1)[:, ::2], None),
     expanded=of_stage(lambda x: x[:1, :, :1].expand(3, -1, 5, -1), None),
-    input_in_place=of_stage(same, lambda given, out: given.mul_(2)),
-    input_in_place_unseen=of_stage(same, lambda given, out: given.data.mul_(2)),
-    output_in_place=of_stage(same, lambda given, out: out.mul_(2)),
-    output_in_place_unseen=of_stage(same, lambda given, out: out.data.mul_(2)),
+    input_in_place=of_stage(lambda x: x, lambda given, out: given.mul_(2)),
+    input_in_place_unseen=of_stage(lambda x: x, lambda given, out: given.data.mul_(2)),
+    output_in_place=of_stage(lambda x: x, lambda given, out: out.mul_(2)),
+    output_in_place_unseen=of_stage(lambda x: x, lambda given, out: out.data.mul_(2)),
     one_pixel_in_place=of_stage(lambda x: x[:1, :, :1, :1], lambda given, out: out.data.mul_(2)),
     relu_in_place=lambda model, x: step(model, x, lambda x: [F.relu_(model(x)[-1])]),
     old_hook=old_hook(''),
     old_hook_of_stage=old_hook('stages.1'),
     batched_gradients=batched_gradients,
-    kernel_replaced=kernel_replaced,
+    kernel_replaced=kernel_replaced('gelu'),
     stage_patched=function_patched('rdnet_stage', ops),
     functions=functions_of(rdnet),
     approximate_of_class=class_property(nn.GELU, 'approximate', lambda self: 'tanh'),

@@ -1,9 +1,11 @@
 """Uses of what a model returns, of what lies between forward and backward, and of memory that several tensors share."""
 
+from unittest import mock
+
 import torch
 import torch.nn.functional as F
 from support.model_steps import loss_of, state, step
-from support.watched_uses import attribute, forward_only, function_patched, under
+from support.watched_uses import forward_only, function_patched, under
 from torch import Tensor, nn
 
 from mmdensenet import ops
@@ -72,16 +74,21 @@ def weights_in_order_and_dropout(model, x):
     return step(model, x)
 
 
-def changed_unseen(name):
-    """As EMA's swap of weights, behind autograd's back."""
+def between(change):
+    """Change the model between forward and backward."""
 
     def use(model, x):
         loss = loss_of(model(x))
-        model.get_parameter(name).data.mul_(0.5)
+        change(model)
         loss.backward()
         return [*state(model), x.grad]
 
     return use
+
+
+def changed_unseen(name):
+    """As EMA's swap of weights, behind autograd's back."""
+    return between(lambda model: model.get_parameter(name).data.mul_(0.5))
 
 
 def statistics_in(memory):
@@ -114,16 +121,21 @@ class _HalfFunctions:
 
 
 def functions_of(module):
-    return under(lambda: attribute(module, 'F', _HalfFunctions()))
+    return under(lambda: mock.patch.object(module, 'F', _HalfFunctions()))
 
 
-def kernel_replaced(model, x):
-    library = torch.library.Library('aten', 'IMPL')
-    library.impl('relu', lambda x: torch.clamp(x, min=0) * 0.5, 'CPU')
-    try:
-        return forward_only(torch.no_grad)(model, x)
-    finally:
-        library._destroy()
+def kernel_replaced(name):
+    """Let torch compute a function as half a ReLU."""
+
+    def use(model, x):
+        library = torch.library.Library('aten', 'IMPL')
+        library.impl(name, lambda x, **_: torch.clamp(x, min=0) * 0.5, 'CPU')
+        try:
+            return forward_only(torch.no_grad)(model, x)
+        finally:
+            library._destroy()
+
+    return use
 
 
 USES = dict(
@@ -165,5 +177,5 @@ USES = dict(
     },
     dense_layer_patched=function_patched('dense_layer', ops),
     dense_block_patched=function_patched('dense_block', ops),
-    kernel_replaced=kernel_replaced,
+    kernel_replaced=kernel_replaced('relu'),
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """Uses that see the operations or parts of a model: modes, hooks, patches, tracers."""
 
-from contextlib import contextmanager
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -35,16 +35,6 @@ class Sub(Tensor):
     pass
 
 
-@contextmanager
-def attribute(owner, name, value):
-    old = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, old)
-
-
 def under(context):
     def use(model, x):
         with context() as entered:
@@ -70,64 +60,31 @@ def class_patched(cls, name='forward'):
         out = old(self, *args)
         return out * 0.5 if isinstance(out, Tensor) else out
 
-    return under(lambda: attribute(cls, name, patched))
+    return under(lambda: mock.patch.object(cls, name, patched))
 
 
 def function_patched(name, owner=F):
+    """A function of a module, or a method of a class, which may have inherited it."""
     old = getattr(owner, name)
-    return under(lambda: attribute(owner, name, lambda *args, **kwargs: old(*args, **kwargs) * 0.5))
-
-
-def method_added(cls, name):
-    """To a class that had it from another one."""
-    old = getattr(cls, name)
-
-    @contextmanager
-    def added():
-        setattr(cls, name, lambda self, *args, **kwargs: old(self, *args, **kwargs) * 0.5)
-        try:
-            yield
-        finally:
-            delattr(cls, name)
-
-    return under(added)
+    return under(lambda: mock.patch.object(owner, name, lambda *args, **kwargs: old(*args, **kwargs) * 0.5))
 
 
 def method_of_tensors(name):
     """As profilers replace them, to see each call."""
     old = getattr(Tensor, name)
 
-    @contextmanager
-    def counted():
-        calls = []
-        setattr(Tensor, name, lambda self, *args, **kwargs: (calls.append(0), old(self, *args, **kwargs))[1])
-        try:
-            yield
-        finally:
-            delattr(Tensor, name)
-            calls_of.append(len(calls))
-
-    calls_of = []
-
     def use(model, x):
-        results = under(counted)(model, x)
-        return [*results, calls_of.pop()]
+        calls = []
+        counted = lambda *args, **kwargs: (calls.append(0), old(*args, **kwargs))[1]  # noqa: E731
+        results = under(lambda: mock.patch.object(Tensor, name, counted))(model, x)
+        return [*results, len(calls)]
 
     return use
 
 
 def class_property(cls, name, value):
     """A property of the class, which comes before what its instances have."""
-
-    @contextmanager
-    def with_property():
-        setattr(cls, name, property(value, lambda *_: None))
-        try:
-            yield
-        finally:
-            delattr(cls, name)
-
-    return under(with_property)
+    return under(lambda: mock.patch.object(cls, name, property(value, lambda *_: None), create=True))
 
 
 def with_transition(model, x):
@@ -199,7 +156,7 @@ USES = dict(
     call_impl_patched=class_patched(nn.Module, '_call_impl'),
     **{f'torch_{name}_patched': function_patched(name, torch) for name in ('batch_norm', 'relu', 'max_pool2d')},
     **{f'tensor_{name}_patched': method_of_tensors(name) for name in ('contiguous', 'add')},
-    call_of_class=method_added(nn.Sequential, '_call_impl'),
+    call_of_class=function_patched('_call_impl', nn.Sequential),
     eps_of_class=class_property(nn.BatchNorm2d, 'eps', lambda self: 0.5),
     weight_of_class=class_property(nn.Conv2d, 'weight', lambda self: self._parameters['weight'] * 2),
     with_transition=with_transition,

@@ -226,9 +226,34 @@ class _FusedBlock(torch.autograd.Function):
                 grad_x, *others = each_gradient(partial(block_backward, ctx.plan, state), *grads)
         if of_stand_in is not None:
             grad_x = grad_x + of_stand_in
-        if ctx.contiguous and grad_x is not None:
-            grad_x = grad_x.contiguous()  # as the reference's, so that a caller may view it
+        if grad_x is not None:
+            grad_x = _in_reference_order(grad_x, ctx.contiguous, grads[0])
         return (grad_x if ctx.needs_input_grad[0] else None), None, None, *others
+
+
+def _in_reference_order(grad: Tensor, contiguous: bool, of_features: Tensor | None) -> Tensor:
+    """The gradient of a block's input in the reference's memory order, so that a caller may view it.
+
+    Args:
+        grad: (N, C0, H, W), in channels-last order.
+        contiguous: whether the input is in NCHW order.
+        of_features: the gradient of the features (N, C, H, W). The reference adds those of the layers, which are in the
+            input's order, to a part of it; torch gives a sum the first one's order where that is dense.
+    """
+    layout = torch.contiguous_format if contiguous else torch.channels_last
+    if not _has_strides(of_features) or of_features.is_contiguous(memory_format=layout):
+        return grad.contiguous() if contiguous else grad
+    first = torch.empty_strided(grad.shape, of_features.stride(), device='meta')
+    total = first + torch.empty(grad.shape, memory_format=layout, device='meta')
+    order = sorted(range(4), key=total.stride, reverse=True)
+    return grad.permute(order).contiguous().permute([order.index(i) for i in range(4)])
+
+
+def _has_strides(grad: Tensor | None) -> bool:
+    """Whether this is a tensor whose order in memory can be asked for: not those of vmap, sparse ones and the like."""
+    if type(grad) is not Tensor or grad.layout is not torch.strided or grad._is_zerotensor():
+        return False
+    return not (torch._C._are_functorch_transforms_active() or torch._C._functorch.is_legacy_batchedtensor(grad))
 
 
 def _running_state(norm: Norm, eps: float, dtype: torch.dtype) -> NormState:
