@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from .shared import add_cfg_options, add_config, add_debug
+from .shared import add_cfg_options, add_config, add_debug, arguments
 
 
 class OneOrTwo(argparse.Action):
@@ -37,18 +37,10 @@ def run(args: argparse.Namespace) -> None:
     import sys
 
     from mmdensenet.apis.complexity import complexity, parse_bytes
-    from mmdensenet.cli import parse_cfg_options
 
     with contextlib.redirect_stdout(sys.stderr):  # what libraries log must not be in the results
-        found = complexity(
-            args.config,
-            size=args.size,
-            batch=args.batch,
-            available=None if args.memory is None else parse_bytes(args.memory),
-            measure=not args.no_measure,
-            device=args.device,
-            cfg_options=parse_cfg_options(args.cfg_options),
-        )
+        available = None if args.memory is None else parse_bytes(args.memory)
+        found = complexity(**arguments(args, 'memory', 'json'), available=available)
     if args.json:
         print(json.dumps(found, indent=1))
     else:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from .shared import add_debug
+from .shared import add_debug, arguments
 
 #: what is imported before it runs
 NEEDS = 'mmdensenet.convert'
@@ -34,15 +34,5 @@ def run(args: argparse.Namespace) -> None:
             from mmdensenet.errors import UserError
 
             raise UserError(f'--{name.replace("_", "-")} {value}: give 1 or more.')
-    report = convert_checkpoint(
-        args.source,
-        args.target,
-        in_channels=args.in_channels,
-        num_classes=args.num_classes,
-        prefix=args.prefix,
-        to=args.to,
-        partial=args.partial,
-        verify=args.verify,
-    )
-    print(report)
+    print(convert_checkpoint(**arguments(args)))
     print(f'{"written:":14}{args.target}')

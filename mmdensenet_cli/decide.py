@@ -2,7 +2,7 @@
 
 import argparse
 
-from .shared import add_cfg_options, add_config, add_debug
+from .shared import add_cfg_options, add_config, add_debug, arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,14 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from mmdensenet.apis.decide_checkpoint import decide_checkpoint
-    from mmdensenet.cli import parse_cfg_options
 
-    decisions = decide_checkpoint(
-        args.config,
-        args.checkpoint,
-        args.out,
-        operating_point=args.operating_point,
-        coverage=args.coverage,
-        cfg_options=parse_cfg_options(args.cfg_options),
-    )
+    decisions = decide_checkpoint(**arguments(args))
     print('\n'.join([*decisions.lines(), f'The decisions are in {args.out or args.checkpoint}']))

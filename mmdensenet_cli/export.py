@@ -2,7 +2,7 @@
 
 import argparse
 
-from .shared import add_cfg_options, add_config, add_debug
+from .shared import add_cfg_options, add_config, add_debug, arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,25 +36,9 @@ def run(args: argparse.Namespace) -> None:
     import sys
 
     from mmdensenet.apis import export_model
-    from mmdensenet.cli import parse_cfg_options
 
     with contextlib.redirect_stdout(sys.stderr):
-        done = export_model(
-            args.config,
-            args.checkpoint,
-            args.out,
-            args.format,
-            int8=args.int8,
-            symmetric=args.symmetric,
-            calib=args.calib,
-            batch=args.batch,
-            dynamic=args.dynamic,
-            input_size=args.input_size,
-            with_preprocess=args.with_preprocess,
-            images=args.images,
-            check=args.check,
-            cfg_options=parse_cfg_options(args.cfg_options),
-        )
+        done = export_model(**arguments(args))
     print(summary(done))
     if not args.int8 and done.difference > 1e-3:
         sys.exit(f'error: {done.file} does not give the scores of the checkpoint.')

@@ -2,7 +2,7 @@
 
 import argparse
 
-from .shared import add_debug
+from .shared import add_debug, arguments
 
 
 def complete_network(prefix: str, **_) -> list[str]:
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
     from mmdensenet.terminal import counting
 
     out = sys.stdout
-    options = {name: value for name, value in vars(args).items() if name not in ('data', 'debug', 'verbose')}
     # what libraries log is beside the steps
     with counting('reading') as progress, contextlib.redirect_stdout(sys.stderr):
-        fit(args.data, **options, ask=ask, report=lambda line: print(line, file=out, flush=True), progress=progress)
+        printed = lambda line: print(line, file=out, flush=True)  # noqa: E731
+        fit(**arguments(args), ask=ask, report=printed, progress=progress)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from .shared import add_cfg_options, add_config, add_debug
+from .shared import add_cfg_options, add_config, add_debug, arguments
 
 #: what is imported before it runs
 NEEDS = 'mmdensenet.apis.prepare'
@@ -30,22 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from mmdensenet.apis.prepare import prepare_dataset
-    from mmdensenet.cli import parse_cfg_options
     from mmdensenet.terminal import counting
 
     with counting('copying') as progress:
-        parts = prepare_dataset(
-            args.config,
-            args.target,
-            splits=args.splits,
-            short_side=args.short_side,
-            quality=args.quality,
-            raw=args.raw,
-            shard_size=args.shard_size,
-            workers=args.workers,
-            cfg_options=parse_cfg_options(args.cfg_options),
-            progress=progress,
-        )
+        parts = prepare_dataset(**arguments(args), progress=progress)
     for part in parts:
         there = f', {part.kept} of them there before' if part.kept else ''
         print(f'{part.split}: {len(part.samples)} images in {part.shards} shards{there}, {part.size / 1e6:.1f} MB')

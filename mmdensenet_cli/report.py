@@ -2,7 +2,7 @@
 
 import argparse
 
-from .shared import add_cfg_options, add_config, add_debug
+from .shared import add_cfg_options, add_config, add_debug, arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,30 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from mmdensenet.apis.report import make_report
-    from mmdensenet.cli import parse_cfg_options
-
     if args.checklist:
         from mmdensenet.apis.checklist import make_checklist
 
         out = args.out or f'checklist-{args.checklist}.md'
-        options = dict(predictions=args.predictions, bootstrap=args.bootstrap, device=args.device, seed=args.seed)
-        options['cfg_options'] = parse_cfg_options(args.cfg_options)
-        make_checklist(args.config, args.checkpoint, args.checklist, out, **options)
+        options = arguments(args, 'out', 'checklist', 'work_dir', 'gallery', 'no_measure')
+        make_checklist(**options, name=args.checklist, out=out)
         print(f'The checklist is in {out}')
         return
+    from mmdensenet.apis.report import make_report
+
     out = args.out or 'report.html'
-    took = make_report(
-        args.config,
-        args.checkpoint,
-        out,
-        predictions=args.predictions,
-        work_dir=args.work_dir,
-        bootstrap=args.bootstrap,
-        gallery=args.gallery,
-        measure=not args.no_measure,
-        device=args.device,
-        seed=args.seed,
-        cfg_options=parse_cfg_options(args.cfg_options),
-    )
+    took = make_report(**arguments(args, 'out', 'checklist'), out=out)
     print(f'The report is in {out} ({took})')

@@ -52,6 +52,8 @@ INSTEAD = {
     '--output-dir': 'Did you mean --work-dir or --out?',
 }
 
+_OF_ALL_COMMANDS = ('debug', 'verbose', 'local_rank')
+
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     action = parser.add_argument('config', help="config file, or one of mmdensenet's own as mmdensenet::NAME")
@@ -84,3 +86,18 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
 def add_debug(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--debug', action='store_true', help='show the traceback of a mistake')
     parser.add_argument('--verbose', action='store_true', help='show all lines of the log, with those of mmengine')
+
+
+def arguments(args: argparse.Namespace, *without: str) -> dict:
+    """Return a command's arguments under the names that the library's function has: ``--no-NAME`` is ``name``.
+
+    Args:
+        without: names that the function does not have; those that all commands have are left out anyway.
+    """
+    given = {name: value for name, value in vars(args).items() if name not in (*_OF_ALL_COMMANDS, *without)}
+    if 'cfg_options' in given:
+        from mmdensenet.cli import parse_cfg_options
+
+        given['cfg_options'] = parse_cfg_options(given['cfg_options'])
+    negated = [name for name in given if name.startswith('no_')]
+    return given | {name.removeprefix('no_'): not given.pop(name) for name in negated}

@@ -4,7 +4,7 @@ import argparse
 import os
 from collections.abc import Iterator
 
-from .shared import add_cfg_options, add_config, add_debug, add_launcher
+from .shared import add_cfg_options, add_config, add_debug, add_launcher, arguments
 
 COMPUTES_LONG = True
 #: classes whose figures are shown
@@ -39,25 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     from mmdensenet.apis import test_model
-    from mmdensenet.cli import parse_cfg_options
 
-    metrics = test_model(
-        args.config,
-        args.checkpoint,
-        work_dir=args.work_dir,
-        out=args.out,
-        out_item=args.out_item,
-        amp=args.amp,
-        show_dir=args.show_dir,
-        show=args.show,
-        interval=args.interval,
-        wait_time=args.wait_time,
-        tta=args.tta,
-        partial=args.partial,
-        pin_memory=not args.no_pin_memory,
-        launcher=args.launcher,
-        cfg_options=parse_cfg_options(args.cfg_options),
-    )
+    metrics = test_model(**arguments(args))
     if os.environ.get('RANK', '0') == '0':
         for line in shown(metrics):
             print(line)

@@ -3,7 +3,7 @@
 import argparse
 import os
 
-from .shared import TRAIN_KEYS, add_cfg_options, add_config, add_debug, add_launcher
+from .shared import TRAIN_KEYS, add_cfg_options, add_config, add_debug, add_launcher, arguments
 
 COMPUTES_LONG = True
 
@@ -37,22 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     from mmdensenet.apis import train_model
-    from mmdensenet.cli import parse_cfg_options
     from mmdensenet.terminal import short_path
 
-    runner = train_model(
-        args.config,
-        work_dir=args.work_dir,
-        resume=args.resume,
-        amp=args.amp,
-        validate=not args.no_validate,
-        auto_scale_lr=args.auto_scale_lr,
-        partial=args.partial,
-        tensorboard=args.tensorboard,
-        pin_memory=not args.no_pin_memory,
-        persistent_workers=not args.no_persistent_workers,
-        launcher=args.launcher,
-        cfg_options=parse_cfg_options(args.cfg_options),
-    )
+    runner = train_model(**arguments(args))
     if runner.rank == 0:
         print(f'Checkpoints, logs and curves are in {short_path(runner.work_dir)}')

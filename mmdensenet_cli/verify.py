@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from .shared import add_cfg_options, add_config, add_debug
+from .shared import add_cfg_options, add_config, add_debug, arguments
 
 #: kind of problem -> headline, in the order in which they are printed
 HEADLINES = {
@@ -34,7 +34,6 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from mmdensenet.apis.verify import verify_dataset
-    from mmdensenet.cli import parse_cfg_options
     from mmdensenet.terminal import counting
 
     if args.out:  # a file that cannot be written is found now, not after all images are read
@@ -45,10 +44,7 @@ def run(args: argparse.Namespace) -> None:
         if not there:
             out.unlink()
     with counting('reading') as progress:
-        options = parse_cfg_options(args.cfg_options)
-        report = verify_dataset(
-            args.config, args.checkpoint, workers=args.workers, cfg_options=options, progress=progress
-        )
+        report = verify_dataset(**arguments(args, 'show', 'out'), progress=progress)
     if args.out:
         content = dict(images=report.images, problems=report.problems)
         out.write_text(json.dumps(content, indent=1) + '\n')

@@ -2,7 +2,7 @@
 
 import argparse
 
-from .shared import CONFIG_KEYS, TRAIN_KEYS, add_cfg_options, add_config, add_debug
+from .shared import CONFIG_KEYS, TRAIN_KEYS, add_cfg_options, add_config, add_debug, arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,14 +68,11 @@ def _add(commands, name: str, text: str, config: bool = True, checkpoint: bool =
 
 def run(args: argparse.Namespace) -> None:
     from mmdensenet.apis import visualize
-    from mmdensenet.cli import parse_cfg_options
     from mmdensenet.results.figures import picture_file
 
-    given = {
-        key: value for key, value in vars(args).items() if key not in ('command', 'debug', 'verbose', 'cfg_options')
-    }
-    if hasattr(args, 'cfg_options'):
-        given['options'] = parse_cfg_options(args.cfg_options)
+    given = arguments(args, 'command')
+    if 'cfg_options' in given:
+        given['options'] = given.pop('cfg_options')
     picture_file(args.out)
     drawn = getattr(visualize, f'draw_{args.command}')(**given)
     if args.command == 'confusion':

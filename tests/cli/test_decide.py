@@ -11,15 +11,17 @@ def test_options_become_arguments(monkeypatch, capsys):
 
     given = {}
 
-    def record(*places, **options):
-        given.update(options, places=places)
+    def record(**options):
+        given.update(options)
         return SimpleNamespace(lines=lambda: ['coverage 80 %'])
 
     monkeypatch.setattr(api, 'decide_checkpoint', record)
     options = '--out d.pth --operating-point f1 --coverage 0.8 --cfg-options val_dataloader.batch_size=8'
     decide.run(make_parser(decide).parse_args(['c.py', 'w.pth', *options.split()]))
     assert given == dict(
-        places=('c.py', 'w.pth', 'd.pth'),
+        config='c.py',
+        checkpoint='w.pth',
+        out='d.pth',
         operating_point='f1',
         coverage=0.8,
         cfg_options={'val_dataloader.batch_size': 8},

@@ -11,7 +11,9 @@ from mmengine.runner import Runner
 from mmdensenet.apis.config import load_config
 from mmdensenet.cli import parse_cfg_options
 from mmdensenet.models import DenseNet
-from mmdensenet_cli.shared import CONFIG_KEYS, INSTEAD, TRAIN_KEYS
+from mmdensenet_cli import train
+from mmdensenet_cli.shared import CONFIG_KEYS, INSTEAD, TRAIN_KEYS, arguments
+from mmdensenet_cli.start import make_parser
 
 
 def test_the_keys_exist():
@@ -34,3 +36,11 @@ def test_the_keys_exist():
         str(DIGITS), parse_cfg_options([f'{TRAIN_KEYS[key]}=3' for key in ('--epochs', '--lr', '--seed')])
     )
     assert changed.train_cfg.max_epochs == changed.optim_wrapper.optimizer.lr == changed.randomness.seed == 3
+
+
+def test_arguments_have_the_names_of_the_library():
+    args = make_parser(train).parse_args(['c.py', '--no-validate', '--cfg-options', 'train_cfg.max_epochs=3'])
+    given = arguments(args, 'resume')
+    assert given['validate'] is False and given['pin_memory'] is True
+    assert given['cfg_options'] == {'train_cfg.max_epochs': 3}
+    assert not {'debug', 'verbose', 'local_rank', 'resume', 'no_validate'} & set(given)
