@@ -18,13 +18,12 @@ from mmdensenet.analysis.denormalise import is_bgr
 from mmdensenet.analysis.input_shape import input_shape
 from mmdensenet.analysis.report import plots
 from mmdensenet.analysis.report.cards import data_card, model_card
+from mmdensenet.analysis.report.cost_section import cost_section
 from mmdensenet.analysis.report.decisions_section import decisions_section
 from mmdensenet.analysis.report.gallery import make_gallery, make_suspects
 from mmdensenet.analysis.report.page import number, render
 from mmdensenet.analysis.report.paths import short_path, without_folders, without_paths
 from mmdensenet.analysis.report.results_section import results_section
-from mmdensenet.analysis.report.speed import describe_device, measure_speed
-from mmdensenet.analysis.stage_costs import ENGINES, count_stages, measure_memory, predict_memory
 from mmdensenet.datasets.labels import unlabelled_parts
 from mmdensenet.datasets.wrappers import first_pipeline
 from mmdensenet.errors import UserError
@@ -64,8 +63,6 @@ SECTIONS = [
     ('cost', 'Cost'),
     ('config', 'Config'),
 ]
-#: images at once in the measurement of speed
-MOST_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -185,7 +182,7 @@ def make_report(
         content |= _gallery(scores, model, dataset, cfg, gallery, names, _model_of(cfg, members, device))
         content |= _suspicious(suspicious, model, cfg, gallery, names)
     with timer.of('measurements' if measure else 'counting', None if measure else 'counting operations and memory'):
-        content |= _cost(cfg, model, _shape(cfg, dataset), measure)
+        content |= cost_section(cfg, model, _shape(cfg, dataset), measure)
     with timer.of('page'):
         of, what = short_path(str(checkpoint)), 'test images'
         if members is not None:
@@ -284,40 +281,6 @@ def _shape(cfg: Config, dataset) -> tuple[int, int, int]:
         return tuple(dataset[0]['inputs'].shape)
     except (UserError, IndexError, KeyError, TypeError):
         return input_shape(cfg)
-
-
-def _cost(cfg: Config, model: BaseModel, shape: tuple[int, int, int], measure: bool) -> dict:
-    batch = (cfg.get('train_dataloader') or {}).get('batch_size', 1)
-    device = next(model.parameters()).device
-    content = dict(stages=[], no_stages='', engines=[], memories=[], no_memory='', speeds=[], batch=batch)
-    content |= dict(shape='x'.join(map(str, shape)), device=describe_device(device), parameters=0, multiply_adds={})
-    try:
-        stages, reason = count_stages(cfg, shape)
-    except UserError as error:
-        content['no_stages'] = without_paths(f'The stages are not counted: {error}')
-    else:
-        engines = list(ENGINES[: 2 if reason is None else 1])
-        content |= dict(
-            stages=stages,
-            engines=engines,
-            parameters=sum(stage.parameters for stage in stages),
-            multiply_adds={engine: sum(stage.multiply_adds[engine] for stage in stages) for engine in engines},
-        )
-        for engine in engines:
-            predicted = predict_memory(cfg, shape, engine)
-            content['memories'].append((engine, 'predicted', predicted))
-            try:
-                if measure:
-                    with waiting(f'measuring the memory of a training step, {engine} engine'):
-                        measured = measure_memory(cfg, shape, engine, str(device), predicted)
-                    content['memories'].append((engine, 'measured', measured))
-            except UserError as error:  # the rest of the report is worth having
-                content['no_memory'] = without_paths(str(error))
-    if measure:
-        sizes = {1, min(MOST_AT_ONCE, cfg.test_dataloader.get('batch_size', 1))}
-        sizes = each(sorted(sizes), 'measuring the time of evaluations')
-        content['speeds'] = [measure_speed(model, shape, size) for size in sizes]
-    return content
 
 
 def _training(work_dir: str | None, checkpoint: str) -> dict:

@@ -47,15 +47,14 @@ def read_class_folders(
         if len(pieces) < depth + 2:
             continue  # in no class folder
         rows.append((file, pieces[depth], parts[pieces[0]] if given else ''))
-    outside = len(index.files) - len(rows)
     if not rows:
         raise UserError(_why_none(root, index, folders))
     if labels is not None:
         strange = sorted({name for _, name, _ in rows} - set(labels))
         rows = [row for row in rows if row[1] in labels]
-        outside += sum(1 for file in index.files) - outside - len(rows)
         if not rows:
             raise UserError(f'labels={labels}: {root} has the folders {listed(strange)}, none of these.')
+    outside = len(index.files) - len(rows)
     classes = sorted({name for _, name, _ in rows}) if labels is None else list(labels)
     if given and labels is None:
         lists = [

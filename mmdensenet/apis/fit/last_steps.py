@@ -51,8 +51,7 @@ def decide_step(
         trained=hash_file(trained), operating_point=operating_point, scores=hash_file(work / 'validation.npz')
     )
     done = work.done('decisions', made_of)
-    for line in work.changed('decisions', made_of):
-        report(f'  changed since the last call: {line}')
+    work.report_changes('decisions', made_of, report)
     if done is not None and out.is_file():
         decisions = Decisions.from_dict(done, str(work / 'decisions.json'))
     else:
@@ -79,8 +78,7 @@ def decide_folds_step(
     for column, file, option in zip(columns, trained, options):
         models.append(Model(column, file, test=kept_scores(work, f'test_{column}', config, file, 'test', option)))
     made_of = dict(operating_point=operating_point, scores=[hash_file(work / f'test_{name}.npz') for name in columns])
-    for line in work.changed('decisions', made_of):
-        report(f'  changed since the last call: {line}')
+    work.report_changes('decisions', made_of, report)
     found = work.done('decisions', made_of)
     if found is None:
         temperatures, decisions = decide_members([model.test for model in models], operating_point=operating_point)

@@ -200,17 +200,12 @@ def _look(data, images, work: WorkFolder, report, progress, weights, network, op
         groups=fingerprint(seen.samples.groups),
         parts=fingerprint(seen.samples.parts),
     )
-    _say_changes(work, 'look', made_of, report)
+    work.report_changes('look', made_of, report)
     for line in seen.lines():
         report(f'  {line}')
     if work.done('look', made_of) is None:
         work.write('look', made_of, seen.result)
     return seen
-
-
-def _say_changes(work: WorkFolder, step: str, made_of: dict, report) -> None:
-    for line in work.changed(step, made_of):
-        report(f'  changed since the last call: {line}')
 
 
 def _split(
@@ -223,7 +218,7 @@ def _split(
         earlier=earlier and fingerprint(earlier),
         images=fingerprint(seen.samples.images, seen.samples.parts, seen.samples.groups),
     )
-    _say_changes(work, 'split', dict(made_of), report)
+    work.report_changes('split', dict(made_of), report)
     before = read_parts(file)
     if earlier is not None:
         before = (before or {}) | earlier
@@ -276,8 +271,7 @@ def _config(seen: Look, columns, work: WorkFolder, report, weights, network, min
             report(f'  {line}')
         report(f'  as before: {file}')
         return
-    for line in changes:
-        report(f'  changed since the last call: {line}')
+    work.report_changes('config', made_of, report)
     plan = write_config(
         seen,
         columns,

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,10 @@ class WorkFolder:
                 hidden = any(isinstance(v, str) and v.startswith('#') for v in (then.get(name), now.get(name)))
                 lines.append(name if hidden else f'{name}: {then.get(name)} -> {now.get(name)}')
         return lines
+
+    def report_changes(self, step: str, made_of: dict[str, Any], report: Callable[[str], None]) -> None:
+        for line in self.changed(step, made_of):
+            report(f'  changed since the last call: {line}')
 
     def read(self, step: str) -> dict | None:
         """``made_of`` and ``result``; None if the step is not done, or its file is no result."""
