@@ -34,7 +34,7 @@ def test_of_a_pipeline(steps, expected):
     assert input_shape(config(reading(*steps))) == (3, *expected)
 
 
-def test_where_it_is_looked_for():
+def test_training_pipeline_and_type_of_the_data_set():
     crop = reading(dict(type='RandomResizedCrop', scale=64))
     assert input_shape(config(reading(), crop, in_channels=1)) == (1, 64, 64)
     assert input_shape(config(dict(type='CIFAR10'), crop)) == (3, 32, 32)
@@ -42,7 +42,7 @@ def test_where_it_is_looked_for():
     assert input_shape(config(wrapped, in_channels=1)) == (1, 8, 8)
 
 
-def test_what_is_given_counts():
+def test_a_given_size_has_precedence():
     cfg = config(reading(dict(type='ResizeEdge', scale=256)))
     assert input_shape(cfg, [50]) == (3, 50, 50) and input_shape(cfg, [50, 60]) == (3, 50, 60)
     with pytest.raises(UserError, match='give `size`, their height and width'):

@@ -54,7 +54,7 @@ def test_scales():
     assert np.nanmax(np.nanstd(ratio, axis=0)) < 1e-12, 'a reader has one factor'
 
 
-def test_a_source_that_nobody_reads_is_dark():
+def test_a_source_without_readers_has_weight_0():
     model = Classifier()
     with torch.no_grad():
         for layer in model.backbone.stages[1].block:

@@ -1,4 +1,4 @@
-"""The counts against the metafile and against what is known by hand, the memory against the steps themselves."""
+"""Counts against the metafile and against hand-computed ones; memory against real steps."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""No checkpoint runs code, or takes time or memory that its size does not warrant, however it was made."""
+"""No checkpoint runs code, or needs time or memory out of proportion to its size."""
 
 import os
 import resource
@@ -43,7 +43,7 @@ def test_refused(tmp_path, monkeypatch, name):
 
 
 def test_the_files_are_hostile(tmp_path, monkeypatch):
-    """Without the reader they run: what is refused above is not refused for being broken."""
+    """Without the reader they run code: the refusals above are not for broken files."""
     import pickle
     import zipfile
 
@@ -76,7 +76,7 @@ def test_the_files_are_hostile(tmp_path, monkeypatch):
 
 
 def test_what_torch_writes_is_read(tmp_path):
-    """The limits above are not in the way of honest files, in the old format too."""
+    """The limits above allow honest files, also in the old format."""
     buffer = torch.randn(10)
     content = dict(
         a=torch.randn(3, 4).t(),

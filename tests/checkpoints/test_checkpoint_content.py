@@ -68,7 +68,7 @@ def test_resume_names_load_from_for_weights(saved, run_tool):
     assert done.status == 2 and 'load_from=' in done.err
 
 
-def test_resume_takes_what_is_right(saved, run_tool):
+def test_resume_accepts_a_valid_checkpoint(saved, run_tool):
     config, content = saved
     torch.save(content, 'same.pth')
     done = run_tool('train.py', config, '--work-dir', 'w', '--no-validate', '--resume', 'same.pth')

@@ -1,4 +1,4 @@
-"""A checkpoint goes when its successor is there."""
+"""A checkpoint is deleted after its successor is saved."""
 
 import os
 from types import SimpleNamespace
@@ -65,7 +65,7 @@ def test_several_best_checkpoints(tmp_path):
 
 
 def test_only_files_of_this_run_are_deleted(tmp_path):
-    """The path of the best checkpoint comes from the checkpoint that was resumed: another run's, or a stranger's."""
+    """The path of the best checkpoint comes from the resumed checkpoint, which may be another run's or hostile."""
     victim = tmp_path / 'other' / 'best_acc_epoch_9.pth'
     victim.parent.mkdir()
     victim.touch()

@@ -1,4 +1,4 @@
-"""Nothing outside of the file is read, and what is no weights of Keras is refused."""
+"""The reader reads nothing outside of the file, and refuses files without weights of Keras."""
 
 import io
 import zipfile
@@ -45,13 +45,13 @@ def hostile(path, kind):
         ('names', 'how its layers are called: save the model'),
     ],
 )
-def test_files_that_reach_out(tmp_path, kind, message):
+def test_files_that_refer_to_others(tmp_path, kind, message):
     hostile(tmp_path / 'x.weights.h5', kind)
     with pytest.raises(UserError, match=rf'x\.weights\.h5.*{message}'):
         read_checkpoint(str(tmp_path / 'x.weights.h5'))
 
 
-def test_files_that_are_none(tmp_path, monkeypatch):
+def test_files_without_weights_of_keras(tmp_path, monkeypatch):
     (tmp_path / 'cut.h5').write_bytes(b'\x89HDF\r\n\x1a\n' + bytes(50))
     with pytest.raises(UserError, match=r'cut\.h5 is damaged or not a file of Keras'):
         read_checkpoint(str(tmp_path / 'cut.h5'))

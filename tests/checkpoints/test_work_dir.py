@@ -1,4 +1,4 @@
-"""What --resume goes on from: the newest checkpoint that is whole, of the run that began last in a folder."""
+"""--resume uses the newest intact checkpoint of the run that started last in a folder."""
 
 import json
 import os
@@ -19,13 +19,13 @@ from mmdensenet.training.launch import LAUNCH_TIME
 
 
 def save(folder, name, run=None):
-    """A checkpoint that says that a run wrote it."""
+    """A checkpoint with the id of a run."""
     meta = dict(run_id=run.id) if run else {}
     save_checkpoint(dict(meta=meta, state_dict=dict(a=torch.ones(1000)), optimizer={}), str(folder / name))
     return folder / name
 
 
-def test_the_newest_that_is_whole_is_taken_and_the_others_are_named(tmp_path):
+def test_the_newest_intact_one_is_used_and_the_others_are_named(tmp_path):
     assert newest_that_verifies(tmp_path) == (None, [])
     assert newest_that_verifies(tmp_path / 'none') == (None, [])
     files = [save(tmp_path, name) for name in ('epoch_9.pth', 'epoch_1.pth', 'resume_iter_5.pth')]
@@ -88,8 +88,8 @@ def test_a_new_run_does_not_go_on_from_an_older_one(tmp_path):
     assert found is None and [path.name for path, _ in passed] == ['epoch_1.pth', 'epoch_2.pth']
 
 
-def test_a_run_that_was_told_where_to_go_on(tmp_path):
-    """It has a past: what lies before that checkpoint, not what lies behind it."""
+def test_a_run_that_resumes_from_a_named_checkpoint(tmp_path):
+    """Its past are the checkpoints before that one, not those after it."""
     old = begin_run(tmp_path)
     files = [save(tmp_path, f'epoch_{i}.pth', old) for i in (1, 2, 3)]
     run = begin_run(tmp_path, str(files[1]))
@@ -231,8 +231,8 @@ def weights(file):
     return torch.load(file, weights_only=True)['state_dict']['head.fc.weight']
 
 
-def test_started_anew_and_killed_before_its_first_checkpoint(run, tmp_path, capfd):
-    """What resumes is the run that was killed, from its beginning."""
+def test_restarted_and_killed_before_its_first_checkpoint(run, tmp_path, capfd):
+    """Resuming continues the killed run, from its beginning."""
     w = tmp_path / 'w'
     run(1, die=4)
     old = inspect_file(w / 'epoch_1.pth').run
@@ -253,7 +253,7 @@ def test_started_anew_and_killed_before_its_first_checkpoint(run, tmp_path, capf
 
 
 def test_resume_in_the_config(run, tmp_path, monkeypatch):
-    """And a job that torchrun restarts, which was told to go on from a file."""
+    """Also a job that torchrun restarts, whose command names a checkpoint."""
     run(1, die=4)
     run(2, die=2)
     runner = run(2, die=None, options={'resume': True})

@@ -1,4 +1,4 @@
-"""The architecture that names and shapes of tensors tell."""
+"""The architecture is inferred from names and shapes of tensors."""
 
 import pytest
 import torch

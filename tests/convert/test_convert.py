@@ -1,4 +1,4 @@
-"""Weights of every layout give the same logits as in the library that they are from."""
+"""Converted weights of every layout give the logits of their library."""
 
 import pytest
 import torch
@@ -100,7 +100,7 @@ class TestIncomplete:
         state = dict(torchvision_model().state_dict(), **{'features.attention.weight': torch.zeros(3)})
         self.check(state, r'left: features\.attention\.weight', left=1)
 
-    def test_a_head_of_two_layers_is_not_taken(self):
+    def test_a_head_of_two_layers_is_not_converted(self):
         model = torchvision_model()
         model.classifier = nn.Sequential(nn.Linear(model.classifier.in_features, 5), nn.ReLU(), nn.Linear(5, 2))
         converted = self.check(model.state_dict(), r'left: classifier\.0\.weight', left=4)
@@ -124,7 +124,7 @@ def test_two_models_in_a_file():
 
 @pytest.mark.parametrize('blur', [False, True])
 def test_deep_stems_of_timm(blur):
-    """No tensor shows BlurPool: it is taken to be in 121 blocks with a deep stem, which timm has with it only."""
+    """No tensor shows BlurPool: it is assumed for 121's blocks with a deep stem, which timm has only with it."""
     timm = pytest.importorskip('timm', reason='timm is not installed (requirements/peers.txt)')
     if blur:
         with torch.device('meta'):
@@ -182,7 +182,7 @@ def raw_and_averaged(extra=''):
 
 
 @pytest.mark.parametrize('prefix', ['', 'module.'])
-def test_averaged_weights_are_taken_and_said(prefix):
+def test_averaged_weights_are_used_and_noted(prefix):
     checkpoint, averaged = raw_and_averaged(prefix)
     converted, report = convert_state_dict(checkpoint)
     expected, plain = convert_state_dict(averaged)

@@ -1,4 +1,4 @@
-"""Files of weights are converted; what they, and the tool, say of it."""
+"""Conversion of files: the tensors, the provenance in the file, and the tool's output."""
 
 import json
 

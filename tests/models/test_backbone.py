@@ -83,7 +83,7 @@ def rates(backbone: dict, decay: float = 0.5) -> dict[str, float]:
 
 
 def test_layer_wise_decay_of_the_learning_rate():
-    """mmpretrain's constructor; the head has the base rate, each stage before it half as much as the one behind it."""
+    """mmpretrain's constructor; the head has the base rate, and each stage half the rate of the next."""
     found = rates(dict(type='mmdensenet.DenseNet', **SMALL))
     wanted = {'stem': 1 / 16, 'stages.0': 1 / 8, 'stages.1': 1 / 4, 'stages.2': 1 / 2}
     wanted |= {f'transitions.{i}': wanted[f'stages.{i}'] for i in range(3)}

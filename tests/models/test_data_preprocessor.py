@@ -1,4 +1,4 @@
-"""Normalising in place gives mmpretrain's numbers bit for bit, and leaves the batch as it is."""
+"""Normalising in place gives mmpretrain's numbers bit for bit, and does not change the batch."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""A resumed run follows the schedule of its config, or says why it cannot."""
+"""A resumed run follows the schedule of its config, or an error gives the reason."""
 
 import re
 from copy import deepcopy
@@ -41,17 +41,17 @@ def steps(optimizer, scheduler, number):
 def resume(state, rate, optimizer, scheduler):
     """As mmengine's runner and our hook do it."""
     checkpoint = dict(param_schedulers=[state], exact_resume=dict(max_epochs=4))
-    said = []
+    warnings = []
     runner = SimpleNamespace(
         param_schedulers=[scheduler],
         train_loop=SimpleNamespace(max_epochs=8),
-        logger=SimpleNamespace(warning=said.append),
+        logger=SimpleNamespace(warning=warnings.append),
     )
     (missed,) = adopt_schedule(runner, checkpoint)
     scheduler.load_state_dict(checkpoint['param_schedulers'][0])
     optimizer.param_groups[0]['lr'] = rate
     steps(optimizer, scheduler, missed)
-    return said
+    return warnings
 
 
 @pytest.mark.parametrize('begin', [0, 1])
@@ -102,11 +102,11 @@ def test_other_parts_are_refused(kind):
         adopt_schedule(runner, dict(param_schedulers=[{}, {}] if kind == 'more' else ['text']))
 
 
-def test_more_epochs_than_the_schedule_has_are_said():
+def test_more_epochs_than_the_schedule_has_give_a_warning():
     optimizer, scheduler = build(CosineAnnealingLR, 4, T_max=4)
     steps(optimizer, scheduler, 2)
-    said = resume(to_plain(scheduler.state_dict()), 1.0, *build(CosineAnnealingLR, 4, T_max=4))
-    assert len(said) == 1 and 'max_epochs is 8 and was 4: the schedule ends at epoch 4' in said[0]
+    warnings = resume(to_plain(scheduler.state_dict()), 1.0, *build(CosineAnnealingLR, 4, T_max=4))
+    assert len(warnings) == 1 and 'max_epochs is 8 and was 4: the schedule ends at epoch 4' in warnings[0]
 
 
 def test_in_a_run(short_config, tmp_path, run_tool):
@@ -120,7 +120,7 @@ def test_in_a_run(short_config, tmp_path, run_tool):
 
 
 def test_another_learning_rate_is_refused(short_config, tmp_path, run_tool):
-    """mmengine takes the checkpoint's without a word."""
+    """mmengine silently uses the checkpoint's."""
     config = short_config('optim_wrapper = dict(optimizer=dict(lr=0.02))')
     assert run_tool('train.py', config, '--work-dir', tmp_path / 'w').status == 0
     options = ['--resume', '--cfg-options', 'train_cfg.max_epochs=3', 'optim_wrapper.optimizer.lr=0.01']

@@ -26,7 +26,7 @@ class Noise(Dataset):
 
 
 @pytest.mark.parametrize('workers', [0, 1, 3])
-def test_an_epoch_can_begin_anywhere(workers):
+def test_an_epoch_can_start_at_any_position(workers):
     def epoch(number, start=0):
         loader = DataLoader(Noise(), batch_size=3, shuffle=False, num_workers=workers)
         sampler = number_draws(loader, seed=5, rank=0)

@@ -9,7 +9,7 @@ from mmdensenet.training.launch import main
 
 
 def launch(tmp_path, code, *arguments):
-    """The status, and what is printed; `python -m` with the module is in tests/tools/test_distributed.py."""
+    """The status and the output; `python -m` with the module is in tests/tools/test_distributed.py."""
     (tmp_path / 'worker.py').write_text(code)
     endpoint = ('--rdzv-backend=c10d', '--rdzv-endpoint=127.0.0.1:0', '--local-addr=127.0.0.1')
     command = ['--nproc-per-node=2', *endpoint, *arguments, str(tmp_path / 'worker.py')]

@@ -131,7 +131,8 @@ def test_two_ranks_resume_where_they_were(configure, tmp_path):
 @pytest.mark.parametrize('sampler', ['InfiniteSampler', pytest.param('DefaultSampler', marks=pytest.mark.slow)])
 @pytest.mark.parametrize('workers', [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_training_by_iterations(configure, tmp_path, workers, sampler):
-    """Passed over, counted, and resumed from inside; 9 iterations of 5 batches, of which one and a half have none."""
+    """Empty batches are skipped and counted, also after resuming; one and a half of 5 batches are empty in 9
+    iterations."""
     sampled = f"train_dataloader['sampler'] = dict(type={sampler!r}, shuffle=True)"
     config = configure('run', [0, 3, 4, 7], workers=workers, sums=2, images=6, extra=BY_ITERATIONS + sampled)
     train_model(config, work_dir=str(tmp_path / 'whole'))

@@ -39,7 +39,7 @@ def test_what_is_out_of_memory(error, expected):
     assert is_out_of_memory(error) is expected
 
 
-def test_torch_says_it_like_this():
+def test_torchs_own_message():
     with pytest.raises(RuntimeError) as error:
         torch.empty(1 << 60)
     assert is_out_of_memory(error.value)
@@ -67,7 +67,7 @@ def test_message(run_tool, short_config, tmp_path, monkeypatch, room, fits):
         assert f'accumulative_counts={8 // fits} keeps the batch' in second
 
 
-def test_a_step_in_which_pages_are_taken_back(monkeypatch):
+def test_a_step_in_which_pages_are_reclaimed(monkeypatch):
     """As by a system that reclaims memory of processes: one of three measurements is too small."""
     needed = iter([8, 16, 8, 14, 8, 16])
     peaks = iter(value for more in needed for value in (100, 100 + more))
@@ -87,7 +87,7 @@ class LateEater(Hook):
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='the peak is read as Linux has it')
 def test_validation_and_test(run_tool, short_config, tmp_path):
-    """What is measured there are predictions."""
+    """Predictions are measured there, not training steps."""
     config = short_config("custom_hooks = [dict(type='LateEater')]")
     done = run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--cfg-options', 'val_dataloader.batch_size=16')
     assert done.status == 2, done.err

@@ -1,4 +1,4 @@
-"""The same batches in less time: a loader of mmpretrain's own steps gives what it gave."""
+"""The faster equivalents give the batches of mmpretrain's steps."""
 
 from functools import partial
 from types import SimpleNamespace

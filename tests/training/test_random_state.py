@@ -1,4 +1,4 @@
-"""mmdensenet.training.random_state: all generators are kept, given back and seeded."""
+"""mmdensenet.training.random_state: all generators are saved, restored and seeded."""
 
 import random
 

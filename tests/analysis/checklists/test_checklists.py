@@ -1,4 +1,4 @@
-"""Checklists: every item is there, what is known is filled in, the rest is the author's."""
+"""Checklists have every item; known facts are filled in, and the others are marked for the author."""
 
 import re
 

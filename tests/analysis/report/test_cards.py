@@ -1,4 +1,4 @@
-"""What is written on the model and on the data."""
+"""The rows of the cards of model and data."""
 
 import hashlib
 

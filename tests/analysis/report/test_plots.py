@@ -1,4 +1,4 @@
-"""mmdensenet.analysis.report.plots: the pictures say what the numbers are."""
+"""mmdensenet.analysis.report.plots: the charts show the numbers."""
 
 import re
 from xml.etree import ElementTree

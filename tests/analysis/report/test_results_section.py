@@ -1,4 +1,4 @@
-"""What the report shows of scores: the order of the classes, and what is taken for what."""
+"""The report's section on scores: the order of the classes, and the most frequent confusions."""
 
 import numpy as np
 from made_scores import make, several

@@ -1,4 +1,4 @@
-"""How fast a classifier is: the steps that are measured, and what is made of their times."""
+"""The speed of a classifier: the measured steps, and the statistics of their times."""
 
 import pytest
 import torch

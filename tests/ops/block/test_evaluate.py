@@ -20,7 +20,7 @@ def test_evaluation(shape):
 @pytest.mark.parametrize('layout', [torch.channels_last, torch.contiguous_format], ids=['channels_last', 'NCHW'])
 @pytest.mark.parametrize('shape', [(3, 5, 150, 140), (2, 5, 2, 9), (4, 5, 1, 1)], ids=str)
 def test_evaluation_with_kernels(shape, layout, native_kernels, monkeypatch):
-    """More images than are taken at a time; images too small for Winograd's tiles."""
+    """More images than are computed at a time; images too small for Winograd's tiles."""
     monkeypatch.setenv('MMDENSENET_KERNELS', 'native')
     reference, block = (each.eval() for each in pair(bn_size=4))
     transition = randomise(DenseTransition(17, 6).double()).eval()

@@ -1,4 +1,4 @@
-"""mmdensenet.ops.block.plan: what is computed how, and the reason for which it is not fused.
+"""mmdensenet.ops.block.plan and .read_modules: what is fused, and the reasons why something is not.
 
 That the results are right is in test_contract.py and test_fused.py; here no network is run.
 """

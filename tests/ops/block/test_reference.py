@@ -73,7 +73,7 @@ def test_memory_efficient_is_the_same_and_counts_each_batch_once(bottleneck, fro
 
 
 def test_memory_efficient_stores_less():
-    """Tensors kept for backward: one copy of all features per layer less, for each layer's norm and activation."""
+    """Without the copies of all features that each layer's norm and activation would save for backward."""
 
     def saved_bytes(memory_efficient):
         module = block(num_layers=8, memory_efficient=memory_efficient)

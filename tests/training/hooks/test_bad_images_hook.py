@@ -1,4 +1,4 @@
-"""Images that cannot be read in a run: stop at the first, or go without them, counted and listed."""
+"""Images that cannot be read in a run: stop at the first, or skip, count and list them."""
 
 import json
 import os

@@ -45,8 +45,8 @@ def test_what_cannot_be(kind, settings, message):
     ],
 )
 def test_what_is_never_reached(kind, settings, reach):
-    said = require_schedule(runner(kind, **settings))
-    assert [reach in text for text in said] == ([True] if reach else []), said
+    warnings = require_schedule(runner(kind, **settings))
+    assert [reach in text for text in warnings] == ([True] if reach else []), warnings
 
 
 def test_several_optimizers():

@@ -1,4 +1,4 @@
-"""Training ends with a picture of its curves, where it has any."""
+"""The training curves are drawn at the end, if there are any."""
 
 import json
 import logging

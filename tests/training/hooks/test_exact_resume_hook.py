@@ -66,7 +66,7 @@ def at(point, do):
 
 
 class Died(Exception):  # noqa: N818
-    """As a kill, for what is on the disk."""
+    """Leaves the same files as a kill."""
 
 
 def die():
@@ -149,8 +149,8 @@ def test_resumed_equals_uninterrupted(short_config, tmp_path, straight, workers,
     assert not list(work_dir.glob('resume_*'))
 
 
-def test_a_seed_that_nobody_set_is_kept(short_config, tmp_path):
-    """And with it the order of the data: mmengine's sampler takes a new one."""
+def test_a_random_seed_is_restored(short_config, tmp_path):
+    """And with it the order of the data: mmengine's sampler would draw a new seed."""
     config = short_config(RUN.format(workers=0) + '\nrandomness = dict(seed=None, _delete_=True)')
     train_model(str(config), work_dir=str(tmp_path / 'a'))
     train_model(str(config), work_dir=str(tmp_path / 'b'), resume=str(tmp_path / 'a/epoch_1.pth'))
@@ -288,7 +288,7 @@ def test_minutes(short_config, tmp_path):
 
 
 def test_the_minutes_count_from_the_last_checkpoint_of_any_kind(short_config, tmp_path, monkeypatch):
-    """An epoch takes 57 seconds: its checkpoint starts the minute anew. The 100 s before training do not count."""
+    """An epoch takes 57 seconds: its checkpoint restarts the minute. The 100 s before training do not count."""
     clock, written = [0.0], []
     monkeypatch.setattr(Point, 'before_run', lambda self, runner: clock.append(clock.pop() + 100), raising=False)
     monkeypatch.setattr('mmdensenet.training.hooks.exact_resume_hook.time.monotonic', lambda: clock[0])

@@ -1,4 +1,4 @@
-"""A loss that is NaN or infinite stops the run, and nothing of it is saved."""
+"""A loss that is NaN or infinite stops the run before its weights are saved."""
 
 import json
 import math
@@ -146,7 +146,7 @@ class NoVariance(Hook):
 
 
 def test_a_validation_with_scores_that_are_no_numbers(run_tool, short_config, tmp_path):
-    """mmpretrain's Accuracy takes the first class for the largest of NaNs; the epoch is neither best nor the end."""
+    """argmax of NaNs is a class for mmpretrain's Accuracy; here the epoch is not the best, and training continues."""
     config = short_config(
         "custom_hooks = [dict(type='NoVariance')]\ndefault_hooks['checkpoint'] = dict(save_best='accuracy/top1')"
     )
@@ -160,7 +160,7 @@ def test_a_validation_with_scores_that_are_no_numbers(run_tool, short_config, tm
     assert [file.name for file in (tmp_path / 'w').glob('best_*')] == ['best_accuracy_top1_epoch_2.pth']
 
 
-def test_what_has_no_result_has_no_number_at_any_depth(tmp_path):
+def test_metrics_become_nan_at_any_depth(tmp_path):
     hook, run = FiniteHook(), runner(tmp_path, scaling=False)
     hook.before_val(run)
     hook.after_val_iter(run, 0, {}, [DataSample(pred_score=torch.tensor([0.5, 0.5]), sample_idx=0)])
