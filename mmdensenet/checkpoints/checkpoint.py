@@ -158,7 +158,7 @@ class _DType:
 
 
 class _Array:
-    """Stands in for ``numpy.ndarray``: shape, dtype and bytes, which :meth:`resolve` checks against each other."""
+    """Stands in for ``numpy.ndarray`` and its constructor: shape, dtype and bytes, which :meth:`resolve` checks."""
 
     def __init__(self, *args):
         self.state = None
@@ -199,10 +199,6 @@ class _Scalar:
         return np.frombuffer(self.data, self.dtype.resolve(), count=1)[0].item()
 
 
-def _new_array(*_) -> _Array:
-    return _Array()
-
-
 def _no_attribute(*_) -> None:
     """Stands in for ``getattr``: HistoryBuffer's pickle looks up its own methods, which the class has anyway."""
 
@@ -218,7 +214,7 @@ _STAND_INS = [
     (_no_attribute, 'builtins.getattr'),
     (_Array, 'numpy.ndarray'),
     (_DType, 'numpy.dtype'),
-    *((_new_array, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
+    *((_Array, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
     *((_Scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')),
 ]
 

@@ -7,9 +7,14 @@ from mmengine.runner import EpochBasedTrainLoop
 
 from mmdensenet.errors import UserError
 from mmdensenet.model_wrappers import unwrapped
+from mmdensenet.ops.show_engine import kernel_variant
+from mmdensenet.ops.steps import VARIABLE as KERNELS_VARIABLE
+from mmdensenet.ops.steps.native.library import VARIABLE as VARIANT_VARIABLE
 
 #: the key of this state in a checkpoint
 KEY = 'exact_resume'
+#: key of a checkpoint's meta: the variant of the C++ kernels that trained it
+VARIANT_KEY = 'kernel_variant'
 
 
 def pending_gradients(runner) -> dict[str, torch.Tensor]:
@@ -87,3 +92,19 @@ def validation_is_due(runner) -> bool:
         return False
     loop._decide_current_val_interval()
     return done >= loop.val_begin and (done % loop.val_interval == 0 or done == end)
+
+
+def variant(runner) -> str | None:
+    """The variant of the C++ kernels, ``'plain'`` without them, or None on a GPU."""
+    on_cpu = next(runner.model.parameters()).is_cpu
+    return (kernel_variant() or 'plain') if on_cpu else None
+
+
+def warn_of_other_variant(runner, checkpoint: dict) -> None:
+    """Warn if other kernels trained the checkpoint: they sum in another order. Old checkpoints do not name theirs."""
+    before, now = checkpoint.get('meta', {}).get(VARIANT_KEY), variant(runner)
+    if before != now and before and now:
+        runner.logger.warning(
+            f'The checkpoint was trained with the kernels {before}, and this run uses {now}: it continues exactly to '
+            f'rounding only. {KERNELS_VARIABLE} and {VARIANT_VARIABLE} choose them.'
+        )

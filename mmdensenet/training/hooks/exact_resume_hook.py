@@ -17,9 +17,6 @@ from mmdensenet.checkpoints.keep_checkpoints import remove_outdated
 from mmdensenet.checkpoints.work_dir import Run, begin_run, checkpoints, newest_that_verifies
 from mmdensenet.checkpoints.writing import RUN_KEY, to_plain
 from mmdensenet.errors import UserError
-from mmdensenet.ops.show_engine import kernel_variant
-from mmdensenet.ops.steps import VARIABLE as KERNELS_VARIABLE
-from mmdensenet.ops.steps.native.library import VARIABLE as VARIANT_VARIABLE
 from mmdensenet.registry import HOOKS
 from mmdensenet.terminal import SHOWN
 from mmdensenet.training.adopt_schedule import adopt_schedule
@@ -27,16 +24,16 @@ from mmdensenet.training.draws import NumberedSampler, number_draws
 from mmdensenet.training.random_state import get_random_state, set_random_state
 from mmdensenet.training.resume_state import (
     KEY,
+    VARIANT_KEY,
     checked,
     pending_gradients,
     restore_gradients,
     restore_position,
     validation_is_due,
+    variant,
+    warn_of_other_variant,
 )
 from mmdensenet.training.signals import StopSignals
-
-#: key of a checkpoint's meta: the variant of the C++ kernels that trained it
-VARIANT_KEY = 'kernel_variant'
 
 
 @HOOKS.register_module()
@@ -95,7 +92,7 @@ class ExactResumeHook(Hook):
         if not runner._resume or self._sampler is None:
             return
         self._missed = adopt_schedule(runner, checkpoint)
-        _compare_variants(runner, checkpoint)
+        warn_of_other_variant(runner, checkpoint)
         loaded = checkpoint.get(KEY)
         if loaded is None:
             runner.logger.warning('The checkpoint has no random state: the run continues, but not exactly.')
@@ -213,7 +210,7 @@ class ExactResumeHook(Hook):
         states, self._states = self._states, None
         if self._run is not None:
             checkpoint['meta'][RUN_KEY] = self._run.id
-        checkpoint['meta'][VARIANT_KEY] = _variant(runner)
+        checkpoint['meta'][VARIANT_KEY] = variant(runner)
         if 'optimizer' not in checkpoint or self._sampler is None:
             return
         if states is None:  # the hook that saves did not call before_collective_save
@@ -303,22 +300,6 @@ def _own_files(runner, run: Run) -> list[Path]:
     files = [] if '://' in folder else Path(folder).glob('resume_iter_*.pth')
     # no run can use a truncated file
     return [path for path in files if run.owns(written := inspect_file(path)) or written.sha256 is None]
-
-
-def _variant(runner) -> str | None:
-    """The variant of the C++ kernels, ``'plain'`` without them, or None on a GPU."""
-    on_cpu = next(runner.model.parameters()).is_cpu
-    return (kernel_variant() or 'plain') if on_cpu else None
-
-
-def _compare_variants(runner, checkpoint: dict) -> None:
-    """Warn if other kernels trained the checkpoint: they sum in another order. Old checkpoints do not name theirs."""
-    before, now = checkpoint.get('meta', {}).get(VARIANT_KEY), _variant(runner)
-    if before != now and before and now:
-        runner.logger.warning(
-            f'The checkpoint was trained with the kernels {before}, and this run uses {now}: it continues exactly to '
-            f'rounding only. {KERNELS_VARIABLE} and {VARIANT_VARIABLE} choose them.'
-        )
 
 
 def _continue_checkpoint_hooks(runner) -> None:

@@ -13,7 +13,7 @@ from mmengine.registry import HOOKS
 from mmdensenet.apis import train_model
 from mmdensenet.errors import UserError
 from mmdensenet.ops.show_engine import kernel_variant
-from mmdensenet.training import hooks
+from mmdensenet.training import hooks, resume_state
 
 RUN = """
 model['backbone']['drop_rate'] = 0.3
@@ -160,7 +160,7 @@ def test_a_random_seed_is_restored(short_config, tmp_path):
 def test_another_variant_of_the_kernels_is_logged(short_config, tmp_path, straight, monkeypatch):
     before = torch.load(straight[0], weights_only=False)['meta']['kernel_variant']
     assert before == (kernel_variant() or 'plain')
-    monkeypatch.setattr(hooks.exact_resume_hook, 'kernel_variant', lambda: 'sse9')
+    monkeypatch.setattr(resume_state, 'kernel_variant', lambda: 'sse9')
     train_model(str(short_config(RUN.format(workers=0))), work_dir=str(tmp_path / 'w'), resume=str(straight[0]))
     [log] = (tmp_path / 'w').rglob('*.log')
     assert (
