@@ -1,8 +1,8 @@
 """Functions behind the modules of :mod:`mmdensenet.models`.
 
-Nothing here imports mmengine, mmcv or anything else of mmdensenet. A function gets tensors, and the modules whose
-tensors it reads, and returns tensors. Nothing is kept from one call to the next. In training the running statistics of
-the norms are updated in place, as the norms themselves would do.
+This package imports neither mmengine, mmcv nor other packages of mmdensenet. A function takes tensors, and modules
+whose tensors it reads, and returns tensors. No state persists between calls. In training, the running statistics of the
+norms are updated in place, as the norms would do.
 """
 
 from .block.contract import is_exporting, known, watch
@@ -38,5 +38,5 @@ __all__ = [
     'why_not_fused',
 ]
 
-# what the models' modules call
+# functions that the models' modules call
 watch(globals(), 'dense_block', 'dense_layer', 'rdnet_stage')

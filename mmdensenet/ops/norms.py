@@ -12,7 +12,7 @@ from .sync_batch_norm import combine_statistics
 
 
 class Norm(NamedTuple):
-    """What a batch norm computes with; ``mean``, ``var`` and ``batches``, their counter, are of all earlier steps."""
+    """The tensors and momentum of a batch norm; ``mean``, ``var`` and ``batches`` are its running statistics."""
 
     weight: Tensor
     bias: Tensor
@@ -66,8 +66,8 @@ def extend_norm(
 
     Args:
         new_mean, new_var: (k,), of the channels from stop - k to stop.
-        mean, var, rstd: (C,), of which that part is written.
-        gamma, beta: (stop,), of the norm; None where there is none.
+        mean, var, rstd: (C,); these channels are written.
+        gamma, beta: (stop,), of the norm, or None without a norm.
     """
     new = slice(stop - len(new_mean), stop)
     mean[new], var[new] = new_mean, new_var
@@ -76,12 +76,12 @@ def extend_norm(
 
 
 def running(mean: Tensor, var: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """A running mean and the reciprocal deviation in this type, as they are now."""
+    """Copies of a running mean and its reciprocal standard deviation in this type."""
     return mean.to(dtype, copy=True), torch.rsqrt(var.to(dtype) + eps)
 
 
 def running_affines(norms: Sequence[Norm], eps: float, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
-    """Scale and shift (C,) of each norm with its running statistics; a few calls for all of them."""
+    """Scale and shift (C,) of each norm with its running statistics, computed for all norms in a few calls."""
     weights, biases, means, variances = (
         [tensor if tensor.dtype is dtype else tensor.to(dtype) for tensor in tensors]
         for tensors in list(zip(*norms))[:4]
@@ -91,10 +91,10 @@ def running_affines(norms: Sequence[Norm], eps: float, dtype: torch.dtype) -> It
 
 
 def update_running_statistics(updates: Sequence[tuple[Norm, Tensor, Tensor]]) -> None:
-    """What the norms themselves would have done with this batch, given its mean and unbiased variance for each."""
+    """Update running statistics as the norms would, given the batch's mean and unbiased variance for each norm."""
     norms, means, variances = zip(*updates)
     alike = len({(norm.momentum, norm.mean.dtype) for norm in norms}) == 1
-    # by their memory, which views of it may share; on 'meta' there is none
+    # compared by memory, which views share; tensors on 'meta' have none
     shared = any(len({b.data_ptr() or id(b) for b in buffers}) < len(norms) for buffers in list(zip(*norms))[2:4])
     if shared or not alike:
         for update in updates:
@@ -103,7 +103,7 @@ def update_running_statistics(updates: Sequence[tuple[Norm, Tensor, Tensor]]) ->
     momentum = norms[0].momentum
     torch._foreach_add_([norm.batches for norm in norms], 1)
     for old, new in (([norm.mean for norm in norms], means), ([norm.var for norm in norms], variances)):
-        # no lerp, to which what is infinite becomes NaN; added up in the wider type of the two
-        kept = torch._foreach_mul(new, momentum)
-        # .data, for torch's batch norm too updates them unseen by autograd, which would mind it before a backward
-        torch._foreach_copy_([t.data for t in old], torch._foreach_add(kept, old, alpha=1 - momentum))
+        # no lerp, which turns infinity into NaN; the sum is in the wider of the two types
+        scaled = torch._foreach_mul(new, momentum)
+        # .data: torch's batch norm does not report this update to autograd either, which would refuse backward
+        torch._foreach_copy_([t.data for t in old], torch._foreach_add(scaled, old, alpha=1 - momentum))

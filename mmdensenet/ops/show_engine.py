@@ -1,4 +1,4 @@
-"""Says which steps compute a dense block here."""
+"""Names the steps that compute a dense block on this machine."""
 
 import os
 
@@ -16,7 +16,7 @@ _INSTRUCTIONS = {
 
 
 def engine(device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32) -> str:
-    """Which steps are used for features of this type: ``'C++ kernels, AVX2'``, ``'plain torch: no kernels for ...'``.
+    """The steps for features of this type: ``'C++ kernels, AVX2'``, ``'plain torch: no kernels for ...'``.
 
     Raises:
         RuntimeError: as :func:`~mmdensenet.ops.steps.steps_for`.

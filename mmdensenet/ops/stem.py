@@ -1,7 +1,7 @@
-"""Batch norm, ReLU and max pooling of the ImageNet stem as one op that keeps its input alone for backward.
+"""Batch norm, ReLU and max pooling of the ImageNet stem as one op that saves only its input for backward.
 
-The maps behind the stem's convolution are the largest of the network: batch norm, ReLU and pooling would each keep one
-of that size, and the pooling its indices. All of them follow from the convolution's result.
+The feature maps after the stem's convolution are the largest of the network. Batch norm, ReLU and pooling would each
+save one of that size, and the pooling its indices; all of them follow from the convolution's output.
 """
 
 from dataclasses import replace
@@ -23,10 +23,10 @@ from .steps import steps_for
 
 @torch.compiler.disable
 def fused_stem(x: Tensor, stem: nn.Sequential) -> Tensor | None:
-    """What follows the stem's convolution, whose result is x, (N, C, H, W) to (N, C, (H + 1) // 2, (W + 1) // 2).
+    """The stem after its convolution, whose output is x: (N, C, H, W) to (N, C, (H + 1) // 2, (W + 1) // 2).
 
-    That is ``max_pool2d(relu(norm(x)), 3, stride=2, padding=1)``, in channels-last order in memory; None where it is
-    not known to be.
+    It is ``max_pool2d(relu(norm(x)), 3, stride=2, padding=1)`` in channels-last order in memory; None where the
+    contract does not hold.
     """
     plan = plan_stem(x, stem)
     if plan.reason is not None:
@@ -40,9 +40,9 @@ def fused_stem(x: Tensor, stem: nn.Sequential) -> Tensor | None:
 
 @torch.compiler.disable
 def evaluate_stem(x: Tensor, stem: nn.Sequential) -> Tensor | None:
-    """The whole stem, its convolution too, of images (N, C, H, W) where there are kernels for that, or None.
+    """The whole stem of images (N, C, H, W) including its convolution; None without kernels for it.
 
-    They are for evaluation without gradients; the maps between its parts then never exist whole.
+    The kernels are for evaluation without gradients; no tensor holds all of the maps between the parts.
     """
     steps = steps_for(x, x.dtype)
     if not steps.evaluates_whole:
@@ -60,7 +60,7 @@ def _affine(plan: StemPlan, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 class _State(NamedTuple):
-    """What is kept for backward: the convolution's result, the norm as an affine map, its weight and statistics."""
+    """What is saved for backward: the convolution's output, the norm as an affine map, its weight and statistics."""
 
     x: Tensor
     scale: Tensor
@@ -71,7 +71,7 @@ class _State(NamedTuple):
 
 
 def _forward(x: Tensor, plan: StemPlan) -> tuple[Tensor, _State, Tensor | int]:
-    """The result, what is to be kept, and the number of values of a channel on all ranks."""
+    """The output, the state for backward, and the number of values per channel on all ranks."""
     steps = steps_for(x, x.dtype)
     n, _, h, w = x.shape
     rows, norm = as_rows(x), plan.norm
@@ -97,23 +97,24 @@ class _Stem(torch.autograd.Function):
         out, state, ctx.total = _forward(x.contiguous(memory_format=torch.channels_last), plan)
         ctx.plan, ctx.bias = replace(plan, norm=None, conv=None), beta
         ctx.set_materialize_grads(False)
-        standing = stand_in(x)
-        noticed = () if plan.group is not None else (plan.norm.mean, plan.norm.var)
-        ctx.save_for_backward(standing, *state, *noticed)
-        return out, standing
+        x_stand_in = stand_in(x)
+        # as batch norm saves them, so that backward detects in-place changes; synchronised batch norm does not
+        running_statistics = () if plan.group is not None else (plan.norm.mean, plan.norm.var)
+        ctx.save_for_backward(x_stand_in, *state, *running_statistics)
+        return out, x_stand_in
 
     @staticmethod
     def backward(ctx, grad: Tensor | None, of_stand_in: Tensor | None):
         if grad is None:
             return of_stand_in, None, None, None
-        standing, *saved = ctx.saved_tensors
-        state, noticed = _State(*saved[: len(_State._fields)]), saved[len(_State._fields) :]
+        x_stand_in, *saved = ctx.saved_tensors
+        state, running_statistics = _State(*saved[: len(_State._fields)]), saved[len(_State._fields) :]
         with torch._C.DisableTorchFunction(), without_autocast(state.x.device):
             if by_operations([grad]):
-                grad_x, *others = stem_gradients(ctx.plan, state, standing, ctx.bias, grad)
+                grad_x, *others = stem_gradients(ctx.plan, state, x_stand_in, ctx.bias, grad)
             else:
-                if not ctx.plan.training:  # as batch norm's backward, with the statistics as they are by now
-                    mean, rstd = running(*noticed, ctx.plan.eps, state.mean.dtype)
+                if not ctx.plan.training:  # the current statistics, as in batch norm's backward
+                    mean, rstd = running(*running_statistics, ctx.plan.eps, state.mean.dtype)
                     state = state._replace(mean=mean, rstd=rstd)
                 grad_x, *others = each_gradient(partial(_backward, ctx.plan, state, ctx.total), grad)
         return (grad_x if of_stand_in is None else grad_x + of_stand_in), None, *others
@@ -127,7 +128,7 @@ def _backward(plan: StemPlan, state: _State, total: Tensor | int, grad: Tensor) 
     grad_rows = as_rows(grad.to(x.dtype).resolve_neg())
     dz, *sums = steps.norm_relu_max_pool_backward(rows, scale, shift, mean, (n, h, w), grad_rows)
     grad_gamma, grad_beta = (sums[1] * rstd).to(gamma.dtype), sums[0].to(gamma.dtype)
-    # with the weight as it is by now, as batch norm's backward: it may have been changed unseen
+    # the current weight, as in batch norm's backward: it may have been changed through .data
     coefficient = gamma.to(rstd.dtype) * rstd
     if plan.training:
         if plan.group is not None:

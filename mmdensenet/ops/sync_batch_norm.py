@@ -16,10 +16,10 @@ def sync_batch_norm(
     eps: float,
     group: dist.ProcessGroup | None = None,
 ) -> Tensor:
-    """Normalise ``x`` with the mean and variance of all ranks' batches together, as one batch of their sum would be.
+    """Normalise ``x`` with the mean and variance over the batches of all ranks.
 
-    Every rank must call it, the number of samples may differ. Gradients of ``x`` take the other ranks' losses into
-    account; those of ``weight`` and ``bias`` are this rank's part, which DistributedDataParallel averages.
+    Every rank must call it; the number of samples may differ. The gradient of ``x`` includes the losses of all ranks;
+    those of ``weight`` and ``bias`` are this rank's part, which DistributedDataParallel averages.
 
     Args:
         x: (N, C, ...), any floating dtype; statistics are kept in at least float32.
@@ -40,8 +40,8 @@ def combine_statistics(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and biased variance (C,) of all ranks' values together, and their number, from those of each rank's.
 
-    One exchange: mean, sum of squared deviations and count of each rank, combined as by Chan et al. (1979). Sums of
-    squares would cancel.
+    The ranks exchange mean, sum of squared deviations and count once, combined as by Chan et al. (1979): sums of
+    squares would suffer from cancellation.
 
     Raises:
         ValueError: if all ranks together have one value per channel, whose variance is not defined.
@@ -61,13 +61,13 @@ class _SyncBatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, running_mean, running_var, momentum, eps, group):
         dtype = torch.promote_types(x.dtype, torch.float32)
-        wide = x.to(dtype)
+        x_stats = x.to(dtype)
         axes = [0, *range(2, x.dim())]
         count = x.numel() // x.size(1)
         if count:
-            var, mean = torch.var_mean(wide, axes, correction=0)
+            var, mean = torch.var_mean(x_stats, axes, correction=0)
         else:
-            var = mean = wide.new_zeros(x.size(1))
+            var = mean = x_stats.new_zeros(x.size(1))
 
         mean, var, total = combine_statistics(mean, var, count, group)
 
@@ -81,26 +81,26 @@ class _SyncBatchNorm(torch.autograd.Function):
         shift = -mean * scale if bias is None else bias.to(dtype) - mean * scale
         ctx.save_for_backward(x, weight, mean, inv_std, total)
         ctx.group, ctx.axes, ctx.shape, ctx.has_bias = group, axes, shape, bias is not None
-        return (wide * scale.view(shape) + shift.view(shape)).to(x.dtype)
+        return (x_stats * scale.view(shape) + shift.view(shape)).to(x.dtype)
 
     @staticmethod
-    @once_differentiable  # the exchange between the ranks is no operation that autograd records
+    @once_differentiable  # autograd does not record the exchange between the ranks
     def backward(ctx, grad):
         x, weight, mean, inv_std, total = ctx.saved_tensors
         shape, axes = ctx.shape, ctx.axes
-        wide = grad.to(mean.dtype)
+        grad_stats = grad.to(mean.dtype)
         normalised = (x.to(mean.dtype) - mean.view(shape)) * inv_std.view(shape)
-        sum_grad = wide.sum(axes)
-        sum_grad_normalised = (wide * normalised).sum(axes)
+        sum_grad = grad_stats.sum(axes)
+        sum_grad_normalised = (grad_stats * normalised).sum(axes)
 
         grad_x = None
         if ctx.needs_input_grad[0]:
-            # This rank's loss depends on the others' inputs through the shared statistics, and theirs on this one's.
+            # each rank's loss depends on the inputs of all ranks through the shared statistics
             sums = torch.cat([sum_grad, sum_grad_normalised])
             dist.all_reduce(sums, group=ctx.group)
             mean_grad, mean_grad_normalised = (sums / total).chunk(2)
             scale = inv_std if weight is None else inv_std * weight.to(inv_std.dtype)
-            grad_x = wide - mean_grad.view(shape) - normalised * mean_grad_normalised.view(shape)
+            grad_x = grad_stats - mean_grad.view(shape) - normalised * mean_grad_normalised.view(shape)
             grad_x = (grad_x * scale.view(shape)).to(x.dtype)
         grad_weight = None if weight is None else sum_grad_normalised.to(weight.dtype)
         grad_bias = sum_grad.to(weight.dtype if weight is not None else grad.dtype) if ctx.has_bias else None

@@ -1,4 +1,4 @@
-"""How far scores can be read as probabilities, and one temperature that mends them."""
+"""The calibration of scores as probabilities, and temperature scaling."""
 
 import math
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from .bootstrap import CONFIDENCE, Estimate, Resampling, divide, estimate
 from .scores import Scores
 
 BINS = 15
-#: fewer images are not divided into halves to fit on
+#: with fewer images no temperature is fitted
 FEWEST_IMAGES = 20
-#: images of a half that the temperature is fitted on at most
+#: the most images of a half on which a temperature is fitted
 MOST_IMAGES = 10_000
-#: what is allowed for the logarithm of a temperature
+#: bounds of the logarithm of a temperature
 BOUNDS = (-4.0, 4.0)
 
 
 @dataclass(frozen=True)
 class Bins:
-    """Of each of 15 equally wide bins of the score: how many, their mean score, and how often it was right."""
+    """The number of decisions, mean score and accuracy in each of 15 equally wide bins of the score, (15,) each."""
 
     count: np.ndarray
     confidence: np.ndarray
@@ -29,7 +29,7 @@ class Bins:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Expected calibration error (percent) and log loss (nats), as it is and with the temperature.
+    """Expected calibration error (percent) and log loss (nats), without and with the temperature.
 
     Attributes:
         temperatures: of the two halves; None if there are too few images.
@@ -53,7 +53,7 @@ def compute_calibration(scores: Scores, resampling: Resampling, seed: int = 0) -
     """Calibration of the best class's score, or with several labels of all scores of known labels.
 
     The temperature (arXiv:1706.04599) divides the logits. It is fitted twice, on one random half of the images by log
-    loss, and used on the other half, so that it is never judged on images that it was fitted on. Groups stay together.
+    loss, and evaluated on the other half, never on the images of the fit. Groups stay together.
     """
     values = logits_of(scores)
     before = _probabilities(scores, values)
@@ -102,7 +102,7 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
 
 
 def logits_of(scores: Scores) -> np.ndarray:
-    """(N, C) logits; where they were not kept, up to a constant for each image, which a softmax does not see."""
+    """(N, C) logits; if they were not stored, up to a constant per image, to which softmax is invariant."""
     if scores.logits is not None:
         return scores.logits
     tiny = np.finfo(np.float32).tiny
@@ -116,7 +116,7 @@ def _probabilities(scores: Scores, logits: np.ndarray) -> np.ndarray:
 
 
 def _losses(logits: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) sums of the log loss of each image's known labels, and how many these are."""
+    """(N,) sums of the log loss of each image's known labels, and the numbers of these labels."""
     if truth.ndim == 1:
         return -np.take_along_axis(log_softmax(logits, axis=1), truth[:, None], 1)[:, 0], np.ones(len(truth))
     known = truth >= 0
@@ -127,17 +127,17 @@ def _losses(logits: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def mean_log_loss(
     scores: Scores, logits: np.ndarray, resampling: Resampling, confidence: float = CONFIDENCE
 ) -> Estimate:
-    """Mean log loss of ``logits`` (N, C) in nats, of an image or of a known label."""
+    """Mean log loss of ``logits`` (N, C) in nats, per image or per known label."""
     sums, counts = _losses(logits, scores.truth)
     return estimate(divide(sums.sum(), counts.sum()), resampling.mean(sums, counts), confidence)
 
 
 def _decisions(scores: Scores, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(M,) images, confidences, and whether they were right."""
+    """(M,) images, confidences, and whether the decisions were right."""
     if scores.multi_label:
         image, label = np.nonzero(scores.truth >= 0)
         return image, probabilities[image, label], scores.truth[image, label] == 1
-    # a temperature does not change which class is the best
+    # a temperature does not change the best class
     confidence = np.take_along_axis(probabilities, scores.predicted[:, None], 1)[:, 0]
     return np.arange(len(scores)), confidence, scores.predicted == scores.truth
 
@@ -165,7 +165,7 @@ def calibration_error(
     counts = np.bincount(image, minlength=len(scores))
     value = float(divide(np.abs(gaps.sum(0)).sum(), counts.sum()))
     drawn = divide(np.abs(resampling.weights @ gaps).sum(1), resampling.weights @ counts.astype(np.float32))
-    drawn = drawn[~np.isnan(drawn)]  # those of images of which nothing is known
-    # resampling adds noise to every bin, and the distances are larger for it: on average by this much
+    drawn = drawn[~np.isnan(drawn)]  # resamplings without known labels
+    # resampling adds noise to every bin, which increases the distances by this much on average
     drawn = np.maximum(drawn - (drawn.mean() - value), 0) if len(drawn) else drawn
     return estimate(100 * value, 100 * drawn, confidence)

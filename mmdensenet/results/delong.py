@@ -11,17 +11,17 @@ def delong(
 ) -> Estimate:
     """The area under the ROC curve with a normal interval, cut at 0 and 1.
 
-    DeLong's variance (Biometrics 44, 1988, 837-845) by midranks (doi:10.1109/LSP.2014.2337313). Images of a group are
-    not independent; theirs is the variance of clustered data (Obuchowski, Biometrics 53, 1997, 567-578), which is
-    DeLong's if each group has one image.
+    The variance is DeLong's (Biometrics 44, 1988, 837-845), computed by midranks (doi:10.1109/LSP.2014.2337313). Images
+    of a group are not independent: with groups it is that of clustered data (Obuchowski, Biometrics 53, 1997, 567-578),
+    which equals DeLong's if each group has one image.
 
     Args:
         score, target: (N,); a target that is neither 1 nor 0 leaves its image out.
         groups: (N,) numbers.
 
     Returns:
-        nan without positives or negatives; no interval for fewer than two groups with positives, or with negatives, and
-        where the variance is 0, as of an area of 1.
+        nan without positives or negatives; no interval for fewer than two groups with positives or with negatives, and
+        for a variance of 0, as for an area of 1.
     """
     from scipy.stats import rankdata  # takes long to import, and most commands need no area
 
@@ -33,7 +33,7 @@ def delong(
         return Estimate(float('nan'))
     ranks, among = rankdata(score), np.empty(len(score))
     among[positive], among[~positive] = rankdata(score[positive]), rankdata(score[~positive])
-    # share of the other kind that an image is ranked right against
+    # the share of the other kind against which an image is ranked correctly
     right = np.where(positive, (ranks - among) / n, 1 - (ranks - among) / m)
     area = float(right[positive].mean())
     count = int(group.max()) + 1

@@ -1,4 +1,4 @@
-"""Figures without pyplot's global state, readable with every kind of colour vision."""
+"""Figures without pyplot's global state, in colours for every kind of colour vision."""
 
 import textwrap
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ COLOURS = (
     *('#3f90da', '#ffa90e', '#bd1f01', '#94a4a2', '#832db6'),
     *('#a96b59', '#e76300', '#b9ac70', '#717581', '#92dadd'),
 )
-#: their number and that of the colours have no common factor, so that both together distinguish 70 classes
+#: their number is coprime to that of the colours, so that both together distinguish 70 classes
 MARKERS = ('o', '^', 's', 'D', 'v', 'P', 'X')
 STYLES = ('-', '--', '-.', ':')
-#: for quantities from none to much; and for shares, where nothing is to look like nothing
+#: colour maps for quantities, and for shares, where 0 is white
 SEQUENTIAL, SHARES = 'viridis', 'Blues'
 
 DPI = 100
@@ -37,7 +37,7 @@ def new_figure(width: float, height: float, title: str = '') -> Figure:
 
 
 def picture_file(file: str | Path) -> Path:
-    """:func:`output_file` for a name of a picture."""
+    """:func:`output_file` for the file of a picture."""
     return output_file(file, ('.png', '.svg', '.pdf'))
 
 
@@ -53,7 +53,7 @@ def save_figure(figure: Figure, file: str | Path) -> Path:
 
 
 def shorten(name: str, length: int = 24) -> str:
-    """A class name that fits beside a picture: ImageNet's have several synonyms, of which the first stays.
+    """A class name that fits beside a picture; of ImageNet's synonyms it keeps the first.
 
     >>> shorten('tench, Tinca tinca'), shorten('hippopotamus', 6)
     ('tench', 'hippo…')
@@ -63,7 +63,7 @@ def shorten(name: str, length: int = 24) -> str:
 
 
 def label_ticks(axis, names: Sequence[str], most: int, rotation: float = 0) -> None:
-    """Name the positions 0, 1, ... of an axis; of more than ``most`` names only every so many."""
+    """Name the positions 0, 1, ... of an axis, at most ``most`` of them at equal steps."""
     step = -(-len(names) // most)
     positions = range(0, len(names), step)
     options = dict(rotation=rotation, ha='right', rotation_mode='anchor') if rotation else {}
@@ -71,13 +71,13 @@ def label_ticks(axis, names: Sequence[str], most: int, rotation: float = 0) -> N
 
 
 def scale_rates(axes: Axes, values: np.ndarray) -> None:
-    """A logarithmic axis for learning rates that fall in steps; not for those that go down to almost nothing."""
+    """Use a logarithmic axis for learning rates that span 50 to 100,000 times, as those that fall in steps."""
     if values.min() > 0 and 50 < values.max() / values.min() < 1e5:
         axes.set_yscale('log')
 
 
 def whole_numbers(axes: Axes) -> None:
-    """Ticks along x, epochs or iterations, that are whole numbers."""
+    """Use whole numbers as ticks along x, for epochs or iterations."""
     axes.xaxis.set_major_locator(MaxNLocator('auto', integer=True))
 
 
@@ -109,7 +109,7 @@ def picture_grid(
         cell: width of a picture, in inches.
 
     Raises:
-        UserError: for more pictures than one can look at.
+        UserError: for more than 40 columns or 100 rows.
     """
     columns = max(len(row) for row in pictures)
     if columns > 40 or len(pictures) > 100:

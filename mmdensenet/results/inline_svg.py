@@ -16,12 +16,11 @@ _SHAPES = {'path', 'use'}
 def inline_svg(figure: Figure, label: str, titles: Mapping[str, str | Iterable[str]] | None = None) -> str:
     """The ``<svg>`` element of a figure.
 
-    Text stays text in the page's font; what is black takes the page's text colour, so that it can be read on dark
-    ground too.
+    Text stays text in the page's font. Black becomes the page's text colour, which is readable in dark mode too.
 
     Args:
-        label: what the figure shows, for those who cannot see it; of each figure of a page another, as ids begin so.
-        titles: the tooltip of an artist, by its ``gid``; of a mesh one text for each cell.
+        label: an accessible description, unique on the page, because ids start with it.
+        titles: the tooltip of an artist by its ``gid``, or for a mesh one text per cell.
     """
     file = StringIO()
     with rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'mmdensenet'}):
@@ -31,7 +30,7 @@ def inline_svg(figure: Figure, label: str, titles: Mapping[str, str | Iterable[s
     root = ElementTree.fromstring(file.getvalue())
     for parent in root.iter():
         for child in [c for c in parent if c.tag == f'{_SVG}style' or not c.tag.startswith(_SVG)]:
-            parent.remove(child)  # the style is for all of the page; metadata
+            parent.remove(child)  # metadata, and styles that would apply to the whole page
     for gid, title in (titles or {}).items():
         _add_titles(root, gid, title)
     _own_ids(root, re.sub(r'\W+', '-', label) + '-')
@@ -65,7 +64,7 @@ def _add_titles(root: ElementTree.Element, gid: str, title: str | Iterable[str])
 
 
 def _own_ids(root: ElementTree.Element, prefix: str) -> None:
-    """Ids that something refers to get the prefix; the others go."""
+    """Prefix ids that are referenced, and remove the others."""
     text = ElementTree.tostring(root, encoding='unicode')
     used = set(re.findall(r'="#([^"]+)"|url\(#([^)]+)\)', text))
     used = {name for pair in used for name in pair if name}

@@ -1,4 +1,4 @@
-"""What a model with its decisions is worth on images that nothing was fitted on: figures, and the same in sentences."""
+"""The figures of a model with its decisions on images that were not used for fitting, as numbers and as text."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ class LabelJudgement:
     """One label, or one class against the others; shares are of 1.
 
     Attributes:
-        images, others: with and without it; unknown ones are neither.
+        images, others: the numbers of images with and without it; unknown ones are neither.
         figures: by name: 'AUROC' and 'AP' (resampled), 'AUROC (DeLong)', 'sensitivity', 'specificity', 'PPV' and 'NPV'
             at the stored operating point (nan for a label that is not decided), 'Brier', and 'coverage' of its
             conformal sets among the images with it.
@@ -75,12 +75,12 @@ class Judgement:
     caveats: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; what is not defined is None."""
+        """Plain data for JSON; undefined numbers are None."""
         return _plain(asdict(self))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> 'Judgement':
-        """What :meth:`to_dict` gave."""
+        """The inverse of :meth:`to_dict`."""
         found = dict(values)
         for key in ('labels', 'by_group'):
             found[key] = None if found[key] is None else [_label(each) for each in found[key]]
@@ -92,7 +92,7 @@ class Judgement:
         return cls(**found)
 
     def lines(self) -> list[str]:
-        """The figures in sentences."""
+        """The figures as sentences."""
         of = '' if self.groups is None else f' of {self.groups:,} groups'
         lines = [f'{self.images:,} images{of}; intervals of {self.confidence:.0%}.']
         lines.append(_sentence(self.overall, [name for name in self.overall if 'uncalibrated' not in name]))
@@ -114,7 +114,7 @@ class Judgement:
 
 
 def in_words(name: str, value: Estimate) -> str:
-    """'AUROC 0.912 (0.871 to 0.945)'; shares that people know in percent are in percent."""
+    """'AUROC 0.912 (0.871 to 0.945)'; shares other than areas are in percent."""
     percent = name not in ('set size', 'AUROC', 'AP', 'macro AUROC', 'macro AP', 'AUROC (DeLong)')
     percent = percent and not name.startswith(('Brier', 'log loss'))
     write = '{:.1%}'.format if percent else '{:.3f}'.format

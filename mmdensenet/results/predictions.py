@@ -1,4 +1,4 @@
-"""Predictions as a JSON, npz or parquet file: written and read."""
+"""Writes and reads predictions as a JSON, npz or parquet file."""
 
 import json
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ class DumpPredictions(BaseMetric):
 
 
 def _fields(sample: dict) -> dict:
-    """The fields of a sample, those of tasks with the task's name before theirs and the image's own first."""
+    """The fields of a sample, then those of its tasks, prefixed with the task's name."""
     fields = {key: sample[key] for key in DumpPredictions.FIELDS if key in sample}
     for task, inner in sample.items():
         for key, value in _fields(inner).items() if isinstance(inner, dict) else ():
@@ -116,14 +116,14 @@ def read_columns(file: str | Path) -> dict[str, Sequence]:
 
 def _are_probabilities(scores) -> bool:
     scores = np.asarray(scores, dtype=float)
-    return bool(((scores >= -1e-6) & (scores <= 1 + 1e-6)).all())  # not so of NaN
+    return bool(((scores >= -1e-6) & (scores <= 1 + 1e-6)).all())  # False for NaN
 
 
 def _read_npz(path: Path) -> dict[str, Sequence]:
     with np.load(path, allow_pickle=False) as arrays:
         columns = {name: arrays[name] for name in DumpPredictions.FIELDS if name in arrays}
     for name, column in columns.items():
-        if column.dtype.kind == 'U' and name != 'img_path':  # not as many for each image
+        if column.dtype.kind == 'U' and name != 'img_path':  # JSON, as the number varies
             columns[name] = [json.loads(text) for text in column]
     return columns
 
@@ -137,10 +137,10 @@ def _read_parquet(path: Path) -> list[dict]:
 
 
 def _to_array(column: list) -> np.ndarray:
-    """Numbers or text, never objects, which numpy would pickle."""
+    """An array of numbers or text, never of objects, which numpy would pickle."""
     if len({np.shape(value) for value in column}) == 1 and np.array(column).dtype.kind in 'biufU':
         return np.array(column)
-    return np.array([json.dumps(value) for value in column])  # as with several labels, not as many for each image
+    return np.array([json.dumps(value) for value in column])  # several labels, whose number varies
 
 
 def _to_utf8(value):

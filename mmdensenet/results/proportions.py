@@ -23,8 +23,8 @@ def share(
 ) -> Estimate:
     """The share of the images ``of`` (N,) of True and False that are ``hit``.
 
-    Single images get Wilson's interval. With groups it is the one of resampled groups; where the share is 0 or 1 all
-    resamplings are alike, and it is Wilson's of so many groups as have such images.
+    Without groups the interval is Wilson's. With groups it comes from resampled groups; for a share of 0 or 1 all
+    resamplings are alike, and it is Wilson's for the number of groups with such images.
     """
     hit = hit & of
     if groups is None:
@@ -39,9 +39,9 @@ def share_of_counts(
     groups: np.ndarray | None,
     confidence: float = CONFIDENCE,
 ) -> Estimate:
-    """The same of numbers (N,), such as the labels of each image that are predicted right, of those that are known.
+    """The same for counts (N,), such as each image's correctly predicted labels of its known ones.
 
-    The interval is that of resampled images or groups, and Wilson's of as many as have any where the share is 0 or 1.
+    The interval comes from resampled images or groups; for a share of 0 or 1 it is Wilson's for their number.
     """
     total = of.sum()
     value = hits.sum() / total if total else float('nan')

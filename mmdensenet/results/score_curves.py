@@ -1,4 +1,4 @@
-"""ROC and precision-recall curves, of few points."""
+"""ROC and precision-recall curves with few points."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from .class_metrics import ClassMetrics
 from .ranking import auroc, average_precision
 from .scores import Scores
 
-#: classes that are drawn one by one; of more those with the lowest average precision
+#: the most classes with a curve each; of more classes only those with the lowest average precision
 MOST_CLASSES = 10
 SHOWN_OF_MANY = 6
-#: decisions that the curve of all classes together is computed from at most
+#: the most decisions of the curve of all classes together
 MOST_DECISIONS = 2_000_000
 POINTS = 200
 
@@ -21,7 +21,7 @@ POINTS = 200
 class ScoreCurve:
     """``roc``: false and true positive rate; ``pr``: recall and precision; (K,) each, from 0 to 1.
 
-    ``auroc`` and ``average_precision`` are what is under them, in percent.
+    ``auroc`` and ``average_precision`` are the areas under them in percent.
     """
 
     name: str
@@ -32,7 +32,7 @@ class ScoreCurve:
 
 
 def compute_curves(scores: Scores, classes: list[ClassMetrics], seed: int = 0) -> list[ScoreCurve]:
-    """All decisions together first, then single classes that have images with and without them."""
+    """The curve of all decisions together, then those of single classes with positive and negative images."""
     targets = scores.targets
     defined = [i for i, each in enumerate(classes) if each.images and each.others]
     if len(defined) > MOST_CLASSES:
@@ -55,12 +55,12 @@ def _curve(name: str, truth: np.ndarray, score: np.ndarray) -> ScoreCurve | None
     false, true, _ = roc_curve(truth, score)
     precision, recall, _ = precision_recall_curve(truth, score)
     under = [100 * float(area(score, truth, np.ones((1, len(score))))[0]) for area in (auroc, average_precision)]
-    # the last point, of recall 0, is a convention of the library and no measurement
+    # the last point, at recall 0, is a convention of the library, not a measurement
     return ScoreCurve(name, _thin(false, true), _thin(recall[-2::-1], precision[-2::-1]), *under)
 
 
 def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """At most so many points, evenly along the curve, its ends among them."""
+    """At most :data:`POINTS` points, evenly spaced along the curve, with its ends."""
     if len(x) <= POINTS:
         return x, y
     along = np.concatenate([[0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])

@@ -13,17 +13,17 @@ from mmdensenet.results.predictions import read_columns
 
 @dataclass
 class Scores:
-    """What a model predicted for each image, and what is true.
+    """A model's scores of each image, and the true labels.
 
     Attributes:
         scores: (N, C) probabilities; of several labels each on its own.
-        truth: (N,) classes; or with several labels (N, C) of 1, 0 and, where it is not known, -1.
+        truth: (N,) classes; or with several labels (N, C) of 1, 0 and, where unknown, -1.
         index: (N,) places in the data set.
-        paths: of the images; '' where there is none.
+        paths: of the images; '' for an image without a file.
         classes: C names.
-        threshold: several labels: the score from which on a label is predicted.
-        groups: (N,) numbers of what is resampled together, such as patients; None: every image for itself.
-        logits: (N, C) float64, what softmax or sigmoid made the scores of; None where they were not kept.
+        threshold: with several labels, the lowest score at which a label is predicted.
+        groups: (N,) numbers of groups that are resampled together, such as patients; None resamples single images.
+        logits: (N, C) float64, from which softmax or sigmoid computed the scores; None if they were not stored.
         augmented: the scores are means over test-time augmentations.
     """
 
@@ -45,7 +45,7 @@ class Scores:
         return self.truth.ndim == 2
 
     def take(self, which: np.ndarray) -> 'Scores':
-        """Those of some images, by their places or by (N,) True and False."""
+        """The scores of some images, selected by indices or a mask (N,)."""
         which = np.arange(len(self))[which]
         some = {
             name: None if (values := getattr(self, name)) is None else values[which]
@@ -65,9 +65,9 @@ class Scores:
 
 
 def join_scores(parts: Sequence[Scores]) -> Scores:
-    """The images of several parts, such as those that each of several folds has held out.
+    """The scores of several parts together, such as the held-out images of each fold.
 
-    Groups are of one part each; without groups in one there are none.
+    A group belongs to one part. If one part has no groups, the result has none.
 
     Raises:
         UserError: if the parts have other classes.
@@ -108,7 +108,7 @@ def read_scores(
 def scores_of_columns(
     columns: dict, file: str | Path, multi_label: bool, classes: Sequence[str] | None = None, threshold: float = 0.5
 ) -> Scores:
-    """The same of the columns of predictions; ``file`` is what messages call them."""
+    """The same from columns of predictions; ``file`` is their name in messages."""
     try:
         scores = np.stack([np.atleast_1d(np.asarray(row, dtype=np.float64)) for row in columns['pred_score']])
     except (ValueError, KeyError, TypeError) as error:
@@ -162,7 +162,7 @@ def _truth(columns: dict, images: int, count: int, multi_label: bool, file) -> n
         return truth
     if 'gt_score' in columns:
         truth = np.asarray([np.atleast_1d(row) for row in columns['gt_score']], dtype=np.float64).reshape(images, count)
-        return np.where(truth < 0, -1.0, truth > POSITIVE_ABOVE)  # soft labels, too, are one or the other
+        return np.where(truth < 0, -1.0, truth > POSITIVE_ABOVE)  # also for soft labels
     if 'gt_label' not in columns:
         raise UserError(f'{file} has no true labels (gt_score or gt_label), so there is nothing to report.')
     truth = np.zeros((images, count))

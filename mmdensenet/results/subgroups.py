@@ -5,16 +5,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-#: values of a column that are looked at one by one; of more numbers quarters are
+#: the most values of a column with a subgroup each; more numbers are divided into quarters
 MOST_NUMBERS, MOST_VALUES = 10, 20
 MISSING, OTHERS = 'missing', 'others'
 
 
 def subgroups_of(values: Sequence) -> list[tuple[str, np.ndarray]]:
-    """Each value, in words, and (N,) of True and False.
+    """Each value as text, with a mask (N,).
 
-    Numbers with more than ten values are divided into quarters. Of more than 20 texts the most frequent ones stay and
-    the rest are 'others'. None, '' and NaN are 'missing'.
+    Numbers with more than ten values are divided into quarters. Of more than 20 texts, all but the most frequent ones
+    are 'others'. None, '' and NaN are 'missing'.
 
     >>> [(name, which.tolist()) for name, which in subgroups_of(['f', 'm', '', 'f'])]
     [('f', [True, False, False, True]), ('m', [False, True, False, False]), ('missing', [False, False, True, False])]
@@ -33,11 +33,11 @@ def subgroups_of(values: Sequence) -> list[tuple[str, np.ndarray]]:
         if numbers is not None:  # 1 and 1.0 are one value
             names[there] = [f'{number:g}' for number in numbers[there]]
         counts = Counter(names[there].tolist())
-        kept = [name for name, _ in counts.most_common(MOST_VALUES)]
-        kept.sort(key=(lambda name: float(name)) if numbers is not None else str)
-        parts = [(name, names == name) for name in kept]
+        frequent = [name for name, _ in counts.most_common(MOST_VALUES)]
+        frequent.sort(key=(lambda name: float(name)) if numbers is not None else str)
+        parts = [(name, names == name) for name in frequent]
         if len(counts) > MOST_VALUES:
-            parts.append((OTHERS, there & ~np.isin(names, kept)))
+            parts.append((OTHERS, there & ~np.isin(names, frequent)))
     return parts + ([] if there.all() else [(MISSING, ~there)])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .scores import Scores
 
-#: scores that differ by no more than this are the same
+#: scores that differ by less count as equal
 ROUNDING = 1e-6
 
 
@@ -19,9 +19,9 @@ class Suspicion:
 
     Attributes:
         place: row of the scores.
-        label: of several labels which one; None where an image has one class.
-        given, suggested: classes; of a label 1 and 0.
-        self_confidence: the score of what is given, 0 to 1; the lower, the more suspicious.
+        label: the label if there are several; None if an image has one class.
+        given, suggested: classes; or 1 and 0 of a label.
+        self_confidence: the score of the given label, 0 to 1; the lower, the more suspicious.
     """
 
     place: int
@@ -36,7 +36,7 @@ def find_suspicious(scores: Scores) -> list[Suspicion]:
 
     A class is confident for an image if its score reaches the mean score of the class over the images that are labelled
     so. A label is suspicious if another class is confident (the only one, or the best of several), and the given one is
-    not the best. Of several labels each is looked at by itself, on the images where it is 1 or 0.
+    not the best. Several labels are tested separately, each on the images where it is 1 or 0.
 
     Args:
         scores: of images that the model was not trained on: validation, or out-of-fold.
@@ -75,7 +75,7 @@ def _ranked(found, label: int | None) -> list[Suspicion]:
 
 
 def in_words(scores: Scores, each: Suspicion) -> tuple[str, str]:
-    """What is given and what is suggested."""
+    """The given and the suggested label as text."""
     if each.label is None:
         return scores.classes[each.given], scores.classes[each.suggested]
     name = scores.classes[each.label]
@@ -88,7 +88,7 @@ def write_suspicious(
     """A CSV file: image, label (of several labels), given, suggested, self_confidence; the most suspicious first.
 
     Args:
-        images: what the images are called, in the order of the scores; by default their paths.
+        images: names of the images in the order of the scores; by default their paths.
     """
     images = scores.paths if images is None else images
     several = ['label'] if scores.multi_label else []

@@ -19,7 +19,7 @@ Curve = tuple[Sequence[float], Sequence[float]]
 
 #: neither losses nor metrics
 SETTINGS = ('lr', 'base_lr', 'momentum', 'grad_norm')
-#: of an evaluator that reports a 'loss', beside that of training
+#: the loss of an evaluator that reports one, beside that of training
 VALIDATION_LOSS = 'validation loss'
 #: entries of the log that are not drawn
 NOT_CURVES = {'step', 'epoch', 'iter', 'time', 'data_time', 'memory'}
@@ -38,7 +38,7 @@ def read_scalars(work_dir: str | Path) -> tuple[dict[str, Curve], str]:
     bounds = [_epoch_length(records) for records in runs]
     longest = max((low for low, _ in bounds), default=0)
     for records, (low, high) in zip(runs, bounds):
-        # a run that was stopped inside an epoch does not show how long that is; the other runs do
+        # a run that stopped inside its first epoch does not show the epoch's length; other runs do
         length = (longest if longest <= high else low) or 1
         x = 0.0
         for record in records:
@@ -59,14 +59,14 @@ def read_scalars(work_dir: str | Path) -> tuple[dict[str, Curve], str]:
 
 
 def _epoch_length(records: list[dict]) -> tuple[float, float]:
-    """From which to which number of iterations an epoch may have by these records; (0, inf) if they have no epochs."""
+    """Bounds of the iterations of an epoch, from these records; (0, inf) without epochs."""
     steps = [(record['step'], record['epoch']) for record in records if _is_training(record) and record.get('epoch')]
     low = max((step / epoch for step, epoch in steps), default=0)
     return low, min(((step - 1) / (epoch - 1) for step, epoch in steps if epoch > 1), default=float('inf'))
 
 
 def _is_training(record: dict) -> bool:
-    """Not the result of a validation, whose evaluator may compute a loss too."""
+    """Whether a record is of training; a validation's evaluator may report a loss too."""
     return 'loss' in record and not record.keys().isdisjoint(('iter', 'epoch', 'lr'))
 
 
@@ -75,7 +75,7 @@ def is_loss(name: str) -> bool:
 
 
 def best_point(curves: dict[str, Curve]) -> tuple[str, float, float] | None:
-    """Name, x and value of the best validation, by the first metric of which mmengine knows whether more is better.
+    """Name, x and value of the best validation, by the first metric whose direction mmengine knows.
 
     >>> best_point({'loss': ([1, 2], [3, 2]), 'accuracy/top1': ([1, 2, 3], [50.0, 60.0, 60.0])})
     ('accuracy/top1', 2, 60.0)
@@ -155,13 +155,13 @@ def draw_curves(
 
 
 def mark_best(axes: Axes, best: tuple[str, float, float], unit: str) -> None:
-    """A line where :func:`best_point` is, and what it is in the legend."""
+    """Draw a line at :func:`best_point`, with its value in the legend."""
     name, x, y = best
     axes.axvline(x, color='grey', linestyle=':', linewidth=1, label=f'best {name}: {unit} {x:g}, {y:.4g}', zorder=0)
 
 
 def smooth(values: Sequence[float], width: int) -> np.ndarray:
-    """The mean over ``width`` neighbours, over as many as there are at the ends.
+    """The mean over ``width`` neighbours, fewer at the ends.
 
     >>> smooth([1, 2, 6], 3).tolist()
     [1.5, 3.0, 4.0]

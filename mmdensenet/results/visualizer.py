@@ -37,7 +37,7 @@ class FastVisualizer(UniversalVisualizer):
 
 
 def _resize(image: np.ndarray, short_side: int | None, factor: float | None) -> Image.Image:
-    """The image at the asked size; without one, small images are enlarged by whole factors to 128 pixels or so."""
+    """The image at the given size; without one, small images are enlarged by a whole factor to about 128 pixels."""
     picture = Image.fromarray(np.squeeze(image)).convert('RGB')
     smallest = min(picture.size)
     factor = factor or (short_side / smallest if short_side else max(1, 128 // smallest))
