@@ -162,7 +162,8 @@ def export_model(
     metadata.decisions = None if decisions is None else decisions.to_dict()
     models = [model]
     if ensemble is not None:
-        models = [get_model(cfg, file) for file in ensemble.checkpoints]
+        options = ensemble.options or ({},) * len(ensemble.checkpoints)
+        models = [get_model(open_config(cfg, own), file) for file, own in zip(ensemble.checkpoints, options)]
         metadata.checkpoint, metadata.sha256 = f'{len(models)} models', ensemble.sha256
     file = Path(out) if out else Path(f'{metadata.model}{"-int8" if int8 else ""}{SUFFIXES[format]}')
     output_file(file, (SUFFIXES[format],))
@@ -176,7 +177,9 @@ def export_model(
             cfg, model, source, images, calib, 'symmetric' if symmetric else format, done, report
         )
     else:
-        graph = _scores_of(models, ensemble, lambda one: ScoresOf(one) if reason else inference_graph(one, format))
+        graph = _scores_of(
+            model, models, ensemble, lambda one: ScoresOf(one) if reason else inference_graph(one, format)
+        )
     if with_preprocess:
         graph = put_before(Preprocess(metadata, steps).eval(), graph, example, metadata)
     write = {'onnx': write_onnx, 'openvino': write_openvino, 'torch-export': write_torch_export}[format]
@@ -190,7 +193,7 @@ def export_model(
             images_of_folder(model, images, as_read) if images else images_of_data_set(cfg, 'test_dataloader', as_read)
         )
     compare(
-        _scores_of(models, ensemble, ScoresOf),
+        _scores_of(model, models, ensemble, ScoresOf),
         lambda pixels: _normalised(model, pixels),
         source,
         whole,
@@ -200,9 +203,30 @@ def export_model(
     return done
 
 
-def _scores_of(models: Sequence[BaseModel], ensemble: Ensemble | None, graph_of: Callable) -> ScoresOf | EnsembleScores:
-    graphs = [graph_of(model) for model in models]
-    return (graphs[0] if ensemble is None else EnsembleScores(graphs, ensemble.temperatures)).eval()
+def _scores_of(
+    model: BaseModel, models: Sequence[BaseModel], ensemble: Ensemble | None, graph_of: Callable
+) -> ScoresOf | EnsembleScores:
+    """Of images that are prepared as ``model`` does."""
+    if ensemble is None:
+        return graph_of(model).eval()
+    graphs = [graph_of(one) for one in models]
+    return EnsembleScores(graphs, ensemble.temperatures, _normalisations([model, *models])).eval()
+
+
+def _normalisations(models: Sequence[BaseModel]) -> list[tuple[Tensor, Tensor]] | None:
+    """Mean and deviation (C,) of each model; None where all have the same, or none.
+
+    Raises:
+        UserError: if some have them and others have not.
+    """
+    preprocessors = [model.data_preprocessor for model in models]
+    if len({each._enable_normalize for each in preprocessors}) > 1:
+        raise UserError('data_preprocessor: some of the models normalise their images, and others do not.')
+    if not preprocessors[0]._enable_normalize:
+        return None
+    found = [(each.mean.flatten(), each.std.flatten()) for each in preprocessors]
+    same = all(torch.equal(mean, found[0][0]) and torch.equal(std, found[0][1]) for mean, std in found)
+    return None if same else found
 
 
 def _steps_in_graph(pipeline: list[dict]) -> list[ResizeAndCrop]:

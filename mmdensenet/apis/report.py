@@ -73,11 +73,13 @@ class Members:
         checkpoints: of each model.
         model: (N,) the number of the model that scored the image.
         decisions: of their ensemble.
+        options: as of :class:`mmdensenet.export.ensemble.Ensemble`.
     """
 
     checkpoints: Sequence[str]
     model: np.ndarray
     decisions: Decisions
+    options: Sequence[dict] = ()
 
 
 @dataclass
@@ -243,7 +245,10 @@ def _model_of(cfg: Config, members: Members | None, device: str | None) -> Calla
     if members is None:
         return None
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    opened = cache(lambda number: get_model(cfg, members.checkpoints[number], device=device))
+    options = members.options or ({},) * len(members.checkpoints)
+    opened = cache(
+        lambda number: get_model(open_config(cfg, options[number]), members.checkpoints[number], device=device)
+    )
     return lambda place: opened(int(members.model[place]))
 
 

@@ -20,14 +20,16 @@ class Ensemble:
     """The models of a cross-validation.
 
     Attributes:
-        checkpoints: one of each model; all have the same config.
+        checkpoints: one of each model; all have the same config, but for ``options``.
         temperatures: the divisors of each model's logits: one, or one for each of several labels.
         decisions: on the logits of :func:`mean_logits`.
+        options: of each model, what it has otherwise than the config, as ``cfg_options``; none for the config's own.
     """
 
     checkpoints: tuple[str, ...]
     temperatures: tuple[float, ...]
     decisions: Decisions
+    options: tuple[dict, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -52,11 +54,26 @@ class EnsembleScores(nn.Module):
     Args:
         members: K models.
         temperatures: one of each model, or one for each of several labels.
+        normalisations: mean and deviation (C,) with which images come, then those of each member. None where all are
+            equal.
     """
 
-    def __init__(self, members: Sequence[ScoresOf], temperatures: Sequence[float]):
+    def __init__(
+        self,
+        members: Sequence[ScoresOf],
+        temperatures: Sequence[float],
+        normalisations: Sequence[tuple[Tensor, Tensor]] | None = None,
+    ):
         super().__init__()
         self.members = nn.ModuleList(members)
+        self.scale = self.shift = None
+        if normalisations is not None:
+            (given_mean, given_std), *own = [(mean.double(), std.double()) for mean, std in normalisations]
+            scale = torch.stack([given_std / std for _, std in own])
+            shift = torch.stack([(given_mean - mean) / std for mean, std in own])
+            del self.scale, self.shift
+            self.register_buffer('scale', scale.float()[:, None, :, None, None])
+            self.register_buffer('shift', shift.float()[:, None, :, None, None])
         self.register_buffer('temperatures', torch.tensor(temperatures, dtype=torch.float32))
         self.multi_label = members[0].multi_label
 
@@ -66,5 +83,11 @@ class EnsembleScores(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """(N, classes), see :func:`mean_logits`."""
-        logits = torch.stack([member.logits(x) / self.temperatures for member in self.members])
+        logits = torch.stack(
+            [member.logits(self._of(i, x)) / self.temperatures for i, member in enumerate(self.members)]
+        )
         return mean_logits(logits, self.multi_label)
+
+    def _of(self, i: int, x: Tensor) -> Tensor:
+        """The images as member i has been trained with."""
+        return x if self.scale is None else x * self.scale[i] + self.shift[i]

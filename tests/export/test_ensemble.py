@@ -26,6 +26,22 @@ def test_scores_are_the_mean_of_the_members(labels):
     torch.testing.assert_close(EnsembleScores(members, temperatures)(images), expected)
 
 
+def test_members_get_images_with_their_own_mean_and_deviation():
+    torch.manual_seed(0)
+    members = [nn.Sequential(nn.Conv2d(3, 2, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten()) for _ in range(2)]
+    for member in members:
+        member.logits, member.multi_label = member.forward, True
+    means, deviations = torch.tensor([[100.0, 90, 80], [120, 70, 85]]), torch.tensor([[50.0, 60, 70], [40, 65, 71]])
+    pixels = torch.randint(0, 256, (5, 3, 8, 8)).float()
+    own = [(pixels - m.view(3, 1, 1)) / s.view(3, 1, 1) for m, s in zip(means, deviations)]
+    expected = torch.stack([member(images).sigmoid() for member, images in zip(members, own)]).mean(0)
+    found = EnsembleScores(members, [1.0, 1.0], [(means[0], deviations[0]), *zip(means, deviations)])
+    torch.testing.assert_close(found(own[0]), expected)
+    found = EnsembleScores(members, [1.0, 1.0], [(torch.zeros(3), torch.ones(3)), *zip(means, deviations)])
+    torch.testing.assert_close(found(pixels), expected)
+    assert (EnsembleScores(members, [1.0, 1.0])(own[0]) - expected).abs().max() > 0.005
+
+
 def test_the_hash_is_of_the_hashes_of_all_checkpoints(tmp_path):
     files = [tmp_path / name for name in 'ab']
     for file in files:

@@ -2,7 +2,7 @@
 
 import keyword
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .image_reading import Reading
 from .look import Look
@@ -18,9 +18,10 @@ class Choices:
         images: of the training part.
         batch, why_batch: images at once, and the reason.
         workers: processes that load, for each part.
-        loss_weights, why_weights: an argument of the loss, ``', NAME=VALUES'`` or empty, and the reason.
+        loss_weights, why_weights: an argument of the loss, or none, and the reason.
         rate: the largest learning rate.
         minutes: that were given.
+        folds: by column, what replaces the config's entries in each fold.
     """
 
     look: Look
@@ -31,10 +32,11 @@ class Choices:
     batch: int
     why_batch: str
     workers: int
-    loss_weights: str
+    loss_weights: dict[str, list[float]]
     why_weights: str
     rate: float
     minutes: float | None = None
+    folds: dict[str, dict] = field(default_factory=dict)
 
 
 def config_text(choices: Choices, *, samples_file: str, config_file: str, split_column: str, title: str = '') -> str:
@@ -56,15 +58,16 @@ def config_text(choices: Choices, *, samples_file: str, config_file: str, split_
         resize_train = '' if same_size else resize
     flip = '' if grey else "    dict(type='RandomFlip', prob=0.5, direction='horizontal'),\n"
     why_flip = '# Not mirrored: in grey images left and right may mean something.\n' if grey else ''
+    weights = ''.join(f', {name}={values}' for name, values in choices.loss_weights.items())
     if samples.multi_label:
         labels = f"label_columns={samples.classes!r},\n    missing='ignore',  # labels that are not known count nowhere"
-        head_type, loss = 'MultiLabelLinearClsHead', f"dict(type='mmdensenet.MaskedBCELoss'{choices.loss_weights})"
+        head_type, loss = 'MultiLabelLinearClsHead', f"dict(type='mmdensenet.MaskedBCELoss'{weights})"
         extra = '        thr=0.5,\n'
         metric, best = "dict(type='mmdensenet.RankingMetric')", 'auroc/macro'
     else:
         labels = f"label_column='label',\n    classes={samples.classes!r},"
         head_type = 'LinearClsHead'
-        loss = f"dict(type='CrossEntropyLoss', loss_weight=1.0{choices.loss_weights})"
+        loss = f"dict(type='CrossEntropyLoss', loss_weight=1.0{weights})"
         extra = '        topk=(1,),\n'
         if len(samples.classes) == 2:
             metric, best = "dict(type='mmdensenet.RankingMetric')", 'auroc/macro'
@@ -74,6 +77,12 @@ def config_text(choices: Choices, *, samples_file: str, config_file: str, split_
     test_metric = metric
     if 'Ranking' in metric:
         test_metric = "dict(type='mmdensenet.RankingMetric', bootstrap=1000, group='group')"
+    folds = ''
+    if choices.folds:
+        folds = (
+            '# Of each fold, what its own training part gives: it replaces data_preprocessor and loss here.\n'
+            f'folds = {as_call(choices.folds, 0, "folds = ")}\n'
+        )
     policies = ''
     if samples.policies or samples.multi_label:
         policies = f'label_policies = {samples.policies!r}  # what -1 and empty labels counted as for samples.csv\n'
@@ -101,6 +110,7 @@ def config_text(choices: Choices, *, samples_file: str, config_file: str, split_
     optimizer=dict(type='AdamW', lr={rate:g}, weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),"""
     num_classes = len(samples.classes)
+    whose = "fold 0's training part" if folds else 'the training part'
     return f'''"""{title or 'A model of own images'}, written by `mmdensenet fit`: to be read and changed.
 
 Expected: see judgement.json and report.html beside this file, once the run is over.
@@ -126,14 +136,14 @@ model = dict(
 )
 load_from = {network.load_from!r}
 
-# {reading.why[0].upper()}{reading.why[1:]}. Mean and deviation are those of the training part, 0 to 255.
+# {reading.why[0].upper()}{reading.why[1:]}. Mean and deviation are those of {whose}, 0 to 255.
 data_preprocessor = dict(
     num_classes={num_classes},
     mean={reading.mean},
     std={reading.std},
     to_rgb={reading.channels == 3},
 )
-{comment}
+{folds}{comment}
 {why_flip}load = {reading.step}
 train_pipeline = [
     load,

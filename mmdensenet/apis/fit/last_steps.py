@@ -89,7 +89,7 @@ def decide_folds_step(
         report(f'  temperature of the {len(models)} models: {", ".join(f"{t:.3g}" for t in found["temperatures"])}')
     for line in decisions.lines():
         report(f'  {line}')
-    return models, Ensemble(tuple(map(str, trained)), tuple(found['temperatures']), decisions)
+    return models, Ensemble(tuple(map(str, trained)), tuple(found['temperatures']), decisions, tuple(options))
 
 
 def judge_step(work: WorkFolder, model: Model, options: dict, subgroups: Sequence[str], report: Callable) -> Judgement:

@@ -150,7 +150,7 @@ def fit(
     called = dict(image_column=seen.samples.image_column, title=stem)
     if predict is not None:
         predict = named_images(predict, images, seen.samples.image_column, seen.samples.images)
-    options = [fold_options(column) for column in columns]
+    options = [fold_options(work / 'config.py', column) for column in columns]
     if folds is None:
         report('\n5. Decide, on the validation part')
         model = decide_step(work, 'split', Path(done.checkpoints[0]), options[0], operating_point, report)
@@ -305,6 +305,6 @@ def _train(seen: Look, columns, work: WorkFolder, report, done: Fitted) -> None:
     for name, column in zip(names, columns):
         if len(names) > 1:
             report(f'  {column}:')
-        result = train_best(work, config, name, fold_options(column), made_of, report)
+        result = train_best(work, config, name, fold_options(config, column), made_of, report)
         done.checkpoints.append(str(work / result['checkpoint']))
         done.figures[name] = result

@@ -1,9 +1,11 @@
 """Step 4, train: the best epoch of a run that goes on where it was interrupted."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmdensenet.apis.config import LOADERS
+from mmdensenet.apis.runner import open_config
 from mmdensenet.apis.train import train_model
 from mmdensenet.errors import UserError
 
@@ -59,5 +61,15 @@ def describe(result: dict) -> str:
     return f'epoch {result["epoch"]} is the best, with {result["metric"]}{value} on the validation part'
 
 
-def fold_options(column: str) -> dict:
-    return {f'{loader}.dataset.split_column': column for loader in LOADERS}
+def fold_options(config: Path, column: str) -> dict:
+    """Options that make a config that of a column of parts: its loaders' column, and what ``folds`` says of it."""
+    own = open_config(str(config)).get('folds') or {}
+    return {f'{loader}.dataset.split_column': column for loader in LOADERS} | dict(_dotted(own.get(column) or {}))
+
+
+def _dotted(values: dict, above: str = '') -> Iterator[tuple[str, object]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f'{above}{key}.')
+        else:
+            yield f'{above}{key}', value

@@ -53,7 +53,8 @@ def write_config(
     """The text of the config.
 
     Args:
-        columns: the parts, as :func:`mmdensenet.apis.fit.divide.divide` gives them. Of folds the first is written.
+        columns: the parts, as :func:`mmdensenet.apis.fit.divide.divide` gives them. Of folds the first is
+            written, and what others have of their own in ``folds``.
         samples_file: with the labels and the parts, as written.
         minutes: for everything; without, the schedule is from the number of images.
         weights, network: see :func:`mmdensenet.apis.fit.network.choose_network`.
@@ -85,7 +86,7 @@ def write_config(
         if found is not None:
             chosen = found
             batch, length = measured(chosen)
-    weights_argument, why_weights = _weights(look, train)
+    loss_weights, why_weights = _loss_weights(look, train)
     choices = Choices(
         look=look,
         network=chosen,
@@ -96,10 +97,11 @@ def write_config(
         why_batch=_why_batch(batch, len(train)),
         # few images are read faster by the process that trains than by others beside it
         workers=0 if len(look.samples) < 2000 and chosen.side <= 96 else min(4, core_count()),
-        loss_weights=weights_argument,
+        loss_weights=loss_weights,
         why_weights=why_weights,
         rate=_rate(chosen, batch),
         minutes=minutes,
+        folds=_of_folds(look, columns) if len(columns) > 1 else {},
     )
     text = config_text(
         choices, samples_file=samples_file, config_file=config_file, split_column=split_column, title=title
@@ -178,8 +180,8 @@ def _model(network: Network, reading: Reading, look: Look) -> dict:
     )
 
 
-def _weights(look: Look, train: np.ndarray) -> tuple[str, str]:
-    """The loss's weights, as an argument or '', and why."""
+def _loss_weights(look: Look, train: np.ndarray) -> tuple[dict[str, list[float]], str]:
+    """The loss's weights, as an argument, or none, and why."""
     samples = look.samples
     positive = samples.onehot[train].sum(0)
     if samples.multi_label:
@@ -187,11 +189,25 @@ def _weights(look: Look, train: np.ndarray) -> tuple[str, str]:
         ratio = [(k - p) / p if p else 1.0 for p, k in zip(positive, known)]
         most = max(ratio)
         if most <= IMBALANCE:
-            return '', f'at most {most:.1f} images without a label for each with it: no pos_weight'
+            return {}, f'at most {most:.1f} images without a label for each with it: no pos_weight'
         values = [round(float(min(r, LARGEST_WEIGHT)), 2) if r > IMBALANCE else 1.0 for r in ratio]
-        return f', pos_weight={values}', f'images without a label for each with it, where more than {IMBALANCE}'
+        return dict(pos_weight=values), f'images without a label for each with it, where more than {IMBALANCE}'
     there = positive[positive > 0]
     if there.max() <= IMBALANCE * there.min():
-        return '', f'{there.min()} to {there.max()} images of each class: no class_weight'
+        return {}, f'{there.min()} to {there.max()} images of each class: no class_weight'
     values = [round(float(min(there.mean() / p, LARGEST_WEIGHT)), 3) if p else 0.0 for p in positive]
-    return f', class_weight={values}', f'{there.min()} to {there.max()} images of each class: inverse frequencies'
+    return dict(class_weight=values), f'{there.min()} to {there.max()} images of each class: inverse frequencies'
+
+
+def _of_folds(look: Look, columns: dict[str, list[str]]) -> dict[str, dict]:
+    """What each fold has of its own: images that it holds out have no part in what it is trained with."""
+    found, weights = {}, {}
+    for column, parts in columns.items():
+        train = np.flatnonzero(np.array(parts) == 'train')
+        reading = choose_reading([look.pictures[i] for i in train], look.pictures)
+        found[column] = dict(data_preprocessor=dict(mean=reading.mean, std=reading.std))
+        weights[column], _ = _loss_weights(look, train)
+    for name in sorted({name for of_fold in weights.values() for name in of_fold}):
+        for column, of_fold in weights.items():
+            found[column]['model'] = dict(head=dict(loss={name: of_fold.get(name)}))
+    return found

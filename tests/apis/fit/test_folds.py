@@ -10,14 +10,15 @@ import pytest
 import torch
 from fit_work_dir import FOLDER, PATIENT, make_work_dir, scores_of
 from made_scores import several, single, with_logits
-from mmengine.config import Config
 from scipy.special import expit, logit
 from sklearn import metrics as sklearn
 
 from mmdensenet import get_model, inference
+from mmdensenet.apis import Inferencer
 from mmdensenet.apis.fit.decide import decide
 from mmdensenet.apis.fit.folds import PART, calibrated, decide_members, judge_folds, out_of_fold
 from mmdensenet.apis.fit.hand_over import Folds, hand_over
+from mmdensenet.apis.runner import open_config
 from mmdensenet.errors import UserError
 from mmdensenet.export.ensemble import Ensemble
 from mmdensenet.results.scores import join_scores
@@ -100,10 +101,12 @@ def handed(tmp_path_factory):
     config.write_text(config.read_text().replace("split_column='split'", "split_column='fold0'"))
     classes = ['Edema', 'Pleural Effusion']
     lists = [[row['image'], row['file'], int(row[classes[0]]), int(row[classes[1]]), row['group'], ''] for row in rows]
-    parts, models, files = [], [], []
+    parts, models, files, options = [], [], [], []
     for k in range(3):
         torch.manual_seed(k)
-        model = get_model(Config.fromfile(config))
+        own = {'data_preprocessor.mean': [100.0 + 9 * k] * 3, 'data_preprocessor.std': [60.0 - k, 60.0, 61.0 + k]}
+        options.append(own)
+        model = get_model(open_config(str(config), own))
         torch.nn.init.normal_(model.head.fc.weight, std=2.0)
         files.append(str(work / f'best{k}.pth'))
         torch.save(dict(meta=dict(dataset_meta=dict(classes=classes)), state_dict=model.state_dict()), files[-1])
@@ -112,7 +115,7 @@ def handed(tmp_path_factory):
     first.unlink()
     temperatures, decisions = decide_members(parts)
     found = out_of_fold(parts).numbered(np.concatenate([part.index for part in parts]))
-    folds = Folds(Ensemble(tuple(files), temperatures, decisions), found)
+    folds = Folds(Ensemble(tuple(files), temperatures, decisions, tuple(options)), found)
     done = hand_over(
         work, config, files[0], folds=folds, predict=root, image_column='id', title='animals of the zoo',
         bootstrap=100, gallery=3, device='cpu',
@@ -129,7 +132,10 @@ def table(file: Path) -> list[dict]:
 def test_the_handed_over_file_is_the_ensemble(handed):
     work, done, folds, _, rows, classes = handed
     paths = [str(work.parent / FOLDER / 'pictures' / row['file']) for row in rows]
-    members = [inference(work / 'animals.py', paths, file, device='cpu') for file in folds.ensemble.checkpoints]
+    members = []
+    for file, own in zip(folds.ensemble.checkpoints, folds.ensemble.options):
+        model = get_model(open_config(str(work / 'animals.py'), own), file)
+        members.append(Inferencer(model)(paths))
     logits = logit([[result['pred_scores'].astype(float) for result in results] for results in members])
     mean = expit(logits / folds.ensemble.temperatures).mean(0)
     results = inference(done.files['onnx'], paths, device='cpu')

@@ -50,9 +50,17 @@ def test_a_metric_that_was_never_a_number(tmp_path, train):
         module.train_best(WorkFolder(tmp_path), tmp_path / 'c.py', 'training', {}, {}, print)
 
 
-def test_a_fold_is_a_column():
-    options = module.fold_options('fold_2')
-    assert set(options.values()) == {'fold_2'} and all('split_column' in key for key in options)
+def test_a_fold_is_a_column_and_what_it_has_of_its_own(tmp_path):
+    file = tmp_path / 'c.py'
+    file.write_text(
+        'model = dict()\nfolds = dict(fold2=dict(data_preprocessor=dict(mean=[1.0]), model=dict(a=dict(b=2))))\n'
+    )
+    loaders = {f'{loader}.dataset.split_column': 'fold1' for loader in module.LOADERS}
+    assert module.fold_options(file, 'fold1') == loaders
+    options = module.fold_options(file, 'fold2')
+    assert set(options) - set(loaders) == {'data_preprocessor.mean', 'model.a.b'}
+    assert options['data_preprocessor.mean'] == [1.0] and options['model.a.b'] == 2
+    assert {options[key] for key in loaders} == {'fold2'}
 
 
 def test_training_of_another_config_is_set_aside(tmp_path, monkeypatch):

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 from looks import look_of, written
 
+from mmdensenet.apis.fit.train_best import fold_options
+from mmdensenet.apis.runner import open_config
+
 
 def test_one_class_per_image(tmp_path, monkeypatch):
     targets = np.array([0] * 80 + [1] * 10 + [2] * 34)
@@ -37,3 +40,35 @@ def test_a_smaller_network_where_time_is_short_is_called_what_it_is(tmp_path, mo
     assert plan.lines[0] == f'{name}: one of more layers makes 1 epoch in 0.2 minutes'
     assert f'# {plan.lines[0]}.\n# Trained anew: ' in plan.text
     assert cfg.model.backbone.stem == ('imagenet' if 'stem' in name else 'cifar')
+
+
+def test_each_fold_has_the_mean_and_the_weights_of_its_own_training_part(tmp_path, monkeypatch):
+    """Nothing of the images that a fold holds out: of fold 1 their values, and labels, are others."""
+    targets = np.array([0] * 50 + [1] * 7 + [0] * 30 + [1] * 33)
+    look = look_of(targets, ['a', 'b'])
+    for picture in look.pictures[80:]:
+        picture.update(mean=[200.0] * 3, square=[40900.0] * 3)
+    parts = np.array(['train'] * 120, dtype=object)
+    columns = {f'fold{k}': parts.copy() for k in range(3)}
+    for k, (test, val) in enumerate([((80, 120), (57, 80)), ((0, 40), (40, 50)), ((50, 57), (57, 60))]):
+        columns[f'fold{k}'][slice(*val)] = 'val'
+        columns[f'fold{k}'][slice(*test)] = 'test'
+    columns = {name: column.tolist() for name, column in columns.items()}
+    cfg, plan = written(tmp_path, monkeypatch, look, columns)
+    assert max(map(len, plan.text.splitlines())) <= 120
+    assert "Mean and deviation are those of fold 0's training part, 0 to 255." in plan.text
+    for k, column in enumerate(columns):
+        opened = open_config(str(tmp_path / 'config.py'), fold_options(tmp_path / 'config.py', column))
+        train = [picture for picture, part in zip(look.pictures, columns[column]) if part == 'train']
+        mean = np.mean([picture['mean'][0] for picture in train])
+        std = np.sqrt(np.mean([picture['square'][0] for picture in train]) - mean**2)
+        assert opened.data_preprocessor.mean == [pytest.approx(mean, abs=0.01)]
+        assert opened.data_preprocessor.std == [pytest.approx(std, abs=0.01)]
+        assert opened.val_dataloader.dataset.split_column == column
+        count = np.bincount(targets[np.array(columns[column]) == 'train'])
+        weights = pytest.approx(count.mean() / count, abs=1e-3) if count[0] > 5 * count[1] else None
+        assert opened.model.head.loss.class_weight == weights
+        assert (k == 0) == (weights is not None)
+    assert cfg.data_preprocessor.mean == cfg.folds.fold0.data_preprocessor.mean == [100.0]
+    cfg, _ = written(tmp_path, monkeypatch, look)
+    assert 'folds' not in cfg
