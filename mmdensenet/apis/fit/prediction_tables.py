@@ -31,11 +31,14 @@ def write_submission(
 
 
 def write_table(file: Path, column: str, images: Sequence[str], classes: Sequence[str], values: np.ndarray) -> None:
-    """A row for each image: its name, in ``column``, and its values (C,) in columns called as the classes."""
+    """A row for each image: its name, in ``column``, and its values (C,) in columns called as the classes.
+
+    Nine digits tell apart what float32 does: decisions and ranks can be computed from the file.
+    """
     while column in classes:  # two columns of one name would be read as one
         column = f'{column} (image)'
     with file.open('w', encoding='utf-8', newline='') as out:
         writer = csv.writer(out, lineterminator='\n')
         writer.writerow([column, *classes])
         for image, row in zip(images, values, strict=True):
-            writer.writerow([image, *(f'{value:.6f}' for value in row.tolist())])
+            writer.writerow([image, *(f'{value:.9g}' for value in row.tolist())])

@@ -15,14 +15,14 @@ FILES = [
     ('checklist-*.md', 'a checklist for authors'),
     ('samples.csv', 'what was understood of your data: image, labels, part, group (hashed)'),
     ('.group_salt', 'what groups are hashed with: without it nobody can guess them, so pass it on to nobody'),
-    ('*.py', 'the config: edit it, and `mmdensenet train` takes it'),
+    ('*.py', 'the config: edit it, and `mmdensenet train` takes it; it holds paths of this machine'),
     ('*.json', 'results of the steps, so that the same command goes on where it was'),
     ('pictures.jsonl', 'what was found of each image; it has their names'),
     ('*.npz', 'scores of the validation and the test part; they have the names of images'),
     ('*.pth', 'weights and state of training; they hold paths of this machine, so pass on model.onnx instead'),
-    ('training*', 'weights, log and curves of the training; the weights hold paths of this machine'),
+    ('training*', 'weights, log and curves of the training; weights and log hold paths of this machine'),
     ('vis_data', 'curves of the training'),
-    ('2*_*', 'a log of a training'),
+    ('2*_*', 'a log of a training; it holds paths of this machine'),
 ]
 
 

@@ -109,6 +109,12 @@ def test_the_report_lists_suspicious_labels(handed):
     assert all(re.fullmatch(r'study\\\d+', row['image']) for row in rows)
 
 
+def test_the_report_says_which_figures_are_those_of_the_decisions(handed):
+    page = handed[1].files['report'].read_text()
+    assert 'are of the scores as they are, uncalibrated' in page[: page.index('id="confusion"')]
+    assert 'fit one on validation images' not in page
+
+
 def test_the_model_card_is_read_by_hubs(handed):
     work, done, _, classes, model = handed
     text = done.files['model_card'].read_text()

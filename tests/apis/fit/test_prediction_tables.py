@@ -18,8 +18,8 @@ def test_columns_have_names_of_their_own(tmp_path):
     write_table(tmp_path / 't.csv', 'image', ['a, b', 'c'], ['image', 'ö'], np.array([[0.5, 1 / 3], [1e-9, 1]]))
     assert rows_of(tmp_path / 't.csv') == [
         ['image (image)', 'image', 'ö'],
-        ['a, b', '0.500000', '0.333333'],
-        ['c', '0.000000', '1.000000'],
+        ['a, b', '0.5', '0.333333333'],
+        ['c', '1e-09', '1'],
     ]
     with pytest.raises(ValueError, match='shorter'):
         write_table(tmp_path / 't.csv', 'image', ['a', 'b', 'c'], ['x'], np.zeros((2, 1)))
@@ -38,6 +38,6 @@ def test_images_without_labels_are_called_as_in_their_table(tmp_path, classes):
     write_submission(tmp_path / 's.csv', inferencer, images)
     assert rows_of(tmp_path / 's.csv') == [
         ['id', *(classes or ['0', '1'])],
-        ['7', '0.250000', '0.750000'],
-        ['3', '1.000000', '0.000000'],
+        ['7', '0.25', '0.75'],
+        ['3', '1', '0'],
     ]
