@@ -13,10 +13,10 @@ from mmdensenet.results.class_metrics import compute_metrics
 from mmdensenet.results.decided import decisions_of
 from mmdensenet.results.scores import Scores
 
-from .fit.judge import judge
+from .fit.judge import facts_of, judge
 from .report import open_subject
 from .scoring import run_test
-from .study_facts import study_facts
+from .study_facts import TEST_PART, study_facts
 
 
 def make_checklist(
@@ -55,7 +55,6 @@ def make_checklist(
         overall, _ = compute_metrics(scores, Resampling(len(scores), scores.groups, bootstrap, seed))
     else:
         judged = judge(scores, decisions, resamplings=bootstrap, seed=seed)
-        found = dict(performance=' '.join(judged.lines()), metrics=f'{", ".join(judged.overall)}.')
-        known = found | dict(known or {})
+        known = facts_of(judged, bootstrap, TEST_PART) | dict(known or {})
     facts = study_facts(cfg, model, checkpoint, scores, overall, bootstrap, decisions, known)
     out.write_text(write_checklist(name, facts), encoding='utf-8')

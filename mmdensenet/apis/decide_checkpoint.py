@@ -36,8 +36,9 @@ def decide_checkpoint(
     Raises:
         UserError: for what the user can put right, such as a config without validation part.
     """
-    from .fit.decide import decide  # fit decides by this
+    from .fit.decide import decide, require_options  # fit decides by this
 
+    require_options(operating_point, coverage)
     cfg = open_config(config, cfg_options)
     require_checkpoint(checkpoint)
     meta_file(checkpoint, out)

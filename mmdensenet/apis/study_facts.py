@@ -20,6 +20,8 @@ from mmdensenet.results.decisions import Decided, Decisions
 from mmdensenet.results.scores import Scores
 from mmdensenet.version import __version__
 
+#: what the images are called that a model is judged on
+TEST_PART = 'test part'
 RESEARCH_ONLY = 'Research use only. This is no medical device: it must not be used to diagnose, treat or triage people.'
 
 
@@ -32,7 +34,7 @@ def study_facts(
     resamplings: int,
     decisions: Decisions | None = None,
     known: Mapping[str, str] | None = None,
-    tested: str = 'test part',
+    tested: str = TEST_PART,
     decided: Decided | None = None,
 ) -> dict[str, str]:
     """Sentences by the names that :mod:`mmdensenet.analysis.checklists` uses; nothing is in it that is not known.
@@ -79,7 +81,7 @@ def study_facts(
         output=_output(decisions, several),
         cutoffs=_cutoffs(decisions, scores),
         imbalance=_imbalance(cfg),
-        crosstab=_cross_tabulation(scores, decided),
+        crosstab=_cross_tabulation(scores, decisions, decided),
         blinding='The model is given the image only.',
         poor_input=_poor_input(decisions),
         undecided=''
@@ -223,14 +225,17 @@ def _imbalance(cfg: Config) -> str:
     )
 
 
-def _cross_tabulation(scores: Scores, decided: Decided | None) -> str:
-    if not scores.multi_label and len(scores.classes) > 2:
+def _cross_tabulation(scores: Scores, decisions: Decisions | None, decided: Decided | None) -> str:
+    if not scores.multi_label and len(scores.classes) > 2 and not (decisions and decisions.points):
         return 'In the report (confusion matrix).'
-    predicted = scores.predicted if scores.multi_label else np.eye(2, dtype=bool)[scores.predicted]
+    predicted = scores.predicted if scores.multi_label else np.eye(len(scores.classes), dtype=bool)[scores.predicted]
     if decided is not None:
         predicted = decided.positive
     rows = []
-    for i in range(0 if scores.multi_label else 1, len(scores.classes)):
+    for i in [1] if len(scores.classes) == 2 and not scores.multi_label else range(len(scores.classes)):
+        if decisions is not None and scores.classes[i] in decisions.undecided:
+            rows.append(f'{scores.classes[i]}: not decided')
+            continue
         there, absent = scores.targets[:, i] == 1, scores.targets[:, i] == 0
         found = predicted[:, i]
         kinds = dict(found=there & found, missed=there & ~found)

@@ -24,6 +24,9 @@ def test_where_it_cannot_be_written_is_found_first(plain, tmp_path, monkeypatch)
     for out in ('d.pth', 'd.safetensors'):
         with pytest.raises(UserError, match=rf'{out} cannot be written'):
             decide_checkpoint(*plain, tmp_path / out)
+    for options, said in ((dict(operating_point='sensitivity=2'), 'sensitivity=2'), (dict(coverage=90), 'coverage=90')):
+        with pytest.raises(UserError, match=f'^.*{said}: give'):
+            decide_checkpoint(*plain, tmp_path / 'new.pth', **options)
 
 
 def test_what_is_in_the_checkpoint(plain, decided):

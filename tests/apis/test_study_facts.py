@@ -1,9 +1,12 @@
-"""What is said of partitions is what the table has."""
+"""What is said of a study: partitions as the table has them, and what the decisions found and missed."""
 
+import numpy as np
 import pytest
+from made_scores import several, single, with_logits
 from mmengine.config import Config
 
-from mmdensenet.apis.study_facts import _missing, _partitions
+from mmdensenet.apis.fit.decide import decide
+from mmdensenet.apis.study_facts import _cross_tabulation, _missing, _partitions
 
 
 @pytest.mark.parametrize(
@@ -38,3 +41,21 @@ def test_what_unknown_labels_counted_as_is_of_the_table_that_people_have():
     fitted = Config(dict(test_dataloader=loader, label_policies=dict(missing='negative', uncertain='ignore')))
     assert _missing(fitted, {}) == 'Labels: missing labels count as negative; uncertain labels count as ignore.'
     assert _missing(Config(dict(test_dataloader=loader, label_policies={})), {}) == ''
+
+
+def test_the_cross_tabulation_is_of_what_is_decided():
+    scores = with_logits(several(300, 3))
+    scores.truth[:, 1] = 0  # of which no operating point can be chosen
+    decisions = decide(scores)
+    decided = decisions.apply_to(scores)
+    text = _cross_tabulation(scores, decisions, decided)
+    found = int((decided.positive[:, 0] & (scores.truth[:, 0] == 1)).sum())
+    assert text.startswith(f'class 0: {found} found') and '; class 1: not decided; class 2: ' in text
+    scores = with_logits(single(300, 3))
+    assert _cross_tabulation(scores, decide(scores), None) == 'In the report (confusion matrix).'
+    decisions = decide(scores, operating_point='youden')  # the report's matrix is of the largest score
+    decided = decisions.apply_to(scores)
+    found = int((decided.labels[scores.truth == 2] == 2).sum())
+    assert f'; class 2: {found} found, {np.bincount(scores.truth)[2] - found} missed' in _cross_tabulation(
+        scores, decisions, decided
+    )

@@ -51,8 +51,7 @@ def decide(
     Raises:
         UserError: for an unknown rule, a coverage outside 0 to 1, no images, or scores that are not finite.
     """
-    if not 0 < coverage < 1:
-        raise UserError(f'coverage={coverage}: give a number between 0 and 1, such as 0.9.')
+    require_options(operating_point, coverage)
     logits = np.asarray(logits_of(scores), dtype=np.float64)
     if not len(scores):
         raise UserError(f'{part}: there are no images to decide on.')
@@ -82,12 +81,25 @@ def decide(
     )
 
 
+def require_options(operating_point: str | None, coverage: float = 0.9, several: bool = False) -> None:
+    """Before images are scored, not after.
+
+    Args:
+        several: labels of an image, of which none is the only one.
+
+    Raises:
+        UserError: for an unknown rule, and a coverage outside 0 to 1.
+    """
+    if not 0 < coverage < 1:
+        raise UserError(f'coverage={coverage}: give a number between 0 and 1, such as 0.9.')
+    if operating_point is not None and (several or operating_point != ARGMAX):
+        parse_rule(operating_point)
+
+
 def _rule(operating_point: str | None, scores: Scores) -> str:
     if operating_point is None:
         return 'youden' if scores.multi_label or len(scores.classes) == 2 else ARGMAX
-    if operating_point == ARGMAX and not scores.multi_label:
-        return ARGMAX
-    parse_rule(operating_point)
+    require_options(operating_point, several=scores.multi_label)
     return operating_point
 
 

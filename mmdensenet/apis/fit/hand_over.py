@@ -13,7 +13,7 @@ from mmdensenet.apis.inference import Inferencer, pipeline_of
 from mmdensenet.apis.report import Members, make_report, open_subject
 from mmdensenet.apis.runner import config_name
 from mmdensenet.apis.scoring import run_test
-from mmdensenet.apis.study_facts import study_facts
+from mmdensenet.apis.study_facts import TEST_PART, study_facts
 from mmdensenet.errors import UserError
 from mmdensenet.export.ensemble import Ensemble
 from mmdensenet.export.files import NEEDS, require_packages
@@ -27,7 +27,7 @@ from mmdensenet.results.suspicious import find_suspicious, write_suspicious
 
 from .folds import OutOfFold, judge_folds
 from .image_names import Unlabelled, names_of_images
-from .judge import judge
+from .judge import facts_of, judge
 from .model_card import figures_of, write_model_card
 from .prediction_tables import write_submission, write_table
 from .readme import write_readme
@@ -123,7 +123,7 @@ def hand_over(
         decisions = decisions_of(model, checkpoint)
         scores, _ = run_test(cfg, checkpoint, model, dataset, test)
         decided = None if decisions is None else decisions.apply_to(scores)
-        tested = 'test part'
+        tested = TEST_PART
     else:
         decisions, decided, tested = folds.ensemble.decisions, folds.found.decided, 'held-out folds'
         scores, _ = run_test(cfg, checkpoint, model, dataset, folds.found.scores)
@@ -169,8 +169,7 @@ def hand_over(
     if judgement is None:
         overall, _ = compute_metrics(scores, Resampling(len(scores), scores.groups, bootstrap, seed))
     else:
-        metrics = f'{", ".join(judgement.overall)}.'
-        known = dict(performance=' '.join(judgement.lines()), metrics=metrics) | dict(known or {})
+        known = facts_of(judgement, bootstrap, tested) | dict(known or {})
     facts = study_facts(cfg, model, checkpoint, scores, overall, bootstrap, decisions, known, tested, decided)
     if folds is not None:
         facts |= _facts_of_folds(folds, facts) | dict(known or {})

@@ -114,6 +114,29 @@ def judge_decided(
     )
 
 
+def facts_of(judgement: Judgement, resamplings: int, tested: str) -> dict[str, str]:
+    """What a study states of the figures, by the names of :func:`mmdensenet.apis.study_facts.study_facts`.
+
+    Args:
+        tested: what the images are called.
+    """
+    of_labels = (name for label in judgement.labels for name in label.figures)
+    what, rest = 'images', "shares such as sensitivity have Wilson's, and AUROC (DeLong) has DeLong's"
+    if judgement.groups is not None:
+        what = 'groups, such as patients,'
+        rest = "shares of 0% and 100% have Wilson's of as many groups, and AUROC (DeLong) has that of clustered data"
+    uncertainty = (
+        f'{judgement.confidence:.0%} intervals: percentiles over {resamplings:,} resamplings of the {what} of the '
+        f'{tested}; {rest}.'
+    )
+    return dict(
+        performance=' '.join(judgement.lines()),
+        metrics=f'{", ".join(dict.fromkeys([*judgement.overall, *of_labels]))}.',
+        uncertainty=uncertainty,
+        precision=uncertainty,
+    )
+
+
 def _take(decided: Decided, which: np.ndarray) -> Decided:
     return Decided(*(None if part is None else part[which] for part in vars(decided).values()))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmdensenet.apis.study_facts import RESEARCH_ONLY
+from mmdensenet.apis.study_facts import RESEARCH_ONLY, TEST_PART
 from mmdensenet.results.class_metrics import Metric
 from mmdensenet.results.judgement import Judgement
 
@@ -44,7 +44,7 @@ def write_model_card(
     judgement: Judgement | None,
     onnx: bool,
     name: str = 'model',
-    tested: str = 'test part',
+    tested: str = TEST_PART,
 ) -> None:
     """What the model is, what it is for, how it was made and how well it does; '(author)' marks what only people know.
 

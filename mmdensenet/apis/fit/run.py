@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from mmdensenet.errors import UserError
-from mmdensenet.results.decisions import ARGMAX
-from mmdensenet.results.operating_points import parse_rule
 from mmdensenet.similar import similar_path
 
 from .class_folders import read_class_folders
+from .decide import require_options
 from .divide import divide, kept_salt, read_earlier, read_parts, write_samples
 from .hand_over import require_hand_over
 from .image_names import named_images
@@ -120,8 +119,7 @@ def fit(
     for name, values in (('labels', labels), ('subgroups', subgroups)):
         if isinstance(values, str) or len(set(values or ())) < len(values or ()):
             raise UserError(f'{name}={values!r}: give a list of different names.')
-    if operating_point not in (None, ARGMAX):
-        parse_rule(operating_point)
+    require_options(operating_point)
     data = str(data)
     _require_data(data)
     if predict is not None:
@@ -140,6 +138,7 @@ def fit(
         dict(path=path, label=label, labels=labels, group=group, split=split, uncertain=uncertain, missing=missing,
              subgroups=subgroups, ask=ask),
     )  # fmt: skip
+    require_options(operating_point, several=seen.samples.multi_label)
     done = Fitted(str(work.path), seen.result)
     columns = _split(seen, work, report, folds, allow_leak, earlier, done)
     _config(seen, columns, work, report, weights, network, minutes, stem, done)

@@ -9,7 +9,7 @@ from made_scores import halves, several, single, with_logits
 from sklearn import metrics as sklearn
 
 from mmdensenet.apis.fit.decide import decide
-from mmdensenet.apis.fit.judge import judge
+from mmdensenet.apis.fit.judge import facts_of, judge
 from mmdensenet.errors import UserError
 from mmdensenet.results.judgement import Judgement
 
@@ -141,3 +141,17 @@ def test_a_rare_label_stays_in_the_means_of_resamplings():
     assert found.labels[0].figures['AUROC'].value < 0.01
     macro, others = found.overall['macro AUROC'], [label.figures['AUROC'].value for label in found.labels[1:]]
     assert macro.low < macro.value < macro.high < np.mean(others) - 0.2
+
+
+def test_what_a_study_states():
+    validation, test = halves(single(600, 2))
+    decisions = decide(validation)
+    one = facts_of(judge(test, decisions, resamplings=20), 20, 'test part')
+    assert {'sensitivity', 'specificity', 'PPV', 'NPV', 'macro AUROC'} <= set(one['metrics'][:-1].split(', '))
+    assert (
+        one['uncertainty'] == one['precision']
+        and '20 resamplings of the images of the test part; shares' in one['precision']
+    )
+    grouped = facts_of(judge(test, decisions, groups=np.arange(300) // 3, resamplings=20), 20, 'test part')
+    assert 'of the groups, such as patients, of the test part' in grouped['precision']
+    assert grouped['precision'].endswith('AUROC (DeLong) has that of clustered data.')

@@ -111,6 +111,13 @@ def test_mistakes(tmp_path, options, message):
         fit(data / 'a/000.png', tmp_path / 'work')
 
 
+def test_a_rule_for_one_class_is_refused_for_labels_before_the_training(tmp_path):
+    table = own_images.chexpert(tmp_path, 24, side=16)
+    options = dict(uncertain='ignore', missing='ignore', work_dir=tmp_path / 'work', report=lambda line: None)
+    with pytest.raises(UserError, match='operating_point=argmax: give youden'):
+        mmdensenet.fit(table, dry_run=True, operating_point='argmax', **options)
+
+
 def test_data_that_are_not_there_come_before_packages_that_are_not(tmp_path, monkeypatch):
     def missing():
         raise UserError('onnx is not installed')
