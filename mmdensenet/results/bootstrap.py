@@ -10,7 +10,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and the ends of its interval; nan where they are not defined."""
+    """A value and the bounds of its interval; undefined ones are nan."""
 
     value: float
     low: float = float('nan')
@@ -18,15 +18,15 @@ class Estimate:
 
 
 class Resampling:
-    """How often each image is in each resampling.
+    """The count of each image in each resampling.
 
     Args:
         images: N.
         groups: (N,) numbers; images of a group are drawn together. None draws single images.
         count: B, resamplings.
-        progress: what the resamplings go through while they are drawn, for a bar.
+        progress: wraps the iteration over the resamplings, for a progress bar.
 
-    ``weights`` is (B, N) float32, whole numbers. Of one group, or one image, there are none: all would be alike.
+    ``weights`` is (B, N) float32 with whole numbers. For one group or one image B is 0, because all would be alike.
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class Resampling:
     def mean(self, values: np.ndarray, of: np.ndarray | None = None) -> np.ndarray:
         """(B, ...) means of ``values`` (N, ...), or sums of them over sums of ``of``; nan where there are none.
 
-        In float32: of whole numbers exact up to 16 million.
+        Computed in float32, in which sums of whole numbers are exact up to 16 million.
         """
         of = np.ones(len(values), np.float32) if of is None else of
         return divide(self.weights @ values.astype(np.float32), self.weights @ of.astype(np.float32))
 
     def counts(self, cells: np.ndarray, number: int) -> np.ndarray:
-        """(B, number): how many images of each resampling are in each cell (N,)."""
+        """(B, number) counts of the images of each resampling in each cell (N,)."""
         rows = [np.bincount(cells, weights=row, minlength=number) for row in self.weights]
         return np.array(rows).reshape(-1, number)
 
@@ -65,7 +65,7 @@ def divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def nan_mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """The mean of what is defined; nan where nothing is."""
+    """The mean of the defined values; nan if there are none."""
     defined = ~np.isnan(values)
     return divide(np.where(defined, values, 0).sum(axis), defined.sum(axis))
 
@@ -83,8 +83,11 @@ def mean_of_labels(values: np.ndarray, drawn: np.ndarray) -> tuple[float, np.nda
 
 
 def estimate(value: float, resampled: np.ndarray | None, confidence: float = CONFIDENCE) -> Estimate:
-    """A value with the interval that its resampled values (B,) give; none without them, or where it has no width: they
-    are all alike then, as of a model without errors, and say nothing of other images."""
+    """A value with the percentile interval of its resampled values (B,).
+
+    There is no interval without them, or if they are all equal, as for a model without errors: they then carry no
+    information on other images.
+    """
     if resampled is None:
         return Estimate(float(value))
     resampled = resampled[~np.isnan(resampled)]

@@ -11,17 +11,17 @@ from mmdensenet.terminal import each
 from .bootstrap import Estimate, Resampling, divide, estimate, mean_of_labels, nan_mean
 from .scores import Scores
 
-#: resamplings times images times classes that the intervals of AUROC and average precision may take: some 15 seconds
+#: bound of resamplings x images x classes for the intervals of AUROC and average precision: about 15 seconds
 RANKING_BUDGET = 10_000_000_000
-#: fewer resamplings give no interval
+#: with fewer resamplings there is no interval
 FEWEST_RESAMPLINGS = 100
-#: classes with fewer images get no interval: the resamplings are nearly all alike
+#: classes with fewer images have no interval, because nearly all resamplings are alike
 FEWEST_IMAGES = 5
 
 
 @dataclass(frozen=True)
 class Metric:
-    """``unit`` is '%' or '' for a number without one; ``what`` says in words what it is."""
+    """A metric with its ``unit``, '%' or '', and ``what`` it is as text."""
 
     name: str
     estimate: Estimate
@@ -78,14 +78,14 @@ def count_confusions(truth: np.ndarray, predicted: np.ndarray, classes: int) -> 
 
 
 def count_labels(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """(L, 2, 2) numbers of images of each label of ``truth`` (N, L): present and absent ones in rows, and in columns
-    those it is predicted for and those it is not. Unknown ones, neither 1 nor 0, are counted nowhere."""
+    """(L, 2, 2) numbers of images for each label of ``truth`` (N, L): present and absent in rows, predicted and not
+    predicted in columns. Unknown labels, neither 1 nor 0, are not counted."""
     counts = [(truth == value) & (predicted == answer) for value in (1, 0) for answer in (True, False)]
     return np.stack([count.sum(0) for count in counts], 1).reshape(-1, 2, 2)
 
 
 def _indicator(scores: Scores) -> np.ndarray:
-    """(N, C): what is predicted; of several labels only where the truth is known."""
+    """(N, C) mask of predictions; with several labels, only of known ones."""
     if scores.multi_label:
         return scores.predicted & (scores.truth >= 0)
     return np.eye(len(scores.classes), dtype=bool)[scores.predicted]
@@ -97,7 +97,7 @@ Counted = dict[str, tuple[np.ndarray, np.ndarray | None]]
 def _quotients(
     hit: np.ndarray, present: np.ndarray, predicted: np.ndarray, rejected: np.ndarray, absent: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Percent, of true positives, images with it, predictions, true negatives and images without it, (..., C) each."""
+    """Metrics in percent from true positives, positives, predictions, true negatives and negatives, (..., C) each."""
     return {
         'precision': 100 * divide(hit, predicted),
         'recall': 100 * divide(hit, present),
@@ -115,7 +115,7 @@ def _kappa(hit: np.ndarray, present: np.ndarray, predicted: np.ndarray) -> np.nd
 
 
 def _per_class(scores: Scores, resampling: Resampling) -> tuple[Counted, Estimate]:
-    """And Cohen's kappa. Resampling images is resampling the cells of the confusion matrix that they are in."""
+    """The metrics of each class, and Cohen's kappa. Resampling images is resampling cells of the confusion matrix."""
     count = len(scores.classes)
     cells, place = np.unique(scores.truth * count + scores.predicted, return_inverse=True)
     number = np.arange(len(cells))
@@ -157,7 +157,7 @@ def _per_label(scores: Scores, resampling: Resampling) -> tuple[Counted, list]:
 
 
 def rank_classes(scores: Scores, resampling: Resampling) -> Counted:
-    """'AUROC' and 'average precision' in percent: values (C,), and those of resamplings (B, C) or None."""
+    """'AUROC' and 'average precision' in percent: the values (C,), and those of resamplings (B, C) or None."""
     count = len(scores.classes)
     most = RANKING_BUDGET // (len(scores) * count)
     drawn = resampling.weights[:most] if most >= FEWEST_RESAMPLINGS and _enough(scores) else None
@@ -174,8 +174,8 @@ def rank_classes(scores: Scores, resampling: Resampling) -> Counted:
 
 
 def _enough(scores: Scores) -> bool:
-    """Whether most classes have images enough for intervals of means over classes: resamplings lack classes, and say
-    too good things of those of which they have an image twice."""
+    """Whether most classes have enough images for intervals of means over classes: otherwise resamplings lack classes,
+    and are too optimistic about those with repeated images."""
     images = (scores.targets == 1).sum(0)
     return 2 * (images >= FEWEST_IMAGES).sum() >= (images > 0).sum()
 

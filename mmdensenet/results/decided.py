@@ -1,4 +1,4 @@
-"""Decisions that a checkpoint or an exported file carries: found, checked, applied."""
+"""Finds, checks and applies the decisions of a checkpoint or an exported file."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ def decisions_of(model: BaseModel, source: str) -> Decisions | None:
     """The decisions in the checkpoint of a model of :func:`mmdensenet.get_model`; None where it has none.
 
     Args:
-        source: what to call the checkpoint in messages.
+        source: the name of the checkpoint in messages.
 
     Raises:
         UserError: if they cannot be read, or are for other weights or classes than the model's.
@@ -28,7 +28,7 @@ def decisions_of(model: BaseModel, source: str) -> Decisions | None:
 
 
 def read_decisions(meta: Any, model: BaseModel, source: str) -> Decisions | None:
-    """The same of a checkpoint's ``meta`` and a model with its weights."""
+    """The same from a checkpoint's ``meta`` and a model with its weights."""
     if not isinstance(meta, Mapping) or DECISIONS not in meta:
         return None
     decisions = Decisions.from_dict(meta[DECISIONS], source)
@@ -56,13 +56,13 @@ def is_multi_label(head: nn.Module) -> bool:
 
 @contextmanager
 def keeping_logits(head: nn.Module, then: Callable[[Sequence], object] | None = None) -> Iterator[None]:
-    """Inside, the samples that ``head.predict`` gives have ``logits`` (C,), what their scores are made of.
+    """A context in which the samples of ``head.predict`` have ``logits`` (C,), from which their scores are computed.
 
     Args:
         then: called with these samples.
 
     Raises:
-        UserError: for a head that does not make its scores as mmpretrain's do.
+        UserError: for a head that does not compute its scores as mmpretrain's do.
     """
     if not hasattr(head, '_get_predictions'):
         raise UserError(f'{type(head).__name__} has no logits, so that there are no decisions with it.')
@@ -84,8 +84,7 @@ def keeping_logits(head: nn.Module, then: Callable[[Sequence], object] | None = 
 
 
 def decide_samples(decisions: Decisions, samples: Sequence) -> Sequence:
-    """Set the scores and labels of data samples with ``logits`` to what is decided; those of other numbers than finite
-    ones stay as they are."""
+    """Set the scores and labels of data samples to the decisions on their ``logits``, unless these are not finite."""
     for sample in samples:
         logits = sample.logits.cpu().double().numpy()
         if np.isfinite(logits).all():
@@ -96,8 +95,9 @@ def decide_samples(decisions: Decisions, samples: Sequence) -> Sequence:
 
 
 def note_decisions(decisions: Decisions, samples: Sequence) -> None:
-    """Add to data samples with ``logits`` what is decided, for a file of predictions and for metrics; their scores and
-    labels stay.
+    """Add decisions to data samples with ``logits``, for a file of predictions and for metrics.
+
+    Scores and labels do not change.
 
     Raises:
         UserError: for logits that are not finite.
@@ -115,7 +115,7 @@ def note_decisions(decisions: Decisions, samples: Sequence) -> None:
 
 
 def decided_result(decisions: Decisions, logits: np.ndarray, classes: Sequence[str] | None) -> dict[str, Any]:
-    """What an inferencer says of one image.
+    """The result of an inferencer for one image.
 
     Args:
         logits: (C,).
@@ -146,8 +146,8 @@ def decided_result(decisions: Decisions, logits: np.ndarray, classes: Sequence[s
 
 
 def plain_decision(result: dict, classes: Sequence[str] | None) -> dict[str, Any]:
-    """What :func:`decided_result` says beside the scores, for JSON: ``label``, ``class``, ``conformal_set`` (of names,
-    if there are any), ``ood`` and ``ood_score``."""
+    """:func:`decided_result` without scores, for JSON: ``label``, ``class``, ``conformal_set`` (of names, if known),
+    ``ood`` and ``ood_score``."""
     plain = {'label': result['pred_label']}
     if classes is not None:
         plain['class'] = result['pred_class']

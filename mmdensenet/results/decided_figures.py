@@ -26,11 +26,12 @@ def figures(
     seed: int = 0,
     curves: bool = True,
 ) -> tuple[dict[str, Estimate], list[LabelJudgement]]:
-    """Overall, and of each label; see :class:`.judgement.Judgement` for the names.
+    """The figures overall and of each label; :class:`.judgement.Judgement` lists their names.
 
     Args:
-        undecided: names of labels without an operating point; ``without_sets`` of those without a conformal quantile.
-        curves: with decision curves.
+        undecided: names of labels without an operating point.
+        without_sets: names of labels without a conformal quantile.
+        curves: compute decision curves too.
     """
     resampling = Resampling(len(scores), scores.groups, resamplings, seed)
     calibrated = replace(scores, scores=decided.probabilities)
@@ -110,7 +111,7 @@ def figures(
 
 
 def _squares(probabilities: np.ndarray, targets: np.ndarray, each: bool) -> np.ndarray:
-    """(N, C) squared distances of probabilities and known targets, of two classes the second's only (Brier)."""
+    """(N, C) squared differences of probabilities and known targets; of two classes only the second's (Brier)."""
     squares = np.where(targets >= 0, (probabilities - targets) ** 2, 0)
     return squares[:, 1:] if squares.shape[1] == 2 and not each else squares
 
@@ -118,9 +119,9 @@ def _squares(probabilities: np.ndarray, targets: np.ndarray, each: bool) -> np.n
 def figures_by_group(
     scores: Scores, decided: Decided, confidence: float, resamplings: int, seed: int
 ) -> list[LabelJudgement]:
-    """Groups in the place of images: the mean probability, and whether any image has the label.
+    """The figures of groups instead of images: the mean probability, and whether any image has the label.
 
-    A group without a known label is left out, as is an image whose label is not known.
+    They omit images with an unknown label, and groups of only such images.
     """
     group = np.unique(scores.groups, return_inverse=True)[1].ravel()
     count = int(group.max()) + 1

@@ -1,4 +1,4 @@
-"""What a checkpoint's decisions are worth, as a metric of a test."""
+"""The figures of a checkpoint's decisions as a metric of a test."""
 
 import math
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ from .decided_figures import figures
 from .decisions import Decisions
 from .scores import scores_of_columns
 
-#: of more labels each would be pages: the report has them
+#: the most labels with figures each; the report has those of more
 MOST_LABELS = 20
 
 
 class DecidedMetric(BaseMetric):
-    """Figures of decisions, as fractions of 1: accuracy, calibration, coverage and so on as ``decided/NAME``, and those
-    of each label as ``decided/NAME/LABEL``; see :class:`.judgement.Judgement`. Those that are not defined are left out,
-    and those of labels where there are more than 20. Works across ranks.
+    """Figures of decisions as fractions of 1: accuracy, calibration, coverage and so on as ``decided/NAME``, and those
+    of each label as ``decided/NAME/LABEL``; see :class:`.judgement.Judgement`. It omits undefined figures, and those of
+    labels if there are more than 20. It works across ranks.
 
-    Samples have ``logits`` of :func:`.decided.keeping_logits`.
+    The samples need ``logits``, see :func:`.decided.keeping_logits`.
     """
 
     default_prefix = 'decided'

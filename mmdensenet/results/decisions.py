@@ -1,6 +1,6 @@
-"""What turns a model's logits into decisions, fitted on validation images: data, which travels with the weights.
+"""Decisions from a model's logits, fitted on validation images and stored with the weights as plain data.
 
-It is read from checkpoints and exported files of strangers, so that :meth:`Decisions.from_dict` checks all of it.
+Checkpoints and exported files may be hostile, so :meth:`Decisions.from_dict` checks every value.
 """
 
 import math
@@ -19,14 +19,14 @@ from .calibration import logits_of
 from .operating_points import OperatingPoint, parse_rule
 from .scores import Scores
 
-#: raised when an older reader would misread the entry
+#: to be increased when an older reader would misread the entry
 FORMAT = 1
 KINDS = ('single-label', 'multi-label')
-#: what is said of a model without decisions
+#: the message for a model without decisions
 UNCALIBRATED = 'The scores are uncalibrated, and nothing was decided on validation images (`mmdensenet decide` does).'
-#: the same of scores that decisions are not for
+#: the message for averaged scores, to which decisions do not apply
 AUGMENTED = 'The scores are uncalibrated: they are means over test-time augmentations, which decisions are not for.'
-#: characters of a sentence
+#: the most characters of a sentence
 LONGEST = 2000
 #: the rule of a single-label model without operating points
 ARGMAX = 'argmax'
@@ -34,15 +34,15 @@ ARGMAX = 'argmax'
 
 @dataclass(frozen=True)
 class Decided:
-    """What is decided of N images and C classes.
+    """The decisions on N images and C classes.
 
     Attributes:
         logits: (N, C), divided by their temperature.
         probabilities: (N, C), of these logits.
-        positive: (N, C) of True and False: the classes that are predicted. A single-label model predicts one.
-        sets: (N, C) of True and False: classes in the conformal set, which may be none; None without conformal sets.
-        ood_scores: (N,), the larger the less an image is like those of the validation; None without.
-        ood: (N,) of True and False: the score is above its threshold.
+        positive: (N, C) mask of the predicted classes; a single-label model predicts one.
+        sets: (N, C) mask of the classes in the conformal set, which may be empty; None without conformal sets.
+        ood_scores: (N,), larger for images that are less like those of the validation; None without a threshold.
+        ood: (N,) mask of scores above the threshold.
     """
 
     logits: np.ndarray
@@ -65,19 +65,19 @@ class Decisions:
     Attributes:
         multi_label: each label is decided by itself, and scores are sigmoid's.
         classes: C names.
-        temperatures: that divide the logits: one, or of several labels one each; None where none could be fitted, and
-            the scores stay as they are.
-        points: operating points of C labels; of two classes the second's, one; of more classes none (the largest
-            probability decides) or C (the largest probability in units of its threshold decides). None for a label of
-            several that has none: it is not decided.
-        coverage: share of images whose class is in its conformal set, or of several labels share of the images with a
-            label whose set has it. None without conformal sets.
-        quantiles: the largest 1 - score (at temperature 1) of a member of the set: one, or of several labels one each;
-            None where there were too few images.
-        ood_threshold: of the energy ``-logsumexp(logits)`` (arXiv:2010.03759), of several labels
-            ``-sum(log(1 + exp(logits)))`` (arXiv:2109.00719). None without.
-        part: what it was fitted on; ``samples`` is how many images that were.
-        weights: :func:`mmdensenet.checkpoints.checkpoint_meta.hash_weights` of the model; '' if it is not known.
+        temperatures: divisors of the logits, one, or one for each of several labels; None where none could be fitted,
+            so that the scores do not change.
+        points: operating points, one for each of several labels, or one for the second of two classes; for more classes
+            none (the largest probability decides) or C (the largest ratio of probability and threshold decides). None
+            for a label without a point, which is not decided.
+        coverage: share of images whose class is in its conformal set, or for several labels the share of the images
+            with a label whose set contains it. None without conformal sets.
+        quantiles: the largest 1 - score (at temperature 1) of a member of the set, one, or one for each of several
+            labels; None where there were too few images.
+        ood_threshold: of the energy ``-logsumexp(logits)`` (arXiv:2010.03759), for several labels
+            ``-sum(log(1 + exp(logits)))`` (arXiv:2109.00719); or None.
+        part: the data of the fit; ``samples`` is its number of images.
+        weights: :func:`mmdensenet.checkpoints.checkpoint_meta.hash_weights` of the model; '' if unknown.
         left_out: sentences on what could not be fitted.
     """
 
@@ -100,7 +100,7 @@ class Decisions:
 
     @property
     def without_sets(self) -> list[str]:
-        """Labels that conformal sets say nothing of."""
+        """Labels without a conformal quantile."""
         pairs = zip(self.classes, self.quantiles) if self.multi_label else ()
         return [name for name, quantile in pairs if quantile is None]
 
@@ -110,7 +110,7 @@ class Decisions:
         return None not in self.temperatures
 
     def require_names(self, names: Sequence[str] | None, source: str) -> None:
-        """Compare the classes with as many ``names``; not where either are not known, and only numbers.
+        """Compare the classes with equally many ``names``, unless either are unknown or only numbers.
 
         Raises:
             UserError: if they are other names, or in another order.
@@ -147,7 +147,7 @@ class Decisions:
         )
 
     def apply_to(self, scores: Scores) -> Decided:
-        """Decide on scores of images. Those without logits have no energy: the constant of a softmax is lost.
+        """Decide on scores of images. Without logits there is no energy, because softmax loses a constant.
 
         Raises:
             UserError: as :meth:`apply` does, and for means over test-time augmentations.
@@ -180,7 +180,7 @@ class Decisions:
         return 1 - activate(logits, self.multi_label) <= quantiles
 
     def lines(self) -> list[str]:
-        """What is applied, in sentences."""
+        """The decisions as sentences."""
         known = [t for t in self.temperatures if t is not None]
         of = f'{known[0]:.3g}' if len(known) == 1 else f'{min(known):.3g} to {max(known):.3g}' if known else ''
         of = '' if set(known) == {1.0} else f' (temperature {of})'  # an ensemble's models have been divided by theirs
@@ -205,13 +205,13 @@ class Decisions:
 
     @classmethod
     def from_dict(cls, values: Any, source: str) -> 'Decisions':
-        """Read and check what :meth:`to_dict` gave.
+        """The inverse of :meth:`to_dict`, which checks every value.
 
         Args:
-            source: what to call the file in messages.
+            source: the file's name in messages.
 
         Raises:
-            UserError: naming what is wrong.
+            UserError: for an invalid value, which the message names.
         """
         if not isinstance(values, Mapping):
             raise UserError(f'{source}: its decisions are no dictionary. Make them again with `mmdensenet decide`.')
@@ -232,12 +232,12 @@ class Decisions:
 
 
 def activate(logits: np.ndarray, multi_label: bool) -> np.ndarray:
-    """Sigmoid's scores of several labels, else softmax's."""
+    """Sigmoid of the logits for several labels, otherwise softmax."""
     return expit(logits) if multi_label else softmax(logits, axis=1)
 
 
 def energy(logits: np.ndarray, multi_label: bool) -> np.ndarray:
-    """(N,) energies of logits (N, C); the larger the less an image is like those that the model was trained on."""
+    """(N,) energies of logits (N, C), larger for images that are less like those of the training."""
     return -np.logaddexp(0, logits).sum(1) if multi_label else -logsumexp(logits, axis=1)
 
 
@@ -285,15 +285,15 @@ def _is_between(value: Any, low: float, high: float) -> bool:
 
 
 def _is_list(value: Any, is_right, lengths: Sequence[int] | None = None) -> bool:
-    """Whether it is a list of such items; ``lengths`` are those that it may have."""
+    """Whether a value is a list of valid items with one of these lengths."""
     return isinstance(value, list) and all(map(is_right, value)) and (lengths is None or len(value) in lengths)
 
 
 def printable(text: str) -> str:
-    """With a space for what terminals do not show, such as Excel's no-break spaces in names of classes."""
+    """The text with a space for each unprintable character, such as Excel's no-break space in class names."""
     return ''.join(character if character.isprintable() else ' ' for character in text)
 
 
 def _is_text(value: Any, most: int) -> bool:
-    """It is shown on terminals."""
+    """Whether a value is printable text of at most ``most`` characters."""
     return isinstance(value, str) and len(value) <= most and value.isprintable()

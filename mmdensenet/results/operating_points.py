@@ -1,4 +1,4 @@
-"""Thresholds of a score, by rule: where a label is called present."""
+"""Thresholds of a score from which a label is predicted, chosen by a rule."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,18 +9,18 @@ from mmdensenet.errors import UserError
 
 #: rules without a number
 PLAIN_RULES = ('youden', 'f1')
-#: two scores whose logits are closer may change places where they are computed in another order
+#: two scores with closer logits may swap their order if they are computed in another order
 ROUNDING = 1e-5
-#: rules with one: at least this sensitivity, or this specificity, and as much as can be had of the other
+#: rules with a number: at least this sensitivity or specificity, and the largest possible of the other
 TARGETS = ('sensitivity', 'specificity')
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A label is predicted from the probability ``threshold`` on.
+    """A label is predicted if its probability is at least ``threshold``.
 
-    ``rule`` is what it was chosen by, ``sensitivity`` and ``specificity`` are what it has on the images that it was
-    chosen on, 0 to 1; on others they will be lower.
+    ``rule`` chose the threshold. ``sensitivity`` and ``specificity``, 0 to 1, are those on the images of the fit; on
+    others they will be lower.
     """
 
     rule: str
@@ -36,7 +36,7 @@ def parse_rule(rule: Any) -> tuple[str, float | None]:
     ('specificity', 0.95)
 
     Raises:
-        UserError: if it is none.
+        UserError: for an unknown rule or number.
     """
     name, _, number = rule.partition('=') if isinstance(rule, str) else ('', '', '')
     if rule in PLAIN_RULES:
@@ -56,19 +56,19 @@ def parse_rule(rule: Any) -> tuple[str, float | None]:
 def fit_operating_point(scores: np.ndarray, truth: np.ndarray, rule: str) -> OperatingPoint | None:
     """The threshold that the rule chooses.
 
-    'youden' takes the largest sensitivity + specificity - 1 (Youden, Cancer 3(1), 1950), 'f1' the largest harmonic mean
-    of precision and recall, 'sensitivity=X' of the thresholds with at least X the one with the largest specificity,
-    'specificity=X' the reverse. Of equals the highest threshold is taken.
+    'youden' maximises sensitivity + specificity - 1 (Youden, Cancer 3(1), 1950), 'f1' the harmonic mean of precision
+    and recall; 'sensitivity=X' maximises the specificity among thresholds with at least X, 'specificity=X' the reverse.
+    Of equally good thresholds the highest is chosen.
 
-    The threshold lies in the middle between two scores that differ by more than rounding, where there are such, so that
-    other roundings do not change what is predicted.
+    The threshold is the middle of two scores that differ by more than rounding, if there are such, so that rounding
+    does not change predictions.
 
     Args:
         scores: (N,) probabilities.
         truth: (N,) of 1 and 0, with both.
 
     Returns:
-        None if only a threshold above all scores would do.
+        None if only a threshold above all scores fulfils the rule.
 
     Raises:
         UserError: for an unknown rule.

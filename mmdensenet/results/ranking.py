@@ -12,7 +12,7 @@ from mmdensenet.registry import METRICS
 
 from .bootstrap import Resampling, estimate, mean_of_labels
 
-#: resamplings
+#: resamplings that are computed together
 AT_ONCE = 128
 
 
@@ -20,16 +20,16 @@ AT_ONCE = 128
 class RankingMetric(BaseMetric):
     """AUROC and average precision of each label, or of each class against the others, and their mean.
 
-    Unknown labels (negative in ``gt_score``) are left out, each from its own label only. A label with only positives or
-    only negatives known has no value (nan) and is left out of the mean; neither has one with a score that is nan.
+    Unknown labels (negative in ``gt_score``) do not count. A label with only positives or only negatives, or with a
+    score of nan, has no value (nan) and is not in the mean.
 
     Args:
         items: of 'auroc' and 'ap'.
-        bootstrap: so many resamplings of the images for percentile intervals; 0 for none.
+        bootstrap: the number of resamplings of the images for percentile intervals; 0 means no intervals.
         confidence: share of the resamplings inside the interval.
         seed: of the resamplings.
-        group: the key of the samples, such as CSVDataset's 'group', whose equal values are resampled together:
-            images of one patient say less than as many of different ones. None resamples single images.
+        group: the key of the samples, such as CSVDataset's 'group', whose equal values are resampled together: images
+            of one patient are not independent. None resamples single images.
 
     Returns as fractions of 1 ``auroc/macro``, ``auroc/LABEL`` and, with intervals, ``auroc/macro_low``,
     ``auroc/macro_high``, ``auroc/LABEL_low`` and so on; the same of ``ap``. Works across ranks: it collects all scores.
@@ -93,15 +93,15 @@ class RankingMetric(BaseMetric):
 
 
 def by_image(weights: np.ndarray) -> list[np.ndarray]:
-    """Weights (B, N) as :func:`rank` takes them: (N, b) each, of so many rows that a processor's cache holds them."""
+    """Weights (B, N) as :func:`rank` takes them: parts (N, b) that fit into a processor's cache."""
     return [np.ascontiguousarray(weights[i : i + AT_ONCE].T) for i in range(0, len(weights), AT_ONCE)]
 
 
 def rank(score: np.ndarray, target: np.ndarray, weights: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """(B,) areas under the ROC curve, and (B,) means of the precision over the steps of recall.
 
-    Only the scores of positives are steps of either, so that between them the weights of negatives are summed. Whole
-    weights are summed exactly up to 16 million.
+    Both have steps only at the scores of positives, so the weights of negatives are summed between these. Sums of whole
+    weights are exact up to 16 million.
 
     Args:
         score, target: (N,); a negative target leaves its image out.
@@ -149,7 +149,7 @@ def auroc(score: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndar
 
 
 def average_precision(score: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(B,) means of the precision over the steps of recall, as :func:`auroc` takes and gives them."""
+    """(B,) means of the precision over the steps of recall; arguments and result as in :func:`auroc`."""
     return rank(score, target, by_image(weights))[1]
 
 
