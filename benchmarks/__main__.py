@@ -172,7 +172,7 @@ def show(case: Case, rows: list[dict]) -> None:
 
 
 def ratios(rows: list[dict]) -> None:
-    """How many times faster each of ours is than each peer, and which share of its memory it needs."""
+    """Print for each of our candidates the speed-up over each peer, and its share of the peer's memory."""
     numbers = {row['candidate']: number for number, row in enumerate(rows, 1)}
     ours = [row for row in rows if row['candidate'].startswith('mmdensenet')]
     peers = [row for row in rows if row not in ours]

@@ -1,4 +1,4 @@
-"""What is measured: an architecture, a batch, a size, and training steps or evaluation."""
+"""The cases that are measured: an architecture, a batch, a size, and training steps or evaluation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

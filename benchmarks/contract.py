@@ -1,4 +1,4 @@
-"""What it costs to ask whether a block can be fused: evaluation of one image.
+"""Measure the cost of the check whether a block can be fused, in the evaluation of one image.
 
     python -m benchmarks.contract                       # with the question, and with its answer
     python -m benchmarks.contract --against CHECKOUT    # this tree's code, and that of another one
@@ -53,7 +53,7 @@ def evaluation(name: str, passes: int) -> tuple[Callable[[], object], Callable[[
 
 @contextmanager
 def answered(run: Callable[[], object]) -> Iterator[None]:
-    """Within it, the plans are those that one run asks for, in their order."""
+    """Replace the check by the plans of one run, in their order."""
     from mmdensenet import ops
     from mmdensenet.ops import stem
 

@@ -181,7 +181,7 @@ def step_times(kind: str, mode: str, folder: Path, ours: bool, count: int, round
 
 
 def decoder(folder: Path) -> Callable[[], object]:
-    """What libjpeg-turbo alone does, by OpenCV, from bytes in memory."""
+    """Return a function that only decodes, by OpenCV's libjpeg-turbo, from bytes in memory."""
     import cv2
     import numpy as np
 
@@ -222,7 +222,7 @@ def run(args: argparse.Namespace, folder: Path) -> tuple[list[dict], list[str]]:
 
 
 def ratio(taken: dict[str, list[float]], name: str) -> float:
-    """How many times the baseline's rate: the median over the rounds, in which both ran one after the other."""
+    """Return the ratio to the baseline's rate: the median over the rounds, in each of which both ran."""
     return statistics.median(base / own for base, own in zip(taken[BASELINE], taken[name]))
 
 

@@ -59,7 +59,7 @@ CASES = {
 
 
 def options(case: Case, mode: str, folder: Path, steps: int, workers: int) -> list[str]:
-    """What the command's ``--cfg-options`` get: so many steps on the images of ``folder``."""
+    """Return the values of the command's ``--cfg-options`` for so many steps on the images of ``folder``."""
     loader = f'{mode}_dataloader'
     settings = [
         f'{loader}.dataset.data_root={folder}',
@@ -108,7 +108,7 @@ def whole(case: Case, mode: str, folder: Path, workers: int, weights: Path, thre
 
 
 def bare(name: str, mode: str, folder: Path, threads: int) -> tuple[float, float]:
-    """The same of the bare step, in a process of its own."""
+    """Measure the bare step in a process of its own; seconds: wall, CPU."""
     words = [sys.executable, '-m', 'benchmarks.end_to_end', '--bare', name, '--mode', mode]
     return tuple(json.loads(output([*words, '--folder', str(folder)], threads).splitlines()[-1]))
 

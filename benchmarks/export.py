@@ -25,7 +25,7 @@ FILES = ('plain', 'folded', 'int8')
 
 
 def write_files(name: str, size: int, batch: int, folder: Path) -> None:
-    """Those files of a model that are not there yet."""
+    """Write the files of a model that do not exist yet."""
     import onnx
     import openvino
     import torch
@@ -98,7 +98,7 @@ def prepare(path: Path, runtime: str, shape: tuple[int, ...], threads: int) -> W
 
 
 def _openvino(path: Path, threads: int):
-    """As mmdensenet runs .xml files, for an .onnx file too."""
+    """Return a function that runs an .xml or .onnx file with the settings of mmdensenet's runtime."""
     import openvino
 
     properties = {'INFERENCE_PRECISION_HINT': 'f32', 'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_NUM_THREADS': threads}
@@ -107,7 +107,7 @@ def _openvino(path: Path, threads: int):
 
 
 def prepare_model(name: str, shape: tuple[int, ...]) -> Workload:
-    """The same through the model itself."""
+    """One batch through the model itself, from array to array."""
     import numpy as np
     import torch
 

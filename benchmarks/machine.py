@@ -1,4 +1,4 @@
-"""What the machine can do: the rates of a large matrix product and of a large copy.
+"""Measure the machine: the rates of a large matrix product and of a large copy.
 
     python -m benchmarks.machine
 

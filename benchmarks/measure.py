@@ -34,8 +34,8 @@ class UnavailableError(Exception):
 
 @dataclass
 class Workload:
-    """What a job does, in its own process: ``step`` is measured, by ``clock``; ``between`` drops what a step left, such
-    as gradients; ``rehearse`` is a step on a small input."""
+    """The work of a job, in its own process: ``step`` is measured, by ``clock``; ``between`` drops what a step left, as
+    gradients; ``rehearse`` is a step on a small input."""
 
     step: Callable[[], object]
     between: Callable[[], object] = lambda: None
@@ -47,7 +47,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class Job:
-    """How to make a workload. It is sent to another process, so ``prepare`` is a function of a module, or a partial.
+    """A job makes a workload. It is sent to another process, so ``prepare`` is a function of a module, or a partial.
 
     ``env`` is set before anything is imported there.
     """
@@ -243,7 +243,7 @@ class _Worker:
 
 
 class _Here:
-    """What :class:`_Process` is, in this process: importing once saves minutes where a GPU's time is short.
+    """A :class:`_Process` in this process: importing once saves minutes where a GPU's time is short.
 
     Jobs then share an allocator and its fragments; their variables of the environment must be the same.
     """

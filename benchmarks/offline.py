@@ -29,7 +29,7 @@ REGISTERS = 65536
 
 
 class Driver:
-    """What compiling asks a driver for."""
+    """A stand-in for the driver, with the properties that the compiler reads."""
 
     def __init__(self, capability: int):
         from triton.backends.compiler import GPUTarget

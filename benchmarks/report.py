@@ -1,4 +1,4 @@
-"""What all benchmarks say about a measurement: quartiles, where and with what it was made, tables, CSV rows."""
+"""Report measurements: quartiles, machine and versions, tables, CSV rows."""
 
 import csv
 import platform

@@ -98,7 +98,7 @@ def transition_elements(kind: str, c: int, d: int, training: bool = True) -> tup
 
 
 def costs(arch: Architecture, batch: int, size: int, kind: str, training: bool = True, itemsize: int = 4) -> list[Cost]:
-    """What each part of the model costs in one step.
+    """Return the cost of each part of the model in one step.
 
     Args:
         batch, size: images, and their height and width.

@@ -95,7 +95,7 @@ def measured_launches(file: Path) -> set[str]:
 
 
 def submit(pool, todo: list[Case], dry: bool, capability: int) -> dict[tuple, list[tuple[dict, Future]]]:
-    """For each group of launches its tiles, with what their compilation will tell."""
+    """Return the tiles of each group of launches, each with the future of its compilation."""
     groups = {}
     for case in todo:
         if case.group not in groups:

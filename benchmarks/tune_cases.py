@@ -1,4 +1,4 @@
-"""What is tuned: the launches of DenseNet-121 and of a BC-100-12, and the tiles that may be faster than the rule's."""
+"""The launches that are tuned, of DenseNet-121 and of a BC-100-12, and the tiles that may be faster than the rule's."""
 
 import math
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""How the tools end: with a result, or with one or two lines about what the user can put right."""
+"""Run a tool, and end it with a status and, after a user's mistake, one or two lines on how to correct it."""
 
 import atexit
 import difflib
@@ -22,7 +22,7 @@ from mmdensenet import terminal
 from mmdensenet.errors import LONGEST, UserError
 from mmdensenet.similar import similar_path
 
-#: status of a command whose reader has ended, as shells give it: 128 + SIGPIPE, which Windows does not have
+#: status of a command whose output nobody reads any more: 128 + SIGPIPE, as in shells; Windows does not define it
 BROKEN_PIPE = 128 + 13
 
 
@@ -67,7 +67,7 @@ def run_tool(tool: Callable[[Namespace], None], args: Namespace) -> None:
 
 
 def _reader_is_gone() -> bool:
-    """Whether what reads standard output has ended, as head does; what is still to be written then goes nowhere."""
+    """Whether the reader of standard output, such as head, has ended; further output is discarded then."""
     if not hasattr(select, 'poll'):  # Windows
         return False
     output = select.poll()
@@ -93,7 +93,7 @@ def _leave_process_group(status: int, together: bool = True) -> None:
     if not (dist.is_available() and dist.is_initialized() and dist.get_backend() == 'gloo'):
         return
     if together:
-        dist.barrier()  # nobody goes while another still waits for a message
+        dist.barrier()  # no rank ends while another one still waits for its message
     logging.shutdown()
     atexit._run_exitfuncs()
     sys.stdout.flush()
@@ -143,7 +143,7 @@ def as_options(message: str, args: Namespace) -> str:
 
 
 def explain(error: BaseException) -> str | None:
-    """What the user can do about an error, in one or two lines; None if it looks like a fault of the program."""
+    """Return one or two lines on how the user can correct an error; None if it looks like a fault of the program."""
     text = str(error)
     if isinstance(error, UserError):  # from a data loader's worker it comes with a traceback
         return _after_traceback(text) if 'Original Traceback' in text else text
@@ -223,7 +223,7 @@ def _while_building(error: BaseException) -> str | None:
 
 
 def _after_traceback(text: str) -> str:
-    """What a worker's exception said: the lines behind its type."""
+    """Return the message of a worker's exception, the lines after its type."""
     *_, last = re.split(r'^mmdensenet\.errors\.\w+: ', text, flags=re.MULTILINE)
     return _last_line(text) if last == text else last.strip()
 

@@ -23,7 +23,7 @@ def first_line(error: BaseException) -> str:
 
 
 def option_text(key: str, value: object) -> str:
-    """How messages name an override of the config.
+    """Return the text with which messages name an override of the config.
 
     >>> option_text('train_dataloader.batch_size', 16)
     "cfg_options={'train_dataloader.batch_size': 16}"

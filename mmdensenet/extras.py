@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def install_command(extra: str) -> str:
-    """``pip install "mmdensenet[EXTRA]"`` where pip knows mmdensenet, with the clone's form beside it in a clone."""
+    """Return the command that installs an extra, ``pip install "mmdensenet[EXTRA]"``, in a clone also in its form."""
     known = f'pip install "mmdensenet[{extra}]"'
     try:
         url = importlib.metadata.distribution('mmdensenet').read_text('direct_url.json')

@@ -32,13 +32,13 @@ def output_file(file: str | Path, suffixes: Sequence[str]) -> Path:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What keeps a file from being written, as an error that names it.
+    """Turn an error of writing a file into a UserError that names it.
 
     Raises:
         UserError: with the system's reason.
     """
     try:
         yield
-    except (OSError, RuntimeError) as error:  # OpenVINO gives no reason, and a full disk is the likely one
+    except (OSError, RuntimeError) as error:  # OpenVINO gives no reason; a full disk is the most likely one
         reason = getattr(error, 'strerror', None) or 'is the disk full?'
         raise UserError(f'out={path} cannot be written ({reason}): make room, or give another.') from error

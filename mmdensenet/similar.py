@@ -1,4 +1,4 @@
-"""What somebody may have meant who wrote a name or a path that does not exist."""
+"""Suggest a similar name or path for one that does not exist."""
 
 import difflib
 import itertools
@@ -21,7 +21,7 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 
 def similar_path(path: str | os.PathLike, suffixes: Sequence[str] = ()) -> str:
-    """The same for a path that does not exist: with the name of a file or folder beside where it would be.
+    """Suggest a file or folder in the same place for a path that does not exist, as :func:`did_you_mean` does.
 
     Where a folder on the way does not exist, the whole path with the folder that may have been meant.
 

@@ -24,7 +24,7 @@ T = TypeVar('T')
 SHOWN = {'on_terminal': True}
 #: how mmengine's records begin that a user needs
 USEFUL = re.compile(r'resumed epoch|LR is set based|the monitored metric')
-#: how records begin that warn and that nobody can do anything about
+#: beginnings of warnings that the user cannot do anything about
 UNHELPFUL_RECORDS = re.compile(
     r'The prefix is not set|Failed to search registry|init_weights of|"FileClient" will|"HardDiskBackend" is'
 )
@@ -36,7 +36,7 @@ UNHELPFUL_WARNINGS = [
     # mmengine keeps a counter of its own, which a checkpoint has restored
     (r'Detected call of `scheduler\.step\(\)` before', r'mmengine\.optim\.scheduler\.param_scheduler'),
 ]
-#: packages whose use of what is deprecated is their own business
+#: packages whose deprecation warnings do not concern the user
 OTHERS = r'(torch|torchvision|mmcv|mmengine|mmpretrain|matplotlib|multiprocessing|onnx\w*|openvino|google)(\.|$)'
 #: seconds without a line after which work that is counted says how far it is, where there is no bar
 SILENCE = 30
@@ -94,7 +94,7 @@ def silence() -> float:
 
 
 def summary(rows: Sequence[tuple[str, object]]) -> None:
-    """What a run works with, a line for each name with its value; None leaves a line out."""
+    """Show the settings of a run, a line for each name and value; None leaves a line out."""
     say('\n'.join(f'{name:11} {value}' for name, value in rows if value not in (None, '')))
 
 
@@ -201,7 +201,7 @@ def _bar(is_counted: bool, stderr: bool = False):
 
 
 class _ShowSome(logging.Handler):
-    """In the place of a log's handler for the terminal: warnings, and what is useful."""
+    """A log handler for the terminal: shows warnings, and records that are marked as useful to the user."""
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
@@ -237,7 +237,7 @@ def _quiet_logs() -> Iterator[None]:
     for logger in MMLogger._instance_dict.values():
         change(logger)
     MMLogger.__init__ = make_quiet
-    print_log_module.print = lambda *args, **kwargs: None  # of what print_log gets without a logger
+    print_log_module.print = lambda *args, **kwargs: None  # print_log prints where it gets no logger
     try:
         yield
     finally:

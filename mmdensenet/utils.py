@@ -1,4 +1,4 @@
-"""What ``mmengine.hub`` and mmengine's registries expect of every OpenMMLab package under this name."""
+"""The module ``utils`` that ``mmengine.hub`` and mmengine's registries expect of every OpenMMLab package."""
 
 import time
 

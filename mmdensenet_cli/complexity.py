@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
 
     from mmdensenet.apis.complexity import complexity, parse_bytes
 
-    with contextlib.redirect_stdout(sys.stderr):  # what libraries log must not be in the results
+    with contextlib.redirect_stdout(sys.stderr):  # logs of libraries must not be in the results
         available = None if args.memory is None else parse_bytes(args.memory)
         found = complexity(**arguments(args, 'memory', 'json'), available=available)
     if args.json:

@@ -26,7 +26,7 @@ def config_names() -> list[str]:
 
 
 def complete_config(prefix: str, **_) -> list[str]:
-    """What a shell offers for a config: our own by name, and files of the user's."""
+    """Complete a config for a shell: our configs by name, and the user's files."""
     from argcomplete.completers import FilesCompleter
 
     return [*(f'mmdensenet::{name}' for name in config_names()), *FilesCompleter(('py', 'yaml', 'json'))(prefix)]

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
     from mmdensenet.terminal import counting
 
     out = sys.stdout
-    # what libraries log is beside the steps
+    # logs of libraries go to standard error, the steps to standard output
     with counting('reading') as progress, contextlib.redirect_stdout(sys.stderr):
         printed = lambda line: print(line, file=out, flush=True)  # noqa: E731
         fit(**arguments(args), ask=ask, report=printed, progress=progress)

@@ -17,7 +17,7 @@ def importing(patience: float = PATIENCE) -> Iterator[None]:
     """Imports inside: after ``patience`` seconds a line says so, and goes afterwards. None without a terminal."""
     rank = os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or '0'
     stream = sys.stderr
-    if rank != '0' or not stream.isatty():  # the first process speaks, and nobody waits before a pipe
+    if rank != '0' or not stream.isatty():  # only rank 0 shows it, and only on a terminal
         yield
         return
     shows_it = threading.Event()

@@ -81,7 +81,7 @@ def processor() -> str:
 
 
 def found() -> Iterator[tuple[str, str]]:
-    """What only running code can say."""
+    """Yield the facts that need imports: GPU, engine and repairs."""
     import torch
 
     yield (

@@ -26,7 +26,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    if '_ARGCOMPLETE' in os.environ:  # a shell asks for completions
+    if '_ARGCOMPLETE' in os.environ:  # a shell requests completions
         complete()
     owns_process = arguments is None
     arguments = list(sys.argv[1:] if arguments is None else arguments)

@@ -1,4 +1,4 @@
-"""What Python and the C library do with memory that is no longer needed."""
+"""Set how Python and the C library treat freed memory."""
 
 import ctypes
 import gc
@@ -11,7 +11,7 @@ _OWN_SETTINGS = ('MALLOC_', 'GLIBC_TUNABLES')
 
 
 def keep_freed_memory() -> bool:
-    """Keep what is freed for the next step of a training or test, where glibc gives large blocks back to the system.
+    """Keep freed memory for the next step of a training or test, where glibc returns large blocks to the system.
 
     Each step would have them again page by page, zeroed: 20,000 page faults for 128 images of CIFAR's size. The peak
     stays what it was. Nothing is changed where the environment sets malloc's values, or the C library is another.

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
         from mmdensenet.apis.dicom_sr import identify, require_highdicom, write_dicom_sr
 
         require_highdicom()
-    with contextlib.redirect_stdout(sys.stderr):  # what libraries log must not be in the results
+    with contextlib.redirect_stdout(sys.stderr):  # logs of libraries must not be in the results
         images = [image for item in args.images for image in expand(item)]  # before a model is loaded
         inferencer = open_inferencer(args.model, args.checkpoint, args.device)
         is_long = 0 < args.batch_size < len(images) or sys.stderr.isatty()

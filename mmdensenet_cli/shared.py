@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from .config_files import complete_config
 
-#: what other tools have as options -> the key of the config; LOADER stands for the data loader that a command uses
+#: options of other tools -> the key of the config; LOADER stands for the data loader that a command uses
 CONFIG_KEYS = {
     '--batch-size': 'LOADER.batch_size',
     '--workers': 'LOADER.num_workers',

@@ -1,4 +1,4 @@
-"""From arguments to a command that runs."""
+"""Parse the arguments of a command, and run it."""
 
 import argparse
 import importlib
@@ -51,7 +51,7 @@ def start(
         keep_freed_memory()
         wait_briefly()
     first = owns_process and 'torch' not in sys.modules
-    # What is heavy is imported after the arguments are parsed, so that --help answers at once.
+    # Heavy modules are imported after the arguments are parsed, so that --help answers at once.
     try:
         with importing(), no_garbage(keep=first):
             from mmdensenet.cli import run_tool

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def shown(metrics: dict) -> Iterator[str]:
-    """A line for each metric, and for each class the figures of what is decided, ``decided/NAME/CLASS``."""
+    """Yield a line for each metric, and one for each class with its decided metrics, ``decided/NAME/CLASS``."""
     classes: dict[str, list[str]] = {}
     for name, value in metrics.items():
         text = f'{value:.4f}' if isinstance(value, float) else f'{value}'

@@ -1,4 +1,4 @@
-"""How OpenMP's threads wait for each other."""
+"""Set how OpenMP's threads wait for each other."""
 
 import os
 import sys

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""From a folder or a table of images to a model."""
+"""Make a model from a folder or a table of images."""
 
 from mmdensenet_cli.start import start
 

@@ -1,4 +1,4 @@
-"""What the tools call, for use from Python too."""
+"""The functions behind the commands, for use from Python."""
 
 from .config import load_config
 from .export import export_model

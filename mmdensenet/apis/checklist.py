@@ -1,4 +1,4 @@
-"""A checklist for the report on a study, with what is known filled in."""
+"""Write a reporting checklist for a study, with the known items filled in."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -27,7 +27,7 @@ def complexity(
     device: str | None = None,
     cfg_options: dict | None = None,
 ) -> dict:
-    """What a config's model costs, with both engines side by side.
+    """Count parameters and multiply-adds of a config's model, and the memory of a training step, for both engines.
 
     Args:
         size: height and width of the images, or one number; by default what the config says.

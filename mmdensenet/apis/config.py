@@ -120,7 +120,7 @@ _only_data: ContextVar[str | None] = ContextVar('_only_data', default=None)
 
 @DATA_CONFIGS.repaired_by
 def inherit_from_data_only() -> None:
-    """mmengine asks for the bases of a file when it has put environment variables into its text: so must the check."""
+    """Check the bases of a file where mmengine reads them: environment variables are in its text by then."""
     find = Config._get_base_files
 
     @functools.wraps(find)

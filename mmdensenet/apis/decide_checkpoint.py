@@ -13,7 +13,7 @@ from .scoring import score_part
 from .tasks import require_one_task
 
 VALIDATION = 'the validation part'
-#: figures on the test set are too good then, and whoever reads them must know
+#: metrics on the test set are optimistic then, and their readers must know
 ALSO_TEST = 'the validation part, which is the test part too'
 
 

@@ -164,7 +164,7 @@ def _report(images: Sequence[tuple[dict, object]], inferencer: Inferencer, ident
 
 
 def _group(result: dict, image, inferencer: Inferencer, algorithm):
-    """Of one image."""
+    """Return the measurements of one image."""
     import highdicom
     from highdicom import sr
     from pydicom.sr.codedict import codes

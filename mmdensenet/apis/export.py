@@ -1,4 +1,4 @@
-"""Export a checkpoint, and compare what the file gives with what PyTorch gives."""
+"""Export a checkpoint, and compare the scores of the file with those of PyTorch."""
 
 import math
 import os
@@ -52,7 +52,7 @@ from .tasks import require_one_task
 
 @dataclass
 class Export:
-    """What was exported, and how it compares.
+    """An exported file, and its comparison with PyTorch.
 
     Attributes:
         file: the file; OpenVINO's weights lie beside it as .bin.
@@ -307,14 +307,14 @@ def _describe(
 
 
 def _sha256(checkpoint: str) -> str:
-    """Of the file, or of the copy that a download left; '' where there is neither."""
+    """Return the hash of the file, or of the local copy of a download; '' where there is neither."""
     file = local_copy(checkpoint) if '://' in checkpoint else Path(checkpoint)
     return sha256(file) if file.is_file() else ''
 
 
 def _example(metadata: Metadata, batch: int) -> Tensor:
     height, width = metadata.size
-    if metadata.any_size:  # torch.export takes what is equal in the example for equal always
+    if metadata.any_size:  # torch.export takes sizes that are equal in the example for always equal
         height, width = height + 9, width + 30
     if metadata.with_preprocess:
         return torch.zeros(batch, height, width, metadata.channels, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""What an exported file gives beside what PyTorch gives."""
+"""Compare the scores of an exported file with those of PyTorch."""
 
 import itertools
 import math
@@ -24,7 +24,7 @@ def compare(
     done,
     count: int,
 ) -> None:
-    """Fill in what the comparison with the model as it is, not the folded one, gives.
+    """Compare an exported file with the unfolded model, and set the results on ``done``.
 
     Args:
         scores_of: the model, with ``logits``, of normalised images.
@@ -87,7 +87,7 @@ def _macro_auroc(scores: np.ndarray, targets: list[Target]) -> float:
 
 
 def _compare_decided(done, given: Decided, expected: Decided) -> None:
-    """What is decided counts in the place of what the head would give."""
+    """Set the agreement of decided labels, sets and marks, in the place of the head's predictions."""
     difference = float(np.abs(given.probabilities - expected.probabilities).max())
     done.difference = max(done.difference, difference)
     if done.metadata.multi_label:

@@ -49,7 +49,7 @@ class ExportImages:
             yield [self.read(self.items[i]) for i in places[start : start + BATCH]]
 
     def batches(self, count: int) -> Iterator[tuple[Tensor, list[Target]]]:
-        """The same, of one size, as batches and targets."""
+        """Yield ``count`` evenly spaced images of one size, as batches and targets."""
         for pairs in self.lists(count):
             sizes = {tuple(pixels.shape) for pixels, _ in pairs}
             if len(sizes) > 1:

@@ -66,7 +66,7 @@ class ExportedInferencer(Inferencer):
             ) from error
 
     def _try_pipeline(self) -> None:
-        """The steps' arguments are the file's, and show only in use what they are worth."""
+        """Run the steps once: their arguments come from the file, and only a run shows a wrong one."""
         height, width = self.metadata.size
         shape = (height, width) if self.metadata.channels == 1 else (height, width, self.metadata.channels)
         image = np.zeros(shape, np.float32 if hasattr(self.loader, 'apply_window') else np.uint8)

@@ -1,4 +1,4 @@
-"""What a config says of its training, before anything is built: counted as the loop counts, and possible here."""
+"""Adapt a config to its training loop, epochs or iterations, and check it before anything is built."""
 
 import importlib.util
 

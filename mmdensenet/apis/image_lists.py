@@ -1,4 +1,4 @@
-"""What somebody calls images on a command line: files, folders, URLs, and tables or lists of them."""
+"""Expand what a command line may name as images: files, folders, patterns, URLs, and tables or lists of them."""
 
 from glob import glob
 from pathlib import Path
@@ -20,8 +20,8 @@ PATH_COLUMNS = ('image', 'img_path', 'image_path', 'path', 'file', 'filename', '
 
 
 def expand(item) -> list:
-    """Images of what a call names: those of a folder and of its folders, of a pattern (``*.png``, ``**/*.png``), of a
-    .csv table or .txt list, or the item.
+    """Return the images of an item: of a folder and its folders, of a pattern (``*.png``, ``**/*.png``), of a .csv
+    table or .txt list; any other item is an image itself.
 
     A table has a column of :data:`PATH_COLUMNS`, a list one path or URL a line. A relative path starts at the folder
     of the list, or where there is no such file, at the current one.
@@ -117,10 +117,10 @@ def _table(file: Path) -> list[tuple[int, str]]:
 
 
 def _expanded(text: str | Path) -> Path:
-    """With the home folder in the place of ~; a name may begin with it too."""
+    """Expand a leading ~ to the home folder; a file name may begin with ~ too."""
     try:
         return Path(text).expanduser()
-    except RuntimeError:  # nobody is called so
+    except RuntimeError:  # there is no user of this name
         return Path(text)
 
 

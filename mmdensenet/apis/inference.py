@@ -155,7 +155,7 @@ class Inferencer(ImageClassificationInferencer):
         steps = [TRANSFORMS.build(step) for step in pipeline]
         self.loads = bool(steps) and 'Load' in type(steps[0]).__name__
         self.loader = steps[0] if self.loads else None
-        #: files may come from a storage that the config names, what is in memory does not
+        #: for images in memory, which do not come from the storage that the config names
         self.memory_loader = copy.copy(self.loader)
         for argument in ('backend_args', 'file_client_args'):
             if hasattr(self.memory_loader, argument):
@@ -199,7 +199,7 @@ class Inferencer(ImageClassificationInferencer):
         return self.after_loading(dict(img=pixels, img_shape=shape, ori_shape=shape, **path))
 
     def _load_content(self, content: bytes) -> dict:
-        """What the loading step makes of a file with this content."""
+        """Load the content of a file with the loading step."""
         with in_memory(content) as path:
             try:
                 return self.memory_loader(dict(img_path=path))

@@ -119,7 +119,7 @@ def require_device(device: str | torch.device | None) -> str | torch.device:
 
 @contextlib.contextmanager
 def _without_a_line_for_each_parameter() -> Iterator[None]:
-    """mmengine says of every parameter how it was initialised: a run's log is the place for it, a terminal is none."""
+    """Raise the log level: mmengine logs the initialisation of every parameter, which belongs in a run's log only."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(max(level, logging.WARNING))
@@ -188,7 +188,7 @@ def names_of(model: BaseModel, source: str) -> list[str] | None:
 
 
 def class_names(cfg: Config) -> list[str] | None:
-    """The names of a config's classes, where its data set knows them without data: ImageNet, CIFAR, SVHN and so on."""
+    """Return the class names of a config, where its data set has them without data, as ImageNet, CIFAR or SVHN."""
     from mmpretrain.registry import DATASETS
 
     _, dataset = next(leaf_configs((cfg.get('test_dataloader') or {}).get('dataset')), ('', {}))

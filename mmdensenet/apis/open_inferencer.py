@@ -22,7 +22,7 @@ def open_inferencer(
     device: str | torch.device | None = None,
     classes: Sequence[str] | None = None,
 ) -> Inferencer:
-    """What predicts images with ``model``.
+    """Return an inferencer for ``model``.
 
     Args:
         model: a config file, a name of the model zoo, a model of :func:`mmdensenet.get_model`, or a file that

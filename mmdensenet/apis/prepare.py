@@ -39,7 +39,7 @@ EIGHT_BIT_MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YC
 
 @dataclass
 class Part:
-    """A part of the data, such as the training part, and what is written of it.
+    """A part of the data, such as the training part, and its shards.
 
     Attributes:
         samples: of each its number among the readers, path, name in the index, and labels and what else it has.
@@ -131,7 +131,7 @@ def prepare_dataset(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What is to be written
+# Plans of the parts
 
 
 def _plan(split: str, key: str, dataset, short_side: int | None, quality: int) -> Part:
@@ -224,7 +224,7 @@ def _require_8_bits(path: str, content: bytes) -> None:
     try:
         with Image.open(io.BytesIO(content)) as image:
             fits = image.format in EIGHT_BIT_FORMATS and image.mode in EIGHT_BIT_MODES and not has_16_bits(content)
-    except Exception:  # PIL's readers raise whatever the bytes lead to; the pipeline's says what is wrong
+    except Exception:  # PIL's readers can raise anything; the pipeline's reader names the fault
         fits = image_size(content) == (0, 0)
     if not fits:
         raise UserError(f'{path} may have more than the 8 bits of a JPEG: copy the images with raw=True.')

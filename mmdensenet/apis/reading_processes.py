@@ -49,7 +49,7 @@ def _begin() -> None:
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends it
 
-    def end_with_parent() -> None:  # which, when it is killed, ends nobody
+    def end_with_parent() -> None:  # a parent that is killed does not end its children
         connection.wait([parent_process().sentinel])
         os._exit(1)
 

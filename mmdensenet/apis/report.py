@@ -47,7 +47,7 @@ from .scoring import run_test
 from .summary import summarise
 from .tasks import require_one_task
 
-#: what is looked at first comes first
+#: in the order in which readers look at them
 SECTIONS = [
     ('confusion', 'Confusion'),
     ('errors', 'Errors'),
@@ -98,7 +98,7 @@ class Timer:
         self.seconds[name] = self.seconds.get(name, 0) + time.perf_counter() - start
 
     def beyond_inference(self) -> float:
-        """All seconds since the start, those without a name too, but those of the test."""
+        """Return the seconds since the start without those of the test."""
         return time.perf_counter() - self.start - self.seconds.get('inference', 0)
 
     def __str__(self) -> str:
@@ -241,7 +241,7 @@ def open_subject(config: str | Config, checkpoint: str, device: str | None, cfg_
 
 
 def _model_of(cfg: Config, members: Members | None, device: str | None) -> Callable[[int], BaseModel] | None:
-    """What gives the model that scored an image, opened when it is asked for."""
+    """Return a function that gives the model that scored an image; each model is opened at its first use."""
     if members is None:
         return None
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')

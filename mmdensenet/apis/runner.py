@@ -1,4 +1,4 @@
-"""Where a config is opened, made ready for this machine, and made into a runner."""
+"""Open a config, adapt it to this machine, and build its runner."""
 
 import os
 from copy import deepcopy
@@ -67,7 +67,7 @@ def _require_settings(cfg: Config) -> None:
 
 
 def config_name(cfg: Config, default: str = 'model') -> str:
-    """What people call a config: its file's name, or its folder's where that says nothing, as fit's config.py."""
+    """Return the name of a config: that of its file, or of its folder for a config.py, as fit writes it."""
     if not cfg.filename:
         return default
     path = Path(cfg.filename)
@@ -101,7 +101,7 @@ def fetch_checkpoint(path: str) -> None:
 
 
 def fetch_weights_of(model: dict, key: str = 'model') -> None:
-    """The same for the weights with which parts of a model begin, ``init_cfg=dict(type='Pretrained')``."""
+    """Fetch the weights that ``init_cfg=dict(type='Pretrained')`` of parts of a model name."""
     for name, value in model.items():
         if name == 'init_cfg':
             for init in value if isinstance(value, (list, tuple)) else [value]:
@@ -131,7 +131,7 @@ def prepare_data(cfg: Config, *loaders: str, pin_memory: bool = True, persistent
 
 
 def _use_our_loops(cfg: Config) -> None:
-    """mmengine's loop by epochs cannot begin inside one, and its loops cannot pass over a batch.
+    """Use our loops: mmengine's epoch loop cannot resume inside an epoch, and its loops cannot skip a batch.
 
     A loop that the config names by ``type`` stays.
     """
@@ -149,10 +149,10 @@ def build_runner(cfg: Config) -> Runner:
     for name in hooks:
         added = name not in _MMENGINES_HOOKS and 'type' in (hooks[name] or ())
         similar = did_you_mean(name, _MMENGINES_HOOKS) if added else ''
-        if similar:  # mmengine would take it for one more hook, and keep the default beside it
+        if similar:  # mmengine would add it as one more hook, and keep the default one
             raise UserError(f'default_hooks: there is no {name!r}.{similar}')
     for name in [name for name, hook in hooks.items() if hook is None and name not in _MMENGINES_HOOKS]:
-        hooks.pop(name)  # None leaves a hook out; mmengine knows that for its own only
+        hooks.pop(name)  # None leaves a hook out; mmengine accepts it for its own hooks only
     cost = cost_in_words(cfg) if terminal.is_quiet() and terminal.is_first() else None  # before seeds are set
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.logger.addFilter(

@@ -83,6 +83,6 @@ def run_test(
         groups = np.unique([sample_info(dataset, int(i))['group'] for i in scores.index], return_inverse=True)[
             1
         ].ravel()
-        # where every image has one of its own nothing is grouped, and nobody shall read that it were
+        # where every image has its own group nothing is grouped, and a report must not say that it is
         scores.groups = groups if groups.max() + 1 < len(scores) else None
     return scores, metrics

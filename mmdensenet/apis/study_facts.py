@@ -1,4 +1,4 @@
-"""What is known of a model and its evaluation, in sentences that a study can state."""
+"""Facts about a model and its evaluation, as sentences for the report on a study."""
 
 import platform
 from collections import Counter
@@ -37,7 +37,7 @@ def study_facts(
     tested: str = TEST_PART,
     decided: Decided | None = None,
 ) -> dict[str, str]:
-    """Sentences by the names that :mod:`mmdensenet.analysis.checklists` uses; nothing is in it that is not known.
+    """Return the known facts as sentences, by the names that :mod:`mmdensenet.analysis.checklists` uses.
 
     Args:
         scores, overall: of the test part, and its metrics with intervals.
@@ -131,7 +131,7 @@ def _missing(cfg: Config, data: dict) -> str:
 
 
 def _partitions(cfg: Config) -> dict[str, str]:
-    """How a table was divided, and whether groups are in one part each, as its columns have it."""
+    """Describe how the table was divided, and whether each group is in one part, by the table's columns."""
     for _, dataset in leaf_configs((cfg.get('test_dataloader') or {}).get('dataset')):
         column, rule, group = (dataset.get(key) for key in ('split_column', 'split_by', 'group_column'))
         if rule:

@@ -1,4 +1,4 @@
-"""What a command that does not train says of the model that it works with."""
+"""Summarise the model of a command that does not train."""
 
 from mmengine.config import Config
 from mmengine.model import BaseModel

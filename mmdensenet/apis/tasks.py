@@ -1,4 +1,4 @@
-"""Models with one head per task, which only some of what is here supports."""
+"""Models with one head per task, which only some functions of this package support."""
 
 from mmpretrain.models.heads import MultiTaskHead
 from mmpretrain.registry import MODELS

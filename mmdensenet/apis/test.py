@@ -175,7 +175,7 @@ def _use_tta(cfg: Config) -> None:
 
 
 def _flipped(pipeline: list[dict]) -> list[dict]:
-    """The pipeline with each image as it is and mirrored."""
+    """Return the pipeline with test-time augmentation by a horizontal flip."""
     *steps, pack = deepcopy(pipeline)
     flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
     return [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]

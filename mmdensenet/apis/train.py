@@ -146,7 +146,7 @@ def _set_resume(cfg: Config, resume: str) -> list[tuple[Path, str]]:
 
 
 def _require_known_hook_keys(runner: Runner) -> None:
-    """CheckpointHook passes on what it does not know, to a call that fails when the first checkpoint is written."""
+    """Refuse keys that CheckpointHook does not have: it would fail at the first checkpoint, after an epoch."""
     known = set(inspect.signature(Runner.save_checkpoint).parameters)
     for hook in runner.hooks:
         unknown = set(getattr(hook, 'args', ())) - known if isinstance(hook, CheckpointHook) else set()

@@ -41,7 +41,7 @@ Reading = tuple[str, bytes, str | None, float | None]
 
 @dataclass
 class Report:
-    """What is wrong with the data sets of a config: for each kind of problem, its lines."""
+    """The problems of a config's data sets: for each kind, its lines."""
 
     images: dict[str, int] = field(default_factory=dict)
     problems: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -162,7 +162,7 @@ def worker_count(workers: int | None, samples: int) -> int:
 
 
 def _samples(report: Report, name: str, parts: list) -> Iterator[Sample]:
-    """What is to be read of a split: every file once with each pipeline, and what is in no file."""
+    """Yield the samples of a split to read: every file once for each pipeline, and samples without a file."""
     known = set()
     for number, leaf in enumerate(parts):
         pipeline = repr(getattr(leaf, 'pipeline', None))

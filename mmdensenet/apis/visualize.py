@@ -50,7 +50,7 @@ def draw_data(
     seed: int = 0,
     options: dict | None = None,
 ) -> Path:
-    """Several draws of the training pipeline, as the model gets them; see :func:`augmented_images`."""
+    """Draw several outputs of the training pipeline, as the model gets them; see :func:`augmented_images`."""
     cfg = open_config(config, options)
     name_bad_images(cfg)
     require_data(cfg, 'train_dataloader')

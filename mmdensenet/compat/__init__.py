@@ -1,4 +1,4 @@
-"""What today's torch, numpy and setuptools break in the released OpenMMLab packages, made to work.
+"""Repair what today's torch, numpy and setuptools break in the released OpenMMLab packages.
 
 Importing mmdensenet is all that a user needs. :data:`FAULTS` lists every repair with the fault, the versions that have
 it and when the repair can go. A file here is about one package, or one part of it. Measured with mmengine 0.10.7,
@@ -41,7 +41,7 @@ def _require_mmcv() -> None:
 
 
 def _require_foundation() -> None:
-    """Without one the import fails; what is found is in the log, of level INFO."""
+    """Raise ImportError without one; log the ones found at level INFO."""
     if missing := foundation.what_is_missing():
         raise ImportError(missing)
     log = logging.getLogger('mmdensenet')

@@ -75,7 +75,7 @@ FAULTS: list[Fault] = []
 
 
 def find(target: str) -> Any:
-    """What a target names. Raises ImportError or AttributeError if it is not there."""
+    """Return the object that a target names. Raises ImportError or AttributeError if it does not exist."""
     return pkgutil.resolve_name(target)
 
 

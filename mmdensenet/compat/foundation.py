@@ -1,4 +1,4 @@
-"""Which of the packages that mmdensenet stands on are installed: OpenMMLab's, or the OneDL forks.
+"""Find the installed foundation of mmdensenet: OpenMMLab's packages, or the OneDL forks.
 
 Several distributions bring a module of the same name, and pip installs one over the other without a word. So none of
 them is a dependency of mmdensenet, only of its extras ``lite``, ``openmmlab`` and ``onedl``.
@@ -22,7 +22,7 @@ INSTALL = (
 
 
 def versions(distributions: tuple[str, ...]) -> str:
-    """Those that are installed, with their versions. Two that bring the same module overwrite each other's files."""
+    """Return the installed ones with their versions. Two with the same module overwrite each other's files."""
     there = []
     for name in distributions:
         try:
@@ -38,7 +38,7 @@ def describe() -> str:
 
 
 def what_is_missing() -> str | None:
-    """What to install, where mmengine or mmpretrain cannot be found; else None."""
+    """Return what to install where mmengine or mmpretrain is missing; else None."""
     missing = [module for module in ('mmengine', 'mmpretrain') if importlib.util.find_spec(module) is None]
     return f'mmdensenet needs {" and ".join(missing)}: {INSTALL}.' if missing else None
 

@@ -1,11 +1,11 @@
-"""JSON in which no key stands twice, of whose values Python keeps the last one silently."""
+"""Read JSON, and refuse a key that occurs twice in one object: Python keeps the last value silently."""
 
 import json
 from typing import IO, Any
 
 
 def load_json(file: IO) -> Any:
-    """What an open file holds, text or bytes, with or without a byte-order mark.
+    """Read JSON from an open file of text or bytes, with or without a byte-order mark.
 
     Raises:
         ValueError: naming a key that stands twice in one object.

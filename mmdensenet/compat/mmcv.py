@@ -157,7 +157,7 @@ def round_grey() -> None:
     @functools.wraps(old)
     def transform(self, results: dict) -> dict:
         if results['img'].dtype == np.uint8 and self.color_format != 'hsv':
-            results['img'] = results['img'] + 0.5  # it cuts what is after the point
+            results['img'] = results['img'] + 0.5  # it truncates
         return old(self, results)
 
     RandomGrayscale.transform = transform

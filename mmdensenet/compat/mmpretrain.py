@@ -1,4 +1,4 @@
-"""Faults of mmpretrain's data sets and transforms, repaired when somebody imports them."""
+"""Repair faults of mmpretrain's data sets and transforms, when their modules are imported."""
 
 import copy
 import functools

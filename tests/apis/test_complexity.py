@@ -1,4 +1,4 @@
-"""What a config's model costs."""
+"""Costs of a config's model."""
 
 import pytest
 from small_costs import small

@@ -70,7 +70,7 @@ def test_an_exported_file_decides_as_the_checkpoint(decided, tmp_path, format, s
 
 @pytest.fixture(scope='module')
 def labels(tmp_path_factory):
-    """The same of several labels."""
+    """A model of several labels, as ``plain``."""
     config, checkpoint = make_digits(tmp_path_factory.mktemp('labels'), LABELS, 1.0)
     return config, checkpoint, decide_checkpoint(config, checkpoint, operating_point='sensitivity=0.9')
 

@@ -62,7 +62,7 @@ def read(file):
 
 
 def contents(report) -> dict:
-    """By image: the values, and what is decided."""
+    """Return the values and the decisions of each image."""
     found = {}
     for group in report.content.get_image_measurement_groups():
         (image,) = group.source_images

@@ -1,4 +1,4 @@
-"""What is compared of an exported file: where there are decisions, what is decided."""
+"""The comparison of an exported file: with decisions, of the decided labels, sets and marks."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""What names images on a command line."""
+"""Names of images on a command line."""
 
 import pytest
 

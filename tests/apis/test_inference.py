@@ -1,4 +1,4 @@
-"""What is predicted, of files, arrays, addresses and models."""
+"""Predictions of files, arrays, URLs and models."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a command says of the model that it works with."""
+"""The summary of a command's model."""
 
 from conftest import CONFIGS, DIGITS
 from mmengine.config import Config

@@ -1,4 +1,4 @@
-"""What is checked before a training begins."""
+"""Checks before a training begins."""
 
 import importlib.util
 

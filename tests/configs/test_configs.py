@@ -83,7 +83,7 @@ def test_parameters_of_the_published_models(name):
 
 @pytest.mark.parametrize(('arch', 'published'), [('tiny', 5.06), ('small', 8.74), ('base', 15.40), ('large', 34.74)])
 def test_multiply_adds_of_rdnet(arch, published):
-    """In G; the published figures, timm's, have five beside for each value that a norm gets."""
+    """In G; timm's published figures count five operations more for each value that a norm gets."""
     with torch.device('meta'):
         net = RDNet(arch, engine='reference')
     values = 0

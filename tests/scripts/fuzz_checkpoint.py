@@ -110,7 +110,7 @@ def is_plain(value) -> bool:
 
 
 def read_batch(seed: int, inputs: int, corpus: list[bytes], pickles: list[bytes], report) -> None:
-    """In a process of its own."""
+    """Read mutated files, in a process of its own."""
     from mmdensenet.checkpoints.checkpoint import load_from_file
     from mmdensenet.errors import UserError
 

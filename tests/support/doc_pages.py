@@ -81,7 +81,7 @@ class Command:
 
     @property
     def options(self) -> str:
-        """What the page adds when this command is run."""
+        """The options that the page adds to this command for a test."""
         return ' '.join(m.text for m in self.block.markers if m.kind == 'run with' and m.is_for(self.text))
 
 

@@ -153,7 +153,7 @@ class Session:
         self.stop_server()
 
     def stop_server(self) -> None:
-        """It has to end by itself."""
+        """Terminate the server, which has to end by itself."""
         if self.server is not None:
             self.server.terminate()
             try:

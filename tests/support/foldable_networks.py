@@ -24,7 +24,7 @@ KINDS = {
 
 
 def network(kind: str) -> DenseNet:
-    """In double precision and evaluation mode."""
+    """Return the network in double precision and evaluation mode."""
     return randomise(DenseNet(**{'arch': ARCH, **KINDS[kind]}).double().eval())
 
 

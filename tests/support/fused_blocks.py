@@ -1,4 +1,4 @@
-"""The same block twice, and random numbers."""
+"""A block with both engines, and random numbers."""
 
 import torch
 from helpers import randomise

@@ -1,4 +1,4 @@
-"""What several test modules use."""
+"""Helpers of several test modules."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path

@@ -31,7 +31,7 @@ def make(scores, truth, **more) -> Scores:
 
 
 def with_logits(scores):
-    """With the logits that the scores come from; softmax's up to a constant for each image."""
+    """Return the scores with their logits; those of a softmax are known up to a constant for each image."""
     logits = np.log(scores.scores) - (np.log1p(-scores.scores) if scores.multi_label else 0)
     scores.logits = logits + (0 if scores.multi_label else np.random.default_rng(0).normal(3, 1, (len(scores), 1)))
     return scores

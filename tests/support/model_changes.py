@@ -1,4 +1,4 @@
-"""What users do to a model: changes of a module at some place, of a weight and of settings."""
+"""Changes that users make to a model: of a module at some place, of a weight, of settings."""
 
 import copy
 from collections.abc import Callable

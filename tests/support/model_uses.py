@@ -1,4 +1,4 @@
-"""What people do with a model: inputs, and uses, which get the model and images and give what is to be compared."""
+"""Inputs and uses of a model; a use gets the model and images, and returns the values to compare."""
 
 import copy
 import io
@@ -171,7 +171,7 @@ def nested_autocast(model, x):
 
 
 def seeded(model, x):
-    """With dropout everywhere."""
+    """A step with dropout in every layer."""
     for stage in model.stages:
         for layer in stage.block:
             layer.drop_rate, layer.bottleneck_drop_rate = 0.3, 0.2

@@ -40,7 +40,7 @@ def same_kind(out, image):
 
 
 def each(function):
-    """What ``function`` gives for (H, W), for each channel."""
+    """Apply ``function``, of (H, W), to each channel."""
 
     def apply(image):
         channels = image[..., None] if image.ndim == 2 else image

@@ -1,4 +1,4 @@
-"""What people do to RDNet, and with it: changes of a model, and uses, which get model and images."""
+"""Changes and uses of RDNet; a use gets the model and images, and returns the values to compare."""
 
 import copy
 from collections import OrderedDict

@@ -20,7 +20,7 @@ def before_transitions(use):
 
 
 def retained_gradient(model, x):
-    """Of the first output, which the second is a function of."""
+    """Retain the gradient of the first output, of which the second is a function."""
     outs = model(x)
     outs[0].retain_grad()
     loss_of(outs).backward()
@@ -55,7 +55,7 @@ def of_block(change):
 
 
 def strides(change):
-    """Of the outputs, with one part's weights in channels-last order."""
+    """Strides of the outputs, with one part's weights in channels-last order."""
 
     def use(model, x):
         model.get_submodule(change).to(memory_format=torch.channels_last)
@@ -87,7 +87,7 @@ def between(change):
 
 
 def changed_unseen(name):
-    """As EMA's swap of weights, behind autograd's back."""
+    """Change a weight without autograd's notice, as EMA does when it swaps weights."""
     return between(lambda model: model.get_parameter(name).data.mul_(0.5))
 
 

@@ -19,7 +19,7 @@ def input_penalty(model: nn.Module, x: Tensor, call=None) -> list:
 
 
 def weight_penalty(model, x):
-    """Of the parameters that need a gradient, and without one of the input, where that needs none."""
+    """A penalty on the gradients of the parameters; the input may need none."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     grads = torch.autograd.grad(loss_of(model(x)), parameters, create_graph=True, allow_unused=True)
     grads = [grad for grad in grads if grad is not None]

@@ -1,4 +1,4 @@
-"""What users do to a model: changes of its structure."""
+"""Changes that users make to the structure of a model."""
 
 from collections.abc import Callable
 

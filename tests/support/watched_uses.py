@@ -70,7 +70,7 @@ def function_patched(name, owner=F):
 
 
 def method_of_tensors(name):
-    """As profilers replace them, to see each call."""
+    """Replace a method of tensors, as profilers do to count calls."""
     old = getattr(Tensor, name)
 
     def use(model, x):

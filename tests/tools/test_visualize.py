@@ -49,7 +49,7 @@ def draw(run_tool, tmp_path):
 
 
 def share(picture, colour, tolerance=6):
-    """Which part of the picture has this colour."""
+    """Return the share of the picture that has this colour."""
     return matches(picture, colour, tolerance).mean()
 
 
@@ -58,7 +58,7 @@ def matches(picture, colour, tolerance=6):
 
 
 def panels(picture):
-    """How many pictures lie beside and below each other: areas without white, of more than a line of text."""
+    """Count the columns and rows of pictures: areas without white, higher than a line of text."""
     inked = (picture < 250).any(2)
     counts = []
     for axis in (0, 1):

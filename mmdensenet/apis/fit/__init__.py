@@ -1,4 +1,4 @@
-"""From images to a model that one can answer for."""
+"""Train, decide and judge a model on a folder or table of images, in one call."""
 
 from .run import Fitted, fit
 

@@ -1,4 +1,4 @@
-"""Names of classes that are likely one class, spelt differently."""
+"""Find class names that are likely two spellings of one class."""
 
 import difflib
 import re

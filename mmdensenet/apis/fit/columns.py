@@ -1,4 +1,4 @@
-"""Which columns of a table are the path, the group and the part: what is understood is said, with why."""
+"""Find the columns of paths, groups and parts in a table, with the reason for each."""
 
 import re
 from collections.abc import Sequence

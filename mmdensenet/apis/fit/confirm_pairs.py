@@ -18,14 +18,14 @@ REFERENCES = 40
 HIGH_DIFFERENT = 0.98
 #: quantile of the copies' similarity that the limit takes as theirs
 LOW_COPY = 0.05
-#: height and width that suffice to tell images apart
+#: height and width at which the images are compared
 SIDE = 128
 BATCH = 32
 
 
 @dataclass
 class Limit:
-    """From which cosine on two images are one.
+    """The cosine from which on two images are duplicates.
 
     Attributes:
         different: what 98% of the pairs of some forty images stay below.
@@ -36,8 +36,8 @@ class Limit:
     copies: float
 
     @property
-    def told(self) -> bool:
-        """Whether the network tells them apart."""
+    def separates(self) -> bool:
+        """Whether the network separates copies from other pairs."""
         return self.different < self.copies
 
     @property
@@ -51,7 +51,7 @@ class Limit:
 def confirm_pairs(
     pairs: np.ndarray, places: np.ndarray, read: Callable[[int], np.ndarray], network: Network
 ) -> tuple[np.ndarray, Limit]:
-    """Which pairs are one image.
+    """Return the pairs that are duplicates.
 
     Two images are compared by the cosine of their last feature maps, (C, h, w) each, where things stand as well as what
     they are; images are grey and have a mean of 0 and a deviation of 1, as their hashes do not see brightness either.
@@ -84,7 +84,7 @@ def confirm_pairs(
     different = alike[np.triu_indices(len(references), 1)]
     copies = np.concatenate([(maps * features([copy(image) for image in images])).sum(1) for copy in COPIES])
     limit = Limit(float(np.quantile(different, HIGH_DIFFERENT)), float(np.quantile(copies, LOW_COPY)))
-    if not limit.told:
+    if not limit.separates:
         return np.zeros(len(pairs), bool), limit
     paired = np.unique(pairs)
     maps = np.concatenate(

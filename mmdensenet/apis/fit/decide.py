@@ -13,7 +13,7 @@ from mmdensenet.results.scores import Scores
 
 #: share of the validation images whose energy is above the threshold
 FLAGGED = 0.05
-#: a quantile is raised by at most this, so that other roundings do not change what is in a set
+#: a quantile is raised by at most this, so that rounding does not change the conformal sets
 SLACK = 1e-4
 #: share of their size by which numbers differ where they are computed in another order
 ROUNDING = 1e-6
@@ -200,7 +200,7 @@ def _ood_threshold(scores: Scores, left_out: list[str]) -> float | None:
         return None
     ordered = np.sort(energy(np.asarray(scores.logits, np.float64), scores.multi_label))
     last, above = _gap(ordered, len(ordered) - int(round(FLAGGED * len(ordered), 9)) - 1)
-    # in the middle between two, so that other roundings do not change what is marked
+    # in the middle between two, so that rounding does not change which images are marked
     return last + max(abs(last), 1.0) * SLACK if above is None else last + (above - last) / 2
 
 

@@ -114,7 +114,7 @@ def joined_groups(samples: Samples, alike: np.ndarray) -> np.ndarray:
 
 
 def find_leaks(samples: Samples, parts: np.ndarray, look: Look) -> list[str]:
-    """What is in two parts: groups, and duplicates, each in words."""
+    """Describe the groups and the duplicates that are in two parts, one line each."""
     leaks = []
     for what, members in (('group', samples.groups), ('duplicates', look.alike.tolist())):
         places = defaultdict(dict)
@@ -129,7 +129,7 @@ def find_leaks(samples: Samples, parts: np.ndarray, look: Look) -> list[str]:
 
 
 def _follow_groups(parts: np.ndarray, groups: np.ndarray) -> None:
-    """What belongs to a group with a part gets that part."""
+    """Assign each image of a group whose part is known to that part."""
     of_group: dict[int, str] = {}
     for part, group in zip(parts, groups.tolist()):
         if part:
@@ -210,7 +210,7 @@ def hash_group(name: str, salt: bytes = b'') -> str:
 
 
 def kept_salt(file: Path) -> bytes:
-    """A random key of 16 bytes, of the first call that asks for it."""
+    """Return the random key of 16 bytes in ``file``, which the first call makes."""
     if not file.is_file():
         write_text(file, secrets.token_hex(16) + '\n')
         file.chmod(0o600)

@@ -1,4 +1,4 @@
-"""Several models of a cross-validation: what they decide as one, and what each is worth where it has not seen."""
+"""Decisions of the ensemble of a cross-validation's models, and the judgement of each model on its held-out fold."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ class OutOfFold:
     left_out: tuple[str, ...]
 
     def numbered(self, rows: Sequence[int]) -> 'OutOfFold':
-        """In the order of the images' ``rows`` (N,), which become their index."""
+        """Sort by the images' ``rows`` (N,), which become their index."""
         order = np.argsort(rows)
         scores = replace(self.scores, index=np.asarray(rows)).take(order)
         decided = Decided(*(None if each is None else each[order] for each in vars(self.decided).values()))
@@ -75,7 +75,7 @@ def decide_members(
 
 
 def calibrated(scores: Scores, temperatures: Sequence[float]) -> Scores:
-    """With the logits divided."""
+    """Return the scores with their logits divided by the temperatures."""
     logits = logits_of(scores) / np.asarray(temperatures)
     given = None if scores.logits is None else logits
     return replace(scores, scores=activate(logits, scores.multi_label), logits=given)

@@ -199,7 +199,7 @@ def _export(done: Handed, cfg: Config, config: str, checkpoint: str, ensemble: E
 
 
 def _facts_of_folds(folds: Folds, facts: Mapping[str, str]) -> dict[str, str]:
-    """What a cross-validation has otherwise than a split."""
+    """Return the facts of a cross-validation that differ from those of a split."""
     counts = np.bincount(folds.found.model)
     grouped = folds.found.scores.groups is not None
     found = dict(

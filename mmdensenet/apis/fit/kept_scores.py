@@ -15,7 +15,7 @@ _ARRAYS = ('scores', 'truth', 'index', 'groups', 'logits')
 
 
 def kept_scores(work: WorkFolder, name: str, config: Path, checkpoint: Path, part: str, options: dict) -> Scores:
-    """What a checkpoint predicts for a part ('val' or 'test') of a config, from ``NAME.npz`` if it is of the same.
+    """Return the scores of a part ('val' or 'test') of a config, kept in ``NAME.npz`` while the inputs stay the same.
 
     Raises:
         UserError: as :func:`mmdensenet.apis.scoring.score_part` does.

@@ -1,4 +1,4 @@
-"""Which columns of a table are the labels, and of what kind: what is understood is said, with why."""
+"""Find the columns of labels in a table, and their kind, with the reason for each."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from mmdensenet.errors import UserError
 from .columns import FOLD_NAMES, SPLIT_NAMES, plain
 from .samples import listed
 
-#: names as people give them, without spaces, case and punctuation
+#: common names, without spaces, case and punctuation
 LABEL_NAMES = (
     'label', 'labels', 'class', 'classes', 'classname', 'target', 'targets', 'dx', 'diagnosis', 'findinglabels',
     'category', 'finding', 'findings', 'disease', 'species', 'breed', 'grade', 'groundtruth', 'gt',
@@ -29,7 +29,7 @@ MOST_CLASSES = 1000
 
 @dataclass
 class LabelColumns:
-    """Where the labels are.
+    """The columns of the labels.
 
     Attributes:
         columns: one, or one for each label.
@@ -179,7 +179,7 @@ def _few(table: Table, column: str) -> bool:
 
 
 def _separator(values: set[str]) -> str | None:
-    """What divides lists of labels: | always, ; and , where what they divide stands elsewhere too."""
+    """Return the separator of lists of labels: | always, ; and , where their parts are values elsewhere too."""
     if any('|' in value for value in values):
         return '|'
     for mark in ';,':

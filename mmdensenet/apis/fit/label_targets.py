@@ -1,4 +1,4 @@
-"""What the labels of a table are as numbers, and what is missing or uncertain counts as."""
+"""Turn the labels of a table into numbers, by the policies for missing and uncertain ones."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from .samples import Ask
 def label_policies(
     table: Table, found: LabelColumns, names: Sequence[str], given: dict[str, str | None], ask: Ask
 ) -> dict[str, str]:
-    """What uncertain and missing labels count as, of what there is; what is one of the ``names`` is a class."""
+    """Return the policies for the uncertain and missing labels that occur; a value among ``names`` is a class."""
     choices = ('ignore',) if found.kind == 'classes' and not _sides(table, found, names) else tuple(POLICIES)
     there = {}
     cells = {
@@ -110,7 +110,7 @@ def label_targets(
 
 
 def contradictions(table: Table, found: LabelColumns, targets: list, kept: list[int]) -> list[str]:
-    """What is said of rows that have a column such as 'No Finding' beside other labels."""
+    """Describe the rows in which a column such as 'No Finding' is positive together with other labels."""
     if found.kind != 'labels':
         return []
     lines = []
@@ -125,7 +125,7 @@ def contradictions(table: Table, found: LabelColumns, targets: list, kept: list[
 
 
 def _sides(table: Table, found: LabelColumns, names: Sequence[str]) -> dict[str, str]:
-    """What negative and positive are called in one column of 0 and 1, whose missing labels may be either; else {}."""
+    """Return the names of negative and positive in one column of 0 and 1, in which missing may be either; else {}."""
     if found.kind != 'classes':
         return {}
     texts = {canonical(row[found.columns[0]]) for row in table.rows}

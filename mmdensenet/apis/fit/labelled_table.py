@@ -138,7 +138,7 @@ def read_labelled_table(
 def _without_absent(
     file: str, classes: list[str], targets: list, kept: list[int], facts: list[str]
 ) -> tuple[list[str], list]:
-    """Classes and targets without those of which no image is there, as of a last row with totals."""
+    """Return classes and targets without the classes that no image has, as those of a last row with totals."""
     there = np.zeros(len(classes), bool)
     for i in kept:
         there |= targets[i] > 0 if np.ndim(targets[i]) else np.arange(len(classes)) == targets[i]
@@ -167,7 +167,7 @@ def _require_names(table: Table) -> None:
 
 
 def _encoding(table: Table) -> list[str]:
-    """What is said of text that is read by a guess."""
+    """Report a text encoding that was guessed."""
     if table.encoding != 'cp1252':
         return []
     cells = (text for texts in (table.header, *(row.values() for row in table.rows)) for text in texts)

@@ -1,4 +1,4 @@
-"""Step 1, look: every image is read once, and what is wrong with the data is found."""
+"""Step 1, look: read every image once, and find the faults of the data."""
 
 import statistics
 from collections import Counter, defaultdict
@@ -95,7 +95,7 @@ def look(
     for i, picture in enumerate(pictures):
         by_digest[picture['digest']].append(i)
     exact = [places for places in by_digest.values() if len(places) > 1]
-    # of equal files one stands for all
+    # one of several equal files represents all
     one_each = np.array([places[0] for places in by_digest.values()])
     chosen = choose_network(int(statistics.median([min(p['size']) for p in pictures])), weights, network)
     near, confirmed = _near(samples, pictures, one_each, chosen, work)
@@ -154,7 +154,7 @@ def _near(
         kept, limit = confirm_pairs(possible, one_each, lambda i: read_grey(samples.root, samples.files[i]), network)
         done = work.write('near_duplicates', made_of, dict(limit.to_dict(), kept=np.flatnonzero(kept).tolist()))
     limit = Limit(done['different'], done['copies'])
-    if not limit.told:
+    if not limit.separates:
         return found, (
             f'{by_thumbnails or "pairs are judged by thumbnails"}: features of {network.name} do not tell copies '
             f'({limit.copies:.2f}) from different images ({limit.different:.2f})'

@@ -15,7 +15,7 @@ AUTHOR = '*(author)*'
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of the test part; shares are from 0 to 1; None for what is not defined."""
+    """A metric of the test part; shares are from 0 to 1, undefined values are None."""
 
     name: str
     value: float
@@ -24,7 +24,7 @@ class Figure:
 
 
 def figures_of(overall: Sequence[Metric], judgement: Judgement | None) -> list[Figure]:
-    """Those of the judgement, at its operating points; without one, those of the scores as they are."""
+    """Return the metrics of the judgement at its operating points, or without one those of the scores."""
     if judgement is not None:
         found = [(name, estimate, 1) for name, estimate in judgement.overall.items()]
     else:

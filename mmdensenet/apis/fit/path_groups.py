@@ -1,4 +1,4 @@
-"""What belongs together, such as the images of a patient, by the paths of the files."""
+"""Group images, such as those of a patient, by the paths of the files."""
 
 import re
 from collections import Counter
@@ -8,7 +8,7 @@ from mmdensenet.errors import UserError
 
 from .samples import Ask, Samples
 
-#: what `group` may be beside a column and a regular expression
+#: values of `group` that are neither a column nor a regular expression
 WORDS = ('folder', 'name', 'none')
 _PATIENT = r'(?:patient|pat|pt|participant|subject|subj|sub|case|person)[-_ ]?'
 _PATIENT_FOLDER = re.compile(rf'^{_PATIENT}[0-9a-z]*\d', re.IGNORECASE)

@@ -23,7 +23,7 @@ from mmdensenet.training.launch import core_count
 #: an image whose channels differ by at most this is grey: JPEG's rounding
 GREY_WITHIN = 12
 
-#: what is known of an image, plain data; see :func:`read_picture`
+#: the properties of an image, as plain data; see :func:`read_picture`
 Picture = dict
 
 
@@ -70,7 +70,7 @@ def _is_dicom(path: str, content: bytes) -> bool:
 
 
 def stat_of(path: str) -> str:
-    """What changes when a file does."""
+    """Return the size and modification time of a file, which change with its content."""
     try:
         found = os.stat(path)
     except OSError:

@@ -38,7 +38,7 @@ OF_FOLDS = {
 def write_readme(
     folder: Path, config: Path, checkpoint: Path, decisions: Decisions | None, models: int | None = None
 ) -> None:
-    """Of the files that are there.
+    """Write README.txt on the files that are there.
 
     Args:
         models: of a cross-validation, of whose models ``checkpoint`` is the first.

@@ -1,4 +1,4 @@
-"""From a folder or a table of images to a model, in steps of which each writes its result."""
+"""Make a model from a folder or a table of images, in steps, each of which writes its result."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -24,13 +24,13 @@ from .train_best import fold_options, train_best
 from .work_folder import WorkFolder, fingerprint, write_text
 from .write_config import describe_seconds, write_config
 
-#: what group ids are hashed with; it goes to nobody
+#: the key with which group ids are hashed; it is not handed over
 SALT = '.group_salt'
 
 
 @dataclass
 class Fitted:
-    """What :func:`fit` made.
+    """The results of :func:`fit`.
 
     Attributes:
         work_dir: with everything; ``config``, ``checkpoints`` (of folds one each) and what else there is are below it.
@@ -128,7 +128,7 @@ def fit(
     if split is not None and Path(split).suffix.lower() == '.csv':
         earlier, split = read_earlier(split), None
     if not dry_run:
-        require_hand_over()  # what is missing then is missed now
+        require_hand_over()  # a package that the last step needs is missed now
     if network is not None or weights not in (None, 'none', 'imagenet'):
         choose_network(MOST_LARGE, weights, network)  # what is wrong without regard to the images comes before them
     stem = Path(data).stem if is_table(data) else Path(data).resolve().name

@@ -1,4 +1,4 @@
-"""What is known of the images before they are read: their files, labels, groups and parts."""
+"""Files, labels, groups and parts of the images, before any image is read."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -61,13 +61,13 @@ class Samples:
 
     @property
     def onehot(self) -> np.ndarray:
-        """(N, C) of 1 and 0: what is positive, of soft labels what is above 0.5."""
+        """(N, C) of 1 and 0: 1 is positive; a soft label is positive above 0.5."""
         if self.multi_label:
             return (self.targets > POSITIVE_ABOVE).astype(int)
         return np.eye(len(self.classes), dtype=int)[self.targets]
 
     def take(self, keep: np.ndarray) -> 'Samples':
-        """Those whose places are in ``keep``."""
+        """Return the samples at these places."""
 
         def some(values):
             return None if values is None else [values[i] for i in keep]
@@ -99,7 +99,7 @@ Ask = Callable[[str, str, tuple[str, ...]], str]
 
 
 def refuse(question: str, key: str, choices: tuple[str, ...]) -> str:
-    """Nobody to ask."""
+    """Raise the question as an error: there is no user to answer it."""
     raise UserError(f'{question} Say it: {key}={choices[0]}{", or " if choices[1:] else ""}{", ".join(choices[1:])}.')
 
 

@@ -1,4 +1,4 @@
-"""How long to train: from the number of images, and from the speed of this machine."""
+"""Choose the length of a training by the number of images and the speed of this machine."""
 
 import time
 from dataclasses import dataclass

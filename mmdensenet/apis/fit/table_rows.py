@@ -1,4 +1,4 @@
-"""Which files the rows of a table mean, and which part lists beside it give them."""
+"""Find the file of each row of a table, and its part in text files beside the table."""
 
 from collections import defaultdict
 from pathlib import Path

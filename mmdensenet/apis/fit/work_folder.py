@@ -30,7 +30,7 @@ class WorkFolder:
         return before['result'] if before is not None and before['made_of'] == plain(made_of) else None
 
     def changed(self, step: str, made_of: dict[str, Any]) -> list[str]:
-        """What is another now than when the step was done: ``name: before -> now``, hashes without their values."""
+        """Return the inputs that changed since the step was done: ``name: before -> now``, of hashes the name alone."""
         before = self.read(step)
         if before is None:
             return []
@@ -61,7 +61,7 @@ class WorkFolder:
 
 
 def plain(values: dict) -> dict:
-    """As JSON gives it back."""
+    """Return the values after a round trip through JSON: tuples are lists then."""
     return json.loads(json.dumps(values))
 
 

@@ -55,7 +55,7 @@ def test_copies_are_confirmed_and_different_images_of_a_class_are_not(weights):
 
 
 def faint(rng, side=64):
-    """What radiographs have: all are alike from afar."""
+    """As in radiographs, all are similar at a low resolution."""
     base = cv2.resize(np.random.default_rng(9).uniform(-1, 1, (8, 8)), (side, side), interpolation=cv2.INTER_CUBIC)
     return (128 + 60 * base + rng.normal(0, 9, (side, side))).clip(0, 255).astype(np.uint8)
 

@@ -22,7 +22,7 @@ pytest.importorskip('onnxruntime', reason='onnxruntime is not installed (the ext
 
 
 def bytes_of(file: Path) -> bytes:
-    """Its content, and that of what is packed in it."""
+    """Return the content of a file, and of the files packed in it."""
     content = file.read_bytes()
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:

@@ -1,4 +1,4 @@
-"""What is known of one image, and what is read again."""
+"""Properties of one image, and which images are read again."""
 
 import numpy as np
 import pytest

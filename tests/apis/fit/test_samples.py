@@ -1,4 +1,4 @@
-"""What is known of the images before they are read."""
+"""Samples: images before they are read."""
 
 import numpy as np
 import pytest
