@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmdensenet.checkpoints.checkpoint_file import sha256
 from mmdensenet.checkpoints.checkpoint_sources import local_copy
-from mmdensenet.datasets.load_image import MAX_PIXELS
+from mmdensenet.datasets.image_header import MAX_PIXELS
 from mmdensenet.errors import UserError
 from mmdensenet.export.before import put_before
 from mmdensenet.export.ensemble import Ensemble, EnsembleScores

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from mmdensenet.datasets.load_image import MAX_PIXELS, eight_bits, is_deep
+from mmdensenet.datasets.image_header import MAX_PIXELS
+from mmdensenet.datasets.load_image import eight_bits, is_deep
 from mmdensenet.errors import UserError
 
 

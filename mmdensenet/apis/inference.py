@@ -21,8 +21,8 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from mmdensenet.datasets.image_header import why_unreadable
 from mmdensenet.datasets.in_memory import in_memory
-from mmdensenet.datasets.load_image import why_unreadable
 from mmdensenet.datasets.wrappers import config_pipeline
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.results.decided import decide_samples, decided_result, decisions_of, is_multi_label, keeping_logits

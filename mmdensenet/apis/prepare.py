@@ -20,9 +20,10 @@ from PIL import Image
 
 from mmdensenet.datasets import LoadImage
 from mmdensenet.datasets.class_lists import class_lists, require_same_classes
+from mmdensenet.datasets.image_header import has_16_bits, image_size
 from mmdensenet.datasets.in_memory import in_memory
 from mmdensenet.datasets.labels import FIELDS
-from mmdensenet.datasets.load_image import has_16_bits, image_size, read_bytes
+from mmdensenet.datasets.load_image import read_bytes
 from mmdensenet.datasets.shard_dataset import FORMAT
 from mmdensenet.datasets.wrappers import all_datasets, named_leaves, sample_info
 from mmdensenet.datasets.write_shards import kept_shard, refuse_shard, write_json, write_shard

@@ -19,8 +19,9 @@ from mmpretrain.registry import MODELS
 from mmdensenet.datasets import LoadImage
 from mmdensenet.datasets.class_lists import ClassList, class_lists, require_same_classes
 from mmdensenet.datasets.divide_images import require_apart
+from mmdensenet.datasets.image_header import has_16_bits
 from mmdensenet.datasets.labels import source_of, unlabelled_parts
-from mmdensenet.datasets.load_image import has_16_bits, read_bytes
+from mmdensenet.datasets.load_image import read_bytes
 from mmdensenet.datasets.stated_classes import names_in, names_in_checkpoint
 from mmdensenet.datasets.wrappers import leaves, sample_info, sample_labels
 from mmdensenet.errors import BadImageError, UserError

@@ -7,8 +7,10 @@ from mmcv.transforms import BaseTransform
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.registry import TRANSFORMS
 
+from .deep_pixels import read_pixels
 from .dicom import Dicom, read_dicom
-from .load_image import MAX_PIXELS, check_content, read_bytes, why_unreadable
+from .image_header import MAX_PIXELS
+from .load_image import read_bytes
 from .nifti import PLANES, is_local, is_nifti, read_nifti_slice
 
 
@@ -65,7 +67,9 @@ class LoadGreyImage(BaseTransform):
         if content[128:132] == b'DICM' or path.lower().endswith(('.dcm', '.dicom')):
             image = self._window_dicom(read_dicom(path, content, self.max_pixels), path)
         else:
-            image = self.apply_window(self._read_image(path, content), path)
+            pixels, white = read_pixels(path, content, self.max_pixels)
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if pixels.ndim == 3 else pixels
+            image = self.apply_window(pixels, path, None if white is None else (0, white))
         return self._with(results, image)
 
     @staticmethod
@@ -118,14 +122,3 @@ class LoadGreyImage(BaseTransform):
         else:
             image = self.apply_window(file.pixels, path, file.full)
         return 255 - image if file.inverted else image
-
-    def _read_image(self, path: str, content: bytes) -> np.ndarray:
-        flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
-        check_content(path, content, self.max_pixels)
-        try:
-            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
-        except (cv2.error, MemoryError) as error:
-            raise BadImageError.of(path, why_unreadable(content)) from error
-        if pixels is None:
-            raise BadImageError.of(path, why_unreadable(content))
-        return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if pixels.ndim == 3 else pixels

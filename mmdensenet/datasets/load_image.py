@@ -2,7 +2,6 @@
 
 import os
 import stat
-import struct
 from contextlib import suppress
 from io import BytesIO
 
@@ -16,17 +15,13 @@ from PIL import Image, ImageOps
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.registry import TRANSFORMS
 
-#: 128 Mi; a photograph of 11,000 x 11,000 still passes
-MAX_PIXELS = 1 << 27
-_MARKERS_WITH_SIZE = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-_START_OF_SCAN = 0xDA
-_SUBFILE_TYPE, _REDUCED, _MASK = 254, 1, 4
-_BITS_PER_SAMPLE = 258
-_PNG = b'\x89PNG\r\n\x1a\n'
+from .deep_pixels import needs_own_depth, read_8_bits
+from .image_header import MAX_PIXELS, check_content, image_size, why_unreadable
+from .tiff_header import PHOTOMETRIC, WHITE_IS_ZERO, require_known_pixels, tiff_pages
+
 _NOT_REGULAR = 'it is not a regular file'
 #: a pipe is opened without waiting for its other end; the others are Windows'
 _READ_ONLY = os.O_RDONLY | sum(getattr(os, name, 0) for name in ('O_NONBLOCK', 'O_CLOEXEC', 'O_BINARY', 'O_NOINHERIT'))
-_JPEG, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 
 
 @TRANSFORMS.register_module()
@@ -79,11 +74,15 @@ class LoadImage(LoadImageFromFile):
         flag, backend = self.color_type, self.imdecode_backend
         if self.reduce_to is not None and content.startswith(b'\xff\xd8'):
             return _decode_reduced(content, flag, self.reduce_to)
-        with_pillow = (backend or mmcv.image.io.imread_backend) == 'pillow'
-        if flag != 'unchanged' and (with_pillow or tiff_pages(content)):
-            grey = _deep_grey(path, content, flag)
-            if grey is not None and with_pillow:
-                return np.stack([grey] * 3, -1) if flag.startswith('color') else grey
+        if flag != 'unchanged':
+            for page in tiff_pages(content)[:1]:
+                require_known_pixels(path, page, deep=False)
+            if needs_own_depth(content):
+                return read_8_bits(path, content, self.max_pixels, flag)
+            if (backend or mmcv.image.io.imread_backend) == 'pillow':
+                grey = _deep_grey(path, content, flag)
+                if grey is not None:
+                    return np.stack([grey] * 3, -1) if flag.startswith('color') else grey
         return mmcv.imfrombytes(content, flag=flag, backend=backend)
 
 
@@ -129,6 +128,8 @@ def eight_bits(image: Image.Image, as_stored: bool = False, orient: bool = True)
     pixels = np.asarray(ImageOps.exif_transpose(image) if orient else image)
     if known:
         pixels = pixels.astype(np.uint16)
+    if known and getattr(image, 'tag_v2', {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:  # Pillow inverts 8 bits only
+        pixels = 65535 - pixels
     return pixels if as_stored else (pixels // 256).astype(np.uint8)
 
 
@@ -173,134 +174,3 @@ def _check_kind(path: str) -> None:
         mode = os.stat(path).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise BadImageError.of(path, _NOT_REGULAR)
-
-
-def check_content(path: str, content: bytes, max_pixels: int) -> None:
-    """Raise BadImageError if the header states more pixels, or the end is missing. Nothing is decoded."""
-    is_jpeg = content.startswith(_JPEG)
-    width, height, scan = _jpeg_head(content) if is_jpeg else (*image_size(content), 0)
-    if width * height > max_pixels:
-        raise BadImageError.of(path, f'{width}x{height} is more than max_pixels={max_pixels:,}')
-    if _ends_early(content, scan) if is_jpeg else _is_cut_png(content):
-        raise BadImageError.of(path, why_unreadable(content))
-    pages = 0 if is_jpeg else tiff_pages(content)
-    if pages > 1:
-        raise BadImageError.of(path, f'it has {pages} pages, of which only one would be read')
-
-
-def has_16_bits(content: bytes) -> bool:
-    """Whether a PNG or TIFF has 16 bits a channel. Nothing is decoded."""
-    if content.startswith(_PNG):
-        return len(content) > 24 and content[24] == 16
-    if content[:4] in (b'II*\0', b'MM\0*'):
-        with suppress(Exception), Image.open(BytesIO(content)) as image:
-            return 16 in image.tag_v2.get(_BITS_PER_SAMPLE, ())
-    return False
-
-
-def tiff_pages(content: bytes) -> int:
-    """How many images a TIFF holds, without reduced ones and masks; 0 for other formats. Nothing is decoded."""
-    if content[:4] not in (b'II*\0', b'MM\0*'):
-        return 0
-    with suppress(Exception), Image.open(BytesIO(content)) as image:  # PIL's readers raise whatever the bytes lead to
-        pages = 0
-        for number in range(image.n_frames):
-            image.seek(number)
-            pages += not image.tag_v2.get(_SUBFILE_TYPE, 0) & (_REDUCED | _MASK)
-        return pages
-    return 0
-
-
-def why_unreadable(content: bytes) -> str:
-    """Why a file that no decoder takes is no image, for people."""
-    if not content:
-        return 'the file is empty'
-    return 'it is cut short or damaged' if image_size(content) != (0, 0) else 'it is not an image'
-
-
-def image_size(content: bytes) -> tuple[int, int]:
-    """Width and height as a file's header has them, (0, 0) if there is no header of an image. Nothing is decoded."""
-    if content.startswith(_PNG) and len(content) >= 24:
-        return struct.unpack('>II', content[16:24])
-    if content.startswith(b'\xff\xd8'):
-        return _jpeg_head(content)[:2]
-    try:
-        with Image.open(BytesIO(content)) as image:
-            return image.size
-    except Image.DecompressionBombError:
-        return 1 << 20, 1 << 20
-    except Exception:  # PIL's readers raise whatever the bytes lead to
-        return 0, 0
-
-
-def is_cut(content: bytes) -> bool:
-    """Whether a JPEG or PNG lacks a part, which decoders see late or not at all. Of other formats False."""
-    return _is_cut_jpeg(content) or _is_cut_png(content)
-
-
-def _is_cut_jpeg(content: bytes) -> bool:
-    """Whether a JPEG ends before its end marker. OpenCV before version 5 fills such an image up with grey."""
-    return content.startswith(_JPEG) and _ends_early(content, _first_scan(content))
-
-
-def _ends_early(content: bytes, scan: int) -> bool:
-    # inside a scan 0xFF is followed by 0, so it is no other byte's half
-    return not content.endswith(_JPEG_END, scan) and content.find(_JPEG_END, scan) < 0
-
-
-def jpeg_scans(content: bytes) -> int:
-    """How many scans a JPEG has at most, each of which a decoder takes through the whole image; 0 for other formats.
-
-    To the end of the file: an end marker may stand in a comment between scans, where decoders pass over it.
-    """
-    if not content.startswith(b'\xff\xd8'):
-        return 0
-    return content.count(bytes((0xFF, _START_OF_SCAN)), _first_scan(content))
-
-
-def _first_scan(content: bytes) -> int:
-    return _jpeg_head(content)[2]
-
-
-def _is_cut_png(content: bytes) -> bool:
-    """Whether a PNG lacks its header or a part of its chunks, or has a frame outside of the image.
-
-    OpenCV makes room for what a chunk says its length is, up to 2 GB, before it looks whether so much is there.
-    """
-    if not content.startswith(_PNG):
-        return False
-    position, width, height = 8, 0, 0
-    while position + 12 <= len(content):
-        length = int.from_bytes(content[position : position + 4], 'big')
-        kind, start = content[position + 4 : position + 8], position + 8
-        position += 12 + length
-        if position > len(content) or (kind == b'IHDR') != (start == 16):
-            return True
-        if kind == b'IHDR':
-            width, height = struct.unpack('>II', content[16:24])
-        elif kind == b'fcTL' and length >= 20:
-            w, h, x, y = struct.unpack('>IIII', content[start + 4 : start + 20])
-            if x + w > width or y + h > height:
-                return True
-        elif kind == b'IEND':
-            return False
-    return True
-
-
-def _jpeg_head(content: bytes) -> tuple[int, int, int]:
-    """Width, height (0, 0 if no segment has them) and where the first scan begins (the end if there is none)."""
-    position, end, size = 2, len(content) - 9, None
-    while position < end and content[position] == 0xFF:
-        marker = content[position + 1]
-        if marker == _START_OF_SCAN:
-            return *(size or (0, 0)), position
-        if size is None and marker in _MARKERS_WITH_SIZE:
-            height, width = struct.unpack_from('>HH', content, position + 5)
-            size = width, height
-        if marker == 0xFF:  # fill byte
-            position += 1
-        elif marker == 1 or 0xD0 <= marker <= 0xD8:  # without a length
-            position += 2
-        else:
-            position += 2 + (content[position + 2] << 8 | content[position + 3])
-    return *(size or (0, 0)), len(content)

@@ -1,6 +1,6 @@
 """Checks of an uploaded image before it is decoded."""
 
-from mmdensenet.datasets.load_image import image_size, is_cut, jpeg_scans
+from mmdensenet.datasets.image_header import image_size, is_cut, jpeg_scans
 from mmdensenet.extras import install_command
 
 #: formats by their first bytes; few decoders are a small attack surface for hostile files

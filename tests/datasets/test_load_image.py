@@ -14,7 +14,8 @@ from mmcv.transforms import LoadImageFromFile
 from PIL import Image, ImageOps
 
 from mmdensenet.datasets import LoadGreyImage, LoadImage
-from mmdensenet.datasets.load_image import image_size, is_cut, read_bytes
+from mmdensenet.datasets.image_header import image_size, is_cut
+from mmdensenet.datasets.load_image import read_bytes
 from mmdensenet.errors import BadImageError, UserError
 
 ROWS, COLUMNS = np.mgrid[0:48, 0:64]
@@ -110,7 +111,7 @@ def test_16_bits_are_scaled_by_each_decoder(tmp_path, backend, suffix):
 def test_pixels_without_a_full_range_are_named(tmp_path, pixels, backend):
     """Never black or white without a word."""
     Image.fromarray(pixels).save(tmp_path / 'a.tiff')
-    with pytest.raises(BadImageError, match='no full range' if backend == 'pillow' else r'a\.tiff cannot be read'):
+    with pytest.raises(BadImageError, match='no full range'):
         load(tmp_path / 'a.tiff', imdecode_backend=backend)
 
 

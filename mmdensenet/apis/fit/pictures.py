@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from mmdensenet.apis.reading_processes import reading_processes
+from mmdensenet.datasets.deep_pixels import read_pixels
 from mmdensenet.datasets.dicom import LUMINANCE, read_dicom
 from mmdensenet.datasets.grey_image import LoadGreyImage
-from mmdensenet.datasets.load_image import MAX_PIXELS, check_content, read_bytes, why_unreadable
+from mmdensenet.datasets.image_header import MAX_PIXELS
+from mmdensenet.datasets.load_image import read_bytes
 from mmdensenet.datasets.near_duplicates import perceptual_hash, thumbnail
 from mmdensenet.errors import BadImageError
 from mmdensenet.training.launch import core_count
@@ -80,15 +81,11 @@ def stat_of(path: str) -> str:
 
 def _decode(path: str, content: bytes) -> np.ndarray:
     """(H, W) or (H, W, 3) uint8 or uint16."""
-    check_content(path, content, MAX_PIXELS)
-    try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
-    except (cv2.error, MemoryError) as error:
-        raise BadImageError.of(path, why_unreadable(content)) from error
-    if pixels is None:
-        raise BadImageError.of(path, why_unreadable(content))
+    pixels, white = read_pixels(path, content, MAX_PIXELS)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise BadImageError.of(path, f'its pixels are {pixels.dtype}, which have no full range to scale from')
+    if white is not None:  # as loaders scale it
+        return np.round(pixels * (65535 / white)).clip(0, 65535).astype(np.uint16)
     return pixels
 
 

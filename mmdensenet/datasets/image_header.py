@@ -1,0 +1,159 @@
+"""What a file says of its image before it is decoded: its size, depth and pages, and whether all of it is there."""
+
+import re
+import struct
+from io import BytesIO
+
+from PIL import Image
+
+from mmdensenet.errors import BadImageError
+
+from .tiff_header import tiff_bits, tiff_pages, why_not_decoded
+
+#: 128 Mi; a photograph of 11,000 x 11,000 still passes
+MAX_PIXELS = 1 << 27
+_MARKERS_WITH_SIZE = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_START_OF_SCAN = 0xDA
+_PNG = b'\x89PNG\r\n\x1a\n'
+_JPEG, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
+_OTHER_FORMATS = {
+    **dict.fromkeys((b'heic', b'heix', b'heim', b'heis', b'hevc', b'mif1', b'msf1'), 'HEIC'),
+    **dict.fromkeys((b'avif', b'avis'), 'AVIF'),
+}
+#: PGM and PPM: width, height and the value of white, with comments between them
+_NETPBM = re.compile(rb'P[2356](?:\s+(?:#[^\n]*\n)?)+\d+(?:\s+(?:#[^\n]*\n)?)+\d+(?:\s+(?:#[^\n]*\n)?)+(\d+)\s')
+
+
+def check_content(path: str, content: bytes, max_pixels: int) -> None:
+    """Raise BadImageError if the header states more pixels, the file ends early, or holds several images. Nothing is
+    decoded."""
+    is_jpeg = content.startswith(_JPEG)
+    width, height, scan = _jpeg_head(content) if is_jpeg else (*image_size(content), 0)
+    if width * height > max_pixels:
+        raise BadImageError.of(path, f'{width}x{height} is more than max_pixels={max_pixels:,}')
+    if _ends_early(content, scan) if is_jpeg else _is_cut_png(content):
+        raise BadImageError.of(path, why_unreadable(content))
+    pages = 0 if is_jpeg else len(tiff_pages(content))
+    if pages > 1:
+        raise BadImageError.of(path, f'it has {pages} pages, of which only one would be read')
+
+
+def largest_value(content: bytes) -> int | None:
+    """The value of white, where the header states another than the 255 or 65535 of 8 or 16 bits: of a PNM file, or of a
+    TIFF of 10, 12 or 14 bits. Decoders ignore it. Nothing is decoded."""
+    if netpbm := _NETPBM.match(content):
+        top = int(netpbm[1])
+        return top if top not in (255, 65535) else None
+    bits = {*tiff_bits(content)}
+    return (1 << bits.pop()) - 1 if len(bits) == 1 and bits <= {10, 12, 14} else None
+
+
+def has_16_bits(content: bytes) -> bool:
+    """Whether a PNG, TIFF or PNM file has 16 bits a channel. Nothing is decoded."""
+    if content.startswith(_PNG):
+        return len(content) > 24 and content[24] == 16
+    if netpbm := _NETPBM.match(content):
+        return netpbm[1] == b'65535'
+    return 16 in tiff_bits(content)
+
+
+def why_unreadable(content: bytes) -> str:
+    """Why a file that no decoder takes is no image, for people."""
+    if not content:
+        return 'the file is empty'
+    if content[4:8] == b'ftyp' and (other := _OTHER_FORMATS.get(content[8:12])):
+        return f'it is {other}, which is not read here: convert it to PNG or JPEG'
+    if pages := tiff_pages(content):
+        if reason := why_not_decoded(pages[0]):
+            return reason
+    elif content[:4] == b'RIFF' and content[8:12] == b'WEBP':
+        return 'it is cut short or damaged'
+    return 'it is cut short or damaged' if image_size(content) != (0, 0) else 'it is not an image'
+
+
+def image_size(content: bytes) -> tuple[int, int]:
+    """Width and height as a file's header has them, (0, 0) if there is no header of an image. Nothing is decoded."""
+    if content.startswith(_PNG) and len(content) >= 24:
+        return struct.unpack('>II', content[16:24])
+    if content.startswith(b'\xff\xd8'):
+        return _jpeg_head(content)[:2]
+    try:
+        with Image.open(BytesIO(content)) as image:
+            return image.size
+    except Image.DecompressionBombError:
+        return 1 << 20, 1 << 20
+    except Exception:  # PIL's readers raise whatever the bytes lead to
+        return 0, 0
+
+
+def is_cut(content: bytes) -> bool:
+    """Whether a JPEG or PNG lacks a part, which decoders see late or not at all. Of other formats False."""
+    return _is_cut_jpeg(content) or _is_cut_png(content)
+
+
+def _is_cut_jpeg(content: bytes) -> bool:
+    """Whether a JPEG ends before its end marker. OpenCV before version 5 fills such an image up with grey."""
+    return content.startswith(_JPEG) and _ends_early(content, _first_scan(content))
+
+
+def _ends_early(content: bytes, scan: int) -> bool:
+    # inside a scan 0xFF is followed by 0, so it is no other byte's half
+    return not content.endswith(_JPEG_END, scan) and content.find(_JPEG_END, scan) < 0
+
+
+def jpeg_scans(content: bytes) -> int:
+    """How many scans a JPEG has at most, each of which a decoder takes through the whole image; 0 for other formats.
+
+    To the end of the file: an end marker may stand in a comment between scans, where decoders pass over it.
+    """
+    if not content.startswith(b'\xff\xd8'):
+        return 0
+    return content.count(bytes((0xFF, _START_OF_SCAN)), _first_scan(content))
+
+
+def _first_scan(content: bytes) -> int:
+    return _jpeg_head(content)[2]
+
+
+def _is_cut_png(content: bytes) -> bool:
+    """Whether a PNG lacks its header or a part of its chunks, or has a frame outside of the image.
+
+    OpenCV makes room for what a chunk says its length is, up to 2 GB, before it looks whether so much is there.
+    """
+    if not content.startswith(_PNG):
+        return False
+    position, width, height = 8, 0, 0
+    while position + 12 <= len(content):
+        length = int.from_bytes(content[position : position + 4], 'big')
+        kind, start = content[position + 4 : position + 8], position + 8
+        position += 12 + length
+        if position > len(content) or (kind == b'IHDR') != (start == 16):
+            return True
+        if kind == b'IHDR':
+            width, height = struct.unpack('>II', content[16:24])
+        elif kind == b'fcTL' and length >= 20:
+            w, h, x, y = struct.unpack('>IIII', content[start + 4 : start + 20])
+            if x + w > width or y + h > height:
+                return True
+        elif kind == b'IEND':
+            return False
+    return True
+
+
+def _jpeg_head(content: bytes) -> tuple[int, int, int]:
+    """Width, height (0, 0 if no segment has them) and where the first scan begins (the end if there is none)."""
+    position, end, size = 2, len(content) - 9, None
+    while position < end and content[position] == 0xFF:
+        marker = content[position + 1]
+        if marker == _START_OF_SCAN:
+            return *(size or (0, 0)), position
+        if size is None and marker in _MARKERS_WITH_SIZE:
+            height, width = struct.unpack_from('>HH', content, position + 5)
+            size = width, height
+        if marker == 0xFF:  # fill byte
+            position += 1
+        elif marker == 1 or 0xD0 <= marker <= 0xD8:  # without a length
+            position += 2
+        else:
+            position += 2 + (content[position + 2] << 8 | content[position + 3])
+    return *(size or (0, 0)), len(content)
