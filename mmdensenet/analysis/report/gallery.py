@@ -75,14 +75,15 @@ def make_gallery(
             sample = dataset[int(scores.index[place])]
         except (BadImageError, IndexError):
             continue
-        batch = model.data_preprocessor(dict(inputs=sample['inputs'][None]), False)['inputs']
+        own = model_of(place) if model_of else model
+        batch = own.data_preprocessor(dict(inputs=sample['inputs'][None]), False)['inputs']
         cam = None
         try:
             if reason is None:
-                cam = class_activation(model_of(place) if model_of else model, batch, [label])[0]
+                cam = class_activation(own, batch, [label])[0]
         except UserError as error:
             reason = str(error)
-        picture = to_pictures(batch, model.data_preprocessor, bgr)[0]
+        picture = to_pictures(batch, own.data_preprocessor, bgr)[0]
         path = short_path(scores.paths[place], 2) if names else f'row {place + 1} of predictions.csv'
         path = path or f'image {scores.index[place]}'
         both = None if cam is None else _data_uri(overlay(picture, cam))

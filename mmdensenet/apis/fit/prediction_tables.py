@@ -5,10 +5,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import TRANSFORMS
 
-from mmdensenet.apis.inference import Inferencer
+from mmdensenet.apis.config_data import name_bad_images
+from mmdensenet.apis.inference import Inferencer, pipeline_of
+from mmdensenet.apis.runner import open_config
+from mmdensenet.terminal import each
 
 from .image_names import Unlabelled, called_images
+
+
+def require_readable(images: Unlabelled, config: str) -> None:
+    """Prepare each image as the config's test pipeline does: before hours of training, not after.
+
+    Raises:
+        UserError: naming the first image that cannot be prepared.
+    """
+    cfg = open_config(config)
+    name_bad_images(cfg)
+    init_default_scope('mmpretrain')
+    pipeline = Compose([TRANSFORMS.build(step) for step in pipeline_of(cfg)])
+    for _, path in each(images.pairs, 'reading the images to predict'):
+        pipeline(dict(img_path=path))
 
 
 def write_submission(

@@ -19,6 +19,7 @@ from .last_steps import decide_folds_step, decide_step, hand_over_step, judge_fo
 from .look import Look, look
 from .network import MOST_LARGE, choose_network
 from .path_groups import group_by_path
+from .prediction_tables import require_readable
 from .samples import Ask, refuse
 from .train_best import fold_options, train_best
 from .work_folder import WorkFolder, fingerprint, write_text
@@ -142,13 +143,14 @@ def fit(
     done = Fitted(str(work.path), seen.result)
     columns = _split(seen, work, report, folds, allow_leak, earlier, done)
     _config(seen, columns, work, report, weights, network, minutes, stem, done)
+    if predict is not None:
+        predict = named_images(predict, images, seen.samples.image_column, seen.samples.images)
+        require_readable(predict, done.config)
     if dry_run:
         report(f'\nNothing is trained yet: read {done.config}, change it, and call again without the dry run.')
         return done
     _train(seen, columns, work, report, done)
     called = dict(image_column=seen.samples.image_column, title=stem)
-    if predict is not None:
-        predict = named_images(predict, images, seen.samples.image_column, seen.samples.images)
     options = [fold_options(work / 'config.py', column) for column in columns]
     if folds is None:
         report('\n5. Decide, on the validation part')

@@ -118,6 +118,17 @@ def test_a_rule_for_one_class_is_refused_for_labels_before_the_training(tmp_path
         mmdensenet.fit(table, dry_run=True, operating_point='argmax', **options)
 
 
+def test_an_image_to_predict_that_cannot_be_read_is_found_before_the_training(tmp_path):
+    data = own_images.class_folders(tmp_path / 'data', 12, ('a', 'b'), side=16)
+    for name in ('1.png', '2.png'):
+        own_images.write(tmp_path / 'new' / name, np.zeros((20, 9), np.uint8))
+    options = dict(dry_run=True, predict=tmp_path / 'new', work_dir=tmp_path / 'work', report=lambda line: None)
+    assert mmdensenet.fit(data, **options).config
+    (tmp_path / 'new' / '2.png').write_bytes(b'cut short')
+    with pytest.raises(UserError, match=r'2\.png cannot be read as an image'):
+        mmdensenet.fit(data, **options)
+
+
 def test_data_that_are_not_there_come_before_packages_that_are_not(tmp_path, monkeypatch):
     def missing():
         raise UserError('onnx is not installed')
