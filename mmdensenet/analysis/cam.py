@@ -101,9 +101,9 @@ def add_colour_bar(figure: Figure) -> None:
     figure.colorbar(ScalarMappable(Normalize(0, 1), COLOURS), ax=figure.axes, label=label, fraction=0.05, shrink=0.8)
 
 
-def colour_scale(steps: int = 9) -> list[str]:
-    """The colours of a map from 0 to 1, evenly spaced, as '#rrggbb'."""
-    return [to_hex(COLOURS(value)) for value in np.linspace(0, 1, steps)]
+def colour_scale() -> list[str]:
+    """Nine evenly spaced colours of a map from 0 to 1, as '#rrggbb'."""
+    return [to_hex(COLOURS(value)) for value in np.linspace(0, 1, 9)]
 
 
 class _Head(nn.Module):

@@ -44,10 +44,7 @@ def read_runs(work_dirs: Sequence[str | Path], names: Sequence[str] | None = Non
 
 
 def curves_figure(
-    runs: dict[str, dict[str, Curve]],
-    unit: str = 'epoch',
-    metrics: Sequence[str] | None = None,
-    title: str = '',
+    runs: dict[str, dict[str, Curve]], unit: str = 'epoch', metrics: Sequence[str] | None = None
 ) -> Figure:
     """A panel for each loss and metric, with all runs in it.
 
@@ -65,7 +62,7 @@ def curves_figure(
     columns = min(3, len(chosen))
     rows = -(-len(chosen) // columns)
     legend = 0.28 * -(-len(runs) // columns) + 0.2
-    title = title or (next(iter(runs)) if len(runs) == 1 else '')
+    title = next(iter(runs)) if len(runs) == 1 else ''
     figure = new_figure(4.6 * columns + 0.4, 3.4 * rows + legend, title)
     handles: dict = {}
     for i, curve in enumerate(chosen):

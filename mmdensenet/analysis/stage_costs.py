@@ -265,12 +265,12 @@ def _multiply_adds(model: BaseModel, shape: tuple[int, int, int]) -> dict[str, i
     return counts
 
 
-def _kept_bytes(model: BaseModel, shape: tuple[int, int, int], batch: int = 2) -> dict[str, float]:
+def _kept_bytes(model: BaseModel, shape: tuple[int, int, int]) -> dict[str, float]:
     """The bytes per image that are alive after each stage of a forward pass, without the stage's output.
 
     An output that the next stage saves is counted there. A block includes its transition.
     """
-    saved, before = {}, 0
+    saved, before, batch = {}, 0, 2
     images = torch.empty(batch, *shape, device='meta')
     with Meter() as meter:
         for name, out in _run(model, images, alone=False):

@@ -31,9 +31,10 @@ _CHUNK = 1 << 22
 _INTACT: set[tuple[int, ...]] = set()
 
 
-def _trailer(resumable: bool, time_ns: int, run: str | None, sha256: str = '0' * 64) -> bytes:
+def _trailer(resumable: bool, time_ns: int, run: str | None) -> bytes:
+    """The comment of a file, with zeros for the checksum at its end."""
     of_run = f' run={run}' if run else ''
-    return f'mmdensenet resume={resumable:d} time={time_ns:020d}{of_run} sha256={sha256}'.encode()
+    return f'mmdensenet resume={resumable:d} time={time_ns:020d}{of_run} sha256={0:064d}'.encode()
 
 
 _TRAILER_SIZES = tuple(len(_trailer(False, 0, run)) for run in (None, '0' * 16))

@@ -228,6 +228,6 @@ def _library(checkpoint: Mapping, tensors: dict[str, Tensor], layout: Layout) ->
     return None
 
 
-def _first(keys: list[str], count: int = 4) -> str:
-    more = f' and {len(keys) - count} more' if len(keys) > count else ''
-    return ', '.join(keys[:count]) + more
+def _first(keys: list[str]) -> str:
+    more = f' and {len(keys) - 4} more' if len(keys) > 4 else ''
+    return ', '.join(keys[:4]) + more

@@ -23,14 +23,16 @@ class DecisionsHook(Hook):
     Args:
         source: the name of the checkpoint in messages.
         logits: add the logits even without decisions.
+
+    Attributes:
         evaluate: add the metric of the decisions, which needs labels.
 
     Raises:
         UserError: if the decisions are for other weights.
     """
 
-    def __init__(self, source: str = 'the checkpoint', logits: bool = False, evaluate: bool = True):
-        self.source, self.logits, self.evaluate = source, logits, evaluate
+    def __init__(self, source: str = 'the checkpoint', logits: bool = False):
+        self.source, self.logits, self.evaluate = source, logits, True
         self.decisions: Decisions | None = None
         self._meta: Any = None
         self._open = ExitStack()
