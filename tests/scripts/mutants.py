@@ -16,6 +16,7 @@ import ast
 import contextlib
 import difflib
 import functools
+import gc
 import importlib.abc
 import importlib.util
 import itertools
@@ -173,6 +174,8 @@ class OneByOne:
             took = dict(zip(session.items, map(float, times.read().split()), strict=True))
         self.tell(seconds)
         session.items.sort(key=took.__getitem__)  # a change is noticed sooner
+        gc.collect()
+        gc.freeze()  # so that a forked process does not copy what only its garbage collector would touch
 
         for operator, occurrence in self.drawn:
             if time.monotonic() > self.end or os.getppid() != self.parent:  # which has been ended
