@@ -8,6 +8,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import MessageHub
 from mmengine.runner.checkpoint import save_checkpoint
 
+from mmdensenet.checkpoints.keep_checkpoints import remove_outdated
+
 
 class FakeRunner(SimpleNamespace):
     def __init__(self, folder, fail_at=None):
@@ -77,3 +79,32 @@ def test_only_files_of_this_run_are_deleted(tmp_path):
     made._save_best_checkpoint(runner, dict(acc=50.0))
     assert victim.exists()
     assert names(folder) == ['best_acc_epoch_1.pth']
+
+
+@pytest.mark.parametrize('indicators', [['acc'], ['acc', 'auroc']])
+def test_a_resumed_run_deletes_what_it_was_about_to_delete(tmp_path, indicators):
+    made, runner = hook(tmp_path, save_best=indicators, rule='greater', max_keep_ckpts=1), FakeRunner(tmp_path)
+    for name in ('best_acc_epoch_1', 'best_acc_epoch_2', 'mine', 'epoch_1', 'epoch_2'):
+        (tmp_path / f'{name}.pth').touch()
+    best = str(tmp_path / 'best_acc_epoch_2.pth')
+    if len(indicators) == 1:
+        made.best_ckpt_path = best
+    else:
+        made.best_ckpt_path_dict.update(acc=best, auroc=None)
+    made.keep_ckpt_ids.append(2)
+    outdated = [str(tmp_path / f'{name}.pth') for name in ('best_acc_epoch_1', 'best_acc_epoch_2', 'mine')]
+    runner.message_hub.update_info('outdated_best_ckpts', outdated)
+    for step, left in ((2, ['epoch_1.pth', 'epoch_2.pth', 'mine.pth']), (1, ['epoch_2.pth', 'mine.pth'])):
+        runner.message_hub.update_info('outdated_ckpt', step)
+        remove_outdated(made, runner)
+        assert names(tmp_path) == ['best_acc_epoch_2.pth', *left]
+
+
+def test_in_a_store_only_files_of_this_run_are_deleted(tmp_path):
+    made, runner, removed = hook(tmp_path, save_best='acc', rule='greater'), FakeRunner(tmp_path), []
+    made.out_dir = 's3://bucket/mine/'
+    made.file_backend = SimpleNamespace(isfile=lambda path: True, remove=removed.append)
+    paths = [f's3://bucket/{folder}/best_acc_epoch_1.pth' for folder in ('mine', 'other', 'mine/deeper')]
+    runner.message_hub.update_info('outdated_best_ckpts', paths)
+    remove_outdated(made, runner)
+    assert removed == paths[:1]

@@ -43,6 +43,10 @@ def test_seed():
     assert (first == again).all() and (first != other).any()
 
 
+def test_shares_of_whole_numbers_are_taken_in_their_order():
+    assert assign_parts([0.7, 0.3], count=10, seed=None).tolist() == [0] * 7 + [1] * 3
+
+
 def test_mistakes():
     with pytest.raises(UserError, match='0 samples cannot be divided into 2 parts'):
         assign_parts([0.5, 0.5], count=0)

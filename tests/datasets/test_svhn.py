@@ -24,6 +24,8 @@ def test_samples(folder):
     dataset = DATASETS.build(dict(type='mmdensenet.SVHN', data_root=str(folder), split='train', pipeline=pipeline))
     assert len(dataset) == 12
     assert dataset.get_gt_labels().tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2], 'the files write 10 for 0'
+    info = dataset.get_data_info(0)
+    assert info['img_shape'] == info['ori_shape'] == info['img'].shape[:2]
     images = loadmat(folder / 'train_32x32.mat')['X']
     for i in (0, 11):
         assert (dataset[i]['inputs'].numpy() == images[..., i].transpose(2, 0, 1)).all()

@@ -33,4 +33,5 @@ def test_by_hand():
 
 def test_no_image_is_known():
     assert decision_curve(np.array([0.5]), np.array([-1])) is None
+    assert np.array_equal(THRESHOLDS, np.arange(1, 100) / 100)
     assert len(THRESHOLDS) == len(decision_curve(*made()).model) == 99

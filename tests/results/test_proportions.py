@@ -37,7 +37,7 @@ def test_a_share_of_all_is_not_sure():
 
 def test_counts():
     """Labels that are right, of those that are known: of two images and a third of which nothing is known."""
-    of, resampling = np.array([3, 2, 0]), Resampling(3, None, 500)
+    of, resampling = np.array([4, 1, 0]), Resampling(3, None, 500)
     assert share_of_counts(np.array([2, 1, 0]), of, resampling, None).value == 0.6
     every = share_of_counts(of, of, resampling, None)
     assert (every.value, every.low, every.high) == (1, pytest.approx(wilson(2, 2).low), 1)

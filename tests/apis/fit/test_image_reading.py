@@ -15,6 +15,8 @@ from mmdensenet.errors import UserError
         ([facts(mean=[90.0] * 3, square=[8200.0] * 3), facts()], "window='full'", [95.0], [16.58]),
         # 12 bits of 16: 4095 becomes 255
         ([facts(kind='16', brightest=4000, mean=[6.0] * 3, square=[40.0] * 3)], 'window=(0, 4095)', [96.02], [32.01]),
+        ([facts(kind='16', brightest=4095, mean=[6.0] * 3, square=[40.0] * 3)], 'window=(0, 4095)', [96.02], [32.01]),
+        ([facts(kind='16', brightest=4096, mean=[6.0] * 3, square=[40.0] * 3)], "window='full'", [6.0], [2.0]),
         ([facts(kind='dicom', windowed=[50.0, 2600.0])], "window='dicom'", [50.0], [10.0]),
         ([facts(kind='dicom', windowed=w) for w in ([50.0, 2600.0], None)], "window='full'", [100.0], [20.0]),
     ],

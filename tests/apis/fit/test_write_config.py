@@ -5,12 +5,14 @@ import pytest
 from looks import look_of, written
 
 from mmdensenet.apis.fit.train_best import fold_options
+from mmdensenet.apis.fit.write_config import describe_seconds
 from mmdensenet.apis.runner import open_config
 
 
 def test_one_class_per_image(tmp_path, monkeypatch):
     targets = np.array([0] * 80 + [1] * 10 + [2] * 34)
     cfg, plan = written(tmp_path, monkeypatch, look_of(targets, ['a', 'b', 'c']))
+    assert not cfg.data_preprocessor.to_rgb
     assert cfg.model.head.loss.class_weight == pytest.approx([40 / 80, 4.0, 40 / 30], abs=1e-3)
     assert cfg.train_dataloader.batch_size == 8
     assert cfg.param_scheduler[1].end == cfg.train_cfg.max_epochs == 40
@@ -72,3 +74,15 @@ def test_each_fold_has_the_mean_and_the_weights_of_its_own_training_part(tmp_pat
     assert cfg.data_preprocessor.mean == cfg.folds.fold0.data_preprocessor.mean == [100.0]
     cfg, _ = written(tmp_path, monkeypatch, look)
     assert 'folds' not in cfg
+
+
+def test_colours_are_turned_to_the_order_of_mean_and_deviation(tmp_path, monkeypatch):
+    look = look_of(np.arange(60) % 2, ['a', 'b'], grey=False, mean=[90.0, 100.0, 110.0], square=[10000.0] * 3)
+    cfg, _ = written(tmp_path, monkeypatch, look)
+    assert cfg.data_preprocessor.to_rgb and cfg.data_preprocessor.mean == [90, 100, 110]
+    assert cfg.model.backbone.get('in_channels', 3) == 3
+
+
+def test_times_in_words():
+    found = [describe_seconds(seconds) for seconds in (2, 89, 90, 3600, 5399, 5400)]
+    assert found == ['2 seconds', '89 seconds', '2 minutes', '60 minutes', '90 minutes', '1.5 hours']
