@@ -34,7 +34,6 @@ class SVHN(BaseDataset):
         if split not in self.SPLITS:
             raise UserError(f'dataset.split={split!r}: choose {", ".join(map(repr, self.SPLITS))}')
         self.split = split
-        self._images = np.empty((0, 32, 32, 3), np.uint8)
         kwargs.setdefault('test_mode', split == 'test')
         super().__init__(ann_file='', data_root=data_root, pipeline=pipeline, **kwargs)
 

@@ -68,6 +68,8 @@ def test_texts_can_be_read_on_their_cells():
 def test_grid():
     pictures = [[np.zeros((8, 8, 3), np.uint8)] * 2, [np.zeros((20, 8, 3), np.uint8)]]
     figure = picture_grid(pictures, [['a', 'b'], ['c']], 'all')
+    heights = [1.9 + 0.2 + 0.1, 2 * 1.9 + 0.2 + 0.1]  # of a picture, at most twice as high as wide, and its title
+    assert figure.get_size_inches().tolist() == pytest.approx([2 * 1.9 + 0.2, sum(heights) + 0.5])
     assert [axes.get_title() for axes in figure.axes] == ['a', 'b', 'c']
     assert figure.axes[0].images[0].get_interpolation() == 'nearest', 'pixels of small pictures stay visible'
     with pytest.raises(UserError, match='41 pictures beside and 1 below each other do not fit'):

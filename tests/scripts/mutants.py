@@ -253,6 +253,9 @@ def main() -> int:
     args = parser.parse_args()
     end = time.monotonic() + 60 * args.minutes
     wanted = [path.resolve() for path in args.paths] or [ROOT / 'mmdensenet' / room for room in ROOMS]
+    for path in wanted:
+        if not path.exists():
+            parser.error(f'{path} does not exist')
     os.chdir(ROOT)
 
     draw = random.Random(args.seed)

@@ -35,3 +35,6 @@ def test_what_is_kept_is_what_was_scored(scores, tmp_path, monkeypatch):
     (tmp_path / 'validation.npz').unlink()
     kept(a=1)
     assert len(calls) == 6
+    np.savez(tmp_path / 'validation.npz', scores=np.array([print], object))
+    with pytest.raises(ValueError, match='allow_pickle=False'):  # which could run code
+        kept(a=1)
