@@ -60,18 +60,18 @@ def results_section(scores: Scores, resampling: Resampling, seed: int) -> dict:
         confusion=None,
         confused=None,
         together=1,
-        taken_for=None,
+        predicted_as=None,
     )
     if not scores.multi_label:
         matrix = count_confusions(scores.truth, scores.predicted, len(scores.classes))
         content['confusion'], content['together'] = plots.confusion_chart(matrix, scores.classes)
         content['confused'] = _most_confused(matrix, classes)
         if content['together'] == 1:
-            content['taken_for'] = [_taken_for(matrix, classes, true) for true in np.flatnonzero(matrix.sum(1))]
+            content['predicted_as'] = [_predicted_as(matrix, classes, true) for true in np.flatnonzero(matrix.sum(1))]
     return content
 
 
-def _taken_for(matrix: np.ndarray, classes: list[ClassMetrics], true: int) -> tuple[str, float, str]:
+def _predicted_as(matrix: np.ndarray, classes: list[ClassMetrics], true: int) -> tuple[str, float, str]:
     """A class, the percentage that is right, and the most frequent wrong predictions."""
     row = matrix[true]
     order = [other for other in np.argsort(-row, kind='stable') if other != true and row[other]]

@@ -20,7 +20,7 @@ def test_one_class_an_image():
     # F1 = 2 TP / (images + predicted): 12 / 17, 8 / 14, 4 / 8, 2 / 6, and none of a class without images
     assert [each.name for each in found['worst']] == ['class 3', 'class 2', 'class 1', 'class 0']
     assert found['not_there'] == ['class 4'] and not found['rest']
-    assert found['taken_for'] == [
+    assert found['predicted_as'] == [
         ('class 0', 60.0, 'class 1 (3), class 2 (1)'),
         ('class 1', 100.0, ''),
         ('class 2', 50.0, 'class 1 (2)'),
@@ -42,6 +42,6 @@ def test_a_long_table_is_folded_and_pairs_of_one_image_are_left_out():
 def test_several_labels():
     scores = several(100)
     found = section.results_section(scores, Resampling(100, None, 0, 0), 0)
-    assert found['confusion'] is found['taken_for'] is found['confused'] is None
+    assert found['confusion'] is found['predicted_as'] is found['confused'] is None
     f1 = [each.metrics['F1'].value for each in found['worst']]
     assert len(f1) == 3 and f1 == sorted(f1) and 'each label' in found['curves_note']
