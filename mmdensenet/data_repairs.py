@@ -95,8 +95,10 @@ def number_folders_by_name() -> None:
     @functools.wraps(find)
     def find_by_name(self) -> list:
         from mmdensenet.datasets.class_lists import number_folders, require_no_hidden
+        from mmdensenet.datasets.left_out import require_all_images
         from mmdensenet.datasets.spelling import require_one_spelling
 
+        require_all_images(self.img_prefix, self.extensions)
         if not self.with_label:
             return find(self)
         stated = self._metainfo.pop('classes', None)

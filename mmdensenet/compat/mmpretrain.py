@@ -22,7 +22,8 @@ CLASS_NAMES = Fault(
 )
 FOLDERS = Fault(
     what='CustomDataset numbers class folders in alphabetical order whatever metainfo.classes says, refuses a part '
-    'that lacks a folder of metainfo.classes, and takes hidden folders for classes',
+    'that lacks a folder of metainfo.classes, takes hidden folders for classes, and leaves out links whose target is '
+    'gone, and images of other endings than its extensions, without a word',
     versions='mmpretrain 1.2.0',
     until='mmpretrain numbers folders by their names in metainfo.classes',
     targets=('mmpretrain.datasets.custom:CustomDataset._find_samples',),
