@@ -81,6 +81,8 @@ def summary(done) -> str:
         same = [f'the same {name} for {100 * share:.2f} %' for name, share in parts if share is not None]
         lines.append('; '.join(['The labels are as decided', *same]) + '.')
     if done.accuracy is not None:
-        measure = 'Mean area under the ROC curve' if about.multi_label else 'Top-1 accuracy'
+        measure = 'Accuracy as decided' if about.decisions else 'Top-1 accuracy'
+        if about.multi_label:
+            measure = 'Mean area under the ROC curve'
         lines.append(f'{measure}: {100 * done.accuracy:.2f} %, PyTorch {100 * done.torch_accuracy:.2f} %')
     return '\n'.join(lines)

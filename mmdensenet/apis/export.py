@@ -63,8 +63,8 @@ class Export:
         agreement: share of images with the same prediction as PyTorch's, 0 to 1; of several labels, of labels. Where
             there are decisions, of the labels as decided; ``same_sets`` and ``same_flags`` are the shares of images
             with the same conformal set and the same mark as unlike the validation images, None where there are none.
-        accuracy, torch_accuracy: of the file and of PyTorch on the images with a label, 0 to 1, or None: top-1; of
-            several labels the mean area under the ROC curve.
+        accuracy, torch_accuracy: of the file and of PyTorch on the images with a label, 0 to 1, or None: top-1, or
+            as decided; of several labels the mean area under the ROC curve.
         calibrated_on: which images int8 was calibrated with.
     """
 

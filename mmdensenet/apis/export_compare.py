@@ -51,7 +51,7 @@ def compare(
     given, expected = ({name: np.concatenate(parts) for name, parts in of.items()} for of in (given, expected))
     _fill_in(done, given['scores'], expected['scores'], targets)
     if decisions is not None and math.isfinite(done.difference):
-        _compare_decided(done, decisions.apply(given['logits']), decisions.apply(expected['logits']))
+        _compare_decided(done, decisions.apply(given['logits']), decisions.apply(expected['logits']), targets)
 
 
 def _fill_in(done, given: np.ndarray, expected: np.ndarray, targets: list[Target]) -> None:
@@ -70,8 +70,11 @@ def _fill_in(done, given: np.ndarray, expected: np.ndarray, targets: list[Target
         return
     labels, torch_labels = given.argmax(1), expected.argmax(1)
     done.agreement = float(((labels == torch_labels) & finite.all(1)).mean())
-    if not finite.all():
-        return
+    if finite.all():
+        _accuracies(done, labels, torch_labels, targets)
+
+
+def _accuracies(done, labels: np.ndarray, torch_labels: np.ndarray, targets: list[Target]) -> None:
     true = [target.get('gt_label') for target in targets]
     known = [i for i, label in enumerate(true) if label is not None and label.numel() == 1]
     if known:
@@ -86,14 +89,15 @@ def _macro_auroc(scores: np.ndarray, targets: list[Target]) -> float:
     return metric.compute_metrics(metric.results)['auroc/macro'] if metric.results else math.nan
 
 
-def _compare_decided(done, given: Decided, expected: Decided) -> None:
-    """Set the agreement of decided labels, sets and marks, in the place of the head's predictions."""
+def _compare_decided(done, given: Decided, expected: Decided, targets: list[Target]) -> None:
+    """Set agreement and accuracy of decided labels, sets and marks, in the place of the head's predictions."""
     difference = float(np.abs(given.probabilities - expected.probabilities).max())
     done.difference = max(done.difference, difference)
     if done.metadata.multi_label:
         done.agreement = float((given.positive == expected.positive).mean())
     else:
         done.agreement = float((given.labels == expected.labels).mean())
+        _accuracies(done, given.labels, expected.labels, targets)
     if expected.sets is not None:
         done.same_sets = float((given.sets == expected.sets).all(1).mean())
     if expected.ood is not None:

@@ -1,5 +1,6 @@
 """The comparison of an exported file: with decisions, of the decided labels, sets and marks."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -86,3 +87,14 @@ def test_what_is_not_finite_is_no_agreement(monkeypatch, several):
     assert done.difference == np.inf and done.agreement == 0.5 and done.accuracy is None
     done = compared(monkeypatch, logits, np.zeros_like(off), None, several=several)
     assert done.difference == 0 and done.agreement == 1 and (done.accuracy == 0.5 or several)
+
+
+def test_the_accuracy_is_that_of_what_is_decided(monkeypatch):
+    """The second class is decided from a probability of 0.2 on, and has not the largest of either image."""
+    decisions = replace(
+        DECISIONS, multi_label=False, classes=('a', 'b'), temperatures=(1.0,), quantiles=(0.5,),
+        points=(OperatingPoint('youden', 0.2, 0.9, 0.9),),
+    )  # fmt: skip
+    logits = np.array([[1.0, 0.0], [1.0, 0.0]], np.float32)  # 0.27 of the second; the true classes are 0 and 1
+    done = compared(monkeypatch, logits, np.array([[1.0, 0.0], [0.0, 0.0]], np.float32), decisions, several=False)
+    assert (done.torch_accuracy, done.accuracy, done.agreement) == (0.5, 1.0, 0.5)
