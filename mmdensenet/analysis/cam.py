@@ -115,10 +115,7 @@ class _Head(nn.Module):
     def __init__(self, model: BaseModel):
         super().__init__()
         self.backbone = model.backbone
-        self.neck = copy.deepcopy(model.neck) if model.with_neck else nn.Identity()
-        self.head = copy.deepcopy(model.head)
-        self.neck.requires_grad_(False)
-        self.head.requires_grad_(False)
+        self.neck, self.head = _copied(model.neck if model.with_neck else nn.Identity()), _copied(model.head)
         self.features = nn.Identity()
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -135,10 +132,8 @@ class _Copy(nn.Module):
 
     def __init__(self, model: BaseModel):
         super().__init__()
-        self.backbone = copy.deepcopy(model.backbone)
-        self.neck = copy.deepcopy(model.neck) if model.with_neck else nn.Identity()
-        self.head = copy.deepcopy(model.head)
-        self.requires_grad_(False)
+        self.backbone = _copied(model.backbone)
+        self.neck, self.head = _copied(model.neck if model.with_neck else nn.Identity()), _copied(model.head)
         for module in self.modules():
             if hasattr(module, 'engine'):
                 module.engine = 'reference'
@@ -147,6 +142,10 @@ class _Copy(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.head(self.neck(self.backbone(inputs.requires_grad_())))
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    return copy.deepcopy(module).requires_grad_(False)
 
 
 class _Score:

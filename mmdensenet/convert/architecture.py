@@ -1,6 +1,5 @@
-"""Infers the architecture of a DenseNet from the names (ours) and shapes of its tensors."""
+"""Infers the architecture of a DenseNet from the shapes of its tensors under our names."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 
 from mmdensenet.errors import UserError
 
-from .classifier import ClassifierArchitecture
+from .classifier import ClassifierArchitecture, layers_per_stage
 from .rdnet_weights import RDNetArchitecture, infer_rdnet, is_rdnet
 
 
@@ -105,10 +104,7 @@ def _infer(tensors: Mapping[str, Tensor]) -> Architecture:
     stem = tensors['backbone.stem.0.weight']
     if stem.dim() != 4:
         raise UserError(f'the first convolution has {stem.dim() - 2} dimensions: only images (2) are supported.')
-    layers = [re.match(r'backbone\.stages\.(\d+)\.block\.(\d+)\.', key) for key in tensors]
-    numbers = [(int(match[1]), int(match[2])) for match in layers if match]
-    blocks = 1 + max(block for block, _ in numbers)
-    depths = tuple(1 + max((layer for b, layer in numbers if b == block), default=-1) for block in range(blocks))
+    depths = layers_per_stage(tensors, r'backbone\.stages\.(\d+)\.block\.(\d+)\.')
     first = 'backbone.stages.0.block.0'
     bottleneck = f'{first}.conv2.weight' in tensors
     width = tensors[f'{first}.conv1.weight'].shape[0]
@@ -122,7 +118,7 @@ def _infer(tensors: Mapping[str, Tensor]) -> Architecture:
         )
     init_channels = tensors['backbone.stem.6.weight' if deep else 'backbone.stem.0.weight'].shape[0]
     compression = 1.0
-    if blocks > 1:
+    if len(depths) > 1:
         after, before = tensors['backbone.transitions.0.conv.weight'].shape[:2]
         compression = 0.5 if after == before // 2 else after / before
     head = tensors.get('head.fc.weight')
@@ -137,5 +133,5 @@ def _infer(tensors: Mapping[str, Tensor]) -> Architecture:
         stem='deep' if deep else 'imagenet' if norm else 'cifar',
         stem_blur=deep and (growth_rate, depths) == (32, (6, 12, 24, 16)),
         num_classes=None if head is None else head.shape[0],
-        features=tensors[f'backbone.transitions.{blocks - 1}.0.weight'].shape[0],
+        features=tensors[f'backbone.transitions.{len(depths) - 1}.0.weight'].shape[0],
     )

@@ -1,5 +1,7 @@
 """The interface of every architecture of a classifier."""
 
+import re
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
@@ -35,3 +37,10 @@ class ClassifierArchitecture:
             found['head.fc.weight'] = torch.Size([self.num_classes, self.features])
             found['head.fc.bias'] = torch.Size([self.num_classes])
         return found
+
+
+def layers_per_stage(keys: Iterable[str], pattern: str) -> tuple[int, ...]:
+    """The number of layers in each stage, from the keys that match a pattern with the numbers of stage and layer."""
+    numbers = [(int(match[1]), int(match[2])) for match in (re.match(pattern, key) for key in keys) if match]
+    stages = range(1 + max(stage for stage, _ in numbers))
+    return tuple(1 + max((layer for s, layer in numbers if s == stage), default=-1) for stage in stages)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmdensenet.errors import UserError
 
-from .classifier import ClassifierArchitecture
+from .classifier import ClassifierArchitecture, layers_per_stage
 
 #: numbers of the modules in a block's ``layers``
 _LAYERS = {'0': 'dwconv', '1': 'norm', '2': 'pwconv1', '4': 'pwconv2', '5.fc': 'ese.fc'}
@@ -92,10 +92,8 @@ def infer_rdnet(tensors: Mapping[str, Tensor]) -> RDNetArchitecture:
     stem = tensors['backbone.stem.0.weight']
     if tuple(stem.shape[2:]) != (4, 4):
         raise UserError(f"the stem's convolution is {'x'.join(map(str, stem.shape[2:]))}: an RDNet's is 4x4.")
-    found = [re.match(r'backbone\.stages\.(\d+)\.blocks\.(\d+)\.', key) for key in tensors]
-    numbers = [(int(match[1]), int(match[2])) for match in found if match]
-    count = 1 + max(stage for stage, _ in numbers)
-    depths = tuple(1 + max((block for s, block in numbers if s == stage), default=-1) for stage in range(count))
+    depths = layers_per_stage(tensors, r'backbone\.stages\.(\d+)\.blocks\.(\d+)\.')
+    count = len(depths)
     convolutions = {i: tensors[f'backbone.stages.{i}.conv.weight'] for i in range(1, count)}
     hidden, read = tensors['backbone.stages.0.blocks.0.pwconv1.weight'].shape[:2]
     growth_rates = tuple(tensors[f'backbone.stages.{i}.blocks.0.pwconv2.weight'].shape[0] for i in range(count))

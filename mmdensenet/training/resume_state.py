@@ -87,10 +87,15 @@ def validation_is_due(runner) -> bool:
     """Whether a validation is due at the point where the run resumes."""
     loop = runner.train_loop
     done = loop.epoch if isinstance(loop, EpochBasedTrainLoop) else loop.iter
-    end = loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters
     if runner.val_loop is None or done == 0 or getattr(loop, 'position', 0):
         return False
     loop._decide_current_val_interval()
+    return validates_after(loop, done)
+
+
+def validates_after(loop, done: int) -> bool:
+    """Whether mmengine's loop validates after this number of epochs, or of iterations."""
+    end = loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters
     return done >= loop.val_begin and (done % loop.val_interval == 0 or done == end)
 
 

@@ -9,12 +9,7 @@ import torch
 from mmengine.runner.checkpoint import save_checkpoint
 
 from mmdensenet.checkpoints import checkpoint_file
-from mmdensenet.checkpoints.checkpoint_file import (
-    inspect_file,
-    remove_leftovers,
-    what_is_wrong,
-    write_whole,
-)
+from mmdensenet.checkpoints.checkpoint_file import inspect_file, remove_leftovers, what_is_wrong, write_whole
 from mmdensenet.errors import UserError
 
 

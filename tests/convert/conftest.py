@@ -2,10 +2,7 @@
 
 import pytest
 import torch
-from foreign_models import (
-    randomise,
-    torchvision_model,
-)
+from foreign_models import randomise, torchvision_model
 
 
 @pytest.fixture

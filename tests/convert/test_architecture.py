@@ -2,11 +2,7 @@
 
 import pytest
 import torch
-from foreign_models import (
-    DEPTHS,
-    INIT,
-    torchvision_model,
-)
+from foreign_models import DEPTHS, INIT, torchvision_model
 
 from mmdensenet.convert import convert_state_dict
 from mmdensenet.errors import UserError

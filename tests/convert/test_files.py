@@ -4,13 +4,7 @@ import json
 
 import pytest
 import torch
-from foreign_models import (
-    CLASSES,
-    logits_of,
-    mmpretrain_model,
-    ours,
-    randomise,
-)
+from foreign_models import CLASSES, logits_of, mmpretrain_model, ours, randomise
 from safetensors import safe_open
 from safetensors.torch import save_file
 

@@ -2,13 +2,7 @@
 
 import pytest
 import torch
-from foreign_models import (
-    ours,
-    published_forms,
-    randomise,
-    rename,
-    torchvision_model,
-)
+from foreign_models import ours, published_forms, randomise, rename, torchvision_model
 
 from mmdensenet.convert import convert_state_dict, to_torchvision
 from mmdensenet.errors import UserError

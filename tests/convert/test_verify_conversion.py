@@ -2,12 +2,7 @@
 
 import pytest
 import torch
-from foreign_models import (
-    MODELS_OF,
-    published_forms,
-    randomise,
-    torchvision_model,
-)
+from foreign_models import MODELS_OF, published_forms, randomise, torchvision_model
 
 from mmdensenet.convert import convert_checkpoint, convert_state_dict
 from mmdensenet.errors import UserError

@@ -15,6 +15,7 @@ from mmdensenet.model_wrappers import unwrapped
 from mmdensenet.models import DenseNet, RDNet
 from mmdensenet.ops.show_engine import engine
 from mmdensenet.registry import HOOKS
+from mmdensenet.training.resume_state import validates_after
 
 #: metrics in an epoch's line; the log has all of them
 MOST_METRICS = 4
@@ -95,8 +96,9 @@ class TerminalHook(Hook):
 
     def after_train_epoch(self, runner) -> None:
         self._loss = _mean_loss(runner, runner.train_loop)
-        if not _is_validated(runner.train_loop, runner.val_loop):
-            self._print_line(runner, runner.epoch + 1, {})
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        if runner.val_loop is None or (by_epoch and not validates_after(runner.train_loop, runner.epoch + 1)):
+            self._print_line(runner, runner.epoch + 1 if by_epoch else runner.iter, {})
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         if isinstance(runner._train_loop, EpochBasedTrainLoop):
@@ -190,16 +192,6 @@ def _mean_loss(runner, loop) -> str | None:
         return None
     count = len(loop.dataloader) if isinstance(loop, EpochBasedTrainLoop) else loop.val_interval
     return f'{scalars["train/loss"].mean(count):.4f}'
-
-
-def _is_validated(loop, val_loop) -> bool:
-    """Whether mmengine's loop validates after the epoch that has just ended."""
-    done = loop.epoch + 1
-    return (
-        val_loop is not None
-        and done >= loop.val_begin
-        and (done % loop.val_interval == 0 or done == loop.max_epochs)
-    )  # fmt: skip
 
 
 def _best_checkpoints(runner) -> dict[str, str]:

@@ -11,14 +11,7 @@ import torch
 from torch import nn
 
 from mmdensenet.models import DenseNet
-from mmdensenet.ops.block.plan import (
-    Plan,
-    is_stem,
-    plan_block,
-    plan_stage,
-    plan_stem,
-    why_not_fused,
-)
+from mmdensenet.ops.block.plan import Plan, is_stem, plan_block, plan_stage, plan_stem, why_not_fused
 
 NETWORK = DenseNet(dict(growth_rate=4, depths=[2, 2], init_channels=8), bn_size=3)
 PLAIN = DenseNet(dict(growth_rate=4, depths=[2, 1], init_channels=8), bottleneck=False)

@@ -67,3 +67,5 @@ def test_by_iterations(run_tool, short_config, tmp_path):
     lines = [line for line in done.out.splitlines() if line.startswith('iteration ')]
     assert [line[:13] for line in lines] == ['iteration 3/6', 'iteration 6/6'] and 'loss' in lines[0]
     assert [line.count('(best so far)') for line in lines] == [1, 1]
+    done = run_tool('train.py', short_config(loop), '--work-dir', tmp_path / 'v', '--no-validate')
+    assert [line[:13] for line in done.out.splitlines() if line.startswith('iteration ')] == ['iteration 6/6'], done.err
