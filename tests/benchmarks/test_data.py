@@ -1,10 +1,10 @@
 """A dry run of the benchmark of data loaders: rows, ratios, steps, and the status when a target is missed."""
 
-import csv
 import sys
 import time
 
 import pytest
+from helpers import read_csv
 
 from benchmarks import data, photographs
 
@@ -17,7 +17,7 @@ def test_rows_ratios_and_status(monkeypatch, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         data.main()
     assert stop.value.code == 1
-    rows = list(csv.DictReader(file.open()))
+    rows = read_csv(file)
     assert {(row['mode'], row['candidate']) for row in rows} >= {
         (mode, name) for mode in ('train', 'test') for name in (data.OURS, data.BASELINE, data.LIMIT)
     }

@@ -1,9 +1,9 @@
 """A dry run of the benchmark of whole commands: a step is the difference of two runs, a ratio is to the bare step."""
 
-import csv
 import sys
 
 import pytest
+from helpers import read_csv
 
 from benchmarks import end_to_end
 
@@ -18,7 +18,7 @@ def test_rows_of_both_commands(monkeypatch, tmp_path, capsys):
     file = tmp_path / 'rows.csv'
     monkeypatch.setattr(sys, 'argv', ['end_to_end', '--workers', '0', '--rounds', '1', '--csv', str(file)])
     end_to_end.main()
-    rows = list(csv.DictReader(file.open()))
+    rows = read_csv(file)
     assert [(row['mode'], row['candidate']) for row in rows] == [
         ('train', end_to_end.BARE),
         ('train', 'mmdensenet train, 0 workers'),

@@ -1,10 +1,10 @@
 """The candidates are one model, and a run gives a row for each of them."""
 
-import csv
 import sys
 
 import pytest
 import torch
+from helpers import read_csv
 
 from benchmarks import rdnet
 from benchmarks.measure import UnavailableError
@@ -30,7 +30,7 @@ def test_rows_and_table(monkeypatch, tmp_path, capsys):
     arguments = ['--batch', '1', '--size', '32', '--rounds', '1', '--turn-seconds', '0', '--mode', 'train']
     monkeypatch.setattr(sys, 'argv', ['rdnet', *arguments, '--one-process', '--csv', str(file)])
     rdnet.main()
-    rows = list(csv.DictReader(file.open()))
+    rows = read_csv(file)
     assert [row['candidate'] for row in rows] == [rdnet.BASELINE, *ours]
     assert all(float(row['seconds_median']) > 0 and row['parameters'] == '23863008' for row in rows)
     assert '1.00' in capsys.readouterr().out

@@ -1,8 +1,7 @@
 """CSV rows, quartiles and tables."""
 
-import csv
-
 import pytest
+from helpers import read_csv
 
 from benchmarks.depth import read_last_run
 from benchmarks.report import append_rows, provenance, quartiles, text_table
@@ -17,8 +16,7 @@ def test_rows_are_appended(tmp_path):
     file = tmp_path / 'results' / 'cpu.csv'
     append_rows([dict(name='a, b', seconds=0.123456, peak=None)], file)
     append_rows([dict(name='c', seconds=2.0, peak=7), dict(name='d', seconds=1e-5, peak=8)], file)
-    with file.open(newline='') as lines:
-        rows = list(csv.DictReader(lines))
+    rows = read_csv(file)
     assert [list(row.values()) for row in rows] == [['a, b', '0.1235', ''], ['c', '2', '7'], ['d', '1e-05', '8']]
 
 

@@ -1,6 +1,5 @@
 """The commands, on a tiny model."""
 
-import csv
 import pickle
 import runpy
 import sys
@@ -8,6 +7,7 @@ from functools import partial
 
 import pytest
 from benchmark_jobs import hold
+from helpers import read_csv
 
 from benchmarks.architectures import ARCHITECTURES
 from benchmarks.cases import Case, job
@@ -57,8 +57,7 @@ def test_whole_run(run, tmp_path):
     out = run('benchmarks', *command, '--arch', 'tiny', '--batch', '2', '--size', '32', '--rounds', '1')
     assert 'other model' not in out
     assert 'speed (times) and memory (share)' in out
-    with file.open(newline='') as lines:
-        rows = list(csv.DictReader(lines))
+    rows = read_csv(file)
     assert [row['candidate'] for row in rows] == names
     for row in rows:
         assert int(row['parameters']) == ARCHITECTURES['tiny'].parameters

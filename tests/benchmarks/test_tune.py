@@ -5,6 +5,7 @@ import json
 import sys
 
 import pytest
+from helpers import read_csv
 
 pytest.importorskip('triton')
 
@@ -19,8 +20,7 @@ def test_search_in_the_interpreter(run_command, tmp_path):
     outcome = run_command(*command, '--out', file)
     assert outcome.status == 0, outcome.err
     assert 'Error' not in outcome.out, outcome.out
-    with file.open(newline='') as lines:
-        rows = list(csv.DictReader(lines))
+    rows = read_csv(file)
     assert len({row['launch'] for row in rows}) == 2
     for row in rows:
         assert row['usable'] == '1' and float(row['error']) < 4e-3 and float(row['microseconds']) > 0

@@ -1,5 +1,6 @@
 """Helpers of several test modules."""
 
+import csv
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -40,6 +41,12 @@ def assert_same_state(actual: nn.Module, expected: nn.Module, tolerance: float =
             assert parameter.grad is None, name
         else:
             assert_same(parameter.grad, gradients[name].grad, tolerance, f'gradient of {name}')
+
+
+def read_csv(file: Path | str) -> list[dict[str, str]]:
+    """The rows of a table with a header."""
+    with open(file, encoding='utf-8', newline='') as lines:
+        return list(csv.DictReader(lines))
 
 
 def load_weights(file: Path) -> dict[str, Tensor]:

@@ -3,12 +3,12 @@
 import csv
 import html
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from fit_work_dir import FOLDER, PATIENT, make_work_dir, scores_of
+from helpers import read_csv
 from made_scores import several, single, with_logits
 from scipy.special import expit, logit
 from sklearn import metrics as sklearn
@@ -89,7 +89,7 @@ def handed(tmp_path_factory):
     tmp_path = tmp_path_factory.mktemp('folds')
     work, config, first = make_work_dir(tmp_path, several=True)
     root = tmp_path / FOLDER / 'pictures'
-    rows = table(work / 'samples.csv')
+    rows = read_csv(work / 'samples.csv')
     fold = np.array([i // 2 % 3 for i in range(len(rows))])
     for row, k in zip(rows, fold):
         row |= {f'fold{i}': 'test' if i == k else 'val' if (i - k) % 3 == 2 else 'train' for i in range(3)}
@@ -124,11 +124,6 @@ def handed(tmp_path_factory):
     return work, done, folds, everything, rows, classes
 
 
-def table(file: Path) -> list[dict]:
-    with file.open(encoding='utf-8', newline='') as lines:
-        return list(csv.DictReader(lines))
-
-
 def test_the_handed_over_file_is_the_ensemble(handed):
     work, done, folds, _, rows, classes = handed
     paths = [str(work.parent / FOLDER / 'pictures' / row['file']) for row in rows]
@@ -147,14 +142,14 @@ def test_the_handed_over_file_is_the_ensemble(handed):
     single = expit(logits[0] / folds.ensemble.temperatures)
     assert np.abs(single - mean).max() > 0.05, 'the first model is another'
     assert done.onnx_difference < 1e-4
-    submission = {row['id']: row for row in table(done.files['submission'])}
+    submission = {row['id']: row for row in read_csv(done.files['submission'])}
     found = np.array([[float(submission[row['file']][name]) for name in classes] for row in rows])
     assert np.abs(found - mean).max() < 1e-4, 'images without labels are predicted by it, too'
 
 
 def test_predictions_are_out_of_fold(handed):
     _, done, folds, logits, rows, classes = handed
-    written = table(done.files['predictions'])
+    written = read_csv(done.files['predictions'])
     assert list(written[0]) == ['id', *classes] and [row['id'] for row in written] == [row['image'] for row in rows]
     for i, (row, k) in enumerate(zip(written, folds.found.model)):
         others = folds.found.scores.take(folds.found.model != k)

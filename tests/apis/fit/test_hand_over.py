@@ -1,6 +1,5 @@
 """Step 7: what is handed over is right, explains itself, and has no patient and no folder of this machine in it."""
 
-import csv
 import re
 import zipfile
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from fit_work_dir import FOLDER, PATIENT, make_work_dir, scores_of
+from helpers import read_csv
 from mmengine.config import Config
 from PIL import Image
 
@@ -39,7 +39,7 @@ def handed(request, tmp_path_factory):
     tmp_path = tmp_path_factory.mktemp('fit')
     work, config, checkpoint = make_work_dir(tmp_path, request.param)
     root = tmp_path / FOLDER / 'pictures'
-    rows = [list(row.values()) for row in table(work / 'samples.csv')]
+    rows = [list(row.values()) for row in read_csv(work / 'samples.csv')]
     model = get_model(Config.fromfile(config), str(checkpoint))
     classes = list(model._dataset_meta['classes'])
     validation = scores_of(model, root, rows, classes, request.param)
@@ -51,11 +51,6 @@ def handed(request, tmp_path_factory):
         work, config, checkpoint, validation=validation, predict=new.parent, bootstrap=100, gallery=3, device='cpu'
     )
     return work, done, tmp_path, classes, model
-
-
-def table(file):
-    with file.open(encoding='utf-8') as lines:
-        return list(csv.DictReader(lines))
 
 
 def test_no_patient_and_no_folder_is_handed_over(handed):
@@ -73,9 +68,9 @@ def test_no_patient_and_no_folder_is_handed_over(handed):
 def test_predictions_are_those_of_predict(handed):
     """With names as in the table, and by the ONNX file the same."""
     work, done, tmp_path, classes, _ = handed
-    rows = table(done.files['predictions'])
+    rows = read_csv(done.files['predictions'])
     assert list(rows[0]) == ['image', *classes] and len(rows) == 24
-    samples = {row['image']: row for row in table(work / 'samples.csv')}
+    samples = {row['image']: row for row in read_csv(work / 'samples.csv')}
     assert {row['image'] for row in rows} == {name for name, row in samples.items() if row['split'] == 'test'}
     paths = [str(tmp_path / FOLDER / 'pictures' / samples[row['image']]['file']) for row in rows]
     found = np.array([[float(row[name]) for name in classes] for row in rows])
@@ -93,7 +88,7 @@ def test_predictions_are_calibrated(handed):
 
 def test_the_submission_is_called_as_in_the_folder(handed):
     _, done, _, classes, _ = handed
-    rows = table(done.files['submission'])
+    rows = read_csv(done.files['submission'])
     assert [row['image'] for row in rows] == ['deep/0.png', 'deep/1.png', 'deep/2.png']
     assert list(rows[0]) == ['image', *classes]
 
@@ -101,7 +96,7 @@ def test_the_submission_is_called_as_in_the_folder(handed):
 def test_the_report_lists_suspicious_labels(handed):
     _, done, *_ = handed
     page = done.files['report'].read_text()
-    rows = table(done.files['suspicious'])
+    rows = read_csv(done.files['suspicious'])
     assert done.suspicious == len(rows) > 3
     part = page[page.index('id="suspicious"') : page.index('id="training"')]
     assert part.count('<img src="data:image') == 3 and f'{len(rows)} labels among 48 images' in part

@@ -1,11 +1,11 @@
 import csv
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
 import own_images
 import pytest
+from helpers import read_csv
 
 import mmdensenet
 from mmdensenet.apis.fit import write_config
@@ -62,7 +62,7 @@ def read_made_of(work):
 
 def test_another_work_directory_takes_the_parts_of_an_earlier_one(tmp_path):
     data = own_images.class_folders(tmp_path / 'data', 20, ('a', 'b'), side=16)
-    first = csv_of(fit(data, tmp_path / 'work')[0].samples)
+    first = read_csv(fit(data, tmp_path / 'work')[0].samples)
     for name in first[::3]:
         name['split'] = 'train'  # none that would come out by itself
     with (tmp_path / 'old.csv').open('w', newline='') as out:
@@ -72,18 +72,13 @@ def test_another_work_directory_takes_the_parts_of_an_earlier_one(tmp_path):
     own_images.class_folders(tmp_path / 'data', 24, ('a', 'b'), side=16)
     done, text = fit(data, tmp_path / 'other', split=str(tmp_path / 'old.csv'))
     assert '40 images stay in their part, 8 are new' in text
-    now = {row['image']: row['split'] for row in csv_of(done.samples)}
+    now = {row['image']: row['split'] for row in read_csv(done.samples)}
     assert all(now[row['image']] == row['split'] for row in first)
     with pytest.raises(UserError, match=r'split=.*none.csv does not exist'):
         fit(data, tmp_path / 'third', split=str(tmp_path / 'none.csv'))
     elsewhere = own_images.class_folders(tmp_path / 'else', 12, ('c', 'd'), side=16)
     with pytest.raises(UserError, match=r'has none of these images, such as c/000\.png'):
         fit(elsewhere, tmp_path / 'third', split=str(tmp_path / 'old.csv'))
-
-
-def csv_of(file):
-    with open(file, newline='') as lines:
-        return list(csv.DictReader(lines))
 
 
 @pytest.mark.parametrize(
@@ -181,15 +176,13 @@ def test_a_whole_run_finds_the_faults_and_learns_the_task(fitted):
 @pytest.mark.slow
 def test_the_exported_file_decides_as_the_checkpoint_and_the_judgement(fitted):
     root, _, done, _ = fitted
-    with (root / 'work/samples.csv').open(newline='') as lines:
-        rows = [row for row in csv.DictReader(lines) if row['split'] == 'test']
+    rows = [row for row in read_csv(root / 'work/samples.csv') if row['split'] == 'test']
     paths = [str(root / 'data' / row['file']) for row in rows]
     from mmdensenet.apis import open_inferencer
 
     exported = open_inferencer(done.files['onnx'])(paths)
     model = open_inferencer(done.config, done.checkpoints[0])(paths)
-    with open(done.files['predictions'], newline='') as lines:
-        table = {row['Image Index']: row for row in csv.DictReader(lines)}
+    table = {row['Image Index']: row for row in read_csv(done.files['predictions'])}
     assert len(table) == len(rows) > 100
     hits = np.zeros(2)
     for row, one, other in zip(rows, exported, model):
@@ -233,8 +226,7 @@ def test_folds_hand_over_their_ensemble(tmp_path):
     )
     done = mmdensenet.fit(root / 'train.csv', root / 'images', report=lambda line: None, **options)
     assert len(done.checkpoints) == 3 and done.figures['judgement']['images'] == 60
-    texts = {name: Path(done.files[name]).read_text().splitlines() for name in ('predictions', 'submission')}
-    written = {name: list(csv.DictReader(lines)) for name, lines in texts.items()}
+    written = {name: read_csv(done.files[name]) for name in ('predictions', 'submission')}
     assert list(written['submission'][0]) == list(written['predictions'][0]) == ['id', 'a', 'b']
     assert [row['id'] for row in written['predictions']] == ids
     from mmdensenet.apis import open_inferencer
