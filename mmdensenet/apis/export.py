@@ -1,7 +1,6 @@
 """Export a checkpoint, and compare the scores of the file with those of PyTorch."""
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +8,9 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
-from mmpretrain.models.heads import LinearClsHead, MultiLabelLinearClsHead
-from mmpretrain.models.necks import GlobalAveragePooling
 from mmpretrain.models.utils import ClsDataPreprocessor
 from torch import Tensor
 
-from mmdensenet.checkpoints.checkpoint_file import sha256
-from mmdensenet.checkpoints.checkpoint_sources import local_copy
 from mmdensenet.datasets.image_header import MAX_PIXELS
 from mmdensenet.errors import UserError
 from mmdensenet.export.before import put_before
@@ -28,24 +23,24 @@ from mmdensenet.export.files import (
     write_openvino,
     write_torch_export,
 )
-from mmdensenet.export.fold import ScoresOf, folded, why_not_foldable
+from mmdensenet.export.fold import ScoresOf, why_not_foldable
 from mmdensenet.export.graph import inference_graph
-from mmdensenet.export.metadata import Metadata, plain_steps
+from mmdensenet.export.int8_graph import int8_graph, require_quantisable
+from mmdensenet.export.metadata import Metadata
 from mmdensenet.export.preprocess import Preprocess
 from mmdensenet.export.resample import NotInGraphError, ResizeAndCrop, is_at_an_end, resizes_and_crops
-from mmdensenet.models import NormedAveragePooling, RDNet
 from mmdensenet.output import output_file
 from mmdensenet.results.decided import decisions_of
 from mmdensenet.terminal import each, waiting
-from mmdensenet.version import __version__
 
 from .config_data import require_data
 from .export_compare import compare
+from .export_description import describe
 from .export_images import BATCH, images_of_data_set, images_of_folder
 from .image_lists import expand
 from .inference import pipeline_of
-from .models import get_model, names_of, require_classes_of
-from .runner import config_name, open_config, require_checkpoint
+from .models import get_model, require_classes_of
+from .runner import open_config, require_checkpoint
 from .summary import summarise
 from .tasks import require_one_task
 
@@ -158,7 +153,7 @@ def export_model(
         raise UserError(f'`with_preprocess` is for images of 8 bits; the test pipeline gives {first.dtype}.')
     _require_fits(model, first)
     steps = _steps_in_graph(pipeline) if with_preprocess else []
-    metadata = _describe(cfg, model, checkpoint, first, None if dynamic else batch, with_preprocess, bool(steps), int8)
+    metadata = describe(cfg, model, checkpoint, first, None if dynamic else batch, with_preprocess, bool(steps), int8)
     metadata.decisions = None if decisions is None else decisions.to_dict()
     models = [model]
     if ensemble is not None:
@@ -259,59 +254,6 @@ def _require_fits(model: BaseModel, pixels: Tensor) -> None:
         ) from error
 
 
-def _describe(
-    cfg: Config,
-    model: BaseModel,
-    checkpoint: str,
-    first: Tensor,
-    batch: int | None,
-    with_preprocess: bool,
-    any_size: bool,
-    int8: bool,
-) -> Metadata:
-    preprocessor, head = model.data_preprocessor, model.head
-    channels, height, width = first.shape
-    to_rgb = preprocessor.to_rgb and channels == 3
-    pipeline = plain_steps(pipeline_of(cfg))
-    loads = bool(pipeline) and 'Load' in pipeline[0]['type']
-    order = 'grey' if channels == 1 else 'RGB' if to_rgb or not loads else 'BGR'
-    mean, std = (
-        [float(v) for v in getattr(preprocessor, name).flatten()] if preprocessor._enable_normalize else None
-        for name in ('mean', 'std')
-    )
-    scores = ScoresOf(model)
-    classes = names_of(model, checkpoint)
-    threshold = getattr(head, 'thr', None)
-    return Metadata(
-        version=__version__,
-        model=config_name(cfg),
-        checkpoint=os.path.basename(checkpoint.rstrip('/')),
-        sha256=_sha256(checkpoint),
-        classes=[str(name) for name in classes] if classes else None,
-        num_classes=head.num_classes,
-        multi_label=scores.multi_label,
-        threshold=None if threshold is None else float(threshold),
-        topk=getattr(head, 'topk', None) if scores.multi_label else None,
-        channels=channels,
-        order=order,
-        size=[height, width],
-        batch=batch,
-        mean=mean,
-        std=std,
-        pipeline=pipeline,
-        reads='BGR' if to_rgb or order == 'BGR' else 'RGB',
-        with_preprocess=with_preprocess,
-        any_size=any_size,
-        int8=int8,
-    )
-
-
-def _sha256(checkpoint: str) -> str:
-    """Return the hash of the file, or of the local copy of a download; '' where there is neither."""
-    file = local_copy(checkpoint) if '://' in checkpoint else Path(checkpoint)
-    return sha256(file) if file.is_file() else ''
-
-
 def _example(metadata: Metadata, batch: int) -> Tensor:
     height, width = metadata.size
     if metadata.any_size:  # torch.export takes sizes that are equal in the example for always equal
@@ -322,9 +264,9 @@ def _example(metadata: Metadata, batch: int) -> Tensor:
 
 
 def _int8_graph(cfg, model, source, images, calib, format, done: Export, report) -> object:
-    from mmdensenet.export.int8 import calibrate
-
-    _require_quantisable(model, done.why_not_folded)
+    """The graph of :func:`~mmdensenet.export.int8_graph.int8_graph`, calibrated with images of the training set, or
+    with ``source`` where there is none or ``images`` are given."""
+    require_quantisable(model, done.why_not_folded)
     done.calibrated_on = images or 'the training set'
     if not images:
         try:
@@ -337,39 +279,7 @@ def _int8_graph(cfg, model, source, images, calib, format, done: Export, report)
     report(text)
     batches = each(source.batches(calib), text, -(-calib // BATCH))
     normalised = (_normalised(model, pixels) for pixels, _ in batches)
-    metadata = done.metadata
-    try:
-        if isinstance(model.backbone, RDNet):
-            from mmdensenet.export.int8_rdnet import int8_rdnet
-
-            return int8_rdnet(model, normalised, metadata.batch, tuple(metadata.size), format)
-        graph = folded(model)
-        ranges = calibrate(graph.backbone, normalised)
-    except ValueError as error:
-        raise UserError(f'`int8`: {error}.') from error
-    arguments = (graph, ranges, metadata.batch, tuple(metadata.size))
-    if format == 'symmetric':
-        from mmdensenet.export.int8_symmetric import int8_symmetric
-
-        return int8_symmetric(*arguments)
-    if format == 'onnx':
-        from mmdensenet.export.int8_onnx import int8_onnx
-
-        return int8_onnx(*arguments)
-    from mmdensenet.export.int8_openvino import int8_openvino
-
-    return int8_openvino(*arguments)
-
-
-def _require_quantisable(model: BaseModel, why_not_folded: str | None) -> None:
-    rdnet = isinstance(model.backbone, RDNet)
-    if why_not_folded and not rdnet:
-        raise UserError(f'`int8` needs a DenseNet with batch norm and ReLU: {why_not_folded}.')
-    linear = type(model.head) in (LinearClsHead, MultiLabelLinearClsHead)
-    neck = NormedAveragePooling if rdnet else GlobalAveragePooling
-    if not isinstance(model.neck, neck) or not linear:
-        pooling = 'NormedAveragePooling' if rdnet else 'global average pooling'
-        raise UserError(f'`int8` needs {pooling} and a LinearClsHead or MultiLabelLinearClsHead.')
+    return int8_graph(model, normalised, done.metadata.batch, tuple(done.metadata.size), format)
 
 
 def _normalised(model: BaseModel, pixels: Tensor) -> Tensor:
