@@ -55,8 +55,10 @@ def load_array(path: str) -> np.ndarray:
 
 
 def require_numbers(dtype: np.dtype, what: str) -> None:
-    """Raises:
-    UserError: for an array of anything else.
+    """Refuse an array of text or objects.
+
+    Raises:
+        UserError: naming it.
     """
     if dtype.kind not in 'biuf':
         raise UserError(f'{what} of type {dtype} cannot be read as an image: it needs numbers.')

@@ -83,8 +83,10 @@ class Metadata:
         return json.dumps(values, ensure_ascii=False)
 
     def read_decisions(self, file: str) -> Decisions | None:
-        """Raises:
-        UserError: if they are not ours, or for another model.
+        """The decisions, read and checked; None where there are none.
+
+        Raises:
+            UserError: if they are not ours, or for another model.
         """
         if self.decisions is None:
             return None

@@ -174,7 +174,7 @@ def hand_over(
     if folds is not None:
         facts |= _facts_of_folds(folds, facts) | dict(known or {})
     if done.suspicious is not None:
-        facts['suspicious'] = f'{done.suspicious} labels of {len(validation)} images are contradicted by the model.'
+        facts['suspicious'] = f'Labels that the model contradicts: {done.suspicious}, of {len(validation)} images.'
     done.files['model_card'] = folder / 'model_card.md'
     write_model_card(
         done.files['model_card'], facts, figures_of(overall, judgement), len(scores), judgement, onnx, title, tested

@@ -53,6 +53,8 @@ def named_images(
         called = in_style([name for name, _ in pairs], like)
         return Unlabelled(column or 'image', [(name, path) for name, (_, path) in zip(called, pairs)])
     table = read_table(predict)
+    if not table.rows:
+        raise UserError(f'predict={predict} has no row, and so no image.')
     index = FileIndex(images or Path(predict).parent)
     column, _ = find_path_column(table, index, column if column in table.header else None)
     pairs = []

@@ -146,12 +146,13 @@ def _caveats(scores: Scores, labels: list[LabelJudgement], groups: int | None) -
     few = [label for label in labels if min(label.images, label.others) < ENOUGH]
     if few:
         worst = min(few, key=lambda label: min(label.images, label.others))
-        low, high = worst.figures['sensitivity'].low, worst.figures['sensitivity'].high
-        width = '' if np.isnan(low) else f' (its sensitivity may be anything from {low:.0%} to {high:.0%})'
+        name = 'sensitivity' if worst.images <= worst.others else 'specificity'
+        low, high = worst.figures[name].low, worst.figures[name].high
+        width = '' if np.isnan(low) else f' (its {name} may be anything from {low:.0%} to {high:.0%})'
         said.append(
-            f'{len(few)} of {len(labels)} labels have fewer than {ENOUGH} images with or without them, {worst.name} '
-            f'{worst.images} with and {worst.others} without{width}: the figures are rough, and differences inside '
-            'their intervals mean nothing.'
+            f'Of {len(few)} of {len(labels)} labels there are fewer than {ENOUGH} images with or without it, of '
+            f'{worst.name} {worst.images} with and {worst.others} without{width}: the figures are rough, and '
+            'differences inside their intervals mean nothing.'
         )
     if groups is None:
         said.append(

@@ -28,7 +28,8 @@ def require_readable(images: Unlabelled, config: str) -> None:
     init_default_scope('mmpretrain')
     pipeline = Compose([TRANSFORMS.build(step) for step in pipeline_of(cfg)])
     for _, path in each(images.pairs, 'reading the images to predict'):
-        pipeline(dict(img_path=path))
+        if not path.endswith('.npy'):  # an array is not loaded by the pipeline
+            pipeline(dict(img_path=path))
 
 
 def write_submission(

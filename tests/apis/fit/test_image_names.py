@@ -63,5 +63,8 @@ def test_a_folder_and_a_table_of_images_without_labels(tmp_path):
     table.write_text('image_id,label\n8,0.5\n9,0.5\n')
     with pytest.raises(UserError, match=r'9 is not below'):
         named_images(table, tmp_path / 'new')
+    table.write_text('image_id,label\n')
+    with pytest.raises(UserError, match=r'sample_submission\.csv has no row'):
+        named_images(table, tmp_path / 'new')
     with pytest.raises(UserError, match='predict=none does not exist'):
         named_images('none', None)

@@ -74,7 +74,7 @@ def test_what_is_said_of_few_images_and_of_what_was_left_out():
     assert 'Left out: class 1: no operating point' in said
     assert 'The sets aim at 90%' in said and 'Every image is taken for itself' in said
     assert 'its sensitivity may be' not in said, 'of class 1 nothing is known'
-    assert '3 of 3 labels have fewer than 100 images' in said and 'class 1 0 with and 80 without' in said
+    assert 'Of 3 of 3 labels there are fewer than 100 images' in said and 'class 1 0 with and 80 without' in said
     never = found.labels[1].figures
     assert np.isnan([never['AUROC'].value, never['sensitivity'].value, never['specificity'].value]).all()
     assert 'coverage' not in never and found.to_dict()['labels'][1]['figures']['AUROC']['value'] is None
@@ -141,6 +141,17 @@ def test_a_rare_label_stays_in_the_means_of_resamplings():
     assert found.labels[0].figures['AUROC'].value < 0.01
     macro, others = found.overall['macro AUROC'], [label.figures['AUROC'].value for label in found.labels[1:]]
     assert macro.low < macro.value < macro.high < np.mean(others) - 0.2
+
+
+@pytest.mark.parametrize(('value', 'name'), [(1, 'sensitivity'), (0, 'specificity')])
+def test_the_caveat_is_on_what_the_few_images_tell(value, name):
+    """Of 99% positives it is the specificity that is not known."""
+    validation, test = halves(several(600, 1, unknown=0))
+    some = np.flatnonzero(test.truth[:, 0] == value)[:4]
+    others = np.flatnonzero(test.truth[:, 0] != value)
+    found = judge(test.take(np.concatenate([some, others])), decide(validation), resamplings=50)
+    interval = found.labels[0].figures[name]
+    assert f'(its {name} may be anything from {interval.low:.0%} to {interval.high:.0%})' in ' '.join(found.caveats)
 
 
 def test_what_a_study_states():

@@ -117,6 +117,7 @@ def test_an_image_to_predict_that_cannot_be_read_is_found_before_the_training(tm
     data = own_images.class_folders(tmp_path / 'data', 12, ('a', 'b'), side=16)
     for name in ('1.png', '2.png'):
         own_images.write(tmp_path / 'new' / name, np.zeros((20, 9), np.uint8))
+    np.save(tmp_path / 'new' / '3.npy', np.zeros((20, 9), np.uint8))
     options = dict(dry_run=True, predict=tmp_path / 'new', work_dir=tmp_path / 'work', report=lambda line: None)
     assert mmdensenet.fit(data, **options).config
     (tmp_path / 'new' / '2.png').write_bytes(b'cut short')
