@@ -24,7 +24,8 @@ def look_of(targets, classes, **changes) -> Look:
 
 def written(tmp_path, monkeypatch, look: Look, columns=None, speed: float = 0.001, **options) -> tuple[Config, Plan]:
     """The config of a look, without a measured step; by default two images validate, two test, and the others train."""
-    monkeypatch.setattr(module, 'seconds_per_image', lambda *args: speed)
+    monkeypatch.setattr(module, 'seconds_per_image', lambda *args: (speed, 10**6))
+    monkeypatch.setattr(module, 'seconds_of_loading', lambda *args: 0.0)
     columns = columns or {'split': ['train'] * (len(look.pictures) - 4) + ['val', 'val', 'test', 'test']}
     options = dict(weights='none') | options
     plan = module.write_config(look, columns, samples_file='w/samples.csv', config_file='w/config.py', **options)

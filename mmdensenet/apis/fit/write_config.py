@@ -1,7 +1,8 @@
 """Step 3: a leaf config with the measured values and a comment for each choice."""
 
 import math
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from .config_text import Choices, config_text
 from .image_reading import Reading, choose_reading
 from .look import Look
 from .network import Network, choose_network, smaller
-from .schedule_length import Length, seconds_per_image, training_length
+from .schedule_length import SAVE, WRITE, Cost, Length, seconds_of_loading, seconds_per_image, training_length
 
 #: negatives for each positive, or images of the largest class for each of the smallest, from which on the loss weighs
 IMBALANCE = 5
@@ -72,40 +73,43 @@ def write_config(
     chosen = choose_network(short, weights, network)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 
-    def measured(network: Network) -> tuple[int, Length]:
+    loss_weights, why_weights = _loss_weights(look, train)
+    named = dict(samples_file=samples_file, config_file=config_file, split_column=split_column, title=title)
+
+    def measured(network: Network) -> Choices:
         optimizer = dict(type='SGD', lr=0.01, momentum=0.9) if network.batch_norm else dict(type='AdamW', lr=0.001)
         cfg = Config(dict(model=_model(network, reading, look), optim_wrapper=dict(optimizer=optimizer)))
         shape = (reading.channels, network.side, network.side)
         batch = _batch_size(cfg, shape, device, len(train))
-        per_image = seconds_per_image(cfg, shape, batch)
-        return batch, training_length(len(train), val, per_image, network.pretrained, minutes)
+        step, size = seconds_per_image(cfg, shape, batch)
+        choices = Choices(
+            look=look,
+            network=network,
+            reading=reading,
+            length=Length(1, 1, step, 0.0),  # until loading is measured, too
+            images=len(train),
+            batch=batch,
+            why_batch=_why_batch(batch, len(train)),
+            # few images are read faster by the process that trains than by others beside it
+            workers=0 if len(look.samples) < 2000 and network.side <= 96 else min(4, core_count()),
+            loss_weights=loss_weights,
+            why_weights=why_weights,
+            rate=_rate(network, batch),
+            minutes=minutes,
+            folds=_of_folds(look, columns) if len(columns) > 1 else {},
+        )
+        pipeline = Config.fromstring(config_text(choices, **named), '.py').train_pipeline
+        files = [os.path.join(look.samples.root, look.samples.files[i]) for i in train]
+        cost = Cost(step, batch, seconds_of_loading(pipeline, files, choices.workers), SAVE + size / WRITE)
+        return replace(choices, length=training_length(len(train), val, cost, network.pretrained, minutes))
 
-    batch, length = measured(chosen)
-    if length.epochs < FEWEST_EPOCHS and minutes is not None:
-        found = smaller(chosen, length.epochs, minutes)
+    choices = measured(chosen)
+    if choices.length.epochs < FEWEST_EPOCHS and minutes is not None:
+        found = smaller(chosen, choices.length.epochs, minutes)
         if found is not None:
-            chosen = found
-            batch, length = measured(chosen)
-    loss_weights, why_weights = _loss_weights(look, train)
-    choices = Choices(
-        look=look,
-        network=chosen,
-        reading=reading,
-        length=length,
-        images=len(train),
-        batch=batch,
-        why_batch=_why_batch(batch, len(train)),
-        # few images are read faster by the process that trains than by others beside it
-        workers=0 if len(look.samples) < 2000 and chosen.side <= 96 else min(4, core_count()),
-        loss_weights=loss_weights,
-        why_weights=why_weights,
-        rate=_rate(chosen, batch),
-        minutes=minutes,
-        folds=_of_folds(look, columns) if len(columns) > 1 else {},
-    )
-    text = config_text(
-        choices, samples_file=samples_file, config_file=config_file, split_column=split_column, title=title
-    )
+            chosen, choices = found, measured(found)
+    length, batch = choices.length, choices.batch
+    text = config_text(choices, **named)
     where = 'the GPU' if device.type == 'cuda' else f'{core_count()} CPU cores'
     lines = [
         chosen.why[0],

@@ -14,7 +14,7 @@ from mmdensenet.errors import UserError
 
 @pytest.fixture(autouse=True)
 def speed(monkeypatch):
-    monkeypatch.setattr(write_config, 'seconds_per_image', lambda *args: 0.001)
+    monkeypatch.setattr(write_config, 'seconds_per_image', lambda *args: (0.001, 10**6))
 
 
 def fit(data, work, **options):
