@@ -39,5 +39,10 @@ def test_curves_of_many_classes_and_of_none():
     shown = {curve.name for curve in curves[1:]}
     others = [each.metrics['average precision'].value for each in classes if each.name not in shown]
     assert max(each.metrics['average precision'].value for each in classes if each.name in shown) <= min(others)
+    scores.truth = (
+        scores.truth % 5 + 10
+    )  # the other classes, of which there are no images, have no curve and take no place
+    classes = compute_metrics(scores, Resampling(800, count=0))[1]
+    assert [curve.name for curve in compute_curves(scores, classes)[1:]] == scores.classes[10:]
     unknown = make(np.full((4, 2), 0.5), np.array([[1, -1]] * 4, float))
     assert compute_curves(unknown, compute_metrics(unknown, Resampling(4, count=0))[1]) == []

@@ -39,5 +39,7 @@ def test_images_that_no_setting_reads_alike():
         choose_reading([facts()], [facts(grey=False), facts(kind='16', brightest=4000)])
     with pytest.raises(UserError, match=r'use 10 of them, and some are in colour.* 64 times too dark'):
         choose_reading([facts()], [facts(kind='16', brightest=b, grey=b < 900) for b in (500, 1000)])
+    dark = [facts(), facts(kind='16', brightest=4096)]
+    assert "window='full'" in choose_reading(dark, dark).step, 'of no detector with 12 bits'
     bright = [facts(grey=False), facts(kind='16', brightest=65535)]
     assert choose_reading(bright, bright).channels == 3, 'as bright as those of 8 bits'
