@@ -23,6 +23,8 @@ from mmdensenet.training.launch import core_count
 
 #: an image whose channels differ by at most this is grey: JPEG's rounding
 GREY_WITHIN = 12
+#: counted up when images are read otherwise, so that what an earlier version has read is read again
+READER = 2
 
 #: the properties of an image, as plain data; see :func:`read_picture`
 Picture = dict
@@ -32,16 +34,17 @@ def read_picture(root: str, file: str) -> Picture:
     """Read one image.
 
     Returns:
-        ``file`` and ``stat``; with ``reason`` if it cannot be read, else ``size`` (height, width), ``grey``, ``kind``
-        ('8', '16' bits a channel, 'dicom'), ``brightest`` pixel as stored, ``mean`` and ``square`` (of R, G, B from 0
-        to 255, and of their squares), ``digest`` of the file, ``hash`` and ``thumbnail``; of DICOM also ``windowed``
-        (its mean and mean square through the window that it states, or None), ``modality`` and ``patient`` (a hash).
+        ``file``, ``stat`` and ``reader``; with ``reason`` if it cannot be read, else ``size`` (height, width),
+        ``grey``, ``kind`` ('8', '16' bits a channel, 'dicom'), ``brightest`` pixel as stored, ``mean`` and ``square``
+        (of R, G, B from 0 to 255, and of their squares), ``digest`` of the file, ``hash`` and ``thumbnail``; of DICOM
+        also ``windowed`` (its mean and mean square through the window that it states, or None), ``modality`` and
+        ``patient`` (a hash).
 
     Raises:
         UserError: if a package is missing that the file needs.
     """
     path = os.path.join(root, file)
-    found = dict(file=file, stat=stat_of(path))
+    found = dict(file=file, stat=stat_of(path), reader=READER)
     try:
         content = read_bytes(path)
         if _is_dicom(path, content):
@@ -76,7 +79,7 @@ def stat_of(path: str) -> str:
         found = os.stat(path)
     except OSError:
         return ''
-    return f'{found.st_size}-{found.st_mtime_ns}'
+    return f'{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}'
 
 
 def _decode(path: str, content: bytes) -> np.ndarray:
@@ -158,7 +161,7 @@ def read_pictures(
     root: str, files: Sequence[str], cache: Path, progress: Callable[[int, int], None], workers: int | None = None
 ) -> list[Picture]:
     """All images, in parallel. What is read is in ``cache`` at once, one JSON object a line: the next call reads the
-    rest, and what has changed since.
+    rest, what has changed since, and what could not be read: another reason than the file may have been put right.
 
     Raises:
         UserError: if a package is missing, or a process is killed.
@@ -170,7 +173,8 @@ def read_pictures(
                 picture = json.loads(line)
             except ValueError:  # the last line of a run that was killed
                 continue
-            known[picture['file']] = picture
+            if picture.get('reader') == READER and 'reason' not in picture:
+                known[picture['file']] = picture
     rest = [f for f in files if f not in known or known[f]['stat'] != stat_of(os.path.join(root, f))]
     if rest:
         if cache.is_file() and not cache.read_bytes().endswith(b'\n'):

@@ -1,12 +1,15 @@
 """Properties of one image, and which images are read again."""
 
+import os
+
 import numpy as np
 import pytest
 from helpers import write_dicom
 from own_images import write
 
-from mmdensenet.apis.fit.pictures import read_grey, read_picture, read_pictures
+from mmdensenet.apis.fit.pictures import READER, read_grey, read_picture, read_pictures
 from mmdensenet.datasets.near_duplicates import perceptual_hash
+from mmdensenet.errors import BadImageError
 
 
 def test_moments_depth_and_colour(tmp_path):
@@ -73,3 +76,34 @@ def test_the_last_line_of_a_run_that_was_killed(tmp_path):
     seen.clear()
     assert read_pictures(str(tmp_path), files[::-1], cache, lambda *done: seen.append(done), workers=0) == read[::-1]
     assert not seen
+
+
+def test_files_that_change_places_are_read_again(tmp_path):
+    """Unpacked archives give equal times, and files of one kind equal sizes."""
+    for name, value in (('a.bmp', 10), ('b.bmp', 200)):
+        write(tmp_path / name, np.full((8, 8), value, np.uint8))
+        os.utime(tmp_path / name, (1e9, 1e9))
+    assert (tmp_path / 'a.bmp').stat().st_size == (tmp_path / 'b.bmp').stat().st_size
+    files, cache = ['a.bmp', 'b.bmp'], tmp_path / 'cache.jsonl'
+    first = read_pictures(str(tmp_path), files, cache, lambda *done: None, workers=0)
+    (tmp_path / 'a.bmp').rename(tmp_path / 'c.bmp')
+    (tmp_path / 'b.bmp').rename(tmp_path / 'a.bmp')
+    (tmp_path / 'c.bmp').rename(tmp_path / 'b.bmp')
+    again = read_pictures(str(tmp_path), files, cache, lambda *done: None, workers=0)
+    assert [one['digest'] for one in again] == [one['digest'] for one in first][::-1]
+
+
+def test_what_could_not_be_read_and_what_another_version_has_read_is_read_again(tmp_path, monkeypatch):
+    def refuse(path):
+        raise BadImageError.of(path, 'permission denied')
+
+    write(tmp_path / 'a.png', np.full((8, 8), 10, np.uint8))
+    files, cache = ['a.png'], tmp_path / 'cache.jsonl'
+    with monkeypatch.context() as patched:
+        patched.setattr('mmdensenet.apis.fit.pictures.read_bytes', refuse)
+        (bad,) = read_pictures(str(tmp_path), files, cache, lambda *done: None, workers=0)
+    assert bad['reason'] == 'permission denied'
+    (good,) = read_pictures(str(tmp_path), files, cache, lambda *done: None, workers=0)
+    assert good['mean'] == [10.0] * 3
+    cache.write_text(cache.read_text().replace(f'"reader": {READER}', f'"reader": {READER - 1}').replace('10.0', '9.0'))
+    assert read_pictures(str(tmp_path), files, cache, lambda *done: None, workers=0) == [good]
