@@ -56,6 +56,10 @@ class NumberedSampler:
         for number, index in enumerate(_indices(self.sampler, start), start):
             yield Draw(index, (self.seed, epoch, self.rank, number))
 
+    def begin_at(self, start: int) -> None:
+        """Skip indices in the next epoch. The numbers of the others stay, which a skipping ``sampler`` would change."""
+        self.start = start
+
     def __len__(self) -> int:
         return len(self.sampler)
 
@@ -215,6 +219,8 @@ def number_draws(dataloader: DataLoader, seed: int, rank: int) -> NumberedSample
         return None
     fetch_of(dataloader)
     batch_sampler.sampler = NumberedSampler(sampler, seed, rank)
+    if hasattr(sampler, 'skip'):  # the OneDL forks' loop by iterations calls it where a run is resumed
+        sampler.skip = batch_sampler.sampler.begin_at
     # each iterator draws a seed for its workers; its own generator keeps the model's unchanged
     dataloader.generator = torch.Generator().manual_seed(seed)
     dataloader.worker_init_fn = OutliveSignals(dataloader.worker_init_fn)

@@ -105,3 +105,21 @@ def test_a_pipeline_of_known_steps_draws_from_the_samples_own_numbers():
     data.pipeline.__class__ = Compose
     data.__class__ = Own
     assert not draws_from_uniforms(data), 'what a class of its own draws is not known'
+
+
+class Skipping(DefaultSampler):
+    """As InfiniteSampler of the OneDL forks, which their loop by iterations skips when a run is resumed."""
+
+    def skip(self, num_samples):
+        raise AssertionError('the numbers of the samples that follow would begin at 0 again')
+
+
+def test_a_sampler_that_skips_keeps_the_numbers():
+    loader = DataLoader(Noise(), batch_size=2, sampler=Skipping(range(10), seed=3))
+    numbered = number_draws(loader, seed=5, rank=0)
+    drawn = list(numbered)
+    for sampler in (loader.sampler, loader.batch_sampler.sampler):
+        sampler.skip(4)
+        rest = list(numbered)
+        assert rest == drawn[4:] and [draw.words for draw in rest] == [draw.words for draw in drawn[4:]]
+    assert list(numbered) == drawn and not hasattr(NumberedSampler(range(3), 5, 0), 'skip')
