@@ -15,6 +15,7 @@ from mmdensenet.export.runtime import ExportedModel
 from mmdensenet.results.decided import decide_samples
 
 from .inference import Inferencer, require_as_many
+from .models import require_device
 
 
 class ExportedInferencer(Inferencer):
@@ -40,7 +41,7 @@ class ExportedInferencer(Inferencer):
         classes: Sequence[str] | None = None,
         threads: int | None = None,
     ):
-        if device is not None and torch.device(device).type != 'cpu':
+        if device is not None and torch.device(require_device(device)).type != 'cpu':
             raise UserError(f'{file}: exported files run on the CPU here, not on {device}.')
         self.model = ExportedModel(file, threads)
         self.metadata = self.model.metadata

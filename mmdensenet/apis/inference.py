@@ -32,7 +32,7 @@ from mmdensenet.terminal import is_screen
 from .config_data import refuse_reduced
 from .given_pixels import load_array, pillow_pixels, require_8_bits, require_numbers
 from .image_lists import expand
-from .models import get_model, names_of
+from .models import get_model, names_of, require_device
 from .tasks import require_one_task
 
 #: a path or URL, the content of an image file, an image of PIL's, or an array (H, W) or (H, W, C), colours in BGR order
@@ -76,7 +76,7 @@ class Inferencer(ImageClassificationInferencer):
         device = device or ('cuda' if torch.cuda.is_available() else next(model.parameters()).device)
         names = classes or names_of(model, checkpoint or 'the checkpoint')
         require_as_many(classes, getattr(getattr(model, 'head', None), 'num_classes', None))
-        super().__init__(model, pretrained=False, device=device, classes=names)
+        super().__init__(model, pretrained=False, device=require_device(device), classes=names)
         self.multi_label = is_multi_label(getattr(model, 'head', None))
         #: :class:`mmdensenet.results.decisions.Decisions` of the checkpoint, or None: scores are uncalibrated
         self.decisions = decisions_of(model, checkpoint or 'the checkpoint')

@@ -40,3 +40,11 @@ def test_the_content_of_a_file_is_as_good_as_the_file(config, checkpoint, images
             inferencer(broken)
     with pytest.raises(FileNotFoundError):  # nothing is left of it
         fileio.get('memory://0')
+
+
+@pytest.mark.parametrize('device', ['abacus', 'cuda:99'])
+def test_a_device_that_is_not_here(config, checkpoint, tmp_path, device):
+    (tmp_path / 'model.onnx').touch()
+    for model in (config, tmp_path / 'model.onnx'):
+        with pytest.raises(UserError, match=rf"^device '{device}' cannot be used here \(.*\): give cpu"):
+            open_inferencer(model, str(checkpoint) if model == config else None, device)
