@@ -135,6 +135,8 @@ def run_command():
     def run(*command: str | Path, timeout: float = 240, cwd: Path = ROOT, **env: str) -> Outcome:
         names = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'PYTEST_CURRENT_TEST')
         inherited = {key: value for key, value in os.environ.items() if key not in names}
+        if 'PYTHONPATH' in env:  # mmdensenet may be found by the present one only
+            env['PYTHONPATH'] = os.pathsep.join((env['PYTHONPATH'], str(ROOT)))
         done = subprocess.run(
             [str(part) for part in command],
             cwd=cwd,

@@ -42,7 +42,7 @@ class Fault:
         """A decorator that calls ``repair`` at once, or when :attr:`owner` is imported.
 
         It is left out, with one line in the log, where a target is missing or the fault is: a later version of the
-        package has renamed the one or repaired the other.
+        package has renamed the one, which is a warning, or repaired the other, which is of level INFO.
         """
         if self.owner is None:
             self._make(repair)
@@ -60,7 +60,8 @@ class Fault:
         self.state, self.reason = SKIPPED if reason else APPLIED, reason
         if reason:
             # no logger of mmengine's: making one configures it for the run that follows
-            logging.getLogger('mmdensenet').warning('mmdensenet.compat leaves out %s (%s)', repair.__name__, reason)
+            level = logging.INFO if reason == REPAIRED else logging.WARNING
+            logging.getLogger('mmdensenet').log(level, 'mmdensenet.compat leaves out %s (%s)', repair.__name__, reason)
 
     def _why_not(self) -> str | None:
         for target in self.targets:

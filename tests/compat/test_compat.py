@@ -83,6 +83,8 @@ def test_a_repair_whose_target_is_gone_is_left_out(run_command):
         sys.executable,
         '-c',
         """
+import logging
+logging.basicConfig(level=logging.INFO, format='%(message)s')  # what is repaired elsewhere is no warning
 import mmengine.runner.checkpoint as checkpoint, mmengine.runner.runner as runner, mmengine.runner.loops as loops
 import mmengine.config.utils, mmengine.dist.utils, mmengine.fileio.handlers.yaml_handler as yaml_handler
 import mmengine.utils.package_utils as package_utils

@@ -67,7 +67,8 @@ def test_the_python_of_the_readme_warns_of_nothing(run_command, tmp_path):
     text = block.text.replace('pretrained=True', "pretrained='weights.pth'")
     done = run_command(sys.executable, '-c', text, cwd=tmp_path, PYTHONPATH=str(ROOT), PYTHONWARNINGS='')
     assert done.status == 0 and 'arning' not in done.err, done.err
-    lines = done.out.splitlines()
+    # onedl-mmpretrain prints that at its import
+    lines = [line for line in done.out.splitlines() if line != 'Could not import OneDL']
     assert len(lines) == 2 and all(0 < float(line.split()[-1]) <= 1 for line in lines), done.out
 
 

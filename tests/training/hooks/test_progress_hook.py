@@ -57,7 +57,7 @@ def test_cursor_comes_back_after_a_mistake(short_config, tmp_path):
     )
     command = [
         'env',
-        f'PYTHONPATH={tmp_path}',
+        f'PYTHONPATH={tmp_path}{os.pathsep}{ROOT}',
         sys.executable,
         TOOLS / 'train.py',
         config,
