@@ -1,8 +1,6 @@
 """Images and labels listed in a CSV file."""
 
-import math
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from mmpretrain.datasets import BaseDataset
@@ -10,10 +8,11 @@ from mmpretrain.datasets import BaseDataset
 from mmdensenet.errors import UserError
 from mmdensenet.registry import DATASETS
 
+from .choose_rows import choose_rows, group_names
 from .labels import POSITIVE_ABOVE
-from .splits import assign_parts
+from .spelling import apart, look_alike, two_spellings
 from .stated_classes import class_names
-from .table import ImageFinder, Table, is_missing, portable_path, read_table
+from .table import ImageFinder, Table, canonical, is_missing, number_of, portable_path, read_table
 
 #: what a multi-label target is for a label that is not known; losses and metrics of ours leave it out
 UNKNOWN = -1.0
@@ -48,8 +47,9 @@ class CSVDataset(BaseDataset):
             ``dict(train=0.8, val=0.2)``; ``split`` is the part to take), or with ``folds`` and ``fold`` (``split`` is
             'train' or 'val', the fold); and with ``group`` (a column such as the patient, whose rows stay together),
             ``stratify`` (equal shares of each label; True by default) and ``seed`` (0).
+            Rows of one image are in one part.
         group_column: samples get this column's text as ``group``, as metrics that resample patients need it; by default
-            that of ``split_by``.
+            that of ``split_by``. A row without one is a group for itself.
         slice_column: the column with the number of the slice, from 0, where ``image_column`` names volumes; samples get
             it as ``slice``, which :class:`LoadGreyImage` takes.
 
@@ -130,7 +130,9 @@ class CSVDataset(BaseDataset):
             targets, onehot = [dict(gt_score=score) for score in scores], (scores > POSITIVE_ABOVE).astype(float)
         self._find = ImageFinder(self.img_prefix or '')
         samples = []
-        for i in self._chosen(table.rows, onehot):
+        names = None if self.group_column is None else group_names(table, self.group_column)
+        chosen = choose_rows(table, self.image_column, onehot, self.split, self.split_column, self.split_by)
+        for i in chosen:
             if targets[i] is None:
                 continue
             row = table.rows[i]
@@ -138,7 +140,7 @@ class CSVDataset(BaseDataset):
                 path = portable_path(row[self.image_column])
             except UserError as error:
                 raise UserError(f'{table.where(i)}: {error}') from error
-            group = {} if self.group_column is None else dict(group=row[self.group_column])
+            group = {} if names is None else dict(group=names[i])
             place = {} if self.slice_column is None else dict(slice=_slice(table, i, row[self.slice_column]))
             samples.append(dict(img_path=self._find(path), **targets[i], **group, **place))
         del self._find
@@ -154,7 +156,7 @@ class CSVDataset(BaseDataset):
         found = sorted({name for name, there in zip(names, known) if there}, key=by_value)
         if stated is None:
             self._refuse_lists(table, names, found)
-            self._refuse_two_spellings(table, names, found)
+            self._require_one_spelling(table, found, names.index)
         classes = self._metainfo.setdefault('classes', tuple(found))
         numbers = {canonical(str(name)): number for number, name in enumerate(classes)}
         if len(numbers) < len(classes):
@@ -196,16 +198,15 @@ class CSVDataset(BaseDataset):
                 "dataset.separator='|' and dataset.classes, and no_label for what means none."
             )
 
-    def _refuse_two_spellings(self, table: Table, names: list[str], found: list[str]) -> None:
+    def _require_one_spelling(self, table: Table, found: Iterable[str], row_of: Callable[[str], int]) -> None:
         """Cat and cat are one class, unless both are stated."""
-        known: dict[str, str] = {}
-        for name in found:
-            other = known.setdefault(name.casefold(), name)
-            if other != name:
-                raise UserError(
-                    f'{table.where(names.index(name))}: {self.label_column} {name!r} is likely {other!r}: write both '
-                    'alike, or name all classes if they are two, dataset.classes.'
-                )
+        pair = two_spellings(found)
+        if pair is not None:
+            codes = f' ({apart(*pair)})' if look_alike(*pair) else ''
+            raise UserError(
+                f'{table.where(row_of(pair[0]))}: {self.label_column} {pair[0]!r} is likely {pair[1]!r}{codes}: write '
+                'both alike, or name all classes if they are two, dataset.classes.'
+            )
 
     def _listed(self, table: Table) -> np.ndarray:
         """(N, L) float32 of 1 and 0, of a column that lists the labels that are there; UNKNOWN where it is empty."""
@@ -213,6 +214,8 @@ class CSVDataset(BaseDataset):
         stated = self._metainfo.get('classes') or ()
         no_class = {self.no_label} | ({'-1'} - set(map(str, stated)))
         found = {name for parts in cells for name in parts if not is_missing(name) and name not in no_class}
+        if not stated:
+            self._require_one_spelling(table, found, lambda name: next(i for i, row in enumerate(cells) if name in row))
         classes = self._metainfo.setdefault('classes', tuple(sorted(found)))
         scores = np.zeros((len(cells), len(classes)), np.float32)
         for i, parts in enumerate(cells):
@@ -282,43 +285,6 @@ class CSVDataset(BaseDataset):
             )
         return POLICIES[self.policies[key]]
 
-    def _chosen(self, rows: list[dict], onehot: np.ndarray | None) -> list[int]:
-        if self.split_column is not None:
-            parts = {row[self.split_column] for row in rows} - {self.split}
-            other = next((part for part in parts if part.casefold() == self.split.casefold()), None)
-            if other is not None:
-                raise UserError(
-                    f'{self.ann_file}: {self.split_column!r} has {other!r} beside split={self.split!r}: these rows '
-                    'would be left out; write both alike.'
-                )
-            return [i for i, row in enumerate(rows) if row[self.split_column] == self.split]
-        if self.split_by is None:
-            return list(range(len(rows)))
-        rule = dict(self.split_by)
-        group, stratify, seed = rule.pop('group', None), rule.pop('stratify', True), rule.pop('seed', 0)
-        folds, fold, fractions = rule.pop('folds', None), rule.pop('fold', None), rule.pop('fractions', None)
-        if rule or (folds is None) == (fractions is None) or (folds is None) != (fold is None):
-            raise UserError(
-                'dataset.split_by: give fractions, or folds and fold; beside them group, stratify and seed.'
-            )
-        names = list(fractions) if folds is None else ['train', 'val']
-        if self.split not in names or (folds is not None and not 0 <= fold < folds):
-            raise UserError(
-                f'dataset.split={self.split!r}: choose {", ".join(map(repr, names))}; fold from 0 to folds - 1.'
-            )
-        parts = assign_parts(
-            [1] * folds if folds is not None else list(fractions.values()),
-            labels=onehot if stratify else None,
-            groups=None if group is None else [row[group] for row in rows],
-            count=len(rows),
-            seed=seed,
-        )
-        if folds is not None:
-            chosen = parts == fold if self.split == 'val' else parts != fold
-        else:
-            chosen = parts == names.index(self.split)
-        return np.flatnonzero(chosen).tolist()
-
     def extra_repr(self) -> list[str]:
         return [*super().extra_repr(), f'Split: \t{self.split or "all rows"}']
 
@@ -334,19 +300,6 @@ def split_labels(text: str, separator: str) -> list[str]:
     """The labels of ``a|b``; what is empty between or behind separators is none. One empty text if nothing is there."""
     parts = [part.strip() for part in text.split(separator)]
     return [part for part in parts if not is_missing(part)] or [parts[0]]
-
-
-def number_of(text: str) -> float:
-    """What stands in the column of a label: True is 1, False is 0; NaN if it is no number."""
-    try:
-        return float(dict(true='1', false='0').get(text.strip().lower(), text))
-    except ValueError:
-        return math.nan
-
-
-def canonical(label: str) -> str:
-    """1 for 1.0, as a column of numbers with gaps has it in many programs."""
-    return re.sub(r'^([+-]?\d+)\.0*$', r'\1', label.strip())
 
 
 def by_value(name: str) -> tuple:

@@ -1,9 +1,12 @@
 """Names of classes that are likely one name, spelt differently."""
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from mmdensenet.errors import UserError
 
 from .stated_classes import ClassListError
 
@@ -38,3 +41,28 @@ def look_alike(one: str, other: str) -> bool:
 def apart(one: str, other: str) -> str:
     """Two names so that they can be told apart: macOS writes an accent as a character of its own."""
     return ' and '.join(map(ascii if look_alike(one, other) else repr, (one, other)))
+
+
+def two_spellings(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two names that are likely one: Cat and cat, an accent as one character and as two; None if there are none."""
+    known: dict[str, str] = {}
+    for name in sorted(names):
+        bare = unicodedata.normalize('NFKC', name).casefold()
+        other = known.setdefault(bare, name)
+        if other != name:
+            return name, other
+    return None
+
+
+def require_one_id(ids: Iterable[str], where: str) -> None:
+    """Refuse two groups that are likely one: P7 and p7, 007 and 7."""
+    known: dict[str, str] = {}
+    for name in dict.fromkeys(ids):
+        number = re.fullmatch(r'(\D*)0*(\d+)', name.casefold())  # not the digits within hexadecimal ids
+        bare = ''.join(number.groups()) if number else name.casefold()
+        other = known.setdefault(bare, name)
+        if other != name:
+            raise UserError(
+                f'{where} has {other!r} and {name!r}, which are likely one: write both alike, or rename one if they '
+                'are two.'
+            )

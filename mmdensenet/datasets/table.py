@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,19 @@ def read_table(file: str | Path) -> Table:
 
 def is_missing(text: str) -> bool:
     return text.strip().lower() in MISSING
+
+
+def number_of(text: str) -> float:
+    """What stands in the column of a label: True is 1, False is 0; NaN if it is no number."""
+    try:
+        return float(dict(true='1', false='0').get(text.strip().lower(), text))
+    except ValueError:
+        return math.nan
+
+
+def canonical(label: str) -> str:
+    """1 for 1.0, as a column of numbers with gaps has it in many programs."""
+    return re.sub(r'^([+-]?\d+)\.0*$', r'\1', label.strip())
 
 
 def portable_path(text: str) -> str:

@@ -173,6 +173,20 @@ def test_two_spellings_of_a_class_are_one_unless_both_are_stated(tmp_path):
     assert dataset.get_gt_labels().tolist() == [1, 0, 2]
 
 
+def test_two_spellings_of_a_label_in_lists(tmp_path):
+    table = write(tmp_path, 'image,kind\na.png,Cat|dog\nb.png,cat\n')
+    with pytest.raises(UserError, match="row 3: kind 'cat' is likely 'Cat': write both alike"):
+        CSVDataset(label_column='kind', separator='|', **table)
+    dataset = CSVDataset(label_column='kind', separator='|', classes=['Cat', 'cat', 'dog'], **table)
+    assert [info['gt_score'].tolist() for info in map(dataset.get_data_info, range(2))] == [[1, 0, 1], [0, 1, 0]]
+
+
+def test_an_accent_as_one_character_and_as_two(tmp_path):
+    table = write(tmp_path, 'image,kind\na.png,caf\u00e9\nb.png,cafe\u0301\n')
+    with pytest.raises(UserError, match=r"row 2: .*\('caf\\xe9' and 'cafe\\u0301'\): write both alike"):
+        CSVDataset(label_column='kind', **table)
+
+
 def test_short_rows(tmp_path):
     with pytest.raises(UserError, match='row 3: too few fields'):
         CSVDataset(label_column='kind', **write(tmp_path, 'image,kind\na,cat\nb\n'))

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping
 from itertools import combinations
 
-from mmdensenet.datasets.csv_dataset import number_of
+from mmdensenet.datasets.table import number_of
 from mmdensenet.errors import UserError
 
 #: a class is taken for a misspelling if it has at most this share of the images of the one it looks like

@@ -137,20 +137,6 @@ def _repeats(table: Table, column: str) -> bool:
     return max(3, len(values) // 10) <= len(set(values)) < len(values)
 
 
-def require_one_spelling(names: Sequence[str], where: str) -> None:
-    """Raise UserError for two groups that are likely one: P7 and p7, 007 and 7."""
-    known: dict[str, str] = {}
-    for name in dict.fromkeys(names):
-        number = re.fullmatch(r'(\D*)0*(\d+)', name.casefold())  # not the digits within hexadecimal ids
-        bare = ''.join(number.groups()) if number else name.casefold()
-        other = known.setdefault(bare, name)
-        if other != name:
-            raise UserError(
-                f'{where} has {other!r} and {name!r}, which are likely one: write both alike, or rename one if they '
-                'are two.'
-            )
-
-
 def find_split_column(table: Table, stated: str | None, taken: Sequence[str | None]) -> tuple[str | None, str]:
     """The column of the parts, which is none of ``taken``, and why; 'none' says that there is none.
 

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmdensenet.datasets.csv_dataset import canonical, number_of
-from mmdensenet.datasets.table import Table, is_missing
+from mmdensenet.datasets.table import Table, canonical, is_missing, number_of
 from mmdensenet.errors import UserError
 
 from .columns import FOLD_NAMES, SPLIT_NAMES, plain

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmdensenet.datasets.csv_dataset import POLICIES, by_value, canonical, number_of, split_labels
+from mmdensenet.datasets.csv_dataset import POLICIES, by_value, split_labels
 from mmdensenet.datasets.labels import POSITIVE_ABOVE
-from mmdensenet.datasets.table import Table, is_missing
+from mmdensenet.datasets.table import Table, canonical, is_missing, number_of
 from mmdensenet.errors import UserError
 
 from .class_names import require_no_typo

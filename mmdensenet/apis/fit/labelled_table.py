@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mmdensenet.datasets.csv_dataset import canonical
 from mmdensenet.datasets.file_index import FileIndex
-from mmdensenet.datasets.table import IMAGE_SUFFIXES, Table, is_missing, read_table
+from mmdensenet.datasets.spelling import require_one_id
+from mmdensenet.datasets.table import IMAGE_SUFFIXES, Table, canonical, is_missing, read_table
 from mmdensenet.errors import UserError
 
 from .columns import (
@@ -17,7 +17,6 @@ from .columns import (
     find_split_column,
     part_of,
     plain,
-    require_one_spelling,
 )
 from .label_columns import LabelColumns, find_label_columns
 from .label_targets import contradictions, label_policies, label_targets
@@ -119,7 +118,7 @@ def read_labelled_table(
     if group_column is not None:
         names = [canonical(table.rows[i][group_column]) for i in kept]
         samples.groups = [f'row {i}' if is_missing(name) else name for i, name in zip(kept, names)]
-        require_one_spelling(samples.groups, f'{file}: the column {group_column!r}')
+        require_one_id(samples.groups, f'{file}: the column {group_column!r}')
         alone = sum(map(is_missing, names))
         facts.append(f'groups: the column {group_column!r}, {why_group}; {len(set(samples.groups))} of them')
         if alone:
