@@ -79,6 +79,8 @@ def find_label_columns(
         return _several(table, numbered, 'their values are 0, 1 and what is uncertain or missing')
     few = [column for column in free if column not in numbered and _few(table, column)]
     possible = named or numbered + [column for column in few if not _describes(column)] or few
+    if not possible:  # one class, or classes that are called as missing labels are, None and NA
+        possible = [column for column in free if plain(column) in LABEL_NAMES and _repeats_text(table, column)]
     if len(possible) == 1:
         _refuse_nearly(table, [column for column in free if column not in (*numbered, possible[0])])
         return _one_column(table, possible[0], 'no other column can be the label', labels)
@@ -175,6 +177,11 @@ def _few(table: Table, column: str) -> bool:
     """Whether a column's values may be classes: at least two, each many times."""
     values = {canonical(row[column]) for row in table.rows if not is_missing(row[column])}
     return 2 <= len(values) <= min(MOST_CLASSES, max(2, len(table.rows) // 3))
+
+
+def _repeats_text(table: Table, column: str) -> bool:
+    texts = [row[column] for row in table.rows if row[column]]
+    return 0 < len(set(texts)) <= max(1, len(texts) // 2)
 
 
 def _separator(values: set[str]) -> str | None:

@@ -34,10 +34,12 @@ def label_policies(
         if not where:
             continue
         i, column = where[0]
-        what = 'empty' if key == 'missing' else '-1'
+        text = cells[i, column][0]
+        what = '-1' if key == 'uncertain' else repr(text) if text else 'empty'
+        is_class = f' If {what} is a class, name all classes, labels=A,B,C.' if text and found.kind == 'classes' else ''
         question = (
             f'{table.file}: {len(where)} labels are {what} ({key}), the first in row {table.lines[i]}, column '
-            f'{column!r}. What do they count as?'
+            f'{column!r}.{is_class} What do they count as?'
         )
         policy = given[key] or ask(question, key, choices)
         if policy not in choices:

@@ -160,6 +160,26 @@ def test_typos_pass_where_the_classes_are_named_and_rows_without_are_left_out(tm
     assert len(samples) == 40
 
 
+def test_classes_that_are_called_as_missing_labels_are(tmp_path):
+    blank(tmp_path, *(f'{i}.png' for i in range(12)))
+    rows = [[f'{i}.png', ('None', 'mild', 'NA')[i % 3]] for i in range(12)]
+    file = table(tmp_path / 'labels.csv', HEADER, rows)
+    message = (
+        r"8 labels are 'None' \(missing\), the first in row 2.*If 'None' is a class, name all classes, labels=A,B,C"
+    )
+    with pytest.raises(UserError, match=message):
+        read(file)
+    samples = read(file, labels=['None', 'mild', 'NA'])
+    assert samples.classes == ['None', 'mild', 'NA'] and samples.targets.tolist() == [0, 1, 2] * 4
+
+
+def test_one_class_is_said_to_be_one(tmp_path):
+    blank(tmp_path, *(f'{i}.png' for i in range(4)))
+    file = table(tmp_path / 'labels.csv', HEADER, [[f'{i}.png', 'cat'] for i in range(4)])
+    with pytest.raises(UserError, match=r"has one class, \['cat'\]"):
+        read(file)
+
+
 def test_a_few_missing_images_are_listed(tmp_path):
     blank(tmp_path, *(f'{i}.png' for i in range(39)))
     samples, absent = read_labelled_table(str(table(tmp_path / 'labels.csv', HEADER, ROWS)), None, ask=refuse)
