@@ -9,8 +9,9 @@ from helpers import read_csv
 
 pytest.importorskip('triton')
 
-from benchmarks.tune import measured_launches, write_table
+from benchmarks.tune import measured_launches
 from benchmarks.tune_cases import KERNELS, cases, tiles
+from benchmarks.tune_table import write_table
 
 
 def test_search_in_the_interpreter(run_command, tmp_path):
