@@ -163,7 +163,7 @@ def divide_images_of_wrappers() -> None:
 
 
 class _Counted:
-    """So many images, of which a KFoldDataset chooses some."""
+    """A data set of so many images, of which a KFoldDataset chooses some."""
 
     def __init__(self, count: int):
         self.count = count

@@ -1,4 +1,4 @@
-"""The file that a tool is going to write."""
+"""Check and prepare the file that a tool is going to write."""
 
 import contextlib
 import errno
@@ -11,7 +11,7 @@ from mmdensenet.errors import UserError
 
 
 def output_file(file: str | Path, suffixes: Sequence[str]) -> Path:
-    """The path of a file to write; its folder is made. Asked before the work, whose result would else be lost.
+    """Return the path of a file to write, and make its folder. Call it before the work, whose result would be lost.
 
     Raises:
         UserError: for another suffix, or if there can be no such file.

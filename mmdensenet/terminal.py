@@ -22,7 +22,7 @@ T = TypeVar('T')
 
 #: ``extra`` of a record of the log that a quiet command shows too: ``logger.info(TEXT, extra=SHOWN)``
 SHOWN = {'on_terminal': True}
-#: how mmengine's records begin that a user needs
+#: beginnings of mmengine's records that a user needs
 USEFUL = re.compile(r'resumed epoch|LR is set based|the monitored metric')
 #: beginnings of warnings that the user cannot do anything about
 UNHELPFUL_RECORDS = re.compile(
@@ -38,7 +38,7 @@ UNHELPFUL_WARNINGS = [
 ]
 #: packages whose deprecation warnings do not concern the user
 OTHERS = r'(torch|torchvision|mmcv|mmengine|mmpretrain|matplotlib|multiprocessing|onnx\w*|openvino|google)(\.|$)'
-#: seconds without a line after which work that is counted says how far it is, where there is no bar
+#: seconds without a line after which counted work reports its progress, where there is no bar
 SILENCE = 30
 
 _mode: str | None = None  # 'quiet' or 'verbose' while a command runs
@@ -49,7 +49,7 @@ _last_line = 0.0
 
 @contextmanager
 def command(verbose: bool = False) -> Iterator[None]:
-    """What runs inside is a command's work.
+    """Run a command's work inside.
 
     Args:
         verbose: the log's lines go to the terminal too, all of them and as mmengine writes them.
@@ -65,18 +65,18 @@ def command(verbose: bool = False) -> Iterator[None]:
 
 
 def is_quiet() -> bool:
-    """Whether a command runs whose log is shown in its file only."""
+    """Whether a command runs that writes its log to a file only."""
     return _mode == 'quiet'
 
 
 def is_first() -> bool:
-    """Whether this is the only process, or the first of several, which speaks for all."""
+    """Whether this is the only process, or rank 0 of several, which prints for all."""
     ranks = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
     return int(next((os.environ[name] for name in ranks if os.environ.get(name)), '0')) == 0
 
 
 def say(text: str) -> None:
-    """A line on the terminal."""
+    """Print a line on the terminal."""
     global _last_line
     if _mode is not None and is_first():
         print(text, flush=True)
@@ -89,7 +89,7 @@ def is_screen(stream) -> bool:
 
 
 def silence() -> float:
-    """Seconds since the last line."""
+    """Return the seconds since the last line."""
     return time.monotonic() - _last_line
 
 
@@ -100,7 +100,7 @@ def summary(rows: Sequence[tuple[str, object]]) -> None:
 
 @contextmanager
 def temporary_work_dir() -> Iterator[str]:
-    """A work directory that is gone afterwards, which no summary names."""
+    """A work directory that is removed afterwards, and that no summary names."""
     with tempfile.TemporaryDirectory() as folder:
         _temporary.add(folder)
         try:
@@ -114,7 +114,7 @@ def is_temporary(work_dir: str) -> bool:
 
 
 def short_path(path: str | None) -> str | None:
-    """A path from the current folder where it is below it, and one of our configs by its name."""
+    """Return a path below the current folder as a relative one, and one of our configs as its name."""
     if not path:
         return path
     place = Path(path)
@@ -125,7 +125,7 @@ def short_path(path: str | None) -> str | None:
 
 @contextmanager
 def waiting(text: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Say what takes long. On a terminal it is a bar, which goes when it is done; else a line.
+    """Show that work takes long: on a terminal a bar, which is removed when it is done; else a line.
 
     Args:
         total: how many pieces there are, if that is known. The function that is given is called with how many more are
@@ -149,7 +149,7 @@ def waiting(text: str, total: int | None = None) -> Iterator[Callable[[int], Non
 
 
 def each(items: Iterable[T], text: str, total: int | None = None) -> Iterator[T]:
-    """The items, with a bar of how many are done: :func:`waiting`."""
+    """Yield the items, and show with :func:`waiting` how many are done."""
     total = len(items) if total is None and hasattr(items, '__len__') else total
     with waiting(text, total) as done:
         for item in items:
@@ -159,7 +159,7 @@ def each(items: Iterable[T], text: str, total: int | None = None) -> Iterator[T]
 
 @contextmanager
 def counting(text: str, things: str = 'images') -> Iterator[Callable[[int, int], None]]:
-    """:func:`waiting` for work that itself tells how far it is: from then until all is done, on standard error.
+    """:func:`waiting` for work that reports its own progress, until all is done, on standard error.
 
     Returns:
         What is called with how many are done, and how many there are.
@@ -215,7 +215,7 @@ class _ShowSome(logging.Handler):
 
 @contextmanager
 def _quiet_logs() -> Iterator[None]:
-    """mmengine's loggers, those that are there and those that are made meanwhile, show the terminal less."""
+    """Show less of mmengine's loggers on the terminal, also of those that are made meanwhile."""
     changed: list[tuple[MMLogger, int, logging.Handler]] = []
 
     def change(logger: MMLogger) -> None:

@@ -7,7 +7,7 @@ from .start import CommandError
 
 
 def config_folder() -> Path:
-    """The folder of the configs that this mmdensenet comes with.
+    """Return the folder of mmdensenet's own configs.
 
     Raises:
         CommandError: if there is none.

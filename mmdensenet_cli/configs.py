@@ -41,7 +41,7 @@ def list_configs(words: list[str]) -> None:
 
 
 def summary(file: Path) -> str:
-    """The first line of a config's docstring."""
+    """Return the first line of a config's docstring."""
     return (ast.get_docstring(ast.parse(file.read_text(encoding='utf-8'))) or '').partition('\n')[0]
 
 
@@ -64,7 +64,7 @@ def copy_config(name: str, target: Path) -> None:
 
 
 def complete_name(begun: str) -> str:
-    """The name that begins so, else the only one that contains it.
+    """Return the config name that begins so, else the only one that contains it.
 
     Raises:
         CommandError: if several do, or none; it names them, or the nearest.
@@ -84,7 +84,7 @@ def complete_name(begun: str) -> str:
 
 
 def inherit_installed(text: str) -> str:
-    """The text of a config, with the files that it inherits as those of the installed mmdensenet.
+    """Return the text of a config that inherits from the files of the installed mmdensenet.
 
     >>> inherit_installed("_base_ = ['_base_/models/densenet121.py']")
     "_base_ = ['mmdensenet::_base_/models/densenet121.py']"

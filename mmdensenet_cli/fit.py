@@ -6,7 +6,7 @@ from .shared import add_debug, arguments
 
 
 def complete_network(prefix: str, **_) -> list[str]:
-    """What a shell offers: the first parts of the names of our configs."""
+    """Complete a network for a shell: the first parts of the names of our configs."""
     from .config_files import config_names
 
     return sorted({name.partition('_')[0] for name in config_names()})
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def ask(question: str, key: str, choices: tuple[str, ...]) -> str:
-    """On a terminal; elsewhere the question is an error that names the option."""
+    """Ask on a terminal; elsewhere raise the question as an error that names the option."""
     import sys
 
     from mmdensenet.apis.fit.samples import refuse

@@ -1,4 +1,4 @@
-"""Says on a terminal what a command waits for while it imports PyTorch and mmpretrain: seconds, and more at first."""
+"""Show on a terminal that a command imports PyTorch and mmpretrain: for seconds, the first time for longer."""
 
 import os
 import shutil
@@ -7,14 +7,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: seconds without a word
+#: seconds before the line is shown
 PATIENCE = 2
 TEXT = 'importing PyTorch and mmpretrain, which takes longer the first time ...'
 
 
 @contextmanager
 def importing(patience: float = PATIENCE) -> Iterator[None]:
-    """Imports inside: after ``patience`` seconds a line says so, and goes afterwards. None without a terminal."""
+    """Import inside: a line is shown after ``patience`` seconds, and removed afterwards; without a terminal, none."""
     rank = os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or '0'
     stream = sys.stderr
     if rank != '0' or not stream.isatty():  # only rank 0 shows it, and only on a terminal

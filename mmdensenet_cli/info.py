@@ -43,12 +43,12 @@ def installed() -> Iterator[tuple[str, str]]:
 
 
 def package() -> Path:
-    """mmdensenet's folder, without importing it."""
+    """Return mmdensenet's folder, without importing it."""
     return Path(importlib.util.find_spec('mmdensenet').origin).parent
 
 
 def own_version() -> str:
-    """The version, and whether it is a clone's (with its commit) or an installed wheel's."""
+    """Return the version, and whether it is a clone (with its commit) or an installed wheel."""
     scope = runpy.run_path(str(package() / 'version.py'))
     clone = package().parent
     if not (clone / 'setup.py').is_file():

@@ -65,7 +65,7 @@ examples:
 
 
 def nearest(name: str) -> str:
-    """The command that was meant, or all that there are."""
+    """Suggest a similar command, or list all commands."""
     import difflib
 
     begun = [command for command in COMMANDS if name and (command.startswith(name) or name.startswith(command))]
@@ -74,7 +74,7 @@ def nearest(name: str) -> str:
 
 
 def complete() -> None:
-    """Answer a shell that completes with argcomplete, and end; come back where this is no such question."""
+    """Answer a completion request of argcomplete and exit; return where there is no such request."""
     import importlib
 
     try:

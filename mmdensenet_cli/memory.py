@@ -27,7 +27,7 @@ def keep_freed_memory() -> bool:
 
 @contextmanager
 def no_garbage(keep: bool) -> Iterator[None]:
-    """Imports inside: what they make stays, and to look for garbage among it takes a quarter of their time.
+    """Import inside without garbage collection: imported objects stay, and collections take a quarter of the time.
 
     Args:
         keep: leave all that there is now out of later searches too; mmengine asks for one with each data set.

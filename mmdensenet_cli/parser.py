@@ -1,4 +1,4 @@
-"""A parser whose errors say what to write instead of an option that it does not know."""
+"""A parser whose errors name a replacement for an unknown option."""
 
 import argparse
 import difflib
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, with a line more for unknown options."""
+    """argparse's parser, with a hint for unknown options."""
 
     #: unknown option -> the config's key to set with ``--cfg-options``
     config_keys: Mapping[str, str] = {}
@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
             yield f'That is in the config: --cfg-options {" ".join(settings)}'
 
     def _chosen(self) -> Iterator['Parser']:
-        """The parsers of the sub-command that is given."""
+        """Yield the parsers of the given sub-command."""
         for action in self._actions:
             for name, child in action.choices.items() if isinstance(action, argparse._SubParsersAction) else ():
                 if name in self._given:
@@ -64,7 +64,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def options(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """The options of a parser and of its sub-commands."""
+    """Return the options of a parser and of its sub-commands."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for child in action.choices.values():

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
 
     listening = listen(args.host, args.port)
     with listening:
-        # all that computes in one thread: OpenMP's threads of a second one would make more than cores, which slows both
+        # one thread computes: a second one would have OpenMP threads of its own, more than cores, which slows both
         model_thread = ThreadPoolExecutor(1, thread_name_prefix='model')
         with waiting('loading the model and running it once'):
             predictor = model_thread.submit(opened).result()

@@ -21,7 +21,7 @@ CONFIG_KEYS = {
     '--seed': 'randomness.seed',
     '--deterministic': 'randomness.deterministic',
 }
-#: the same where a model is trained
+#: options of other tools -> the key of the config, for commands that train
 TRAIN_KEYS = {
     **CONFIG_KEYS,
     '--max-epochs': 'train_cfg.max_epochs',

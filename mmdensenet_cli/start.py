@@ -16,7 +16,7 @@ from .threads import wait_briefly
 
 
 class CommandError(Exception):
-    """A mistake of the user, of a command that does without mmdensenet's own UserError: one or two lines."""
+    """A user's mistake, one or two lines, for commands that do not import mmdensenet's UserError."""
 
 
 def start(
@@ -67,7 +67,7 @@ def start(
 
 
 def _interrupted() -> NoReturn:
-    """The end after Ctrl-C, without a traceback; run_tool has its own, for the processes of a group."""
+    """Exit after Ctrl-C without a traceback; run_tool handles the processes of a group itself."""
     print('interrupted', file=sys.stderr)
     sys.exit(128 + signal.SIGINT)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from .shared import add_cfg_options, add_config, add_debug, add_launcher, arguments
 
 COMPUTES_LONG = True
-#: classes whose figures are shown
+#: classes whose metrics are shown
 MOST_CLASSES = 20
 
 

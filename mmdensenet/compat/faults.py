@@ -1,4 +1,4 @@
-"""The list of faults, and how a repair is made or left out."""
+"""The list of faults; each repair is applied, or left out with a reason."""
 
 import logging
 import pkgutil

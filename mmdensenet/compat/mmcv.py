@@ -66,7 +66,7 @@ def _replace(old: Callable, new: Callable) -> None:
 
 
 def through_colour(operation: Callable) -> Callable:
-    """The operation for grey images too, (H, W) or (H, W, 1): on three equal channels, of which one is given back."""
+    """Make an operation take grey images too, (H, W) or (H, W, 1): on three equal channels, of which it returns one."""
 
     def apply(img: np.ndarray, *args, **kwargs) -> np.ndarray:
         if img.ndim == 3 and img.shape[2] != 1:
@@ -164,7 +164,7 @@ def round_grey() -> None:
 
 
 class _QuietFinder(MetaPathFinder):
-    """Finds one module as the other finders do, and has it run without its warning."""
+    """An import finder for one module, which runs the module without its warning."""
 
     def find_spec(self, fullname, path=None, target=None):
         if fullname != 'mmcv.cnn.bricks.transformer':
@@ -186,5 +186,5 @@ class _QuietLoader(SourceFileLoader):
 
 @MISSING_OPERATION.repaired_by
 def import_transformers_quietly() -> None:
-    """The module is not imported here: a program may still bring an ``mmcv.ops`` of its own. No filter stays."""
+    """Suppress the warning at the module's import, without importing it: a program may bring its own ``mmcv.ops``."""
     sys.meta_path.insert(0, _QuietFinder())

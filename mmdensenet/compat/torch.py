@@ -1,4 +1,4 @@
-"""Faults of torch. Who owns the replacement registers it."""
+"""Faults of torch; the module with the replacement registers it."""
 
 from .faults import Fault
 

@@ -1,4 +1,4 @@
-"""YAML read as data, and nothing in it read otherwise than people mean it."""
+"""Read YAML as data; refuse numbers that YAML 1.1 and 1.2 read differently, and keys that occur twice."""
 
 import re
 
@@ -22,7 +22,7 @@ class DataLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):
         self._known: set[int] = set()
 
     def flatten_mapping(self, node) -> None:
-        """Where PyYAML first touches a mapping, before it puts merged keys beside its own."""
+        """Refuse a key that occurs twice, before PyYAML adds merged keys to the mapping's own."""
         if id(node) not in self._known:
             self._known.add(id(node))
             seen = set()
