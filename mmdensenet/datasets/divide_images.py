@@ -49,8 +49,11 @@ def require_apart(cfg: Config) -> None:
     """Compare the folds of the training and the validation part.
 
     Raises:
-        UserError: if both have images of the same data set, so that validation would judge what was trained.
+        UserError: if both have images of the same data set, so that validation would judge what was trained; or if the
+            data that are divided have the same images twice, of which one may be trained and the other validated.
     """
+    for key in ('train_dataloader', 'val_dataloader'):
+        _require_images_once((cfg.get(key) or {}).get('dataset'), key)
     trained = dict(_folds((cfg.get('train_dataloader') or {}).get('dataset')))
     for data, fold in _folds((cfg.get('val_dataloader') or {}).get('dataset')):
         ours = trained.get(data)
@@ -60,6 +63,22 @@ def require_apart(cfg: Config) -> None:
                 'train_dataloader and val_dataloader have folds of the same data with the same images in them, so that '
                 f'the validation would be of trained images: give the KFoldDataset of val_dataloader {_text(wanted)}.'
             )
+
+
+def _require_images_once(dataset, key: str, divided: bool = False) -> None:
+    if not isinstance(dataset, Mapping):
+        return
+    divided = divided or _is_fold(dataset)
+    parts = dataset.get('datasets')
+    parts = list(parts) if isinstance(parts, (list, tuple)) else []
+    data = [repr(_without_pipeline(part)) for part in parts]
+    if divided and len(set(data)) < len(data):
+        raise UserError(
+            f'{key}: a KFoldDataset divides a ConcatDataset that has the same data twice, so that an image would be in '
+            'two folds: put each data set in once, and repeat it with RepeatDataset.'
+        )
+    for part in (dataset.get('dataset'), *parts):
+        _require_images_once(part, key, divided)
 
 
 def _are_apart(one: dict, other: dict) -> bool:
@@ -75,12 +94,16 @@ def _folds(dataset) -> Iterator[tuple[str, dict]]:
     if not isinstance(dataset, Mapping):
         return
     inside = dataset.get('dataset')
-    if str(getattr(dataset.get('type'), '__name__', dataset.get('type'))).endswith('KFoldDataset'):
+    if _is_fold(dataset):
         default = dict(fold=0, num_splits=5, seed=None, test_mode=False)
         yield repr(_without_pipeline(inside)), {key: dataset.get(key, value) for key, value in default.items()}
     yield from _folds(inside)
     for part in dataset.get('datasets') or () if isinstance(dataset.get('datasets'), (list, tuple)) else ():
         yield from _folds(part)
+
+
+def _is_fold(dataset: Mapping) -> bool:
+    return str(getattr(dataset.get('type'), '__name__', dataset.get('type'))).endswith('KFoldDataset')
 
 
 def _without_pipeline(entry):

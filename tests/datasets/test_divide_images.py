@@ -112,3 +112,15 @@ def test_folds_of_other_data_are_left_alone():
     require_apart(loaders(fold(digits()), fold(digits(split='train'))))
     require_apart(loaders(fold(digits()), digits()))
     require_apart(Config(dict(val_dataloader=None)))
+
+
+@pytest.mark.parametrize('key', ['train_dataloader', 'val_dataloader'])
+@pytest.mark.parametrize('inside', [lambda data: data, lambda data: wrap('RepeatDataset', data, times=2)])
+def test_the_same_data_twice_in_what_is_divided(key, inside):
+    other = dict(digits(), pipeline=[])
+    twice = Config({key: dict(dataset=fold(inside(concat(digits(), digits(split='train'), other))))})
+    with pytest.raises(UserError, match=f'{key}: a KFoldDataset divides a ConcatDataset that has the same data twice'):
+        require_apart(twice)
+    require_apart(Config({key: dict(dataset=fold(inside(concat(digits(), digits(split='train')))))}))
+    require_apart(Config({key: dict(dataset=concat(digits(), other))}))
+    require_apart(Config({key: dict(dataset=concat(fold(digits()), fold(digits(), fold=1)))}))
