@@ -20,6 +20,9 @@ def names_and_counts(values) -> list[tuple[str, int]]:
         ([True, False], [('False', 1), ('True', 1)]),
         ([float('nan'), 'a', ' a '], [('a', 2), ('missing', 1)]),
         (list(range(40)), [('0 to 9', 10), ('10 to 19', 10), ('20 to 29', 10), ('30 to 39', 10)]),
+        (list(range(10)), [(f'{i}', 1) for i in range(10)]),
+        (list(range(11)), [('0 to 2', 3), ('3 to 4', 2), ('5 to 7', 3), ('8 to 10', 3)]),
+        (list('abcdefghijklmnopqrst'), [(letter, 1) for letter in 'abcdefghijklmnopqrst']),
         ([5] * 30 + list(range(11, 22)) + [''], [('5', 30), ('11 to 21', 11), ('missing', 1)]),
     ],
 )
