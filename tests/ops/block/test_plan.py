@@ -4,6 +4,7 @@ That the results are right is in test_contract.py and test_fused.py; here no net
 """
 
 import copy
+from collections import OrderedDict
 from dataclasses import fields
 
 import pytest
@@ -226,7 +227,50 @@ def test_dropout_draws_in_one_memory_order(net, rates):
     assert of_block(net).reason is None
 
 
+def test_the_memory_order_that_dropout_draws_in(net):
+    last = features().contiguous(memory_format=torch.channels_last)
+    assert not of_block(net).layers_contiguous, 'nothing draws'
+    net.stages[0].block[0].drop_rate = 0.3
+    assert of_block(net).layers_contiguous and not of_block(net, last).layers_contiguous
+    assert of_stage(net).layers_contiguous and not of_stage(net, contiguous=False).layers_contiguous
+    net.to(memory_format=torch.channels_last)
+    assert not of_block(net).layers_contiguous and not of_block(net, last).layers_contiguous
+
+
+def test_the_memory_order_of_few_channels():
+    """A weight of one input channel is in both orders; one of 1x1 has strides that tell."""
+    net = DenseNet(dict(growth_rate=1, depths=[2, 1], init_channels=8), bn_size=1).train()
+    net.stages[0].block[0].drop_rate = 0.3
+    assert of_block(net).layers_contiguous
+    net.to(memory_format=torch.channels_last)
+    plan = of_block(net)
+    assert plan.reason is None and not plan.layers_contiguous
+    weight = net.stages[0].block[1].conv1.weight
+    weight.data = weight.data.as_strided(weight.shape, (weight.shape[1], 1, 1, 1))
+    assert 'dropout draws in the order in memory' in of_block(net).reason
+
+
+def test_hooks_of_block_and_transition(net):
+    for module in (net.stages[0], net.transitions[0]):
+        handle = module.register_forward_hook(lambda *args: None)
+        assert 'hook' in of_stage(net).reason and of_block(net).reason is None
+        handle.remove()
+    assert of_stage(net).reason is None
+
+
+@pytest.mark.parametrize('name', ['conv2', 'norm2'])
+def test_parts_that_only_some_layers_have(net, name):
+    net.stages[0].block[1].__dict__[name] = nn.Identity()
+    assert of_block(net).reason == 'a layer has parts of its own'
+    for place in ('_modules', None):
+        plain = copy.deepcopy(PLAIN).train()
+        layer = plain.stages[0].block[1]
+        (layer.__dict__ if place is None else layer._modules)[name] = nn.Identity()
+        assert of_block(plain).reason == 'layers with and without a bottleneck are mixed'
+
+
 def test_memory_order_of_the_maps(net):
+    assert of_block(net, features(2, 8, 6, 12)[..., ::2]).contiguous, 'as torch.cat has it'
     last = features().contiguous(memory_format=torch.channels_last)
     assert of_block(net).contiguous and not of_block(net, last).contiguous
     assert of_stage(net, last, contiguous=True).contiguous and not of_stage(net, contiguous=False).contiguous
@@ -253,6 +297,13 @@ def test_a_stem_that_is_computed_part_by_part(net, change, reason):
     assert is_stem(images, net.stem) and plan_stem(maps, net.stem).reason is None
     change(net)
     assert not is_stem(images, net.stem) and plan_stem(maps, net.stem).reason == reason
+
+
+def test_a_stem_with_other_names(net):
+    maps = features(2, 8, 10, 12)
+    assert plan_stem(maps, net.stem).reason is None
+    named = nn.Sequential(OrderedDict(zip('abcd', net.stem)))
+    assert plan_stem(maps, named).reason == 'the stem has other parts'
 
 
 def test_the_whole_stem(net):
