@@ -76,6 +76,7 @@ def choose_network(short_side: int, weights: str | None, network: str | None = N
         return _by_size(short_side, weights)
     if network is None:
         found = _of_weights(given)
+        found = replace(found, backbone=short_arguments(found.backbone, found.facts))
         why = [f'{found.name}: the network of the weights']
     else:
         found = _of_config(network)
@@ -163,7 +164,7 @@ def _of_weights(weights: str) -> _Found:
     backbone = dict(type=found.kind, **found.backbone())
     backbone.pop('in_channels')
     facts = facts_of(backbone, found.neck(), f'weights={weights}')
-    return _Found(found.name, short_arguments(backbone, facts), found.neck(), facts)
+    return _Found(found.name, backbone, found.neck(), facts)
 
 
 def _with_weights(asked: _Found, weights: str) -> _Found:

@@ -70,9 +70,15 @@ def short_arguments(backbone: dict, facts: NetworkFacts) -> dict:
     defaults = {name: each.default for name, each in inspect.signature(cls.__init__).parameters.items()}
     found = {key: value for key, value in backbone.items() if value != defaults.get(key, object())}
     arguments = {key: value for key, value in backbone.items() if key not in ('type', 'in_channels')}
-    for name in cls.arch_settings:
+    for name, arch in cls.arch_settings.items():
+        if any(_plain(value) != _plain(backbone['arch'][key]) for key, value in arch.items()):
+            continue
         with torch.device('meta'):
             named = cls(**dict(arguments, arch=name)).state_dict()
         if {key: value.shape for key, value in named.items()} == facts.shapes:
             found['arch'] = name
     return found
+
+
+def _plain(value):
+    return list(value) if isinstance(value, tuple) else value

@@ -21,14 +21,14 @@ def test_one_class_per_image(tmp_path, monkeypatch):
     assert max(map(len, plan.text.splitlines())) <= 120
 
 
-def test_several_labels_of_large_images(tmp_path, monkeypatch):
-    cfg, _ = written(tmp_path, monkeypatch, look_of(np.zeros((404, 2), np.float32), ['edema', 'mass'], size=[300, 260]))
+def test_several_labels(tmp_path, monkeypatch):
+    cfg, _ = written(tmp_path, monkeypatch, look_of(np.zeros((404, 2), np.float32), ['edema', 'mass'], size=[100, 90]))
     assert cfg.model.head.type == 'MultiLabelLinearClsHead'
     assert cfg.train_dataloader.dataset.label_columns == ['edema', 'mass']
     assert cfg.train_dataloader.dataset.missing == 'ignore'
     assert cfg.label_policies == dict(missing='negative'), 'in the table that samples.csv is made of'
     assert cfg.default_hooks.checkpoint.save_best == 'auroc/macro'
-    assert cfg.test_pipeline[1].scale == (224, 224)
+    assert cfg.test_pipeline[1].scale == (88, 88)
 
 
 def test_the_network_that_was_asked_for(tmp_path, monkeypatch):
@@ -46,9 +46,14 @@ def test_the_network_that_was_asked_for(tmp_path, monkeypatch):
     assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=0.000353553, weight_decay=0.05)
     assert cfg.optim_wrapper.paramwise_cfg.norm_decay_mult == 0
     assert f'# {file}: the network that was asked for.\n# Trained anew, as was said.\n# Images of 64 pix' in plan.text
-    cfg, _ = written(tmp_path, monkeypatch, look, network='densenet169')
-    assert cfg.model.backbone.to_dict() == dict(type='mmdensenet.DenseNet', arch='169', in_channels=1)
-    assert cfg.model.head.in_channels == 1664 and cfg.optim_wrapper.optimizer.type == 'SGD'
+    cfg, _ = written(tmp_path, monkeypatch, look, network='densenet-bc-l22-k12')
+    assert cfg.model.backbone.to_dict() == dict(
+        type='mmdensenet.DenseNet',
+        arch=dict(growth_rate=12, depths=(3, 3, 3), init_channels=24),
+        stem='cifar',
+        in_channels=1,
+    )
+    assert cfg.model.head.in_channels == 69 and cfg.optim_wrapper.optimizer.type == 'SGD'
 
 
 @pytest.mark.parametrize(

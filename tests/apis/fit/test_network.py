@@ -61,7 +61,6 @@ def test_weights_of_a_file_bring_their_network(weights):
     ('name', 'side', 'features'),
     [
         ('densenet169', 224, 1664),
-        ('densenet161', 200, 2208),
         ('densenetblur121d', 64, 1024),
         ('densenet-bc-l40-k12', 32, 132),
         ('densenet-l40-k12', 90, 448),
@@ -87,7 +86,6 @@ def test_a_network_by_name(name, side, features):
             'images of 16 pixels are too small for densenetblur121d, which divides their',
         ),
         ((31, 'none', 'rdnet-tiny'), 'images of 31 pixels are too small for rdnet-tiny, .* by 32: enlarge'),
-        ((16, 'deep.pth', None), r'too small for DenseNet-121 .deep stem., which divides their size by 32'),
         ((64, 'imagenet', 'rdnet-tiny'), 'the model zoo has none of rdnet-tiny to download'),
         ((64, 'rdnet.pth', 'densenet121'), r'rdnet\.pth are of RDNet-tiny, and network=densenet121 is another: leave'),
         ((64, 'deep.pth', 'densenet121'), r'are of DenseNet-121 .deep stem., and network=densenet121 is another'),
