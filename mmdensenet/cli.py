@@ -162,14 +162,17 @@ def explain(error: BaseException) -> str | None:
         return f'a download failed: {text}. Without network, put the data where the config expects it.'
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
         where = f'{error.filename}: ' if error.filename else ''
-        return f'{where}{error.strerror}. Make room there, or give another folder.'
+        what = 'Raise the limit (ulimit -f)' if error.errno == errno.EFBIG else 'Make room there'
+        return f'{where}{error.strerror}. {what}, or give another folder.'
     if isinstance(error, FileNotFoundError):
         if not error.filename:
             return _last_line(text)
         return f'{error.filename}: no such file or folder.{similar_path(os.fsdecode(error.filename))}'
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return f'{os.fsdecode(error.filename or "")[:80]}...: {error.strerror}.'
-    if isinstance(error, (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)) and error.filename:
+    if isinstance(error, (FileExistsError, NotADirectoryError)) and error.filename:  # of a folder that is to be made
+        return f'{os.fsdecode(error.filename)}: {error.strerror}, and no folder can be made of it. Give another.'
+    if isinstance(error, (IsADirectoryError, PermissionError)) and error.filename:
         return f'{error.filename}: {error.strerror}.'
     if isinstance(error, (RuntimeError, AssertionError)) and re.match(
         r'Found 0 files|Cannot find \w+ dataset|Download failed|The number of subfolders', text

@@ -136,6 +136,16 @@ def test_the_other_ranks_wait_for_the_first_ones_message(monkeypatch, capsys, ra
 def test_a_folder_that_cannot_be_written_to(number):
     message = explain(OSError(number, os.strerror(number), 'work_dirs/a/log'))
     assert message.startswith('work_dirs/a/log: ') and 'give another folder' in message
+    assert ('ulimit' in message) == (number == errno.EFBIG)
+
+
+@pytest.mark.parametrize('below', [[], ['w']])
+def test_a_file_in_the_place_of_a_folder(tmp_path, below):
+    (tmp_path / 'file').touch()
+    with pytest.raises(OSError) as caught:
+        os.makedirs(tmp_path.joinpath('file', *below))
+    message = explain(caught.value)
+    assert message.startswith(str(tmp_path / 'file')) and message.endswith('no folder can be made of it. Give another.')
 
 
 @pytest.mark.parametrize(

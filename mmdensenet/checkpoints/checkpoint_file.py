@@ -73,7 +73,9 @@ def write_whole(
     except OSError as error:
         if not sink.size:
             torch.save(content, sink)  # counts the bytes
-        raise UserError(_why_not_written(target, sink.size + len(_trailer(resumable, 0, run)), error)) from error
+        why = _why_not_written(target, sink.size + len(_trailer(resumable, 0, run)), error)
+        then = 'resume the run; the checkpoints that are there stay' if resumable else 'run the command again'
+        raise UserError(f'{why}, then {then}.') from error
     flush_folder(target.parent)
 
 
@@ -109,7 +111,7 @@ def _why_not_written(target: Path, needed: int, error: OSError) -> str:
         what = f'files may not grow to {needed:,} bytes here. Raise the limit (ulimit -f)'
     else:
         what = f'{error.strerror or error} ({needed:,} bytes are needed). Make the folder writable'
-    return f'cannot write {target}: {what}, then resume the run; the checkpoints that are there stay.'
+    return f'cannot write {target}: {what}'
 
 
 class _Sink:

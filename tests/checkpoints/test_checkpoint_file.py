@@ -161,8 +161,9 @@ def test_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
 
 def test_folder_that_is_a_file(tmp_path):
     (tmp_path / 'file').touch()
-    with pytest.raises(UserError, match=r'cannot write .*c\.pth: (Not a directory|File exists)'):
-        write_whole(content(), tmp_path / 'file' / 'c.pth')
+    for resumable, then in ((True, 'resume the run; the checkpoints'), (False, 'run the command again')):
+        with pytest.raises(UserError, match=rf'cannot write .*c\.pth: (Not a directory|File exists).*, then {then}'):
+            write_whole(content(), tmp_path / 'file' / 'c.pth', resumable=resumable)
 
 
 def test_leftovers_of_dead_processes_are_removed(tmp_path):
