@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -134,12 +135,13 @@ def prepare(candidate: str, kind: str, mode: str, folder: Path, batch: int, own_
     """A pass over all images."""
     import cv2
 
-    if own_process and candidate in KEEP_MEMORY:
-        from mmdensenet_cli.memory import keep_freed_memory
+    from mmdensenet_cli.memory import keep_freed_memory, no_garbage
 
+    if own_process and candidate in KEEP_MEMORY:
         keep_freed_memory()
     cv2.setNumThreads(1)
-    read = decoder(folder) if candidate == LIMIT else reader(candidate, kind, mode, folder, batch)
+    with no_garbage(keep=True) if own_process and candidate == OURS else nullcontext():  # as the command's imports
+        read = decoder(folder) if candidate == LIMIT else reader(candidate, kind, mode, folder, batch)
     return Workload(read, clock=time.process_time)
 
 

@@ -33,11 +33,13 @@ def test_rows_ratios_and_status(monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize('name', [*data.CANDIDATES, data.LIMIT])
 def test_who_keeps_freed_memory(name, own_process, monkeypatch, tmp_path):
     """Ours as its command does; this process is left alone where all share it."""
-    kept = []
+    kept, frozen = [], []
     monkeypatch.setattr('mmdensenet_cli.memory.keep_freed_memory', lambda: kept.append(name))
+    monkeypatch.setattr('gc.freeze', lambda: frozen.append(name))
     monkeypatch.setattr(data, 'reader', lambda *args: print)
     workload = data.prepare(name, 'small', 'test', tmp_path, 4, own_process)
     assert kept == [name] * (own_process and name in (data.OURS, data.KEEPING, data.LIMIT))
+    assert frozen == [name] * (own_process and name == data.OURS)
     assert workload.clock is time.process_time
 
 
