@@ -94,11 +94,10 @@ def config_text(choices: Choices, *, samples_file: str, config_file: str, split_
             '\n# The new head first, with the backbone as it was loaded; then everything.\n'
             f"custom_hooks = [dict(type='mmdensenet.HeadFirstHook', epochs={max(1, length.epochs // 10)})]\n"
         )
-    schedule = f'{length.epochs} epochs: for {choices.images} images'
+    schedule = f'{length.described}: for {choices.images} images'
     if choices.minutes is not None:
         schedule = (
-            f'{length.epochs} epochs: what {choices.minutes:g} minutes allow at {1000 * length.per_image:.1f} ms an '
-            'image'
+            f'{length.described}: what {choices.minutes:g} minutes allow at {1000 * length.per_image:.1f} ms an image'
         )
     why_network = '\n'.join(f'# {why}.' for why in network.why)
     backbone = as_call(dict(network.backbone, in_channels=reading.channels), 4, 'backbone=,')

@@ -65,6 +65,10 @@ class Length:
     per_image: float
     expected: float
 
+    @property
+    def described(self) -> str:
+        return f'{self.epochs} epoch{"s" if self.epochs > 1 else ""}'
+
 
 def training_length(train: int, val: int, cost: Cost, pretrained: bool, minutes: float | None) -> Length:
     """Args: ``train``, ``val`` images of the parts."""

@@ -115,7 +115,7 @@ def write_config(
         chosen.why[0],
         chosen.why[1] if not chosen.pretrained else f'weights: {chosen.load_from}',
         reading.why,
-        f'{length.epochs} epochs of {len(train)} images in batches of {batch}',
+        f'{length.described} of {len(train)} images in batches of {batch}',
         f'training will take about {describe_seconds(length.expected)} on {where} '
         f'({1000 * length.per_image:.1f} ms for an image)',
     ]
@@ -124,7 +124,8 @@ def write_config(
 
 def describe_seconds(seconds: float) -> str:
     if seconds < 90:
-        return f'{max(1, round(seconds))} seconds'
+        whole = max(1, round(seconds))
+        return f'{whole} second{"s" if whole > 1 else ""}'
     if seconds < 5400:
         return f'{round(seconds / 60)} minutes'
     return f'{seconds / 3600:.1f} hours'
@@ -197,10 +198,12 @@ def _loss_weights(look: Look, train: np.ndarray) -> tuple[dict[str, list[float]]
         values = [round(float(min(r, LARGEST_WEIGHT)), 2) if r > IMBALANCE else 1.0 for r in ratio]
         return dict(pos_weight=values), f'images without a label for each with it, where more than {IMBALANCE}'
     there = positive[positive > 0]
-    if there.max() <= IMBALANCE * there.min():
-        return {}, f'{there.min()} to {there.max()} images of each class: no class_weight'
+    fewest, most = there.min(), there.max()
+    many = f'{fewest} images of each class' if fewest == most else f'{fewest} to {most} images of each class'
+    if most <= IMBALANCE * fewest:
+        return {}, f'{many}: no class_weight'
     values = [round(float(min(there.mean() / p, LARGEST_WEIGHT)), 3) if p else 0.0 for p in positive]
-    return dict(class_weight=values), f'{there.min()} to {there.max()} images of each class: inverse frequencies'
+    return dict(class_weight=values), f'{many}: inverse frequencies'
 
 
 def _of_folds(look: Look, columns: dict[str, list[str]]) -> dict[str, dict]:

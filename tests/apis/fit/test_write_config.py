@@ -42,6 +42,8 @@ def test_a_smaller_network_where_time_is_short_is_called_what_it_is(tmp_path, mo
     assert plan.lines[0] == f'{name}: one of more layers makes 1 epoch in 0.2 minutes'
     assert f'# {plan.lines[0]}.\n# Trained anew: ' in plan.text
     assert cfg.model.backbone.stem == ('imagenet' if 'stem' in name else 'cifar')
+    assert '1 epoch of 196 images in batches of 16' in plan.lines and '# 1 epoch: ' in plan.text
+    assert ' 98 images of each class: no class_weight' in plan.text
 
 
 def test_each_fold_has_the_mean_and_the_weights_of_its_own_training_part(tmp_path, monkeypatch):
@@ -84,5 +86,5 @@ def test_colours_are_turned_to_the_order_of_mean_and_deviation(tmp_path, monkeyp
 
 
 def test_times_in_words():
-    found = [describe_seconds(seconds) for seconds in (2, 89, 90, 3600, 5399, 5400)]
-    assert found == ['2 seconds', '89 seconds', '2 minutes', '60 minutes', '90 minutes', '1.5 hours']
+    found = [describe_seconds(seconds) for seconds in (1, 2, 89, 90, 3600, 5399, 5400)]
+    assert found == ['1 second', '2 seconds', '89 seconds', '2 minutes', '60 minutes', '90 minutes', '1.5 hours']
