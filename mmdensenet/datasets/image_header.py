@@ -20,8 +20,10 @@ _OTHER_FORMATS = {
     **dict.fromkeys((b'heic', b'heix', b'heim', b'heis', b'hevc', b'mif1', b'msf1'), 'HEIC'),
     **dict.fromkeys((b'avif', b'avis'), 'AVIF'),
 }
-#: PGM and PPM: width, height and the value of white, with comments between them
-_NETPBM = re.compile(rb'P[2356](?:\s+(?:#[^\n]*\n)?)+\d+(?:\s+(?:#[^\n]*\n)?)+\d+(?:\s+(?:#[^\n]*\n)?)+(\d+)\s')
+#: between the fields of PGM's and PPM's headers; each byte fits one alternative, or some files would take for ever
+_BETWEEN = rb'(?:\s|#[^\n]*\n)+'
+#: width, height and the value of white
+_NETPBM = re.compile(rb'P[2356]' + _BETWEEN + rb'\d+' + _BETWEEN + rb'\d+' + _BETWEEN + rb'(\d+)\s')
 
 
 def check_content(path: str, content: bytes, max_pixels: int) -> None:

@@ -72,9 +72,10 @@ class LoadImage(LoadImageFromFile):
 
     def _decode(self, path: str, content: bytes) -> np.ndarray | None:
         flag, backend = self.color_type, self.imdecode_backend
-        if self.reduce_to is not None and content.startswith(b'\xff\xd8'):
+        is_jpeg = content.startswith(b'\xff\xd8')
+        if is_jpeg and self.reduce_to is not None:
             return _decode_reduced(content, flag, self.reduce_to)
-        if flag != 'unchanged':
+        if flag != 'unchanged' and not is_jpeg:  # of which decoders take no more than 8 bits
             for page in tiff_pages(content)[:1]:
                 require_known_pixels(path, page, deep=False)
             if needs_own_depth(content):

@@ -43,6 +43,9 @@ def test_what_headers_say_of_depth():
     assert largest_value(netpbm(GREY, 4095)) == 4095
     assert has_16_bits(netpbm(GREY, 65535)) and not has_16_bits(netpbm(GREY, 255))
     assert not has_16_bits(b'') and largest_value(b'P5') is None
+    # as long as a stranger's file has spaces and comments, a look at its header ends
+    assert largest_value(b'P5' + b' ' * 5_000 + b'x') is None and largest_value(b'P5' + b' #\n' * 5_000 + b'1') is None
+    assert largest_value(b'P5 # 1\n2\n#\n 3#of 12 bits\n4095\n') == 4095
 
 
 @pytest.mark.parametrize('content, reason', [
