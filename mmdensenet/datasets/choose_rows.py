@@ -76,12 +76,16 @@ def _together(table: Table, image_column: str, group: str | None) -> list[str] |
     if group is None:
         return images if len(set(images)) < len(images) else None
     names = group_names(table, group)
+    alone = [is_missing(canonical(row[group])) for row in table.rows]
     first: dict[str, int] = {}
     for i, image in enumerate(images):
         before = first.setdefault(image, i)
-        if names[before] != names[i]:
+        if alone[before] and alone[i]:
+            names[i] = names[before]
+        elif names[before] != names[i]:
+            here, there = ('none' if alone[at] else repr(names[at]) for at in (i, before))
             raise UserError(
-                f'{table.where(i)}: {image} is of {group} {names[i]!r}, and of {names[before]!r} in row '
-                f'{table.lines[before]}: it would be in two parts.'
+                f'{table.where(i)}: {image} is of {group} {here}, and of {there} in row {table.lines[before]}: it '
+                'would be in two parts.'
             )
     return names

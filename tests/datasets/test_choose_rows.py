@@ -37,6 +37,15 @@ def test_an_image_of_two_patients(tmp_path):
     table = table_of(tmp_path / 'a.csv', ['a.png,P1', 'b.png,P2', './a.png,P2'])
     with pytest.raises(UserError, match=r"row 4: a\.png is of patient 'P2', and of 'P1' in row 2: it would be in two"):
         parts_of(table, group='patient')
+    table = table_of(tmp_path / 'b.csv', ['a.png,P1', 'b.png,P2', './a.png,'])
+    with pytest.raises(UserError, match=r"row 4: a\.png is of patient none, and of 'P1' in row 2: it would be in two"):
+        parts_of(table, group='patient')
+
+
+def test_two_rows_of_an_image_without_a_patient_are_in_one_part(tmp_path):
+    rows = [f'{number}.png,' for number in range(6)] + [f'./{number}.png,NA' for number in range(6)]
+    for part in parts_of(table_of(tmp_path / 'a.csv', rows), group='patient'):
+        assert part and {row % 6 for row in part} == {row - 6 for row in part if row > 5}
 
 
 def test_groups_are_numbers_and_rows_without_one_are_alone(tmp_path):
