@@ -142,13 +142,23 @@ def _is_cut_png(content: bytes) -> bool:
     return True
 
 
+#: the last JPEG's bytes up to its first scan, and what is found in them: those of a data set are often all the same
+_last_head: tuple[bytes, tuple[int, int, int]] = b'\0', (0, 0, 0)
+
+
 def _jpeg_head(content: bytes) -> tuple[int, int, int]:
     """Width, height (0, 0 if no segment has them) and where the first scan begins (the end if there is none)."""
+    global _last_head
+    head, found = _last_head
     position, end, size = 2, len(content) - 9, None
+    if found[2] < end and content.startswith(head):
+        return found
     while position < end and content[position] == 0xFF:
         marker = content[position + 1]
         if marker == _START_OF_SCAN:
-            return *(size or (0, 0)), position
+            found = *(size or (0, 0)), position
+            _last_head = content[: position + 7], found  # a damaged segment's size may lie behind the marker
+            return found
         if size is None and marker in _MARKERS_WITH_SIZE:
             height, width = struct.unpack_from('>HH', content, position + 5)
             size = width, height

@@ -1,11 +1,14 @@
 """What a file says of its image before it is decoded."""
 
+import itertools
+
+import cv2
 import numpy as np
 import pytest
 
 from mmdensenet.apis.fit.pictures import read_picture
 from mmdensenet.datasets import LoadGreyImage, LoadImage
-from mmdensenet.datasets.image_header import has_16_bits, largest_value, why_unreadable
+from mmdensenet.datasets.image_header import has_16_bits, image_size, largest_value, why_unreadable
 
 GREY = np.arange(24, dtype=np.uint16).reshape(4, 6)
 
@@ -59,3 +62,17 @@ def test_what_headers_say_of_depth():
 ])  # fmt: skip
 def test_why_no_decoder_takes_it(content, reason):
     assert reason in why_unreadable(content)
+
+
+def test_a_jpegs_size_does_not_depend_on_the_one_before():
+    """A header like the last one is not read again; a damaged one has its size behind the beginning of the scan."""
+    files = [cv2.imencode('.jpg', np.zeros((*shape, 3), np.uint8))[1].tobytes() for shape in [(6, 4), (9, 4), (6, 4)]]
+    files += [b'\xff\xd8\xff\xc0\0\2\xff\xda' + bytes([7, size]) + bytes(20) for size in (1, 2)]
+    files.append(files[0][: files[0].index(b'\xff\xda') + 5])  # its scan begins too near to its end
+    alone = []
+    for file in files:
+        image_size(b'\xff\xd8\xff\xda' + bytes(20))
+        alone.append(image_size(file))
+    assert alone[:3] == [(4, 6), (4, 9), (4, 6)] and alone[3] != alone[4]
+    for first, second in itertools.product(range(len(files)), repeat=2):
+        assert [image_size(files[first]), image_size(files[second])] == [alone[first], alone[second]]
