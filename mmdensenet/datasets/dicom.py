@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmdensenet.errors import BadImageError, UserError
+from mmdensenet.errors import BadImageError, UserError, first_line
 
 GREY = ('MONOCHROME1', 'MONOCHROME2')
 COLOUR = ('RGB', 'YBR_FULL', 'YBR_FULL_422', 'YBR_ICT', 'YBR_RCT')
@@ -52,7 +52,7 @@ def read_dicom(path: str, content: bytes, max_pixels: int) -> Dicom:
     except UserError:
         raise
     except Exception as error:  # pydicom raises many kinds
-        raise BadImageError.of(path, f'as DICOM: {(str(error).splitlines() or [""])[0][:120]}') from error
+        raise BadImageError.of(path, f'as DICOM: {first_line(error)}') from error
 
 
 def _require_one_image(path: str, file, max_pixels: int) -> None:

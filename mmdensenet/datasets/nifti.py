@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmdensenet.errors import BadImageError, UserError
+from mmdensenet.errors import BadImageError, UserError, first_line
 
 SUFFIXES = ('.nii', '.nii.gz')
 #: anatomical planes, by the axis of the volume in the order left-right, posterior-anterior, inferior-superior
@@ -66,8 +66,7 @@ def read_nifti_slice(
     except (BadImageError, UserError):
         raise
     except Exception as error:  # nibabel raises whatever the bytes lead to
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise BadImageError.of(path, f'as NIfTI: {reason}') from error
+        raise BadImageError.of(path, f'as NIfTI: {first_line(error)}') from error
     if steps is not None:
         pixels = _as_seen(pixels, [i for i in range(3) if i != place], steps, volume, nibabel)
     return pixels, _range(volume, stored)

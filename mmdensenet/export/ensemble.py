@@ -66,14 +66,13 @@ class EnsembleScores(nn.Module):
     ):
         super().__init__()
         self.members = nn.ModuleList(members)
-        self.scale = self.shift = None
+        scale = shift = None
         if normalisations is not None:
             (given_mean, given_std), *own = [(mean.double(), std.double()) for mean, std in normalisations]
-            scale = torch.stack([given_std / std for _, std in own])
-            shift = torch.stack([(given_mean - mean) / std for mean, std in own])
-            del self.scale, self.shift
-            self.register_buffer('scale', scale.float()[:, None, :, None, None])
-            self.register_buffer('shift', shift.float()[:, None, :, None, None])
+            scale = torch.stack([given_std / std for _, std in own]).float()[:, None, :, None, None]
+            shift = torch.stack([(given_mean - mean) / std for mean, std in own]).float()[:, None, :, None, None]
+        self.register_buffer('scale', scale)
+        self.register_buffer('shift', shift)
         self.register_buffer('temperatures', torch.tensor(temperatures, dtype=torch.float32))
         self.multi_label = members[0].multi_label
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mmdensenet.checkpoints.checkpoint_file import sha256
+from mmdensenet.checkpoints.checkpoint_file import replacing, sha256
 from mmdensenet.errors import UserError
 from mmdensenet.extras import install_command
 from mmdensenet.output import writing
@@ -119,17 +119,6 @@ def write_torch_export(model: nn.Module, example: Tensor, metadata: Metadata, ou
         torch.export.save(program, written, extra_files={f'{KEY}.json': metadata.to_json()})
     with writing(out), replacing(out) as temporary:
         temporary.write_bytes(written.getbuffer())
-
-
-@contextlib.contextmanager
-def replacing(out: Path) -> Iterator[Path]:
-    """A path beside ``out`` that is renamed to ``out`` at the end, so that nobody sees a partial file."""
-    temporary = out.with_name(f'.{out.stem}-{os.getpid()}{out.suffix}')
-    try:
-        yield temporary
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

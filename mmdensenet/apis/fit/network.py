@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from mmdensenet.apis.models import named_config, published_weights
 from mmdensenet.convert.convert import convert_state_dict
 from mmdensenet.convert.files import read_checkpoint
-from mmdensenet.errors import UserError
+from mmdensenet.errors import UserError, first_line
 
 from .network_facts import NetworkFacts, facts_of, short_arguments
 
@@ -213,9 +213,8 @@ def require_weights(url: str) -> str:
     try:
         read_checkpoint(url)
     except Exception as error:  # of the network, in many kinds
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f'the ImageNet weights cannot be had ({reason[:160]}): give weights=FILE, or start anew, weights=none.'
+            f'the ImageNet weights cannot be had ({first_line(error)}): give weights=FILE, or start anew, weights=none.'
         ) from error
     return url
 

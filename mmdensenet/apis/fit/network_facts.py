@@ -8,7 +8,7 @@ from mmengine.config import Config
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdensenet.analysis.stage_costs import build_meta_model
-from mmdensenet.errors import UserError
+from mmdensenet.errors import UserError, first_line
 
 #: height and width on which strides are measured, which all of them divide
 SIDE = 256
@@ -52,8 +52,7 @@ def facts_of(backbone: dict, neck: dict, source: str) -> NetworkFacts:
     except UserError as error:
         raise UserError(f'{source}: {error}') from error
     except Exception as error:  # a config says anything
-        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f'{source}: the network cannot be built: {text}') from error
+        raise UserError(f'{source}: the network cannot be built: {first_line(error)}') from error
     return NetworkFacts(
         stride=SIDE // maps[-1].shape[-1],
         features=features.shape[1],
