@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from mmengine.config import DictAction
 
 from mmdensenet import terminal
-from mmdensenet.errors import LONGEST, UserError
+from mmdensenet.errors import LONGEST, UserError, first_line
 from mmdensenet.similar import similar_path
 
 #: status of a command whose output nobody reads any more: 128 + SIGPIPE, as in shells; Windows does not define it
@@ -158,6 +158,8 @@ def explain(error: BaseException) -> str | None:
             cfg = getattr(frame.f_locals.get('self'), 'optimizer_cfg', None)
             if cfg is not None:
                 return _unknown_type(cfg.get('type'), 'optimizer')
+    if isinstance(error, Warning):
+        return f'{first_line(error)}: a warning is an error by PYTHONWARNINGS or -W: leave that out.'
     if isinstance(error, urllib.error.URLError):
         return f'a download failed: {text}. Without network, put the data where the config expects it.'
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
@@ -173,7 +175,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, (FileExistsError, NotADirectoryError)) and error.filename:  # of a folder that is to be made
         return f'{os.fsdecode(error.filename)}: {error.strerror}, and no folder can be made of it. Give another.'
     if isinstance(error, (IsADirectoryError, PermissionError)) and error.filename:
-        return f'{error.filename}: {error.strerror}.'
+        todo = 'Name a file' if isinstance(error, IsADirectoryError) else 'Change its permissions, or give another'
+        return f'{os.fsdecode(error.filename)}: {error.strerror}. {todo}.'
     if isinstance(error, (RuntimeError, AssertionError)) and re.match(
         r'Found 0 files|Cannot find \w+ dataset|Download failed|The number of subfolders', text
     ):

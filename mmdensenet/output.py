@@ -41,4 +41,6 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:  # OpenVINO gives no reason; a full disk is the most likely one
         reason = getattr(error, 'strerror', None) or 'is the disk full?'
-        raise UserError(f'out={path} cannot be written ({reason}): make room, or give another.') from error
+        wants_room = getattr(error, 'errno', None) in (None, errno.ENOSPC, errno.EDQUOT)
+        todo = 'make room, or give another' if wants_room else 'give another'
+        raise UserError(f'out={path} cannot be written ({reason}): {todo}.') from error

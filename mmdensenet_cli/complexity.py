@@ -5,6 +5,9 @@ import json
 
 from .shared import add_cfg_options, add_config, add_debug, arguments
 
+PRINTS_RESULTS = True
+NEEDS = 'mmdensenet.apis.complexity'
+
 
 class OneOrTwo(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None):

@@ -4,7 +4,6 @@ import argparse
 
 from .shared import add_debug, arguments
 
-#: the module that is imported before it runs
 NEEDS = 'mmdensenet.convert'
 
 

@@ -4,6 +4,9 @@ import argparse
 
 from .shared import add_cfg_options, add_config, add_debug, arguments
 
+PRINTS_RESULTS = True
+NEEDS = 'mmdensenet.apis.export'
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)

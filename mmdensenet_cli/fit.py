@@ -17,6 +17,7 @@ def names(text: str) -> list[str]:
 
 
 COMPUTES_LONG = True
+NEEDS = 'mmdensenet.apis.fit'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

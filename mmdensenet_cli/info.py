@@ -1,13 +1,18 @@
 """Print what a bug report needs: versions, the foundation found, kernels, processor and GPUs."""
 
 import argparse
+import atexit
+import gc
 import importlib.util
 import os
 import platform
 import runpy
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from .importing import Importing
 
 STANDALONE = True
 
@@ -22,9 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     for name, value in [*installed(), *machine()]:  # before the import, which may be what fails
         print(f'{name + ":":14}{value}', flush=True)
+    atexit.register(gc.freeze)  # else the interpreter's end looks through all objects of torch's
+    importing = Importing(prints_results=True, is_done='torch' in sys.modules)
+    facts = found()
     try:
-        for name, value in found():
-            print(f'{name + ":":14}{value}')
+        while True:
+            with importing.shown():
+                fact = next(facts, None)
+            if fact is None:
+                break
+            name, value = fact
+            print(f'{name + ":":14}{value}', flush=True)
     except BrokenPipeError:
         raise
     except Exception as error:  # the report is about it

@@ -5,6 +5,8 @@ import json
 
 from .shared import add_debug
 
+PRINTS_RESULTS = True
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(

@@ -4,6 +4,8 @@ import argparse
 
 from .shared import add_cfg_options, add_config, add_debug, arguments
 
+NEEDS = 'mmdensenet.apis.report'
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)

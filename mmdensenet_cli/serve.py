@@ -4,6 +4,8 @@ import argparse
 
 from .shared import add_debug
 
+NEEDS = 'mmdensenet.serving'
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from .importing import importing
+from .importing import Importing
 from .memory import keep_freed_memory, no_garbage
 from .parser import Parser
 from .threads import wait_briefly
@@ -27,7 +27,8 @@ def start(
     Args:
         name: a module of this package, with ``add_arguments(parser)`` and ``run(args)``; with ``STANDALONE`` it does
             not need mmdensenet to be importable, and with ``COMPUTES_LONG`` memory is kept for its next step and
-            threads leave a core that they wait on.
+            threads leave a core that they wait on. ``NEEDS`` is the module that is imported before it runs, and
+            ``PRINTS_RESULTS`` keeps all else from standard output.
         arguments: by default those of the process.
         prog: by default the script's name, as in ``tools/``.
         owns_process: whether the process ends with the command; by default if the arguments are the process's.
@@ -50,16 +51,23 @@ def start(
     if owns_process and getattr(command, 'COMPUTES_LONG', False):
         keep_freed_memory()
         wait_briefly()
-    first = owns_process and 'torch' not in sys.modules
+    is_imported = 'torch' in sys.modules
+    first = owns_process and not is_imported
     # Heavy modules are imported after the arguments are parsed, so that --help answers at once.
     try:
-        with importing(), no_garbage(keep=first):
+        importing = Importing(getattr(command, 'PRINTS_RESULTS', False), is_imported)
+        with importing.shown(), no_garbage(keep=first):
             from mmdensenet.cli import run_tool
     except KeyboardInterrupt:
         _interrupted()
+    except Exception as error:
+        if getattr(args, 'debug', False):
+            raise
+        print(f'error: {why_not_imported(error)}', file=sys.stderr)
+        sys.exit(2)
 
     def run(args: argparse.Namespace) -> None:
-        with importing(), no_garbage(keep=first):
+        with importing.shown(), no_garbage(keep=first):
             importlib.import_module(getattr(command, 'NEEDS', 'mmdensenet.apis'))
         command.run(args)
 
@@ -70,6 +78,18 @@ def _interrupted() -> NoReturn:
     """Exit after Ctrl-C without a traceback; run_tool handles the processes of a group itself."""
     print('interrupted', file=sys.stderr)
     sys.exit(128 + signal.SIGINT)
+
+
+def why_not_imported(error: Exception) -> str:
+    """Return one or two lines on an installation, or an environment, in which mmdensenet cannot be imported."""
+    text = ' '.join(str(error).split())[:600]
+    if isinstance(error, ImportError) and text.startswith('mmdensenet needs'):  # of mmdensenet.compat
+        return text
+    if isinstance(error, Warning):
+        todo = 'Leave PYTHONWARNINGS=error and -W error out: warnings of other packages are no errors of yours.'
+    else:
+        todo = '`mmdensenet info` tells what is installed, --debug where it stopped.'
+    return f'mmdensenet cannot be imported: {type(error).__name__}: {text}\n{todo}'
 
 
 def make_parser(command: ModuleType, prog: str | None = None) -> Parser:

@@ -5,6 +5,8 @@ import sys
 
 from .shared import add_cfg_options, add_config, add_debug, arguments
 
+NEEDS = 'mmdensenet.apis.verify'
+
 #: kind of problem -> headline, in the order in which they are printed
 HEADLINES = {
     'unreadable': 'images cannot be read',

@@ -4,6 +4,8 @@ import argparse
 
 from .shared import CONFIG_KEYS, TRAIN_KEYS, add_cfg_options, add_config, add_debug, arguments
 
+NEEDS = 'mmdensenet.apis.visualize'
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')

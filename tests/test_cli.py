@@ -69,6 +69,9 @@ def test_mistakes_that_torch_and_mmengine_tell_otherwise():
 def test_other_mistakes():
     assert explain(UserError('as it is')) == 'as it is'
     assert explained(lambda: Path('/no/such/file').read_text()) == '/no/such/file: no such file or folder.'
+    assert explain(PermissionError(13, 'no', '/a')) == '/a: no. Change its permissions, or give another.'
+    assert explain(IsADirectoryError(21, 'no', '/a')) == '/a: no. Name a file.'
+    assert 'old: a warning is an error by PYTHONWARNINGS or -W: leave' in explain(DeprecationWarning('old\nmore'))
     assert 'download failed' in explain(urllib.error.URLError('no network'))
     worker = 'Caught RuntimeError\nTraceback\nRuntimeError: x'
     assert explain(RuntimeError(worker)) is None

@@ -45,7 +45,11 @@ def fetch(url: str, model_dir=None, progress: bool = True, check_hash: bool = Tr
             wrong = 'is a folder.' if target.is_dir() else f'does not exist.{similar_path(target)}'
             raise UserError(f'{url}: {target} {wrong}')
     elif not target.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = f'{target.parent} cannot be made ({error.strerror})'
+            raise UserError(f'{url}: {why}. Let TORCH_HOME name a folder for weights.') from None
         sys.stderr.write(f'Downloading {url} to {target}\n')
         try:
             torch.hub.download_url_to_file(url, str(target), _hash_in(url) if check_hash else None, progress=progress)

@@ -177,3 +177,10 @@ def test_schemes_that_are_registered_later(monkeypatch):
 def test_what_cannot_be_fetched_is_said(source, message):
     with pytest.raises(UserError, match=message):
         CheckpointLoader.load_checkpoint(source, logger='silent')
+
+
+def test_a_folder_for_weights_that_cannot_be_made(tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'file'))
+    with pytest.raises(UserError, match=r'file/checkpoints cannot be made \(.+\)\. Let TORCH_HOME name a folder'):
+        load_from_url('http://localhost/a-0123456789ab.pth')

@@ -57,10 +57,32 @@ def test_ctrl_c_has_status_130(command, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr('mmdensenet_cli.info.run', interrupt)
-    monkeypatch.setattr(start, 'importing', interrupt)
+    monkeypatch.setattr(start, 'Importing', interrupt)
     with pytest.raises(SystemExit) as stop:
         start.start(command, ['a.pth', 'b.pth'] if command == 'convert' else [])
     assert (stop.value.code, capsys.readouterr().err) == (130, 'interrupted\n')
+
+
+@pytest.mark.parametrize(
+    ('error', 'lines'),
+    [
+        (ImportError('mmdensenet needs mmengine: pip install "mmdensenet[lite]".'), ['mmdensenet needs mmengine: pip']),
+        (RuntimeError('no home\ndirectory'), ['mmdensenet cannot be imported: RuntimeError: no home directory', '`mm']),
+        (DeprecationWarning('old'), ['mmdensenet cannot be imported: DeprecationWarning: old', 'Leave PYTHONWARNINGS']),
+    ],
+)
+def test_an_installation_that_cannot_be_imported(error, lines, monkeypatch, capsys):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(start, 'Importing', fail)
+    with pytest.raises(SystemExit) as stop:
+        start.start('convert', ['a.pth', 'b.pth'])
+    told = capsys.readouterr().err.removeprefix('error: ').splitlines()
+    assert stop.value.code == 2 and len(told) == len(lines)
+    assert all(line.startswith(begin) for line, begin in zip(told, lines))
+    with pytest.raises(type(error)):
+        start.start('convert', ['a.pth', 'b.pth', '--debug'])
 
 
 def test_a_mistake_without_mmdensenet(monkeypatch, capsys):

@@ -40,7 +40,15 @@ def variants() -> Mapping[str, tuple[str, ...]]:
 
 
 def cache_folder() -> Path:
-    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmdensenet'
+    """The user's folder for compiled libraries.
+
+    Raises:
+        OSError: if the user has no home.
+    """
+    try:
+        return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'mmdensenet'
+    except RuntimeError:
+        raise OSError('no home folder: set HOME or XDG_CACHE_HOME') from None
 
 
 def library_name() -> str:
@@ -78,15 +86,16 @@ def build_for_package(folder: Path) -> Path:
     Raises:
         RuntimeError: as :func:`compile_library`.
     """
-    target, cached = folder / library_name(), cache_folder() / library_name()
+    target = folder / library_name()
     if target.exists():
         return target
     folder.mkdir(parents=True, exist_ok=True)
     try:
+        cached = cache_folder() / library_name()
         if not cached.exists():
             compile_library(cached, variants())
         shutil.copy2(cached, target)
-    except OSError:  # a home that cannot be written to
+    except OSError:  # no home, or one that cannot be written to
         compile_library(target, variants())
     for other in folder.glob('kernels-*.so'):
         if other != target:

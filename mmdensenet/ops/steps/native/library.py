@@ -1,5 +1,6 @@
 """The library of kernels: which file, which variant, and its functions as kernels.h declares them."""
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -57,16 +58,25 @@ def load() -> Library:
     if not build.variants():
         raise NoKernelsError('no kernels for this platform')
     packaged = build.FOLDER / build.library_name()
-    if build.native_path().exists() and wanted in (None, '', 'native'):
-        return open_library(build.native_path(), build.NATIVE)
+    with contextlib.suppress(OSError):  # no home, or one that cannot be read
+        if build.native_path().exists() and wanted in (None, '', 'native'):
+            return open_library(build.native_path(), build.NATIVE)
     if packaged.exists():
         return open_library(packaged, build.variants(), wanted)
     outdated = next(build.FOLDER.glob('kernels-*.so'), None)
     if outdated is None:
-        raise NoKernelsError('the C++ kernels have not been built; `python tools/build_kernels.py` does')
+        raise NoKernelsError(f'the C++ kernels have not been built; `{_build_command()}` does')
     raise UnusableKernelsError(
-        f'{outdated} is outdated, its source has changed; `python tools/build_kernels.py` builds the kernels anew'
+        f'{outdated} is outdated, its source has changed; `{_build_command()}` builds the kernels anew'
     )
+
+
+def _build_command() -> str:
+    """The command that builds kernels: in a clone, or with the copy of the tools that a wheel has."""
+    package = Path(__file__).resolve().parents[3]
+    of_wheel = package / '.mim' / 'tools' / 'build_kernels.py'
+    is_clone = (package.parent / 'tools' / 'build_kernels.py').is_file()
+    return 'python tools/build_kernels.py' if is_clone or not of_wheel.is_file() else f'python {of_wheel}'
 
 
 def open_library(path: Path, variants: dict[str, tuple[str, ...]], wanted: str | None = None) -> Library:

@@ -42,6 +42,17 @@ def test_a_cache_that_cannot_be_written(compiled, tmp_path, monkeypatch):
     assert compiled[-1].parent == tmp_path / 'package'
 
 
+def test_a_user_without_a_home(compiled, tmp_path, monkeypatch):
+    def home():
+        raise RuntimeError('Could not determine home directory.')
+
+    monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+    monkeypatch.setattr(build.Path, 'home', home)
+    with pytest.raises(OSError, match='set HOME or XDG_CACHE_HOME'):
+        build.cache_folder()
+    assert build.build_for_package(tmp_path / 'package').exists()
+
+
 def test_names_follow_the_source(tmp_path, monkeypatch):
     before = build.library_name()
     for file in (*build.FOLDER.glob('*.cpp'), *build.FOLDER.glob('*.h')):

@@ -86,6 +86,19 @@ def test_variants(package_library, monkeypatch):
         library.open_library(package_library, build.variants(), 'sse9')
 
 
+def test_without_a_home_there_is_the_packages_library(tmp_path, monkeypatch):
+    def no_home():
+        raise OSError
+
+    packaged = tmp_path / 'kernels-new.so'
+    packaged.touch()
+    monkeypatch.setattr(build, 'native_path', no_home)
+    monkeypatch.setattr(build, 'library_name', lambda: str(packaged))
+    monkeypatch.setattr(library, 'open_library', lambda path, *_: path)
+    monkeypatch.setattr(build, 'variants', lambda: build.VARIANTS['x86_64'])
+    assert library.load.__wrapped__() == packaged
+
+
 def test_outdated_and_missing_libraries_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(build, 'native_path', lambda: tmp_path / 'none.so')
     monkeypatch.setattr(build, 'library_name', lambda: 'kernels-new.so')
@@ -93,6 +106,13 @@ def test_outdated_and_missing_libraries_are_named(tmp_path, monkeypatch):
     load = library.load.__wrapped__
     with pytest.raises(library.NoKernelsError, match='have not been built; `python tools/build_kernels'):
         load()
+    installed = tmp_path / 'mmdensenet'
+    (installed / '.mim/tools').mkdir(parents=True)
+    (installed / '.mim/tools/build_kernels.py').touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(library, '__file__', str(installed / 'ops/steps/native/library.py'))
+        with pytest.raises(library.NoKernelsError, match=rf'`python {installed}/.mim/tools/build_kernels\.py` does'):
+            load()
     (tmp_path / 'kernels-old.so').touch()
     with pytest.raises(library.NoKernelsError, match=r'kernels-old\.so is outdated'):
         load()
