@@ -4,7 +4,7 @@ from io import BytesIO
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from mmdensenet.errors import BadImageError
 
@@ -12,9 +12,7 @@ from .image_header import check_content, largest_value, why_unreadable
 from .tiff_header import has_straight_alpha, require_known_pixels, tiff_pages, white_is_zero
 
 
-def read_pixels(
-    path: str, content: bytes, max_pixels: int, ignore_orientation: bool = False
-) -> tuple[np.ndarray, int | None]:
+def read_pixels(path: str, content: bytes, max_pixels: int) -> tuple[np.ndarray, int | None]:
     """(H, W), or (H, W, 3) in the order blue, green, red; and the value of white, where the file states another than
     the largest of the array's type.
 
@@ -25,11 +23,11 @@ def read_pixels(
     pages = tiff_pages(content)
     if pages:
         require_known_pixels(path, pages[0], deep=True)
-    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR | (cv2.IMREAD_IGNORE_ORIENTATION if ignore_orientation else 0)
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
         if pages and has_straight_alpha(pages[0]) and pixels is not None and pixels.dtype == np.uint8:
-            pixels = _without_alpha(content, ignore_orientation)
+            pixels = _without_alpha(content)
     except (cv2.error, OSError, ValueError, MemoryError) as error:
         raise BadImageError.of(path, why_unreadable(content)) from error
     if pixels is None:
@@ -50,8 +48,11 @@ def needs_own_depth(content: bytes) -> bool:
 
 
 def read_8_bits(path: str, content: bytes, max_pixels: int, color_type: str) -> np.ndarray:
-    """:func:`read_pixels` scaled to uint8: (H, W, 3), or (H, W) for a ``color_type`` of grey."""
-    pixels, white = read_pixels(path, content, max_pixels, color_type.endswith('ignore_orientation'))
+    """:func:`read_pixels` scaled to uint8: (H, W, 3), or (H, W) for a ``color_type`` of grey.
+
+    It is for TIFF and PNM: OpenCV and Pillow turn a TIFF as it says, whatever is asked for, and a PNM says nothing.
+    """
+    pixels, white = read_pixels(path, content, max_pixels)
     if white is not None:
         pixels = np.round(pixels * (255 / white)).clip(0, 255).astype(np.uint8)
     elif pixels.dtype == np.uint16:
@@ -61,7 +62,6 @@ def read_8_bits(path: str, content: bytes, max_pixels: int, color_type: str) -> 
     return pixels if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
 
 
-def _without_alpha(content: bytes, ignore_orientation: bool) -> np.ndarray:
+def _without_alpha(content: bytes) -> np.ndarray:
     with Image.open(BytesIO(content)) as image:
-        upright = image if ignore_orientation else ImageOps.exif_transpose(image)
-        return np.ascontiguousarray(np.asarray(upright.convert('RGB'))[..., ::-1])
+        return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])

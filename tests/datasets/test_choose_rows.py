@@ -1,5 +1,6 @@
 """Rows of a part: what belongs together is in one, and what is likely one is named."""
 
+import numpy as np
 import pytest
 
 from mmdensenet.datasets.choose_rows import choose_rows, group_names
@@ -12,10 +13,10 @@ def table_of(path, rows, header='image,patient'):
     return read_table(path)
 
 
-def parts_of(table, **rule):
+def parts_of(table, onehot=None, **rule):
     """The rows of both parts."""
     rule.setdefault('fractions', dict(train=0.5, val=0.5))
-    return [choose_rows(table, 'image', None, split, None, rule) for split in ('train', 'val')]
+    return [choose_rows(table, 'image', onehot, split, None, rule) for split in ('train', 'val')]
 
 
 def test_rows_of_one_image_stay_together(tmp_path):
@@ -30,7 +31,37 @@ def test_rows_of_one_image_stay_together(tmp_path):
 
 def test_the_division_of_images_in_one_row_each_is_as_ever(tmp_path):
     table = table_of(tmp_path / 'a.csv', [f'{number}.png,' for number in range(10)])
-    assert parts_of(table, seed=0) == [[2, 3, 4, 6, 7], [0, 1, 5, 8, 9]]
+    assert parts_of(table) == parts_of(table, seed=0) == [[2, 3, 4, 6, 7], [0, 1, 5, 8, 9]]
+
+
+def test_each_fold_is_for_validation_once_with_its_share_of_each_label(tmp_path):
+    table = table_of(tmp_path / 'a.csv', [f'{number}.png,' for number in range(12)])
+    onehot = np.zeros((12, 1))
+    onehot[:4] = 1
+    shares = {}
+    for stratify in ({}, dict(stratify=False)):
+        parts = [parts_of(table, onehot, fractions=None, folds=4, fold=fold, **stratify) for fold in range(4)]
+        assert sorted(row for _, val in parts for row in val) == list(range(12))
+        assert all(sorted(train + val) == list(range(12)) for train, val in parts)
+        shares[bool(stratify)] = [onehot[val].sum() for _, val in parts]
+    assert shares[False] == [1, 1, 1, 1] != shares[True]
+
+
+@pytest.mark.parametrize('split, rule, message', [
+    ('a', dict(fractions=dict(b=1)), "split='a': choose 'b'"),
+    ('test', dict(folds=2, fold=0), "split='test': choose 'train', 'val'"),
+    ('val', dict(folds=2, fold=2), 'fold from 0'),
+    ('val', dict(folds=2, fold=-1), 'fold from 0'),
+    ('val', dict(folds=2), 'give fractions, or folds and fold'),
+    ('val', dict(), 'give fractions, or folds and fold'),
+    ('val', dict(fractions=dict(val=1), folds=2, fold=0), 'give fractions, or folds and fold'),
+    ('val', dict(fractions=dict(val=1), fold=0), 'give fractions, or folds and fold'),
+    ('val', dict(fractions=dict(val=1), groups='patient'), 'beside them group, stratify and seed'),
+])  # fmt: skip
+def test_rules_that_are_none(tmp_path, split, rule, message):
+    table = table_of(tmp_path / 'a.csv', ['a.png,', 'b.png,'])
+    with pytest.raises(UserError, match=message):
+        choose_rows(table, 'image', None, split, None, rule)
 
 
 def test_an_image_of_two_patients(tmp_path):
@@ -67,3 +98,5 @@ def test_parts_that_are_spelt_otherwise(tmp_path):
     with pytest.raises(UserError, match="'split' has 'Train' beside split='train'"):
         choose_rows(table, 'image', None, 'train', 'split', None)
     assert choose_rows(table, 'image', None, None, None, None) == [0, 1]
+    table = table_of(tmp_path / 'b.csv', ['a.png,val', 'b.png,train', 'c.png,val'], 'image,split')
+    assert choose_rows(table, 'image', None, 'val', 'split', None) == [0, 2]

@@ -1,9 +1,11 @@
 """TIFFs that OpenCV decodes to other pixels than the file's load right."""
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
-from support.tiff_files import EXTRA, packed, tiff
+from support.tiff_files import EXTRA, FORMAT, packed, tiff
 
 from mmdensenet.apis.fit.pictures import read_picture
 from mmdensenet.datasets import LoadGreyImage, LoadImage
@@ -61,6 +63,18 @@ def test_colours_of_transparent_places(tmp_path):
         assert np.array_equal(LoadImage()(dict(img_path=str(tmp_path / name)))['img'][..., ::-1], RGB)
         grey = LoadGreyImage('full')(dict(img_path=str(tmp_path / name)))['img']
         assert grey == pytest.approx(cv2.cvtColor(RGB, cv2.COLOR_RGB2GRAY), abs=0)
-    deep = np.concatenate([RGB.astype(np.uint16) * 257, alpha.astype(np.uint16) * 257], -1)
+    deep = np.concatenate([RGB.astype(np.uint16) * 256 + 200, alpha.astype(np.uint16) * 257], -1)
     (tmp_path / 'b.tif').write_bytes(tiff(deep.tobytes(), 16, 4, 2, {EXTRA: [2]}))
     assert np.array_equal(LoadImage()(dict(img_path=str(tmp_path / 'b.tif')))['img'][..., ::-1], RGB)
+    # turned as the file says by each way of reading, whatever is asked for
+    (tmp_path / 'c.tif').write_bytes(tiff(content[16:208], 8, 4, 2, {EXTRA: [2], 274: [6]}))
+    (tmp_path / 'd.tif').write_bytes(tiff(RGB.tobytes(), 8, 3, 2, {274: [6]}))
+    for name, color_type in itertools.product('cd', ('color', 'color_ignore_orientation')):
+        turned = LoadImage(color_type=color_type)(dict(img_path=str(tmp_path / f'{name}.tif')))['img']
+        assert np.array_equal(turned[..., ::-1], np.rot90(RGB, -1))
+
+
+def test_floats_have_their_own_depth(tmp_path):
+    (tmp_path / 'a.tif').write_bytes(tiff((GREY / 1000).astype('<f4').tobytes(), 32, more={FORMAT: [3]}))
+    found = LoadGreyImage((0, 50))(dict(img_path=str(tmp_path / 'a.tif')))['img']
+    assert found == pytest.approx((GREY / 1000).clip(0, 50) * 5.1, abs=1e-3)

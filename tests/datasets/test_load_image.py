@@ -14,7 +14,7 @@ from mmcv.transforms import LoadImageFromFile
 from PIL import Image, ImageOps
 
 from mmdensenet.datasets import LoadGreyImage, LoadImage
-from mmdensenet.datasets.image_header import image_size, is_cut
+from mmdensenet.datasets.image_header import image_size
 from mmdensenet.datasets.load_image import read_bytes
 from mmdensenet.errors import BadImageError, UserError
 
@@ -194,10 +194,10 @@ def test_no_permission(tmp_path, monkeypatch):
 
 
 def test_large_images_can_be_allowed(tmp_path):
-    large_png(tmp_path / 'a.png', 4000, 4000)
-    assert load(tmp_path / 'a.png').shape == (4000, 4000, 3)
-    with pytest.raises(BadImageError, match=r'4000x4000 is more than max_pixels=1,000'):
-        load(tmp_path / 'a.png', max_pixels=1000)
+    large_png(tmp_path / 'a.png', 4000, 3000)
+    assert load(tmp_path / 'a.png', max_pixels=12_000_000).shape == (3000, 4000, 3)
+    with pytest.raises(BadImageError, match=r'4000x3000 is more than max_pixels=11,999,999'):
+        load(tmp_path / 'a.png', max_pixels=11_999_999)
 
 
 def test_another_image_is_never_taken():
@@ -258,45 +258,6 @@ def test_any_bytes_are_named(tmp_path, content):
     (tmp_path / 'any').write_bytes(content)
     with pytest.raises(BadImageError):
         load(tmp_path / 'any')
-
-
-@pytest.mark.parametrize('options', [{}, dict(progressive=True), dict(exif=oriented(6)), dict(restart_marker_rows=1)])
-def test_a_decoder_that_fills_a_cut_jpeg_up_is_not_believed(tmp_path, monkeypatch, options):
-    """As OpenCV before version 5 does."""
-    PICTURE.save(tmp_path / 'a.jpg', **options)
-    content = (tmp_path / 'a.jpg').read_bytes()
-    assert not is_cut(content) and not is_cut(content + b'appended')
-    monkeypatch.setattr('mmcv.imfrombytes', lambda *args, **kwargs: RGB)
-    assert load(tmp_path / 'a.jpg').shape == RGB.shape
-    for length in (*range(2, len(content), 97), len(content) - 1):
-        (tmp_path / 'cut.jpg').write_bytes(content[:length])
-        with pytest.raises(BadImageError, match=r'cut\.jpg'):
-            load(tmp_path / 'cut.jpg')
-
-
-def chunk(kind, data, length=None):
-    stated = struct.pack('>I', len(data) if length is None else length)
-    return stated + kind + data + struct.pack('>I', zlib.crc32(kind + data))
-
-
-@pytest.mark.parametrize('loader', [LoadImage(), LoadGreyImage('full')], ids=['colour', 'grey'])
-@pytest.mark.parametrize('case', ['length', 'frame', 'end', 'header'])
-def test_a_png_that_claims_more_than_it_has_is_refused_before_it_is_decoded(tmp_path, monkeypatch, loader, case):
-    """OpenCV 5 makes room for a chunk's stated length, of up to 2 GB, first."""
-    PICTURE.save(tmp_path / 'a.png')
-    content = (tmp_path / 'a.png').read_bytes()
-    header, rest = content[:33], content[33:]
-    frame = struct.pack('>IIIIIHHBB', 0, 40000, 40000, 0, 0, 1, 1, 0, 0)
-    broken = {
-        'length': header + chunk(b'teXt', b'', 0x7FFFFFF0) + rest,
-        'frame': header + chunk(b'acTL', struct.pack('>II', 1, 0)) + chunk(b'fcTL', frame) + rest,
-        'end': content[:-12],
-        'header': content[:8] + chunk(b'teXt', b'x') + content[8:],
-    }[case]
-    (tmp_path / 'broken.png').write_bytes(broken)
-    monkeypatch.setattr('cv2.imdecode', lambda *args: pytest.fail('decoded'))
-    with pytest.raises(BadImageError, match=r'broken\.png cannot be read as an image'):
-        loader.transform(dict(img_path=str(tmp_path / 'broken.png')))
 
 
 def test_large_jpegs_at_reduced_size(tmp_path):

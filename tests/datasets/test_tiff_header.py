@@ -4,11 +4,18 @@ import struct
 
 import numpy as np
 import pytest
-from support.tiff_files import FORMAT, PLANES, packed, tiff
+from support.tiff_files import BITS, EXTRA, FORMAT, PHOTOMETRIC, PLANES, SAMPLES, packed, tiff
 
 from mmdensenet.apis.fit.pictures import read_picture
 from mmdensenet.datasets import LoadGreyImage, LoadImage
-from mmdensenet.datasets.tiff_header import tiff_bits, tiff_pages
+from mmdensenet.datasets.tiff_header import (
+    has_straight_alpha,
+    require_known_pixels,
+    tiff_bits,
+    tiff_pages,
+    white_is_zero,
+    why_not_decoded,
+)
 from mmdensenet.errors import BadImageError
 
 GREY = (np.arange(6 * 8, dtype=np.uint16).reshape(6, 8) * 1300).astype(np.uint16)
@@ -59,3 +66,73 @@ def test_what_directories_say():
     start = struct.unpack('<L', loop[4:8])[0]
     loop[-4:] = struct.pack('<L', start)  # the next page is the first
     assert len(tiff_pages(bytes(loop))) == 1
+
+
+@pytest.mark.parametrize('kind, there', [(1, 1), (4, 1), (2, 2)], ids=['thumbnail', 'mask', 'one of several'])
+def test_thumbnails_and_masks_are_no_pages(tmp_path, kind, there):
+    content = bytearray(tiff(FLAT.tobytes(), 8, pages=2, more={254: [0]}))
+    content[content.rindex(struct.pack('<HHL', 254, 3, 1)) + 8] = kind
+    assert len(tiff_pages(bytes(content))) == there
+    (tmp_path / 'a.tif').write_bytes(content)
+    if there == 1:
+        assert np.array_equal(LoadImage(color_type='grayscale')(dict(img_path=str(tmp_path / 'a.tif')))['img'], FLAT)
+
+
+def page(photometric, bits, samples=1, kind=None, planes=None, extra=None):
+    numbers = None if bits is None else (bits,) * samples
+    found = {BITS: numbers, PHOTOMETRIC: photometric, SAMPLES: samples, PLANES: planes, EXTRA: extra, FORMAT: kind}
+    return {**found, FORMAT: None if kind is None else (kind,) * samples}
+
+
+SEVERAL, RANGE, INVERTED = 'channels, of which some', 'no full range', 'white where they are 0'
+GREYS, COLOURS, PALETTE, CMYK, YCBCR = 1, 2, 3, 5, 6
+KINDS = [  # the page, and why it is refused as 8 bits and at its own depth
+    (page(GREYS, None), None, None),
+    (page(0, 8), None, None),
+    (page(0, 16), None, None),
+    (page(GREYS, 16, planes=2), None, None),
+    (page(GREYS, 32), RANGE, None),
+    (page(GREYS, 32, kind=3), RANGE, None),
+    (page(GREYS, 16, kind=2), RANGE, None),
+    (page(0, 32), RANGE, INVERTED),
+    (page(0, 16, kind=2), RANGE, INVERTED),
+    (page(GREYS, 8, 2, extra=(2,)), None, None),
+    (page(GREYS, 8, 2, extra=(0,)), SEVERAL, SEVERAL),
+    (page(PALETTE, 8), None, None),
+    (page(PALETTE, 8, 3), SEVERAL, SEVERAL),
+    (page(COLOURS, 8, 3, planes=2), None, None),
+    (page(COLOURS, 16, 3, planes=2), None, 'stored one after the other'),
+    (page(COLOURS, 16, 3, planes=1), None, None),
+    (page(COLOURS, 8, 4, extra=(0,)), None, None),
+    (page(COLOURS, 8, 5, extra=(2, 0)), SEVERAL, SEVERAL),
+    (page(CMYK, 8, 5, extra=(2,)), None, None),
+    (page(CMYK, 8, 6, extra=(2, 0)), SEVERAL, SEVERAL),
+    (page(YCBCR, 8, 3), None, None),
+    (page(YCBCR, 8, 5), SEVERAL, SEVERAL),
+    (page(None, 8, 7), None, None),
+    (page(9, 8, 3), 'PhotometricInterpretation 9', 'PhotometricInterpretation 9'),
+]
+
+
+@pytest.mark.parametrize('deep', [False, True])
+def test_which_pixels_are_known(deep):
+    for number, (given, *reasons) in enumerate(KINDS):
+        found = None
+        try:
+            require_known_pixels('a.tif', given, deep)
+        except BadImageError as error:
+            found = error.reason
+        reason = reasons[deep]
+        assert reason in found if reason and found else reason == found, (number, found)
+
+
+def test_what_a_page_says():
+    assert not why_not_decoded(page(GREYS, None)) and not why_not_decoded(page(PALETTE, 4))
+    assert not any(why_not_decoded(page(GREYS, bits)) for bits in (1, 8, 10, 12, 14, 16, 32, 64))
+    assert all('bits a channel' in why_not_decoded(page(GREYS, bits)) for bits in (2, 4, 7, 9, 11, 13, 15, 24, 33))
+    assert [bool(why_not_decoded(page(GREYS, bits, kind=3))) for bits in (16, 32, 64)] == [True, False, False]
+    assert [white_is_zero(page(0, bits)) for bits in (None, 8, 10, 16)] == [False, False, True, True]
+    assert not white_is_zero(page(GREYS, 16))
+    alphas = [None, (2,), (1,), (2, 0), (0, 2)]
+    assert [has_straight_alpha(page(COLOURS, 8, 4, extra=extra)) for extra in alphas] == [0, 1, 0, 1, 0]
+    assert not has_straight_alpha(page(GREYS, 8, 2, extra=(2,)))
