@@ -112,9 +112,11 @@ def test_one_image_per_class():
 
 
 def test_ranking_without_time_for_intervals(monkeypatch):
-    monkeypatch.setattr(report_metrics, 'RANKING_BUDGET', 1000)
-    found = by_name(compute_metrics(single(), Resampling(300, count=50))[0])
-    assert np.isnan(found['macro AUROC'].low) and not np.isnan(found['macro F1'].low)
+    scores = single()
+    for resamplings, told in ((100, True), (99, False)):
+        monkeypatch.setattr(report_metrics, 'RANKING_BUDGET', resamplings * len(scores) * len(scores.classes))
+        found = by_name(compute_metrics(scores, Resampling(300, count=150))[0])
+        assert np.isnan(found['macro AUROC'].low) != told and not np.isnan(found['macro F1'].low)
 
 
 def test_confusion():

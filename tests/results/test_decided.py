@@ -42,11 +42,13 @@ def test_samples_and_results_have_what_is_decided(kind):
     for i, sample in enumerate(samples):
         positive = np.flatnonzero(decided.positive[i]).tolist()
         label = positive if kind == 'labels' else positive[0]
-        assert sample.decided_label == label and sample.ood == decided.ood[i]
+        assert sample.decided_label == label
+        assert (sample.ood, sample.ood_score) == (decided.ood[i], decided.ood_scores[i])
         assert sample.calibrated_score.numpy() == pytest.approx(decided.probabilities[i])
         assert sample.conformal_set == np.flatnonzero(decided.sets[i]).tolist()
         result = decided_result(decisions, scores.logits[i], 'abc')
         assert result['pred_label'] == label and result['pred_scores'] == pytest.approx(decided.probabilities[i])
+        assert result['pred_score'] == pytest.approx(decided.probabilities[i][label])
         assert result['pred_class'] == (['abc'[k] for k in label] if kind == 'labels' else 'abc'[label])
         plain = plain_decision(result, 'abc')
         assert plain == {
@@ -56,7 +58,9 @@ def test_samples_and_results_have_what_is_decided(kind):
             'ood': sample.ood,
             'ood_score': sample.ood_score,
         }
-        assert plain_decision(decided_result(decisions, scores.logits[i], None), None)['label'] == label
+        nameless = plain_decision(decided_result(decisions, scores.logits[i], None), None)
+        del plain['class']
+        assert nameless == plain | {'conformal_set': sample.conformal_set}
     with pytest.raises(UserError, match='finite'):
         note_decisions(decisions, samples_of(np.full((1, 3), np.nan)))
 

@@ -90,12 +90,16 @@ def test_several_classes_and_labels():
             truth, called = test.targets[known, i], decided.positive[known, i]
             areas.append(sklearn.roc_auc_score(truth, decided.probabilities[known, i]))
             assert label.figures['AUROC'].value == pytest.approx(areas[-1])
-            assert label.figures['sensitivity'].value == pytest.approx(sklearn.recall_score(truth, called))
-            assert label.figures['PPV'].value == pytest.approx(sklearn.precision_score(truth, called))
+            expected = {
+                'sensitivity': sklearn.recall_score(truth, called),
+                'specificity': sklearn.recall_score(truth, called, pos_label=0),
+                'PPV': sklearn.precision_score(truth, called),
+                'NPV': sklearn.precision_score(truth, called, pos_label=0),
+                'coverage': decided.sets[known, i][truth == 1].mean(),
+                'Brier': sklearn.brier_score_loss(truth, decided.probabilities[known, i]),
+            }
+            assert {name: label.figures[name].value for name in expected} == pytest.approx(expected)
             assert (label.images, label.others) == (truth.sum(), (1 - truth).sum())
-            assert label.figures['Brier'].value == pytest.approx(
-                sklearn.brier_score_loss(truth, decided.probabilities[known, i])
-            )
         assert found.overall['macro AUROC'].value == pytest.approx(np.mean(areas))
         written = json.loads(json.dumps(found.to_dict(), allow_nan=False))
         assert written['labels'][0]['figures']['AUROC']['value'] == found.labels[0].figures['AUROC'].value
@@ -141,15 +145,20 @@ def test_groups_widen_the_intervals_and_have_figures_of_their_own():
 
 
 def test_a_group_has_a_label_if_an_image_has_it():
-    validation, test = halves(several(600, unknown=0))
+    """Images of which nothing is known are in no mean."""
+    validation, test = halves(several(600))
     groups = np.arange(300) // 3
     test.truth[groups == 0] = -1  # nothing is known of a group
     found = judge(test, decide(validation), groups=groups, resamplings=20)
-    has = test.truth.reshape(100, 3, 3).max(1)
-    mean = decide(validation).apply(test.logits).probabilities.reshape(100, 3, 3).mean(1)
+    probabilities = decide(validation).apply(test.logits).probabilities.reshape(100, 3, 3)[1:]
+    known = test.truth.reshape(100, 3, 3)[1:]
     for i, label in enumerate(found.by_group):
-        assert (label.images, label.others) == ((has[1:, i] == 1).sum(), (has[1:, i] == 0).sum())
-        assert label.figures['AP'].value == pytest.approx(sklearn.average_precision_score(has[1:, i], mean[1:, i]))
+        some = (known[..., i] >= 0).any(1)
+        assert (known[some, :, i] < 0).any() and (known[some, :, i] == 1).all(1).any()
+        has = known[some, :, i].max(1)
+        mean = np.ma.masked_array(probabilities[some, :, i], known[some, :, i] < 0).mean(1)
+        assert (label.images, label.others) == ((has == 1).sum(), (has == 0).sum())
+        assert label.figures['AP'].value == pytest.approx(sklearn.average_precision_score(has, mean.data))
 
 
 @pytest.mark.parametrize('scores', [single(400, 3), several(400)], ids=['classes', 'labels'])

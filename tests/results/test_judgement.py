@@ -33,7 +33,7 @@ def test_through_json():
 
 
 def test_lines():
-    part = Subgroup('sex', 'F', 6, {'accuracy': Estimate(1.0, 0.5, 1.0)}, [])
+    part = Subgroup('sex', 'F', 6, {'accuracy': Estimate(1.0, 0.5, 1.0), 'Brier uncalibrated': Estimate(0.3)}, [])
     assert judgement(by_group=[LABEL], subgroups=[part], caveats=['Few images.']).lines() == [
         '1,234 images of 5 groups; intervals of 95%.',
         'accuracy 50.0% (25.0% to 75.0%), Brier 0.200.',
@@ -45,6 +45,8 @@ def test_lines():
     ]
     many = judgement([LABEL] * (MOST_LINES + 2)).lines()
     assert sum(line.startswith('cat') for line in many) == MOST_LINES and many[-1] == '2 more are in the report.'
+    exactly = judgement([LABEL] * MOST_LINES, by_group=[LABEL] * (MOST_LINES + 2)).lines()
+    assert len(exactly) == 3 + 2 * MOST_LINES and 'by group' in exactly[-1]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from two_processes import in_two_processes
 
 from mmdensenet.errors import UserError
 from mmdensenet.results import RankingMetric
+from mmdensenet.results.bootstrap import Resampling
 from mmdensenet.results.ranking import auroc, average_precision, by_image, rank
 
 NAMES = ('edema', 'mass', 'nodule')
@@ -87,12 +88,12 @@ def test_steps_are_those_of_all_scores():
     """The curve over every distinct score, in exact fractions: the steps without a positive change nothing."""
     rng = np.random.default_rng(0)
     for images in (1, 2, 5, 40):
-        score, target = rng.integers(0, 9, images) / 8, rng.choice([-1, 0, 1], images)
+        score, target = rng.integers(0, 9, images) / 8, rng.choice([-1, 0, 0.5, 1], images)
         weights = rng.multinomial(images, np.full(images, 1 / images), size=300).astype(np.float32)
         areas, precisions = rank(score, target, by_image(weights))
         for row, area, mean in zip(weights.astype(int).tolist(), areas, precisions):
             drawn = [(s, t) for s, t, n in zip(score, target, row) if t >= 0 for _ in range(n)]
-            there, absent = ([s for s, t in drawn if t == kind] for kind in (1, 0))
+            there, absent = ([s for s, t in drawn if (t > 0.5) == kind] for kind in (True, False))
             if not (there and absent):
                 assert np.isnan(area) and np.isnan(mean)
                 continue
@@ -107,11 +108,14 @@ def test_steps_are_those_of_all_scores():
 def test_intervals(data):
     scores, targets = data
     first = result(scores, targets, bootstrap=400, seed=1)
-    assert first == pytest.approx(result(scores, targets, bootstrap=400, seed=1), abs=0)
     for name in ('macro', *NAMES):
         assert first[f'auroc/{name}_low'] < first[f'auroc/{name}'] < first[f'auroc/{name}_high']
-    narrow = result(scores, targets, bootstrap=400, seed=1, confidence=0.5)
-    assert narrow['ap/macro_high'] - narrow['ap/macro_low'] < first['ap/macro_high'] - first['ap/macro_low']
+    plain = result(scores, targets, bootstrap=40, confidence=0.5)
+    weights = Resampling(len(scores), None, 40, 0).weights
+    for item, function in (('auroc', auroc), ('ap', average_precision)):
+        drawn = np.mean([function(scores[:, j].numpy(), targets[:, j].numpy(), weights) for j in range(3)], 0)
+        found = [plain[f'{item}/macro_{end}'] for end in ('low', 'high')]
+        assert found == pytest.approx(np.percentile(drawn, [25, 75]), abs=1e-12)
 
 
 def test_interval_has_the_width_of_theory():
@@ -137,9 +141,10 @@ def test_two_processes_give_the_result_of_one(data):
         assert ranks_result == pytest.approx(expected, abs=0, nan_ok=True)
 
 
-def test_mistakes():
-    with pytest.raises(UserError, match='items are of'):
-        RankingMetric(items=['f1'])
+@pytest.mark.parametrize('wrong', [dict(items=['f1']), dict(confidence=0), dict(confidence=1)])
+def test_mistakes(wrong):
+    with pytest.raises(UserError, match=r"items are of \['ap', 'auroc'\], confidence is between 0 and 1"):
+        RankingMetric(**wrong)
 
 
 def test_groups_are_resampled_whole():
