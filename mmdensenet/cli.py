@@ -160,10 +160,13 @@ def explain(error: BaseException) -> str | None:
                 return _unknown_type(cfg.get('type'), 'optimizer')
     if isinstance(error, Warning):
         return f'{first_line(error)}: a warning is an error by PYTHONWARNINGS or -W: leave that out.'
+    if isinstance(error, UnicodeEncodeError) and error.encoding.lower() not in ('utf-8', 'utf8'):
+        text = ascii(str(error.object))[:80]
+        return f'{text} cannot be written in the encoding of this locale, {error.encoding}. Set PYTHONUTF8=1.'
     if isinstance(error, urllib.error.URLError):
         return f'a download failed: {text}. Without network, put the data where the config expects it.'
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
-        where = f'{error.filename}: ' if error.filename else ''
+        where = f'{os.fsdecode(error.filename)}: ' if error.filename else 'standard output, or a file: '
         what = 'Raise the limit (ulimit -f)' if error.errno == errno.EFBIG else 'Make room there'
         return f'{where}{error.strerror}. {what}, or give another folder.'
     if isinstance(error, FileNotFoundError):

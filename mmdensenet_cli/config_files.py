@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-from .start import CommandError
+from .answer import CommandError
 
 
 def config_folder() -> Path:

@@ -6,8 +6,8 @@ import difflib
 import re
 from pathlib import Path
 
+from .answer import CommandError
 from .config_files import config_folder, config_names
-from .start import CommandError
 
 STANDALONE = True
 

@@ -33,15 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not arguments:
         print(help_text(), file=sys.stderr)
         sys.exit(2)
+    from .answer import answer
+
     name, *rest = arguments
     if name == 'help' and rest and rest[0] in COMMANDS:
         name, rest = rest[0], ['--help']
     if name in ('-h', '--help', 'help'):
-        print(help_text())
+        answer(lambda: print(help_text()))
     elif name in ('-V', '--version'):
         from .info import own_version
 
-        print(f'mmdensenet {own_version()}')
+        answer(lambda: print(f'mmdensenet {own_version()}'))
     elif name in COMMANDS:
         from .start import start
 

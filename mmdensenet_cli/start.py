@@ -2,21 +2,15 @@
 
 import argparse
 import importlib
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NoReturn
 
+from .answer import answer, ending_at_ctrl_c, interrupted, open_closed_streams
 from .importing import Importing
 from .memory import keep_freed_memory, no_garbage
 from .parser import Parser
 from .threads import wait_briefly
-
-
-class CommandError(Exception):
-    """A user's mistake, one or two lines, for commands that do not import mmdensenet's UserError."""
 
 
 def start(
@@ -33,19 +27,11 @@ def start(
         prog: by default the script's name, as in ``tools/``.
         owns_process: whether the process ends with the command; by default if the arguments are the process's.
     """
+    open_closed_streams()
     command = importlib.import_module(f'{__package__}.{name}')
     args = make_parser(command, prog).parse_args(arguments)
     if getattr(command, 'STANDALONE', False):
-        try:
-            command.run(args)
-            sys.stdout.flush()
-        except BrokenPipeError:  # its reader has read enough, as head
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter's end flushes once more
-        except CommandError as error:
-            print(f'error: {error}', file=sys.stderr)
-            sys.exit(2)
-        except KeyboardInterrupt:
-            _interrupted()
+        answer(lambda: command.run(args))
         return
     owns_process = arguments is None if owns_process is None else owns_process
     if owns_process and getattr(command, 'COMPUTES_LONG', False):
@@ -56,10 +42,10 @@ def start(
     # Heavy modules are imported after the arguments are parsed, so that --help answers at once.
     try:
         importing = Importing(getattr(command, 'PRINTS_RESULTS', False), is_imported)
-        with importing.shown(), no_garbage(keep=first):
+        with importing.shown(), no_garbage(keep=first), ending_at_ctrl_c(first):
             from mmdensenet.cli import run_tool
     except KeyboardInterrupt:
-        _interrupted()
+        interrupted()
     except Exception as error:
         if getattr(args, 'debug', False):
             raise
@@ -67,17 +53,11 @@ def start(
         sys.exit(2)
 
     def run(args: argparse.Namespace) -> None:
-        with importing.shown(), no_garbage(keep=first):
+        with importing.shown(), no_garbage(keep=first), ending_at_ctrl_c(first):
             importlib.import_module(getattr(command, 'NEEDS', 'mmdensenet.apis'))
         command.run(args)
 
     run_tool(run, args)
-
-
-def _interrupted() -> NoReturn:
-    """Exit after Ctrl-C without a traceback; run_tool handles the processes of a group itself."""
-    print('interrupted', file=sys.stderr)
-    sys.exit(128 + signal.SIGINT)
 
 
 def why_not_imported(error: Exception) -> str:

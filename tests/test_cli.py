@@ -72,6 +72,8 @@ def test_other_mistakes():
     assert explain(PermissionError(13, 'no', '/a')) == '/a: no. Change its permissions, or give another.'
     assert explain(IsADirectoryError(21, 'no', '/a')) == '/a: no. Name a file.'
     assert 'old: a warning is an error by PYTHONWARNINGS or -W: leave' in explain(DeprecationWarning('old\nmore'))
+    encoding = UnicodeEncodeError('ascii', 'é.pth', 0, 1, 'no')
+    assert explain(encoding) == r"'\xe9.pth' cannot be written in the encoding of this locale, ascii. Set PYTHONUTF8=1."
     assert 'download failed' in explain(urllib.error.URLError('no network'))
     worker = 'Caught RuntimeError\nTraceback\nRuntimeError: x'
     assert explain(RuntimeError(worker)) is None

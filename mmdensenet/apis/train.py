@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -9,9 +10,11 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from mmdensenet.checkpoints.checkpoint_content import CheckpointContentHook
+from mmdensenet.checkpoints.one_run import alone_in
 from mmdensenet.checkpoints.work_dir import checkpoint_to_resume, newest_that_verifies
 from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.errors import UserError
+from mmdensenet.terminal import is_first
 from mmdensenet.training.end_workers import end_workers_of
 from mmdensenet.training.hooks import (
     BadImagesHook,
@@ -101,7 +104,11 @@ def train_model(
     if cfg.get('load_from'):
         fetch_checkpoint(cfg.load_from)
     fetch_weights_of(cfg.model)
+    with alone_in(cfg.work_dir) if is_first() else nullcontext():
+        return _train(cfg, partial, passed_over)
 
+
+def _train(cfg: Config, partial: bool, passed_over: list[tuple[Path, str]]) -> Runner:
     runner = build_runner(cfg)
     _require_known_hook_keys(runner)
     for key in require_optimizer(cfg.get('optim_wrapper'), runner.model):

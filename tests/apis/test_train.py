@@ -33,3 +33,15 @@ def test_visualizer_back_ends_that_are_not_installed(short_config, tmp_path, mon
 def test_a_hook_of_ours_may_be_left_out(short_config, tmp_path):
     train_model(str(short_config("default_hooks['curves'] = None")), work_dir=str(tmp_path / 'w'))
     assert not (tmp_path / 'w/training_curves.png').exists()
+
+
+def test_a_work_directory_in_which_another_run_trains(short_config, tmp_path, monkeypatch):
+    """Refused before anything there is written, on the first of several processes."""
+
+    def refuse(work_dir):
+        raise UserError(f'{work_dir}: another run')
+
+    monkeypatch.setattr('mmdensenet.apis.train.alone_in', refuse)
+    with pytest.raises(UserError, match='w: another run'):
+        train_model(str(short_config()), work_dir=str(tmp_path / 'w'))
+    assert not (tmp_path / 'w').exists()

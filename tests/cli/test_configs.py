@@ -6,10 +6,10 @@ import pytest
 from conftest import CONFIGS
 from mmengine.config import Config
 
+from mmdensenet_cli.answer import CommandError
 from mmdensenet_cli.config_files import config_folder, config_names
 from mmdensenet_cli.configs import inherit_installed
 from mmdensenet_cli.main import main
-from mmdensenet_cli.start import CommandError
 
 
 def test_list(capsys):

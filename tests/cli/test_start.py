@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import DIGITS, TOOLS
 
-from mmdensenet_cli import start
+from mmdensenet_cli import answer, start
 from mmdensenet_cli.main import COMMANDS, main
 
 TOOL_NAMES = {'convert': 'convert_checkpoint', 'verify': 'verify_dataset'}
@@ -87,7 +87,7 @@ def test_an_installation_that_cannot_be_imported(error, lines, monkeypatch, caps
 
 def test_a_mistake_without_mmdensenet(monkeypatch, capsys):
     def run(args: argparse.Namespace) -> None:
-        raise start.CommandError('no such thing.')
+        raise answer.CommandError('no such thing.')
 
     monkeypatch.setattr('mmdensenet_cli.info.run', run)
     with pytest.raises(SystemExit) as stop:
