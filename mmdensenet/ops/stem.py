@@ -6,13 +6,13 @@ save one of that size, and the pooling its indices; all of them follow from the 
 
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from .block.batched import each_gradient
+from .block.block_state import NormState
 from .block.contract import without_autocast
 from .block.double_backward import by_operations, stand_in, stem_gradients
 from .block.plan import StemPlan, plan_stem
@@ -59,19 +59,8 @@ def _affine(plan: StemPlan, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return affine(plan.norm.weight, plan.norm.bias, *running(plan.norm.mean, plan.norm.var, plan.eps, dtype))
 
 
-class _State(NamedTuple):
-    """What is saved for backward: the convolution's output, the norm as an affine map, its weight and statistics."""
-
-    x: Tensor
-    scale: Tensor
-    shift: Tensor
-    weight: Tensor
-    mean: Tensor
-    rstd: Tensor
-
-
-def _forward(x: Tensor, plan: StemPlan) -> tuple[Tensor, _State, Tensor | int]:
-    """The output, the state for backward, and the number of values per channel on all ranks."""
+def _forward(x: Tensor, plan: StemPlan) -> tuple[Tensor, NormState, Tensor | int]:
+    """The output, the norm's state for backward, and the number of values per channel on all ranks."""
     steps = steps_for(x, x.dtype)
     n, _, h, w = x.shape
     rows, norm = as_rows(x), plan.norm
@@ -86,7 +75,7 @@ def _forward(x: Tensor, plan: StemPlan) -> tuple[Tensor, _State, Tensor | int]:
         mean, rstd = running(norm.mean, norm.var, plan.eps, torch.promote_types(x.dtype, torch.float32))
     scale, shift = affine(norm.weight, norm.bias, mean, rstd)
     out = steps.norm_relu_max_pool(rows, scale, shift, (n, h, w))
-    return own_images(out, (n, (h + 1) // 2, (w + 1) // 2)), _State(x, scale, shift, norm.weight, mean, rstd), total
+    return own_images(out, (n, (h + 1) // 2, (w + 1) // 2)), NormState(scale, shift, norm.weight, mean, rstd), total
 
 
 class _Stem(torch.autograd.Function):
@@ -94,34 +83,37 @@ class _Stem(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, plan: StemPlan, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
-        out, state, ctx.total = _forward(x.contiguous(memory_format=torch.channels_last), plan)
+        x = x.contiguous(memory_format=torch.channels_last)
+        out, state, ctx.total = _forward(x, plan)
         ctx.plan, ctx.bias = replace(plan, norm=None, conv=None), beta
         ctx.set_materialize_grads(False)
         x_stand_in = stand_in(x)
         # as batch norm saves them, so that backward detects in-place changes; synchronised batch norm does not
         running_statistics = () if plan.group is not None else (plan.norm.mean, plan.norm.var)
-        ctx.save_for_backward(x_stand_in, *state, *running_statistics)
+        ctx.save_for_backward(x_stand_in, x, *state, *running_statistics)
         return out, x_stand_in
 
     @staticmethod
     def backward(ctx, grad: Tensor | None, of_stand_in: Tensor | None):
         if grad is None:
             return of_stand_in, None, None, None
-        x_stand_in, *saved = ctx.saved_tensors
-        state, running_statistics = _State(*saved[: len(_State._fields)]), saved[len(_State._fields) :]
-        with torch._C.DisableTorchFunction(), without_autocast(state.x.device):
+        x_stand_in, x, *saved = ctx.saved_tensors
+        norm, running_statistics = NormState(*saved[:5]), saved[5:]
+        with torch._C.DisableTorchFunction(), without_autocast(x.device):
             if by_operations([grad]):
-                grad_x, *others = stem_gradients(ctx.plan, state, x_stand_in, ctx.bias, grad)
+                grad_x, *others = stem_gradients(ctx.plan, x, norm, x_stand_in, ctx.bias, grad)
             else:
                 if not ctx.plan.training:  # the current statistics, as in batch norm's backward
-                    mean, rstd = running(*running_statistics, ctx.plan.eps, state.mean.dtype)
-                    state = state._replace(mean=mean, rstd=rstd)
-                grad_x, *others = each_gradient(partial(_backward, ctx.plan, state, ctx.total), grad)
+                    mean, rstd = running(*running_statistics, ctx.plan.eps, norm.mean.dtype)
+                    norm = norm._replace(mean=mean, rstd=rstd)
+                grad_x, *others = each_gradient(partial(_backward, ctx.plan, x, norm, ctx.total), grad)
         return (grad_x if of_stand_in is None else grad_x + of_stand_in), None, *others
 
 
-def _backward(plan: StemPlan, state: _State, total: Tensor | int, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    x, scale, shift, gamma, mean, rstd = state
+def _backward(
+    plan: StemPlan, x: Tensor, norm: NormState, total: Tensor | int, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    scale, shift, gamma, mean, rstd = norm
     n, _, h, w = x.shape
     rows = as_rows(x)
     steps = steps_for(rows, rows.dtype)

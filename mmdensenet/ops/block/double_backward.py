@@ -144,10 +144,9 @@ def block_gradients(plan, state, x_stand_in: Tensor, biases: Sequence[Tensor], g
     return op.gradients(outs, grads)
 
 
-def stem_gradients(plan, state, x_stand_in: Tensor, bias: Tensor, grad: Tensor) -> list:
+def stem_gradients(plan, x: Tensor, norm, x_stand_in: Tensor, bias: Tensor, grad: Tensor) -> list:
     """The gradients of x, and of the norm's weight and bias, as a graph. The arguments are those of
-    :func:`block_gradients`."""
-    x, *norm = state
+    :func:`block_gradients`, and the norm's :class:`.block_state.NormState`."""
     op = _Convolutions(plan, [bias])
     with op.recording():
         out = F.max_pool2d(op.norm_relu(op.given(x_stand_in, x), *norm), 3, 2, 1)
