@@ -24,12 +24,10 @@ class PlainSteps(Steps):
     def __init__(self, passes: Passes = TORCH):
         self.passes = passes
 
-    def statistics(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def statistics(self, rows):
         return self.passes.statistics(rows)
 
-    def norm_relu_matmul(
-        self, features: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, measure: bool = True
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def norm_relu_matmul(self, features, scale, shift, weight, measure=True):
         weight = weight.to(features.dtype).t()
         out = features.new_empty(features.shape[0], weight.shape[1])
         for part, out_part in chunks(features, out):
@@ -37,17 +35,8 @@ class PlainSteps(Steps):
         return out, *(self.passes.statistics(out) if measure else (None, None))
 
     def norm_relu_matmul_backward(
-        self,
-        features: Tensor,
-        scale: Tensor,
-        shift: Tensor,
-        mean: Tensor,
-        weight: Tensor,
-        grad: Tensor,
-        coefficient: Tensor,
-        accumulator: Tensor,
-        overwrite: bool = False,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, features, scale, shift, mean, weight, grad, coefficient, accumulator, overwrite=False
+    ):
         compute = weight.to(features.dtype)
         sums = Sums(mean, weight)
         for part, grad_part, out in chunks(features, grad, accumulator):
@@ -56,17 +45,7 @@ class PlainSteps(Steps):
             self.passes.consume(torch.mm(grad_part, compute), z, part, mean, coefficient, out, overwrite, sums)
         return sums.result(weight)
 
-    def norm_relu_conv3x3(
-        self,
-        rows: Tensor,
-        scale: Tensor | None,
-        shift: Tensor,
-        weight: Tensor,
-        shape: Shape,
-        out: Tensor,
-        mask: Tensor | None = None,
-        measure: bool = True,
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def norm_relu_conv3x3(self, rows, scale, shift, weight, shape, out, mask=None, measure=True):
         weight = weight.to(rows.dtype)
         for part, piece, (n, h, w) in images(rows, shape, out, *(() if mask is None else (mask,))):
             u = self.passes.activate(part, scale, shift).view(n, h, w, -1).permute(0, 3, 1, 2)
@@ -74,9 +53,7 @@ class PlainSteps(Steps):
             piece[0].copy_(new if mask is None else new.mul_(piece[1]))
         return self.passes.statistics(out) if measure else (None, None)
 
-    def norm_relu_conv3x3_backward(
-        self, rows: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, weight: Tensor, shape: Shape, grad: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def norm_relu_conv3x3_backward(self, rows, scale, shift, mean, weight, shape, grad):
         grad_z = torch.empty_like(rows, memory_format=torch.contiguous_format)
         sums = Sums(mean, weight)
         for part, (grad_part, dz), size in images(rows, shape, grad, grad_z):
@@ -86,18 +63,8 @@ class PlainSteps(Steps):
         return grad_z, *sums.result(weight)
 
     def norm_relu_conv3x3_backward_into(
-        self,
-        rows: Tensor,
-        scale: Tensor,
-        shift: Tensor,
-        mean: Tensor,
-        weight: Tensor,
-        shape: Shape,
-        grad: Tensor,
-        coefficient: Tensor,
-        accumulator: Tensor,
-        overwrite: bool = False,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, rows, scale, shift, mean, weight, shape, grad, coefficient, accumulator, overwrite=False
+    ):
         sums = Sums(mean, weight)
         for part, (grad_part, out), size in images(rows, shape, grad, accumulator):
             u = self.passes.activate(part, scale, shift)
@@ -105,9 +72,7 @@ class PlainSteps(Steps):
             self.passes.consume(grad_u, u, part, mean, coefficient, out, overwrite, sums)
         return sums.result(weight)
 
-    def norm_relu_pool_matmul(
-        self, features: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, shape: Shape
-    ) -> tuple[Tensor, None, None]:
+    def norm_relu_pool_matmul(self, features, scale, shift, weight, shape):
         n, h, w = shape
         weight = weight.to(features.dtype).t()
         out = features.new_empty(n * (h // 2) * (w // 2), weight.shape[1])
@@ -119,18 +84,8 @@ class PlainSteps(Steps):
         return out, None, None
 
     def norm_relu_pool_matmul_backward(
-        self,
-        features: Tensor,
-        scale: Tensor,
-        shift: Tensor,
-        mean: Tensor,
-        weight: Tensor,
-        shape: Shape,
-        grad: Tensor,
-        coefficient: Tensor,
-        accumulator: Tensor,
-        overwrite: bool = False,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, features, scale, shift, mean, weight, shape, grad, coefficient, accumulator, overwrite=False
+    ):
         compute = weight.to(features.dtype)
         sums = Sums(mean, weight)
         start = 0
@@ -149,7 +104,7 @@ class PlainSteps(Steps):
             self.passes.consume(grad_z, z, part, mean, coefficient, out, overwrite, sums)
         return sums.result(weight)
 
-    def norm_relu_max_pool(self, rows: Tensor, scale: Tensor, shift: Tensor, shape: Shape) -> Tensor:
+    def norm_relu_max_pool(self, rows, scale, shift, shape):
         n, h, w = shape
         out = rows.new_empty(n * ((h + 1) // 2) * ((w + 1) // 2), rows.shape[1])
         start = 0
@@ -160,9 +115,7 @@ class PlainSteps(Steps):
             start += len(pooled)
         return out
 
-    def norm_relu_max_pool_backward(
-        self, rows: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, shape: Shape, grad: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def norm_relu_max_pool_backward(self, rows, scale, shift, mean, shape, grad):
         grad_z = torch.empty_like(rows, memory_format=torch.contiguous_format)
         sums = Sums(mean)
         start = 0
@@ -180,7 +133,7 @@ class PlainSteps(Steps):
             self.passes.consume(grad_u, u, part, mean, None, dz, True, sums)
         return grad_z, sums.dz, sums.centred
 
-    def batch_norm_backward_sums(self, grad: Tensor, rows: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    def batch_norm_backward_sums(self, grad, rows, mean):
         total, centred = torch.zeros_like(mean), torch.zeros_like(mean)
         for part, grad_part in chunks(rows, grad):
             grad_part = to_float32(grad_part)
@@ -189,18 +142,8 @@ class PlainSteps(Steps):
         return total, centred
 
     def batch_norm_backward(
-        self,
-        grad: Tensor,
-        rows: Tensor,
-        mean: Tensor,
-        rstd: Tensor,
-        coefficient: Tensor,
-        sum_grad: Tensor,
-        sum_centred: Tensor,
-        total: int | Tensor,
-        add: Tensor | None = None,
-        out: Tensor | None = None,
-    ) -> Tensor:
+        self, grad, rows, mean, rstd, coefficient, sum_grad, sum_centred, total, add=None, out=None
+    ):
         mean_grad, mean_grad_normalised = sum_grad / total, sum_centred * rstd / total
         if out is None:
             out = torch.empty_like(rows, memory_format=torch.contiguous_format)

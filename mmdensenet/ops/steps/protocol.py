@@ -3,6 +3,8 @@
 A step gets "rows": a matrix (M, C), M = N*H*W, with one row per pixel and any row stride (a view of some columns of the
 block's buffer). Statistics, scales, shifts and sums are float32 for rows of every dtype but float64, for which they are
 float64.
+
+Types and shapes are stated here alone: the implementations name the arguments.
 """
 
 from abc import abstractmethod

@@ -1,12 +1,9 @@
 """A whole stage and the stem in evaluation without gradients, each in one call: see :class:`~..protocol.Steps`."""
 
 import ctypes
-from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
-from ...rows import Shape
 from .library import load
 from .pointers import (
     check_shapes,
@@ -25,14 +22,7 @@ _LAYER = (*(f'norm1.{name}' for name in _NORM), 'conv1.weight', *(f'norm2.{name}
 _TRANSITION = (*(f'transition.norm.{name}' for name in _NORM), 'transition.conv.weight')
 
 
-def evaluate_stage(
-    x: Tensor,
-    shape: Shape,
-    layers: Sequence[Sequence[Tensor]],
-    transition: Sequence[Tensor] | None,
-    eps: float,
-    keep_features: bool,
-) -> tuple[Tensor | None, Tensor | None]:
+def evaluate_stage(x, shape, layers, transition, eps, keep_features):
     x = plain_rows(x)
     c0, (n, h, w) = x.shape[1], shape
     k, width = layers[0][9].shape[:2]
@@ -79,7 +69,7 @@ def evaluate_stage(
     return features, out
 
 
-def evaluate_stem(x: Tensor, weight: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+def evaluate_stem(x, weight, scale, shift):
     n, c, h, w = x.shape
     width = weight.shape[0]
     weight, scale, shift = map(plain_values, (weight, scale, shift))

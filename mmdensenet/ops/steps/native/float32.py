@@ -33,59 +33,26 @@ class NativeSteps(Steps):
     # as wide as the features, so that torch's convolution on chunks of images is as good
     norm_relu_conv3x3_backward_into = plain_steps.norm_relu_conv3x3_backward_into
 
-    def norm_relu_matmul(
-        self, features: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, measure: bool = True
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def norm_relu_matmul(self, features, scale, shift, weight, measure=True):
         return _matmul(features, scale, shift, weight, None, measure)
 
-    def norm_relu_pool_matmul(
-        self, features: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, shape: Shape
-    ) -> tuple[Tensor, None, None]:
+    def norm_relu_pool_matmul(self, features, scale, shift, weight, shape):
         return _matmul(features, scale, shift, weight, shape, False)
 
     def norm_relu_matmul_backward(
-        self,
-        features: Tensor,
-        scale: Tensor,
-        shift: Tensor,
-        mean: Tensor,
-        weight: Tensor,
-        grad: Tensor,
-        coefficient: Tensor,
-        accumulator: Tensor,
-        overwrite: bool = False,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, features, scale, shift, mean, weight, grad, coefficient, accumulator, overwrite=False
+    ):
         return _matmul_backward(features, scale, shift, mean, weight, None, grad, coefficient, accumulator, overwrite)
 
     def norm_relu_pool_matmul_backward(
-        self,
-        features: Tensor,
-        scale: Tensor,
-        shift: Tensor,
-        mean: Tensor,
-        weight: Tensor,
-        shape: Shape,
-        grad: Tensor,
-        coefficient: Tensor,
-        accumulator: Tensor,
-        overwrite: bool = False,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, features, scale, shift, mean, weight, shape, grad, coefficient, accumulator, overwrite=False
+    ):
         _, h, w = shape
         if overwrite and (h % 2 or w % 2):
             accumulator.zero_()  # the pooling drops pixels, which the kernel does not see
         return _matmul_backward(features, scale, shift, mean, weight, shape, grad, coefficient, accumulator, overwrite)
 
-    def norm_relu_conv3x3(
-        self,
-        rows: Tensor,
-        scale: Tensor | None,
-        shift: Tensor,
-        weight: Tensor,
-        shape: Shape,
-        out: Tensor,
-        mask: Tensor | None = None,
-        measure: bool = True,
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def norm_relu_conv3x3(self, rows, scale, shift, weight, shape, out, mask=None, measure=True):
         rows, shift, weight = plain_rows(rows), plain_values(shift), plain_weight(weight)
         scale = None if scale is None else plain_values(scale)
         mask = None if mask is None else mask.contiguous()
@@ -102,9 +69,7 @@ class NativeSteps(Steps):
         )  # fmt: skip
         return mean, var
 
-    def norm_relu_conv3x3_backward(
-        self, rows: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, weight: Tensor, shape: Shape, grad: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def norm_relu_conv3x3_backward(self, rows, scale, shift, mean, weight, shape, grad):
         rows, grad, values = plain_rows(rows), plain_rows(grad), plain_weight(weight)
         scale, shift, mean = map(plain_values, (scale, shift, mean))
         (k, j), (n, h, w) = values.shape[:2], shape
@@ -121,7 +86,7 @@ class NativeSteps(Steps):
         )  # fmt: skip
         return grad_z, grad_weight.to(weight.dtype), *(s.float() for s in sums)
 
-    def norm_relu_max_pool(self, rows: Tensor, scale: Tensor, shift: Tensor, shape: Shape) -> Tensor:
+    def norm_relu_max_pool(self, rows, scale, shift, shape):
         rows, scale, shift = plain_rows(rows), plain_values(scale), plain_values(shift)
         (n, h, w), c = shape, rows.shape[1]
         out = rows.new_empty(n * ((h + 1) // 2) * ((w + 1) // 2), c)
@@ -133,9 +98,7 @@ class NativeSteps(Steps):
         )  # fmt: skip
         return out
 
-    def norm_relu_max_pool_backward(
-        self, rows: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, shape: Shape, grad: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def norm_relu_max_pool_backward(self, rows, scale, shift, mean, shape, grad):
         rows, grad = plain_rows(rows), grad.contiguous()
         scale, shift, mean = map(plain_values, (scale, shift, mean))
         (n, h, w), c = shape, rows.shape[1]

@@ -3,13 +3,12 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from .library import load
 from .pointers import new_sums, plain_rows, plain_values, rows_ptr, sums_ptr, vectors_ptr
 
 
-def statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
+def statistics(rows):
     rows = plain_rows(rows)
     count, c = rows.shape
     mean, var = (torch.empty(c, dtype=torch.float32) for _ in range(2))
@@ -21,7 +20,7 @@ def statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
     return mean, var
 
 
-def batch_norm_backward_sums(grad: Tensor, rows: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+def batch_norm_backward_sums(grad, rows, mean):
     grad, rows, mean = plain_rows(grad), plain_rows(rows), plain_values(mean)
     (count, c), dtype = rows.shape, rows.dtype
     sums = new_sums(c)
@@ -35,18 +34,7 @@ def batch_norm_backward_sums(grad: Tensor, rows: Tensor, mean: Tensor) -> tuple[
     return sums[0].float(), sums[1].float()
 
 
-def batch_norm_backward(
-    grad: Tensor,
-    rows: Tensor,
-    mean: Tensor,
-    rstd: Tensor,
-    coefficient: Tensor,
-    sum_grad: Tensor,
-    sum_centred: Tensor,
-    total: int | Tensor,
-    add: Tensor | None = None,
-    out: Tensor | None = None,
-) -> Tensor:
+def batch_norm_backward(grad, rows, mean, rstd, coefficient, sum_grad, sum_centred, total, add=None, out=None):
     mean_grad, mean_grad_normalised = sum_grad / total, sum_centred * rstd / total
     grad, rows = plain_rows(grad), plain_rows(rows)
     add = None if add is None else plain_rows(add)

@@ -161,19 +161,11 @@ def merge_statistics(partial: Tensor, rows: int, rows_each: int) -> tuple[Tensor
         programs = cdiv(groups, each)
         merged = partial.new_empty((2, columns) if programs == 1 else (programs, 2, columns))
         launch(
-            merge_statistics_kernel,
-            (cdiv(columns, 16), programs),
-            partial,
-            merged,
-            rows,
-            rows_each,
-            groups,
-            columns,
-            each,
-            BLOCK_P=max(32, min(256, next_power_of_2(each))),
-            BLOCK_C=16,
-            num_warps=4,
-        )
+            merge_statistics_kernel, (cdiv(columns, 16), programs),
+            partial, merged,
+            rows, rows_each, groups, columns, each,
+            BLOCK_P=max(32, min(256, next_power_of_2(each))), BLOCK_C=16, num_warps=4,
+        )  # fmt: skip
         if programs == 1:
             return merged.unbind()
         partial, rows_each = merged, rows_each * each
@@ -191,17 +183,11 @@ def sum_partials(partial: Tensor) -> Tensor:
         sums = cdiv(programs, each)
         out = partial.new_empty(shape if sums == 1 else (sums, *shape))
         launch(
-            sum_partials_kernel,
-            (cdiv(size, block_c), sums),
-            partial,
-            out,
-            programs,
-            size,
-            each,
-            BLOCK_P=min(block_p, next_power_of_2(each)),
-            BLOCK_C=block_c,
-            num_warps=4,
-        )
+            sum_partials_kernel, (cdiv(size, block_c), sums),
+            partial, out,
+            programs, size, each,
+            BLOCK_P=min(block_p, next_power_of_2(each)), BLOCK_C=block_c, num_warps=4,
+        )  # fmt: skip
         if sums == 1:
             return out
         partial = out

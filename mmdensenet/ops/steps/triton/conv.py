@@ -41,25 +41,7 @@ from .norm_backward import masked_sums
 IMPLICIT: bool | None = None
 
 
-def norm_relu_conv3x3(
-    rows: Tensor,
-    scale: Tensor | None,
-    shift: Tensor,
-    weight: Tensor,
-    shape: tuple[int, int, int],
-    out: Tensor,
-    mask: Tensor | None = None,
-    measure: bool = True,
-) -> tuple[Tensor | None, Tensor | None]:
-    """Write the convolution's result, times ``mask`` if given, to ``out``.
-
-    Args:
-        rows: (M, J), M = N*H*W. scale, shift: (J,), scale None for ones. weight: (k, J, 3, 3). shape: (N, H, W).
-        out: (M, k), dtype of rows. mask: (M, k), factors of dropout.
-
-    Returns:
-        Mean and biased variance of ``out``, each (k,) fp32, or None and None without ``measure``.
-    """
+def norm_relu_conv3x3(rows, scale, shift, weight, shape, out, mask=None, measure=True):
     rows = row_major(rows)
     implicit = IMPLICIT
     if implicit is None:
@@ -74,52 +56,19 @@ def norm_relu_conv3x3(
     return copy_with_statistics(new.permute(0, 2, 3, 1).flatten(0, 2), out, mask)
 
 
-def norm_relu_conv3x3_backward(
-    rows: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    mean: Tensor,
-    weight: Tensor,
-    shape: tuple[int, int, int],
-    grad: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of :func:`norm_relu_conv3x3`, from the gradient of its result, grad (M, k).
-
-    Returns:
-        dz (M, J), the gradient at the norm's output, in the dtype of rows; the weight's, in its dtype and shape;
-        sum(dz) and sum(dz * (rows - mean)), each (J,) fp32.
-    """
+def norm_relu_conv3x3_backward(rows, scale, shift, mean, weight, shape, grad):
     rows = row_major(rows)
     grad_u, grad_weight, _ = torch.ops.aten.convolution_backward(
-        _images(grad.contiguous(), shape),
-        _images(norm_relu(rows, scale, shift), shape),
-        weight.to(rows.dtype),
-        None,
-        [1, 1],
-        [1, 1],
-        [1, 1],
-        False,
-        [0, 0],
-        1,
-        [True, True, False],
-    )
+        _images(grad.contiguous(), shape), _images(norm_relu(rows, scale, shift), shape), weight.to(rows.dtype),
+        None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, False],
+    )  # fmt: skip
     grad_z = grad_u.permute(0, 2, 3, 1).flatten(0, 2).contiguous()
     return grad_z, grad_weight.to(weight.dtype), *masked_sums(grad_z, rows, scale, shift, mean)
 
 
 def norm_relu_conv3x3_backward_into(
-    rows: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    mean: Tensor,
-    weight: Tensor,
-    shape: tuple[int, int, int],
-    grad: Tensor,
-    coefficient: Tensor,
-    accumulator: Tensor,
-    overwrite: bool = False,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The same for layers without a bottleneck: ``accumulator += coefficient * dz`` (M, J), or = with ``overwrite``."""
+    rows, scale, shift, mean, weight, shape, grad, coefficient, accumulator, overwrite=False
+):
     grad_z, *rest = norm_relu_conv3x3_backward(rows, scale, shift, mean, weight, shape, grad)
     if overwrite:
         torch.mul(grad_z, coefficient, out=accumulator)
@@ -172,31 +121,12 @@ def _implicit(rows, scale, shift, weight, shape, out, mask, measure):
     factors = out if mask is None else mask
     strides = factors.stride(0), out.stride(0)
     launch(
-        norm_relu_conv3x3_kernel,
-        (blocks * row_blocks,),
-        rows,
-        shift if scale is None else scale,
-        shift,
-        taps,
-        factors,
-        out,
-        partial,
-        m,
-        shape[1],
-        shape[2],
-        j,
-        k,
-        rows.stride(0),
-        *strides,
-        blocks,
-        SCALE=scale is not None,
-        MASK=mask is not None,
-        UNIT=aligned,
-        COLUMN_UNIT=unit(k, *strides),
-        PRECISION=precision(rows.dtype),
-        STEPS=cdiv(j, block['BLOCK_C']),
-        **block,
-    )
+        norm_relu_conv3x3_kernel, (blocks * row_blocks,),
+        rows, shift if scale is None else scale, shift, taps, factors, out, partial,
+        m, shape[1], shape[2], j, k, rows.stride(0), *strides, blocks,
+        SCALE=scale is not None, MASK=mask is not None, UNIT=aligned, COLUMN_UNIT=unit(k, *strides),
+        PRECISION=precision(rows.dtype), STEPS=cdiv(j, block['BLOCK_C']), **block,
+    )  # fmt: skip
     return merge_statistics(partial, m, block['BLOCK_M']) if measure else (None, None)
 
 

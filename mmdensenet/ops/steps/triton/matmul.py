@@ -11,7 +11,6 @@ Traffic: M * C read once, M * J written. Limits: channels contiguous, fp32, bf16
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from . import tiles
 from .common import (
@@ -30,25 +29,12 @@ from .common import (
 )
 
 
-def norm_relu_matmul(
-    features: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, measure: bool = True
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """The result (M, J) for features (M, C) and weight (J, C), with its mean and biased variance, each (J,) fp32.
-
-    Without ``measure`` these are None. The affine map and all sums are fp32; the activation and the weight are rounded
-    to the features' dtype.
-    """
+def norm_relu_matmul(features, scale, shift, weight, measure=True):
+    """The affine map and all sums are fp32; the activation and the weight are rounded to the features' dtype."""
     return _matmul(features, scale, shift, weight, None, measure)
 
 
-def norm_relu_pool_matmul(
-    features: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, shape: tuple[int, int, int]
-) -> tuple[Tensor, None, None]:
-    """The same after 2x2 average pooling with stride 2, (N * (H // 2) * (W // 2), J); shape is (N, H, W).
-
-    It drops an odd last row or column of pixels, as ``nn.AvgPool2d(2)`` does. It computes no statistics: no norm of
-    these rows needs them.
-    """
+def norm_relu_pool_matmul(features, scale, shift, weight, shape):
     return _matmul(features, scale, shift, weight, shape, False)
 
 
@@ -73,26 +59,11 @@ def _matmul(features, scale, shift, weight, shape, measure):
     row_blocks = cdiv(rows, block['BLOCK_M'])
     partial = torch.empty(row_blocks, 2, j, dtype=torch.float32, device=features.device)
     launch(
-        norm_relu_matmul_kernel,
-        (blocks * row_blocks,),
-        features,
-        scale,
-        shift,
-        weight,
-        out,
-        partial,
-        rows,
-        c,
-        j,
-        *((1, 1) if shape is None else shape[1:]),
-        *strides,
-        blocks,
-        POOL=shape is not None,
-        UNIT=aligned,
-        COLUMN_UNIT=unit(j),
-        PRECISION=precision(dtype),
-        **block,
-    )
+        norm_relu_matmul_kernel, (blocks * row_blocks,),
+        features, scale, shift, weight, out, partial,
+        rows, c, j, *((1, 1) if shape is None else shape[1:]), *strides, blocks,
+        POOL=shape is not None, UNIT=aligned, COLUMN_UNIT=unit(j), PRECISION=precision(dtype), **block,
+    )  # fmt: skip
     return out, *(merge_statistics(partial, rows, block['BLOCK_M']) if measure else (None, None))
 
 

@@ -19,7 +19,6 @@ Limits: channels contiguous, fp32, bf16 or fp16, fewer than 2^31 rows.
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from . import tiles
 from .common import (
@@ -39,26 +38,7 @@ from .matmul import pooled_rows
 from .matmul_grads import accumulate, grad_input, grad_weight, load_grad
 
 
-def norm_relu_matmul_backward(
-    features: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    mean: Tensor,
-    weight: Tensor,
-    grad: Tensor,
-    coefficient: Tensor,
-    accumulator: Tensor,
-    overwrite: bool = False,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Add coefficient * dz to ``accumulator`` (or write it there), and return the gradients of the parameters.
-
-    Args:
-        features: (M, C). scale, shift, mean, coefficient: (C,). weight: (J, C). grad: (M, J).
-        accumulator: (M, C), dtype of features, updated in place.
-
-    Returns:
-        dweight (J, C) in the weight's dtype; sum(dz) and sum(dz * (features - mean)), each (C,) fp32.
-    """
+def norm_relu_matmul_backward(features, scale, shift, mean, weight, grad, coefficient, accumulator, overwrite=False):
     features, grad = row_major(features), row_major(grad)
     operands = (features, scale, shift, mean, row_major(weight.to(features.dtype)), grad, coefficient, accumulator)
     device, aligned = features.device, unit(features.shape[1], features.stride(0), accumulator.stride(0))
@@ -73,21 +53,9 @@ def norm_relu_matmul_backward(
 
 
 def norm_relu_pool_matmul_backward(
-    features: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    mean: Tensor,
-    weight: Tensor,
-    shape: tuple[int, int, int],
-    grad: Tensor,
-    coefficient: Tensor,
-    accumulator: Tensor,
-    overwrite: bool = False,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The same for ``norm_relu_pool_matmul``; grad is (N * (H // 2) * (W // 2), J).
-
-    Pixels that the pooling drops have no gradient: with ``overwrite`` their rows become 0.
-    """
+    features, scale, shift, mean, weight, shape, grad, coefficient, accumulator, overwrite=False
+):
+    """Pixels that the pooling drops have no gradient: with ``overwrite`` their rows become 0."""
     features, grad = row_major(features), row_major(grad)
     n, height, width = shape
     pooled = features.new_empty(pooled_rows(shape), features.shape[1])
@@ -136,30 +104,11 @@ def _fused(features, scale, shift, mean, weight, grad, coefficient, accumulator,
     programs, steps = split_rows(rows, block['BLOCK_M'], limit)
     partial = torch.empty(programs, j + 2, c, dtype=torch.float32, device=features.device)
     launch(
-        norm_relu_matmul_backward_kernel,
-        (column_blocks, programs),
-        features,
-        scale,
-        shift,
-        mean,
-        weight,
-        grad,
-        coefficient,
-        accumulator,
-        partial,
-        rows,
-        c,
-        j,
-        features.stride(0),
-        weight.stride(0),
-        grad.stride(0),
-        accumulator.stride(0),
-        steps,
-        OVERWRITE=overwrite,
-        UNIT=aligned,
-        COLUMN_UNIT=unit(j, grad.stride(0)),
-        **block,
-    )
+        norm_relu_matmul_backward_kernel, (column_blocks, programs),
+        features, scale, shift, mean, weight, grad, coefficient, accumulator, partial,
+        rows, c, j, features.stride(0), weight.stride(0), grad.stride(0), accumulator.stride(0), steps,
+        OVERWRITE=overwrite, UNIT=aligned, COLUMN_UNIT=unit(j, grad.stride(0)), **block,
+    )  # fmt: skip
     sums = sum_partials(partial)
     return sums[:j], sums[j], sums[j + 1]
 

@@ -25,33 +25,14 @@ def grad_input(
     row_blocks = cdiv(rows, block['BLOCK_M'])
     partial = torch.empty(row_blocks, 2, c, dtype=torch.float32, device=features.device)
     launch(
-        grad_input_kernel,
-        (column_blocks * row_blocks,),
-        features,
-        scale,
-        shift,
-        mean,
-        weight,
-        grad,
-        coefficient,
-        accumulator,
-        features if pooled is None else pooled,
+        grad_input_kernel, (column_blocks * row_blocks,),
+        features, scale, shift, mean, weight, grad, coefficient, accumulator, features if pooled is None else pooled,
         partial,
-        rows,
-        c,
-        j,
-        *((1, 1) if shape is None else shape[1:]),
-        features.stride(0),
-        weight.stride(0),
-        grad.stride(0),
+        rows, c, j, *((1, 1) if shape is None else shape[1:]), features.stride(0), weight.stride(0), grad.stride(0),
         accumulator.stride(0),
-        OVERWRITE=overwrite,
-        POOL=shape is not None,
-        UNIT=aligned,
-        COLUMN_UNIT=unit(j, grad.stride(0)),
-        PRECISION=precision(features.dtype),
-        **block,
-    )
+        OVERWRITE=overwrite, POOL=shape is not None, UNIT=aligned, COLUMN_UNIT=unit(j, grad.stride(0)),
+        PRECISION=precision(features.dtype), **block,
+    )  # fmt: skip
     return sum_partials(partial).unbind()
 
 
@@ -65,25 +46,12 @@ def grad_weight(features, grad, scale=None, shift=None) -> Tensor:
     programs, steps = split_rows(rows, block['BLOCK_M'], limit)
     partial = torch.empty(programs, j, c, dtype=torch.float32, device=features.device)
     launch(
-        grad_weight_kernel,
-        (*grid, programs),
-        features,
-        grad if scale is None else scale,
-        grad if shift is None else shift,
-        grad,
-        partial,
-        rows,
-        c,
-        j,
-        features.stride(0),
-        grad.stride(0),
-        steps,
-        ACTIVATE=activate,
-        UNIT=aligned,
-        COLUMN_UNIT=unit(j, grad.stride(0)),
-        PRECISION=precision(features.dtype),
+        grad_weight_kernel, (*grid, programs),
+        features, grad if scale is None else scale, grad if shift is None else shift, grad, partial,
+        rows, c, j, features.stride(0), grad.stride(0), steps,
+        ACTIVATE=activate, UNIT=aligned, COLUMN_UNIT=unit(j, grad.stride(0)), PRECISION=precision(features.dtype),
         **block,
-    )
+    )  # fmt: skip
     return sum_partials(partial)
 
 

@@ -29,8 +29,7 @@ from .common import (
 TILE = 4096
 
 
-def statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each column of (M, C), each (C,) fp32."""
+def statistics(rows):
     return _statistics(row_major(rows))
 
 
@@ -47,69 +46,28 @@ def norm_relu(rows: Tensor, scale: Tensor | None, shift: Tensor) -> Tensor:
     aligned = unit(c, rows.stride(0))
     block, _ = kernel_block('norm_relu', rows, aligned)
     launch(
-        norm_relu_kernel,
-        (cdiv(m, block['BLOCK_M']) * cdiv(c, block['BLOCK_C']),),
-        rows,
-        shift if scale is None else scale,
-        shift,
-        out,
-        m,
-        c,
-        rows.stride(0),
-        SCALE=scale is not None,
-        UNIT=aligned,
-        **block,
-    )
+        norm_relu_kernel, (cdiv(m, block['BLOCK_M']) * cdiv(c, block['BLOCK_C']),),
+        rows, shift if scale is None else scale, shift, out,
+        m, c, rows.stride(0),
+        SCALE=scale is not None, UNIT=aligned, **block,
+    )  # fmt: skip
     return out
 
 
-def new_norm(mean: Tensor, var: Tensor, eps: float, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Reciprocal deviation, scale and shift, each (C,), of a norm with this mean and biased variance."""
+def new_norm(mean, var, eps, gamma, beta):
     rstd = torch.empty_like(mean)
-    return rstd, *_extend(mean, var, mean, var, rstd, len(mean), eps, gamma, beta)
+    return rstd, *extend_norm(mean, var, mean, var, rstd, len(mean), eps, gamma, beta)
 
 
-def extend_norm(
-    new_mean: Tensor,
-    new_var: Tensor,
-    mean: Tensor,
-    var: Tensor,
-    rstd: Tensor,
-    stop: int,
-    eps: float,
-    gamma: Tensor | None = None,
-    beta: Tensor | None = None,
-) -> tuple[Tensor, Tensor] | None:
-    """Write the statistics of the newest channels; return scale and shift of a norm over all channels so far.
-
-    Args:
-        new_mean, new_var: (k,), of the channels from stop - k to stop.
-        mean, var, rstd: (C,), of which that part is written.
-        gamma, beta: (stop,), of the norm; None where there is none.
-    """
-    return _extend(new_mean, new_var, mean, var, rstd, stop, eps, gamma, beta)
-
-
-def _extend(new_mean, new_var, mean, var, rstd, stop, eps, gamma, beta) -> tuple[Tensor, Tensor] | None:
+def extend_norm(new_mean, new_var, mean, var, rstd, stop, eps, gamma=None, beta=None):
     out = None if gamma is None else torch.empty(2, stop, dtype=torch.float32, device=mean.device)
     launch(
-        extend_norm_kernel,
-        (cdiv(stop, 128),),
-        new_mean,
-        new_var,
-        mean,
-        var,
-        rstd,
-        rstd if gamma is None else gamma,
-        rstd if beta is None else beta,
+        extend_norm_kernel, (cdiv(stop, 128),),
+        new_mean, new_var, mean, var, rstd, rstd if gamma is None else gamma, rstd if beta is None else beta,
         rstd if out is None else out,
-        stop - len(new_mean),
-        stop,
-        eps,
-        AFFINE=gamma is not None,
-        BLOCK_C=128,
-        num_warps=4,
-    )
+        stop - len(new_mean), stop, eps,
+        AFFINE=gamma is not None, BLOCK_C=128, num_warps=4,
+    )  # fmt: skip
     return None if out is None else out.unbind()
 
 
@@ -148,21 +106,11 @@ def _statistics(rows: Tensor, out: Tensor | None = None, mask: Tensor | None = N
     grid, steps = reduction_grid(rows, block, programs)
     partial = torch.empty(grid[1], 2, c, dtype=torch.float32, device=rows.device)
     launch(
-        statistics_kernel,
-        grid,
-        rows,
-        factors,
-        target,
-        partial,
-        m,
-        c,
-        *strides,
-        steps,
-        COPY=out is not None,
-        MASK=mask is not None,
-        UNIT=aligned,
-        **block,
-    )
+        statistics_kernel, grid,
+        rows, factors, target, partial,
+        m, c, *strides, steps,
+        COPY=out is not None, MASK=mask is not None, UNIT=aligned, **block,
+    )  # fmt: skip
     return merge_statistics(partial, m, steps * block['BLOCK_M'])
 
 

@@ -17,31 +17,12 @@ def masked_sums(grad: Tensor, rows: Tensor, scale: Tensor, shift: Tensor, mean: 
     return _sums(grad, rows, mean, scale, shift)
 
 
-def batch_norm_backward_sums(grad: Tensor, rows: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Column sums of ``grad`` and of grad * (rows - mean), each (C,) fp32, for (M, C) matrices."""
+def batch_norm_backward_sums(grad, rows, mean):
     return _sums(row_major(grad), row_major(rows), mean)
 
 
-def batch_norm_backward(
-    grad: Tensor,
-    rows: Tensor,
-    mean: Tensor,
-    rstd: Tensor,
-    coefficient: Tensor,
-    sum_grad: Tensor,
-    sum_centred: Tensor,
-    total: int | Tensor,
-    add: Tensor | None = None,
-    out: Tensor | None = None,
-) -> Tensor:
-    """coefficient * (grad - sum_grad / total - (rows - mean) * rstd**2 * sum_centred / total) + add, in rows' dtype.
-
-    Args:
-        grad, rows, add: (M, C); ``add`` may be missing.
-        mean, rstd, coefficient, sum_grad, sum_centred: (C,).
-        total: rows of all ranks.
-        out: (M, C), written; a new matrix by default. It may be ``grad`` or ``add``.
-    """
+def batch_norm_backward(grad, rows, mean, rstd, coefficient, sum_grad, sum_centred, total, add=None, out=None):
+    """``out`` may also be ``add``."""
     grad, rows = row_major(grad), row_major(rows)
     add = None if add is None else row_major(add)
     if out is None:
@@ -55,25 +36,11 @@ def batch_norm_backward(
         'batch_norm_backward' if add is None else 'batch_norm_backward_add', rows, aligned, TILE // 2
     )
     launch(
-        batch_norm_backward_kernel,
-        (cdiv(m, block['BLOCK_M']) * cdiv(c, block['BLOCK_C']),),
-        grad,
-        rows,
-        mean,
-        rstd,
-        coefficient,
-        sum_grad,
-        sum_centred,
-        1 / total,
-        rows if add is None else add,
-        out,
-        m,
-        c,
-        *strides,
-        ADD=add is not None,
-        UNIT=aligned,
-        **block,
-    )
+        batch_norm_backward_kernel, (cdiv(m, block['BLOCK_M']) * cdiv(c, block['BLOCK_C']),),
+        grad, rows, mean, rstd, coefficient, sum_grad, sum_centred, 1 / total, rows if add is None else add, out,
+        m, c, *strides,
+        ADD=add is not None, UNIT=aligned, **block,
+    )  # fmt: skip
     return out
 
 
@@ -87,22 +54,11 @@ def _sums(
     grid, steps = reduction_grid(rows, block, programs)
     partial = torch.empty(grid[1], 2, c, dtype=torch.float32, device=rows.device)
     launch(
-        batch_norm_sums_kernel,
-        grid,
-        grad,
-        rows,
-        mean,
-        mean if scale is None else scale,
-        mean if shift is None else shift,
-        partial,
-        m,
-        c,
-        *strides,
-        steps,
-        MASK=scale is not None,
-        UNIT=aligned,
-        **block,
-    )
+        batch_norm_sums_kernel, grid,
+        grad, rows, mean, mean if scale is None else scale, mean if shift is None else shift, partial,
+        m, c, *strides, steps,
+        MASK=scale is not None, UNIT=aligned, **block,
+    )  # fmt: skip
     return sum_partials(partial).unbind()
 
 

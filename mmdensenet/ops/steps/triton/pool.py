@@ -35,46 +35,21 @@ TILE_BYTES = 2048
 PROGRAMS = 16
 
 
-def norm_relu_max_pool(rows: Tensor, scale: Tensor, shift: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Max pooling of relu(rows * scale + shift), contiguous, (N*ceil(H/2)*ceil(W/2), C).
-
-    Args:
-        rows: (M, C), M = N*H*W. scale, shift: (C,). shape: (N, H, W).
-    """
+def norm_relu_max_pool(rows, scale, shift, shape):
     rows = row_major(rows)
     windows, c = _windows(shape), rows.shape[1]
     out = rows.new_empty(windows, c)
     block = _block(rows)
     launch(
-        norm_relu_max_pool_kernel,
-        (cdiv(windows, block['BLOCK_M']) * cdiv(c, block['BLOCK_C']),),
-        rows,
-        scale,
-        shift,
-        out,
-        windows,
-        shape[1],
-        shape[2],
-        c,
-        rows.stride(0),
-        UNIT=unit(c, rows.stride(0)),
-        **block,
-    )
+        norm_relu_max_pool_kernel, (cdiv(windows, block['BLOCK_M']) * cdiv(c, block['BLOCK_C']),),
+        rows, scale, shift, out,
+        windows, shape[1], shape[2], c, rows.stride(0),
+        UNIT=unit(c, rows.stride(0)), **block,
+    )  # fmt: skip
     return out
 
 
-def norm_relu_max_pool_backward(
-    rows: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, shape: tuple[int, int, int], grad: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of :func:`norm_relu_max_pool`, except those through the norm's statistics.
-
-    Args:
-        grad: (N*ceil(H/2)*ceil(W/2), C), gradient of the result. The others are as in forward, ``mean`` (C,).
-
-    Returns:
-        dz (M, C), contiguous, the gradient of ``rows * scale + shift`` in the dtype of rows; and the sums (C,) of dz
-        and of dz * (rows - mean), fp32.
-    """
+def norm_relu_max_pool_backward(rows, scale, shift, mean, shape, grad):
     rows, grad = row_major(rows), row_major(grad)
     groups, c = _windows(shape), rows.shape[1]
     dz = torch.empty_like(rows, memory_format=torch.contiguous_format)
@@ -85,24 +60,11 @@ def norm_relu_max_pool_backward(
     partial = torch.empty(programs, 2, c, dtype=torch.float32, device=rows.device)
     strides = rows.stride(0), grad.stride(0)
     launch(
-        norm_relu_max_pool_backward_kernel,
-        (column_blocks, programs),
-        rows,
-        scale,
-        shift,
-        mean,
-        grad,
-        dz,
-        partial,
-        groups,
-        shape[1],
-        shape[2],
-        c,
-        *strides,
-        tiles,
-        UNIT=unit(c, *strides),
-        **block,
-    )
+        norm_relu_max_pool_backward_kernel, (column_blocks, programs),
+        rows, scale, shift, mean, grad, dz, partial,
+        groups, shape[1], shape[2], c, *strides, tiles,
+        UNIT=unit(c, *strides), **block,
+    )  # fmt: skip
     sums = sum_partials(partial)
     return dz, sums[0], sums[1]
 
