@@ -1,11 +1,8 @@
 """Composes two graphs."""
 
-import tempfile
-from pathlib import Path
-
 from torch import Tensor, nn
 
-from .files import dynamic_axes, to_onnx
+from .files import dynamic_axes, to_onnx, to_openvino
 from .metadata import Metadata
 
 
@@ -25,10 +22,7 @@ def put_before(first: nn.Module, graph: object, example: Tensor, metadata: Metad
         return _joined(proto, graph)
     import openvino
 
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, 'first.onnx')
-        onnx.save(to_onnx(first, example, dynamic_axes(metadata)), str(file))
-        made = openvino.convert_model(file)
+    made = to_openvino(to_onnx(first, example, dynamic_axes(metadata)))
     (given,), (result,) = graph.get_parameters(), made.get_results()
     given.output(0).replace(result.input_value(0))
     graph.output(0).set_names({'scores'})

@@ -85,17 +85,24 @@ def to_onnx(model: nn.Module, example: Tensor, axes: dict[int, object] | None = 
     return proto
 
 
-def write_openvino(model: 'nn.Module | object', example: Tensor, metadata: Metadata, out: Path) -> None:
-    """Write a module, called with ``example``, or an openvino.Model: ``out`` and, beside it, its weights as .bin."""
+def to_openvino(proto):
+    """The openvino.Model of an onnx.ModelProto."""
     import onnx
     import openvino
 
-    proto = to_onnx(model, example, dynamic_axes(metadata)) if isinstance(model, nn.Module) else None
+    with tempfile.TemporaryDirectory() as folder:
+        between = Path(folder, 'between.onnx')
+        onnx.save(proto, str(between))
+        return openvino.convert_model(between)
+
+
+def write_openvino(model: 'nn.Module | object', example: Tensor, metadata: Metadata, out: Path) -> None:
+    """Write a module, called with ``example``, or an openvino.Model: ``out`` and, beside it, its weights as .bin."""
+    import openvino
+
+    if isinstance(model, nn.Module):
+        model = to_openvino(to_onnx(model, example, dynamic_axes(metadata)))
     with writing(out), tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.stem}-') as folder:
-        if proto is not None:
-            between = Path(folder, 'between.onnx')
-            onnx.save(proto, str(between))
-            model = openvino.convert_model(between)
         if metadata.decisions is not None:
             add_logits_to_openvino(model)
         model.set_rt_info(metadata.to_json(), [KEY, 'description'])

@@ -19,7 +19,7 @@ Weights are limited to +-64: CPUs without VNNI add two products of a byte and a 
 255 * 64 * 2 just fits and 255 * 127 * 2 does not.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -80,8 +80,6 @@ def calibrate(net: FoldedDenseNet, batches: Iterable[Tensor]) -> dict[nn.Module 
         channels = values.shape[1]
         ranges.setdefault(key, Range(np.full(channels, np.inf), np.full(channels, -np.inf))).update(values)
 
-    convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
-
     def record_both(conv: nn.Module, inputs: tuple[Tensor], out: Tensor) -> None:
         record(conv, out)
         ranges[conv].add_input(inputs[0])
@@ -90,21 +88,32 @@ def calibrate(net: FoldedDenseNet, batches: Iterable[Tensor]) -> dict[nn.Module 
         record(norm, out)
         ranges[norm].add_input(out == 0)
 
-    hooks = [conv.register_forward_hook(record_both) for conv in convolutions]
-    hooks += [norm.register_forward_hook(record_zeros) for norm in net.modules() if isinstance(norm, NormReLU)]
+    def record_input(net: nn.Module, inputs: tuple[Tensor], out: object) -> None:
+        record('input', inputs[0])
+
+    run_with_hooks(net, {FoldedDenseNet: record_input, nn.Conv2d: record_both, NormReLU: record_zeros}, batches)
+    require_finite(ranges.values())
+    return ranges
+
+
+def run_with_hooks(net: nn.Module, hooks: dict[type, Callable], batches: Iterable[Tensor]) -> None:
+    """Call ``net`` on each batch, with forward hooks on its modules of these types."""
+    modules = list(net.modules())
+    handles = [m.register_forward_hook(hook) for kind, hook in hooks.items() for m in modules if isinstance(m, kind)]
     try:
         with torch.no_grad():
             for batch in batches:
-                record('input', batch)
                 net(batch)
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in handles:
+            handle.remove()
+
+
+def require_finite(ranges: Collection[Range]) -> None:
     if not ranges:
         raise ValueError('there is no image to calibrate with')
-    if not all(np.isfinite(r.low).all() and np.isfinite(r.high).all() for r in ranges.values()):
+    if not all(np.isfinite(r.low).all() and np.isfinite(r.high).all() for r in ranges):
         raise ValueError('an activation is not finite')
-    return ranges
 
 
 class Writer(Protocol):

@@ -19,19 +19,7 @@ def int8_onnx(model: ScoresOf, ranges: dict, batch: int | None, size: tuple[int,
         batch: None for any.
     """
     writer = OnnxWriter()
-    channels = model.backbone.in_channels
-    x = Int8Graph(model.backbone, ranges, writer).features('images')
-    x = writer.node('Flatten', writer.node('GlobalAveragePool', x))
-    fc = model.head.fc
-    weight, bias = (writer.constant(t.detach().float().numpy()) for t in (fc.weight, fc.bias))
-    x = writer.node('Gemm', x, weight, bias, transB=1)
-    kind = ('Sigmoid', {}) if model.multi_label else ('Softmax', dict(axis=1))
-    writer.nodes.append(helper.make_node(kind[0], [x], ['scores'], **kind[1]))
-    batch = 'batch' if batch is None else batch
-    given = helper.make_tensor_value_info('images', TensorProto.FLOAT, [batch, channels, *size])
-    made = helper.make_tensor_value_info('scores', TensorProto.FLOAT, [batch, fc.out_features])
-    graph = helper.make_graph(writer.nodes, 'mmdensenet', [given], [made], writer.constants)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid('', OPSET)], ir_version=IR_VERSION)
+    return writer.classifier(Int8Graph(model.backbone, ranges, writer).features('images'), model, batch, size)
 
 
 class OnnxWriter:
@@ -49,6 +37,20 @@ class OnnxWriter:
         name = f'constant_{len(self.constants)}'
         self.constants.append(numpy_helper.from_array(np.asarray(value), name))
         return name
+
+    def classifier(self, features: str, model: ScoresOf, batch: int | None, size: tuple[int, int]) -> onnx.ModelProto:
+        """The graph from ``images`` to ``scores``, with the model's pooling and linear layer after these features."""
+        x = self.node('Flatten', self.node('GlobalAveragePool', features))
+        fc = model.head.fc
+        weight, bias = (self.constant(t.detach().float().numpy()) for t in (fc.weight, fc.bias))
+        x = self.node('Gemm', x, weight, bias, transB=1)
+        kind = ('Sigmoid', {}) if model.multi_label else ('Softmax', dict(axis=1))
+        self.nodes.append(helper.make_node(kind[0], [x], ['scores'], **kind[1]))
+        batch = 'batch' if batch is None else batch
+        given = helper.make_tensor_value_info('images', TensorProto.FLOAT, [batch, model.backbone.in_channels, *size])
+        made = helper.make_tensor_value_info('scores', TensorProto.FLOAT, [batch, fc.out_features])
+        graph = helper.make_graph(self.nodes, 'mmdensenet', [given], [made], self.constants)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid('', OPSET)], ir_version=IR_VERSION)
 
     def node(self, kind: str, *inputs: str, **attributes) -> str:
         name = f'{kind}_{len(self.nodes)}'

@@ -13,16 +13,15 @@ Weights are limited to +-64, for the reason in :mod:`.int8`.
 """
 
 import copy
-import tempfile
 from collections.abc import Iterable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .files import to_onnx
+from .files import to_onnx, to_openvino
 from .fold import ScoresOf
-from .int8 import LEVELS, SMALLEST, Range, Weight
+from .int8 import LEVELS, SMALLEST, Range, Weight, require_finite, run_with_hooks
 
 
 def int8_rdnet(model: nn.Module, batches: Iterable[Tensor], batch: int | None, size: tuple[int, int], format: str):
@@ -60,16 +59,7 @@ def int8_rdnet(model: nn.Module, batches: Iterable[Tensor], batch: int | None, s
     used = {name for node in proto.graph.node for name in node.input}
     for initializer in [i for i in proto.graph.initializer if i.name not in used]:
         proto.graph.initializer.remove(initializer)
-    return proto if format == 'onnx' else _openvino(proto)
-
-
-def _openvino(proto):
-    import onnx
-    import openvino
-
-    with tempfile.TemporaryDirectory() as folder:
-        onnx.save(proto, f'{folder}/int8.onnx')
-        return openvino.convert_model(f'{folder}/int8.onnx')
+    return proto if format == 'onnx' else to_openvino(proto)
 
 
 def _calibrate(graph: nn.Module, batches: Iterable[Tensor]) -> tuple[list[nn.Conv2d], dict]:
@@ -86,18 +76,8 @@ def _calibrate(graph: nn.Module, batches: Iterable[Tensor]) -> tuple[list[nn.Con
         for kept, values in zip(ranges[conv], (inputs[0], out)):
             kept.update(values)
 
-    hooks = [m.register_forward_hook(record) for m in graph.modules() if isinstance(m, nn.Conv2d)]
-    try:
-        with torch.no_grad():
-            for batch in batches:
-                graph(batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not ranges:
-        raise ValueError('there is no image to calibrate with')
-    if not all(np.isfinite(r.low).all() and np.isfinite(r.high).all() for pair in ranges.values() for r in pair):
-        raise ValueError('an activation is not finite')
+    run_with_hooks(graph, {nn.Conv2d: record}, batches)
+    require_finite([kept for pair in ranges.values() for kept in pair])
     return order, ranges
 
 

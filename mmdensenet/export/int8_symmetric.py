@@ -13,12 +13,11 @@ convolutions in float, and TensorRT sums in 32 bits.
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
 from torch import nn
 
 from .fold import FoldedLayer, NormReLU, ScoresOf
 from .int8 import SMALLEST, Range
-from .int8_onnx import IR_VERSION, OPSET, OnnxWriter
+from .int8_onnx import OnnxWriter
 
 #: the largest signed byte; -128 is not used, so that the range is symmetric
 LEVELS = 127
@@ -29,17 +28,7 @@ LARGEST_BIAS = 2**30
 def int8_symmetric(model: ScoresOf, ranges: dict, batch: int | None, size: tuple[int, int]) -> onnx.ModelProto:
     """A folded classifier with global average pooling and one linear layer; arguments as of :func:`.int8_onnx`."""
     writer = _Writer(ranges)
-    net, fc = model.backbone, model.head.fc
-    x = writer.node('GlobalAveragePool', writer.features(net))
-    weight, bias = (writer.constant(t.detach().float().numpy()) for t in (fc.weight, fc.bias))
-    x = writer.node('Gemm', writer.node('Flatten', x), weight, bias, transB=1)
-    kind = ('Sigmoid', {}) if model.multi_label else ('Softmax', dict(axis=1))
-    writer.nodes.append(helper.make_node(kind[0], [x], ['scores'], **kind[1]))
-    batch = 'batch' if batch is None else batch
-    given = helper.make_tensor_value_info('images', TensorProto.FLOAT, [batch, net.in_channels, *size])
-    made = helper.make_tensor_value_info('scores', TensorProto.FLOAT, [batch, fc.out_features])
-    graph = helper.make_graph(writer.nodes, 'mmdensenet', [given], [made], writer.constants)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid('', OPSET)], ir_version=IR_VERSION)
+    return writer.classifier(writer.features(model.backbone), model, batch, size)
 
 
 class _Writer(OnnxWriter):

@@ -14,7 +14,7 @@ def pad_channels(net: FoldedDenseNet, multiple: int = 8) -> FoldedDenseNet:
     the original channels, in order, so that a head fits.
     """
     net.stem = _more_outputs(net.stem, multiple)
-    places = torch.arange(_given(net.stem))
+    places = torch.arange(net.stem.given_channels)
     total = net.stem.out_channels
     for i, block in enumerate(net.blocks):
         for layer in block:
@@ -22,24 +22,20 @@ def pad_channels(net: FoldedDenseNet, multiple: int = 8) -> FoldedDenseNet:
             last = 'conv1' if layer.conv2 is None else 'conv2'
             setattr(layer, last, _more_outputs(getattr(layer, last), multiple))
             new = getattr(layer, last)
-            places = torch.cat((places, total + torch.arange(_given(new))))
+            places = torch.cat((places, total + torch.arange(new.given_channels)))
             total += new.out_channels
         if i < len(net.transitions):
             transition = net.transitions[i]
             transition.norm = _spread_norm(transition.norm, places, total)
             transition.conv = _more_outputs(_spread(transition.conv, places, total), multiple)
-            places, total = torch.arange(_given(transition.conv)), transition.conv.out_channels
+            places, total = torch.arange(transition.conv.given_channels), transition.conv.out_channels
     net.norm = _spread_norm(net.norm, places, total)
     net.places = places if total > len(places) else None
     return net
 
 
-def _given(conv: nn.Conv2d) -> int:
-    """Output channels before padding."""
-    return conv.given_channels
-
-
 def _more_outputs(conv: nn.Conv2d, multiple: int) -> nn.Conv2d:
+    """``given_channels`` of the result is the number of output channels before."""
     given = conv.out_channels
     total = -(-given // multiple) * multiple
     places = torch.arange(given)

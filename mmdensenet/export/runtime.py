@@ -36,7 +36,7 @@ class ExportedModel:
         self.file = Path(file).expanduser()
         if not self.file.is_file():
             raise UserError(f'{file} does not exist.{similar_path(self.file)}')
-        text, start = open_file(self.file, threads)
+        text, start = _OPENERS[self.file.suffix.lower()](self.file, threads)
         self.metadata = Metadata.from_json(text, str(file))
         self._run = start()
         self._preprocess = Preprocess(self.metadata)
@@ -110,15 +110,6 @@ class ExportedModel:
         return scores
 
 
-def open_file(file: Path, threads: int | None) -> tuple[str | None, Callable[[], Run]]:
-    """The file's description, and what starts its runtime: then a function from the input's array to the scores'.
-
-    Raises:
-        UserError: if it cannot be read, or the runtime is not installed.
-    """
-    return _OPENERS[file.suffix.lower()](file, threads)
-
-
 def _open_onnx(file: Path, threads: int | None) -> tuple[str | None, Callable[[], Run]]:
     require_packages('onnxruntime')
     import onnxruntime
@@ -178,4 +169,5 @@ def _unreadable(file: Path, error: Exception) -> UserError:
     return UserError(f'{file} cannot be read: {lines[-1][:200]}')
 
 
+#: each gives the file's description, and what starts its runtime: then a function from the input's array to the scores'
 _OPENERS = {'.onnx': _open_onnx, '.xml': _open_openvino, '.pt2': _open_torch_export}
