@@ -1,6 +1,7 @@
-"""Models inside other models."""
+"""Models inside other models, and optimizers beside others."""
 
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from torch import nn
 
 
@@ -9,3 +10,9 @@ def unwrapped(model: nn.Module) -> nn.Module:
     while is_model_wrapper(model) or not (hasattr(model, 'backbone') or not hasattr(model, 'module')):
         model = model.module
     return model
+
+
+def optim_wrappers(runner) -> list[OptimWrapper]:
+    """A runner's optimizer wrapper, or each of several, as of a GAN."""
+    wrapper = runner.optim_wrapper
+    return list(wrapper.values()) if hasattr(wrapper, 'values') else [wrapper]

@@ -4,7 +4,7 @@ import time
 
 from mmengine.registry import DefaultScope
 
-from .compat.mmengine import CONFIG_SCOPE
+from .compat.mmengine_configs import CONFIG_SCOPE
 
 
 def register_all_modules(init_default_scope: bool = True) -> None:

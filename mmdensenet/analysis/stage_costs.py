@@ -83,12 +83,11 @@ def build_meta_model(cfg: Config, engine: str) -> BaseModel:
         return MODELS.build(settings.model)
 
 
-def count_stages(cfg: Config, shape: tuple[int, int, int], memory: bool = True) -> tuple[list[Stage], str | None]:
+def count_stages(cfg: Config, shape: tuple[int, int, int]) -> tuple[list[Stage], str | None]:
     """The stages in order, and the reason why the fused engine has no counts, or None.
 
     Args:
         shape: (C, H, W) of one image.
-        memory: also count ``kept_bytes``, which takes longer.
     """
     model = build_meta_model(cfg, 'reference')
     stages = [Stage(name, _parameters(modules)) for name, modules in _parts(model)]
@@ -97,7 +96,7 @@ def count_stages(cfg: Config, shape: tuple[int, int, int], memory: bool = True) 
         model = model if engine == 'reference' else build_meta_model(cfg, engine)
         try:
             counts = _multiply_adds(model.eval(), shape)
-            saved = _kept_bytes(model.train(), shape) if memory else {}
+            saved = _kept_bytes(model.train(), shape)
         except RuntimeError as error:
             if engine == 'reference':
                 raise UserError(f'images of {shape[1]}x{shape[2]} cannot be computed: {error}') from error

@@ -16,7 +16,7 @@ from mmengine.utils import get_installed_path, get_object_from_string, import_mo
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
 from mmdensenet.compat.faults import APPLIED
-from mmdensenet.compat.mmengine import CONFIG_SCOPE, DATA_CONFIGS
+from mmdensenet.compat.mmengine_configs import CONFIG_SCOPE, DATA_CONFIGS
 from mmdensenet.errors import LONGEST, UserError
 from mmdensenet.similar import did_you_mean, similar_path
 

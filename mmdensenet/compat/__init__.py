@@ -55,7 +55,7 @@ _require_foundation()
 _require_mmcv()
 
 from . import torchvision  # noqa: E402, I001  before anything imports torchvision
-from . import mmcv, mmengine, mmpretrain, torch  # noqa: E402
+from . import mmcv, mmengine, mmengine_configs, mmpretrain, torch  # noqa: E402
 
 __all__ = [
     'FAULTS',
@@ -64,6 +64,7 @@ __all__ = [
     'foundation',
     'mmcv',
     'mmengine',
+    'mmengine_configs',
     'mmpretrain',
     'replace_everywhere',
     'torch',

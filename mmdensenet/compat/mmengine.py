@@ -10,22 +10,6 @@ from collections.abc import Callable
 import torch
 
 from .faults import Fault, find, replace_everywhere, uses
-from .mmengine_configs import CONFIG_SCOPE, DATA_CONFIGS, PACKAGES
-
-__all__ = [
-    'AMP',
-    'ANNOTATIONS',
-    'CONCATENATING',
-    'CONFIG_SCOPE',
-    'DATA_CONFIGS',
-    'DELETING',
-    'LATEST',
-    'OTHER_LAYOUTS',
-    'PACKAGES',
-    'READING',
-    'WEIGHTS_ONLY',
-    'WRITING',
-]
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Checkpoints

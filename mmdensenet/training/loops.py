@@ -8,6 +8,7 @@ from mmengine.runner import TestLoop as _TestLoop
 from mmengine.runner import ValLoop as _ValLoop
 
 from mmdensenet.errors import UserError
+from mmdensenet.model_wrappers import optim_wrappers
 from mmdensenet.registry import LOOPS
 from mmdensenet.training.draws import NoImages
 from mmdensenet.training.quicken import quicken
@@ -45,8 +46,7 @@ class _SkippingTrainLoop(_Quick):
             f'Iteration {self._iter + 1} is without a step: none of the images {whose} can be read.'
         )
         self.runner.call_hook('before_train_iter', batch_idx=idx, data_batch=NoImages())
-        wrapper = self.runner.optim_wrapper
-        for part in wrapper.values() if hasattr(wrapper, 'values') else [wrapper]:
+        for part in optim_wrappers(self.runner):
             part._inner_count += 1  # accumulation counts iterations, whether or not their images can be read
             if part._accumulative_counts > 1 and part.should_update():
                 parameters = [p for group in part.param_groups for p in group['params'] if p.requires_grad]

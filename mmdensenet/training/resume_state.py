@@ -6,7 +6,7 @@ import torch
 from mmengine.runner import EpochBasedTrainLoop
 
 from mmdensenet.errors import UserError
-from mmdensenet.model_wrappers import unwrapped
+from mmdensenet.model_wrappers import optim_wrappers, unwrapped
 from mmdensenet.ops.show_engine import kernel_variant
 from mmdensenet.ops.steps import VARIABLE as KERNELS_VARIABLE
 from mmdensenet.ops.steps.native.library import VARIABLE as VARIANT_VARIABLE
@@ -19,9 +19,7 @@ VARIANT_KEY = 'kernel_variant'
 
 def pending_gradients(runner) -> dict[str, torch.Tensor]:
     """Gradients accumulated towards the next optimizer step, on the CPU, by parameter name; empty between steps."""
-    wrapper = runner.optim_wrapper
-    wrappers = wrapper.values() if hasattr(wrapper, 'values') else [wrapper]
-    if all(wrapper.should_update() for wrapper in wrappers):
+    if all(wrapper.should_update() for wrapper in optim_wrappers(runner)):
         return {}
     return {name: p.grad.detach().cpu() for name, p in unwrapped(runner.model).named_parameters() if p.grad is not None}
 

@@ -22,7 +22,7 @@ def counted(cfg, shape):
     cfg.model.pop('train_cfg', None)
     key = json.dumps([cfg.model, shape], sort_keys=True, default=list)
     if key not in COUNTED:
-        COUNTED[key] = count_stages(cfg, shape, memory=False)
+        COUNTED[key] = count_stages(cfg, shape)
     return COUNTED[key]
 
 

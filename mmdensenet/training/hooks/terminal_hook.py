@@ -6,12 +6,12 @@ from itertools import islice
 
 import torch
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import EpochBasedTrainLoop
 
 from mmdensenet import terminal
 from mmdensenet.datasets.wrappers import dataset_classes
-from mmdensenet.model_wrappers import unwrapped
+from mmdensenet.model_wrappers import optim_wrappers, unwrapped
 from mmdensenet.models import DenseNet, RDNet
 from mmdensenet.ops.show_engine import engine
 from mmdensenet.registry import HOOKS
@@ -45,7 +45,7 @@ class TerminalHook(Hook):
         loop = runner.train_loop
         by_epoch = isinstance(loop, EpochBasedTrainLoop)
         length = f'{loop.max_epochs} epochs' if by_epoch else f'{loop.max_iters:,} iterations'
-        is_mixed = isinstance(_wrappers(runner)[0], AmpOptimWrapper)
+        is_mixed = isinstance(optim_wrappers(runner)[0], AmpOptimWrapper)
         parts = dict(training=loop.dataloader)
         if runner.val_loop is not None:
             parts['validation'] = runner.val_loop.dataloader
@@ -154,22 +154,17 @@ def _data(runner, parts: dict) -> str:
 
 def _batch(runner) -> str:
     size = getattr(runner.train_loop.dataloader.batch_sampler, 'batch_size', None) or 1
-    steps = max((getattr(part, '_accumulative_counts', 1) for part in _wrappers(runner)), default=1)
+    steps = max((getattr(part, '_accumulative_counts', 1) for part in optim_wrappers(runner)), default=1)
     factors = [f'{runner.world_size} processes'] * (runner.world_size > 1) + [f'{steps} steps'] * (steps > 1)
     total = size * runner.world_size * steps
     return f'{total} ({size} x {" x ".join(factors)})' if factors else f'{size}'
 
 
 def _learning_rate(runner) -> str:
-    optimizer = _wrappers(runner)[0].optimizer
+    optimizer = optim_wrappers(runner)[0].optimizer
     rates = [group.get('initial_lr', group['lr']) for group in optimizer.param_groups]
     shown = f'{rates[0]:g}' if min(rates) == max(rates) else f'{min(rates):g} to {max(rates):g}'
     return f'learning rate {shown} ({type(optimizer).__name__})'
-
-
-def _wrappers(runner) -> list[OptimWrapper]:
-    wrapper = runner.optim_wrapper
-    return [wrapper] if isinstance(wrapper, OptimWrapper) else list(wrapper.values())
 
 
 def _low_precision(runner) -> torch.dtype:
