@@ -130,7 +130,19 @@ class Inferencer(ImageClassificationInferencer):
         Raises:
             UserError: if it cannot be read.
         """
-        return self._prepare(image)
+        if isinstance(image, bytes) and self.loads:
+            return self.after_loading(self._load_content(image))
+        if isinstance(image, str) and not image.endswith('.npy') and self.loads:
+            try:
+                return self.pipeline(dict(img_path=image))
+            except (AssertionError, ImportError, OSError, ValueError, URLError, HTTPException, cv2.error) as error:
+                raise _unreadable(image, error) from error
+        pixels = self._pixels(image)
+        if hasattr(self.loader, 'apply_window'):  # LoadGreyImage: arrays have the file's values
+            pixels = self.loader.apply_window(pixels[..., 0])
+        shape = pixels.shape[:2]
+        path = dict(img_path=image) if isinstance(image, str) else {}
+        return self.after_loading(dict(img=pixels, img_shape=shape, ori_shape=shape, **path))
 
     def predict(self, prepared: Sequence[dict]) -> list[dict]:
         """The results, as of a call, of images of :meth:`prepare`, in one forward pass. Of one thread at a time.
@@ -176,27 +188,12 @@ class Inferencer(ImageClassificationInferencer):
     def preprocess(self, inputs: Iterable[ImageLike], batch_size: int = 1) -> Iterator[dict]:
         batch: list[dict] = []
         for image in inputs:
-            batch.append(self._prepare(image))
+            batch.append(self.prepare(image))
             if len(batch) == batch_size:
                 yield self._collate(batch)
                 batch = []
         if batch:
             yield self._collate(batch)
-
-    def _prepare(self, image: ImageLike) -> dict:
-        if isinstance(image, bytes) and self.loads:
-            return self.after_loading(self._load_content(image))
-        if isinstance(image, str) and not image.endswith('.npy') and self.loads:
-            try:
-                return self.pipeline(dict(img_path=image))
-            except (AssertionError, ImportError, OSError, ValueError, URLError, HTTPException, cv2.error) as error:
-                raise _unreadable(image, error) from error
-        pixels = self._pixels(image)
-        if hasattr(self.loader, 'apply_window'):  # LoadGreyImage: arrays have the file's values
-            pixels = self.loader.apply_window(pixels[..., 0])
-        shape = pixels.shape[:2]
-        path = dict(img_path=image) if isinstance(image, str) else {}
-        return self.after_loading(dict(img=pixels, img_shape=shape, ori_shape=shape, **path))
 
     def _load_content(self, content: bytes) -> dict:
         """Load the content of a file with the loading step."""
@@ -208,26 +205,21 @@ class Inferencer(ImageClassificationInferencer):
             except UserError as error:
                 raise UserError(str(error).replace(path, 'the image')) from error
             except (AssertionError, OSError, ValueError, cv2.error) as error:
-                raise UserError(f'the image cannot be read: {why_unreadable(content)}.') from error
+                raise _unreadable(content, error) from error
 
     def _pixels(self, image: ImageLike) -> np.ndarray:
         """(H, W, C) in the order that the pipeline gives to the model's preprocessor."""
         if isinstance(image, Image.Image):
             array = pillow_pixels(image, self.channels, hasattr(self.loader, 'apply_window'))
-        elif isinstance(image, bytes):
+        elif isinstance(image, bytes) or (isinstance(image, str) and not image.endswith('.npy')):
+            array = reason = None
             try:
-                array = mmcv.imfrombytes(image, 'grayscale' if self.channels == 1 else 'color')
-            except (cv2.error, OSError, ValueError) as error:
-                raise UserError(f'the image cannot be read: {why_unreadable(image)}.') from error
-            if array is None:
-                raise UserError(f'the image cannot be read: {why_unreadable(image)}.')
-        elif isinstance(image, str) and not image.endswith('.npy'):
-            try:
-                array = mmcv.imfrombytes(fileio.get(image), 'grayscale' if self.channels == 1 else 'color')
+                content = image if isinstance(image, bytes) else fileio.get(image)
+                array = mmcv.imfrombytes(content, 'grayscale' if self.channels == 1 else 'color')
             except (ImportError, OSError, ValueError, URLError, HTTPException, cv2.error) as error:
-                raise _unreadable(image, error) from error
+                reason = error
             if array is None:
-                raise _unreadable(image, None)
+                raise _unreadable(image, reason) from reason
         elif isinstance(image, str):
             try:
                 array = load_array(image)
@@ -333,7 +325,9 @@ def pipeline_of(cfg: Config) -> list[dict]:
     return pipeline
 
 
-def _unreadable(image: str, error: BaseException | None) -> UserError:
+def _unreadable(image: str | bytes, error: BaseException | None) -> UserError:
+    if isinstance(image, bytes):
+        return UserError(f'the image cannot be read: {why_unreadable(image)}.')
     if isinstance(error, UserError):
         return error
     if isinstance(error, (URLError, HTTPException)):

@@ -54,7 +54,7 @@ def test_pillow_images(tmp_path, loader, image, ending):
     inferencer = opened(loader)
     expected = inferencer.loader(dict(img_path=str(file)))['img']
     with Image.open(file) as found:
-        given = inferencer._prepare(found)['inputs'].numpy()
+        given = inferencer.prepare(found)['inputs'].numpy()
     expected = np.atleast_3d(expected).transpose(2, 0, 1)
     assert given.shape == expected.shape == (inferencer.channels, *((7, 9) if turned else (9, 7)))
     # the decoder's own grey of colours is another rounding
@@ -66,7 +66,7 @@ def test_pixels_without_a_range(mode):
     deep = Image.fromarray(DEEP.astype(np.int32 if mode == 'I' else np.float32))
     with pytest.raises(UserError, match=rf'Pillow cannot be read: its pixels \(mode {mode}\) have no full range'):
         pillow_pixels(deep, 3, False)
-    given = opened('window')._prepare(deep)['inputs'].numpy()[0]
+    given = opened('window').prepare(deep)['inputs'].numpy()[0]
     assert given == pytest.approx(TRANSFORMS.build(LOADERS['window'][1]).apply_window(DEEP))
 
 
@@ -85,14 +85,14 @@ def test_arrays_of_other_values_than_the_files_have(tmp_path, array, said):
     np.save(tmp_path / 'array.npy', array)
     for given, name in ((array, 'an array'), (str(tmp_path / 'array.npy'), r'.*array\.npy')):
         with pytest.raises(UserError, match=f'^{name} of {said}'):
-            opened('colour')._prepare(given)
+            opened('colour').prepare(given)
 
 
 def test_arrays_of_the_files_values():
     for array in (COLOURS, COLOURS.astype(np.float32), COLOURS.astype(np.int32), np.zeros((9, 7))):
-        given = opened('colour')._prepare(array)['inputs'].numpy()
+        given = opened('colour').prepare(array)['inputs'].numpy()
         assert np.array_equal(
             given, np.atleast_3d(array if array.ndim == 3 else np.zeros((9, 7, 3))).transpose(2, 0, 1)
         )
-    deep = opened('window')._prepare(DEEP)['inputs'].numpy()[0]
+    deep = opened('window').prepare(DEEP)['inputs'].numpy()[0]
     assert deep == pytest.approx(TRANSFORMS.build(LOADERS['window'][1]).apply_window(DEEP))
