@@ -55,12 +55,10 @@ class PlainSteps(Steps):
 
     def norm_relu_conv3x3_backward(self, rows, scale, shift, mean, weight, shape, grad):
         grad_z = torch.empty_like(rows, memory_format=torch.contiguous_format)
-        sums = Sums(mean, weight)
-        for part, (grad_part, dz), size in images(rows, shape, grad, grad_z):
-            u = self.passes.activate(part, scale, shift)
-            grad_u = _conv3x3_backward(u, weight, size, grad_part, sums)
-            self.passes.consume(grad_u, u, part, mean, None, dz, True, sums)
-        return grad_z, *sums.result(weight)
+        # without a coefficient dz itself is written
+        return grad_z, *self.norm_relu_conv3x3_backward_into(
+            rows, scale, shift, mean, weight, shape, grad, None, grad_z, overwrite=True
+        )
 
     def norm_relu_conv3x3_backward_into(
         self, rows, scale, shift, mean, weight, shape, grad, coefficient, accumulator, overwrite=False
