@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from exported_means import ABOUT, means
+from exported_means import ABOUT, means, run_onnx
 from torch import nn
 
 from mmdensenet.export.before import put_before
@@ -21,11 +21,10 @@ def test_modules():
 
 
 def test_onnx():
-    onnxruntime = pytest.importorskip('onnxruntime', reason='the extra export is not installed')
+    pytest.importorskip('onnxruntime', reason='the extra export is not installed')
     pytest.importorskip('onnxscript', reason='the extra export is not installed')
     graph = put_before(FIRST, means(), PIXELS, ABOUT)
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=['CPUExecutionProvider'])
-    (scores,) = session.run(['scores'], {'images': PIXELS.numpy()})
+    (scores,) = run_onnx(graph, PIXELS.numpy(), 'scores')
     assert scores == pytest.approx(FIRST(PIXELS).mean((2, 3)).numpy(), rel=1e-5)
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
+from exported_means import run_onnx
 from folded_networks import Features, network
 
 from mmdensenet.export.fold import FoldedDenseNet, NormReLU
@@ -14,8 +15,6 @@ pytest.importorskip('onnxruntime', reason='the extra export is not installed')
 
 def error(folded: FoldedDenseNet, monkeypatch, clamps: bool) -> tuple[float, Counter]:
     """Of the features' means, beside how much they vary, and how many operators of each kind there are."""
-    import onnxruntime
-
     from mmdensenet.export import int8_onnx
 
     monkeypatch.setattr(int8_onnx.OnnxWriter, 'clamps', clamps)
@@ -23,8 +22,7 @@ def error(folded: FoldedDenseNet, monkeypatch, clamps: bool) -> tuple[float, Cou
     channels = len(folded.norm.scale)
     model = Features(folded, channels)
     proto = int8_onnx.int8_onnx(model, calibrate(folded, [images]), None, (16, 16))
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=['CPUExecutionProvider'])
-    scores = torch.from_numpy(session.run(['scores'], {'images': images.numpy()})[0]).double()
+    scores = torch.from_numpy(run_onnx(proto, images.numpy(), 'scores')[0]).double()
     with torch.no_grad():
         expected = model(images)
     kinds = Counter(node.op_type for node in proto.graph.node)

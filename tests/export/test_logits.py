@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from exported_means import means
+from exported_means import means, run_onnx
 from scipy.special import expit, softmax
 
 from mmdensenet.export.logits import add_logits_to_onnx, add_logits_to_openvino
 
 onnx = pytest.importorskip('onnx', reason='the extra export is not installed')
-onnxruntime = pytest.importorskip('onnxruntime', reason='the extra export is not installed')
+pytest.importorskip('onnxruntime', reason='the extra export is not installed')
 
 IMAGE = np.random.default_rng(0).normal(size=(1, 3, 8, 8)).astype(np.float32)
 KINDS = {'Softmax': lambda x: softmax(x, 1), 'Sigmoid': expit}
@@ -26,8 +26,7 @@ def test_onnx(kind):
     graph = ending_in(kind)
     add_logits_to_onnx(graph)
     onnx.checker.check_model(graph, full_check=True)
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=['CPUExecutionProvider'])
-    scores, logits = session.run(['scores', 'logits'], {'images': IMAGE})
+    scores, logits = run_onnx(graph, IMAGE, 'scores', 'logits')
     assert logits == pytest.approx(IMAGE.mean((2, 3)), abs=1e-6) and scores == pytest.approx(KINDS[kind](logits))
 
 

@@ -1,12 +1,26 @@
-"""The C++ kernels for the tests of this folder."""
+"""The C++ kernels, and products without TensorFloat32, for the tests of this folder."""
 
 from pathlib import Path
 
 import pytest
+import torch
 
 from mmdensenet.ops import steps
 from mmdensenet.ops.steps import native
 from mmdensenet.ops.steps.native import build, library
+
+
+@pytest.fixture
+def exact_float32():
+    """Products of float32 without TensorFloat32, and one seed."""
+    torch.manual_seed(0)
+    flags = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [flag.allow_tf32 for flag in flags]
+    for flag in flags:
+        flag.allow_tf32 = False
+    yield
+    for flag, value in zip(flags, before):
+        flag.allow_tf32 = value
 
 
 @pytest.fixture(scope='session')

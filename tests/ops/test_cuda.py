@@ -12,22 +12,13 @@ import torch.nn.functional as F
 
 from mmdensenet.models import DenseNet
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU'),
+    pytest.mark.usefixtures('exact_float32'),
+]
 
 SMALL = dict(growth_rate=12, depths=[3, 2, 2], init_channels=24)
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
-
-
-@pytest.fixture(autouse=True)
-def exact_float32():
-    torch.manual_seed(0)
-    flags = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = [flag.allow_tf32 for flag in flags]
-    for flag in flags:
-        flag.allow_tf32 = False
-    yield
-    for flag, value in zip(flags, before):
-        flag.allow_tf32 = value
 
 
 def networks(arch, **kwargs):

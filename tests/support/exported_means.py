@@ -50,3 +50,11 @@ IMAGE = np.full((10, 9, 3), (3, 5, 9), np.uint8)  # BGR
 def written(folder, graph=None, **changed):
     write_onnx(graph or means(), None, replace(ABOUT, **changed), folder / 'm.onnx')
     return folder / 'm.onnx'
+
+
+def run_onnx(graph, images, *outputs):
+    """Outputs of a graph in ONNX Runtime."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=['CPUExecutionProvider'])
+    return session.run(outputs, {'images': images})

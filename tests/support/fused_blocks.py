@@ -29,3 +29,16 @@ def set_norms(module, training):
         if isinstance(norm, nn.BatchNorm2d):
             norm.train(training)
     return module
+
+
+def saved_bytes(block, x):
+    """Of all memory that autograd keeps for the backward of ``block(x)``."""
+    storages = {}
+
+    def pack(tensor):
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        block(x)
+    return sum(storage.nbytes() for storage in storages.values())

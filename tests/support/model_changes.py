@@ -27,118 +27,66 @@ def scaled(value):
 # --- changes of a module: (model, name) -> None
 
 
-def forward_on_instance(model, name):
-    module = model.get_submodule(name)
-    old = module.forward
-    module.forward = lambda *args: scaled(old(*args))
+def _method(module: nn.Module, name: str) -> None:
+    """A method of the instance with half of its results."""
+    old = getattr(module, name)
+    setattr(module, name, lambda *args: scaled(old(*args)))
 
 
-def call_impl_on_instance(model, name):
-    module = model.get_submodule(name)
-    old = module._call_impl
-    module._call_impl = lambda *args: scaled(old(*args))
-
-
-def subclass(model, name):
-    module = model.get_submodule(name)
+def _subclass(module: nn.Module, name: str) -> None:
+    """The same by a class of its own."""
     cls = type(module)
-    module.__class__ = type('Scaled', (cls,), {'forward': lambda self, *args: scaled(cls.forward(self, *args))})
+    module.__class__ = type('Own', (cls,), {name: lambda self, *args: scaled(getattr(cls, name)(self, *args))})
 
 
-def subclass_call(model, name):
-    module = model.get_submodule(name)
-    cls = type(module)
-    module.__class__ = type('Called', (cls,), {'__call__': lambda self, *args: scaled(cls.__call__(self, *args))})
+class _Wrapper(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *args):
+        return scaled(self.inner(*args))
 
 
-def wrapped(model, name):
-    class Wrapper(nn.Module):
-        def __init__(self, inner):
-            super().__init__()
-            self.inner = inner
-
-        def forward(self, *args):
-            return scaled(self.inner(*args))
-
-    replace(model, name, Wrapper(model.get_submodule(name)))
+def _change_in_place(module, args, out):
+    for tensor in out if isinstance(out, tuple) else (out,):
+        tensor.add_(0.25)
 
 
-def in_sequential(model, name):
-    replace(model, name, nn.Sequential(model.get_submodule(name), nn.Identity()))
+def _change_before(module, args):
+    return ([f * 0.5 for f in args[0]],) if isinstance(args[0], list) else scaled(args)
 
 
-def forward_hook(model, name):
-    model.get_submodule(name).register_forward_hook(lambda m, args, out: scaled(out))
+def _halve(gradients):
+    return tuple(g if g is None else g * 0.5 for g in gradients)
 
 
-def forward_hook_in_place(model, name):
-    def change(m, args, out):
-        for tensor in out if isinstance(out, tuple) else (out,):
-            tensor.add_(0.25)
-
-    model.get_submodule(name).register_forward_hook(change)
+def _of(change: Callable[[nn.Module], object]) -> Callable[[nn.Module, str], None]:
+    return lambda model, name: change(model.get_submodule(name))
 
 
-def pre_hook(model, name):
-    def change(m, args):
-        return ([f * 0.5 for f in args[0]],) if isinstance(args[0], list) else scaled(args)
-
-    model.get_submodule(name).register_forward_pre_hook(change)
-
-
-def hook_with_kwargs(model, name):
-    model.get_submodule(name).register_forward_hook(lambda m, args, kwargs, out: scaled(out), with_kwargs=True)
-
-
-def full_backward_hook(model, name):
-    model.get_submodule(name).register_full_backward_hook(lambda m, given, out: tuple(
-        g if g is None else g * 0.5 for g in given))  # fmt: skip
-
-
-def backward_pre_hook(model, name):
-    model.get_submodule(name).register_full_backward_pre_hook(lambda m, out: tuple(
-        g if g is None else g * 0.5 for g in out))  # fmt: skip
-
-
-def old_backward_hook(model, name):
-    model.get_submodule(name).register_backward_hook(lambda m, given, out: tuple(
-        g if g is None else g * 0.5 for g in given))  # fmt: skip
-
-
-def half_precision(model, name):
-    model.get_submodule(name).bfloat16()
-
-
-def to_meta(model, name):
-    model.get_submodule(name).to('meta')
-
-
-def another_mode(model, name):
-    module = model.get_submodule(name)
-    module.train(not module.training)
-
-
-def frozen(model, name):
-    model.get_submodule(name).requires_grad_(False)
-
-
-def channels_last(model, name):
-    model.get_submodule(name).to(memory_format=torch.channels_last)
-
-
-def harmless_attribute(model, name):
-    model.get_submodule(name).remark = 'seen'
-
-
-def shared_memory(model, name):
-    model.get_submodule(name).share_memory()
-
-
-MODULE_CHANGES = (
-    forward_on_instance, call_impl_on_instance, subclass, subclass_call, wrapped, in_sequential, forward_hook,
-    forward_hook_in_place, pre_hook, hook_with_kwargs, full_backward_hook, backward_pre_hook, old_backward_hook,
-    half_precision, to_meta, another_mode, frozen, channels_last, harmless_attribute, shared_memory,
-)  # fmt: skip
+MODULE_CHANGES = dict(
+    forward_on_instance=_of(lambda m: _method(m, 'forward')),
+    call_impl_on_instance=_of(lambda m: _method(m, '_call_impl')),
+    subclass=_of(lambda m: _subclass(m, 'forward')),
+    subclass_call=_of(lambda m: _subclass(m, '__call__')),
+    wrapped=lambda model, name: replace(model, name, _Wrapper(model.get_submodule(name))),
+    in_sequential=lambda model, name: replace(model, name, nn.Sequential(model.get_submodule(name), nn.Identity())),
+    forward_hook=_of(lambda m: m.register_forward_hook(lambda m, args, out: scaled(out))),
+    forward_hook_in_place=_of(lambda m: m.register_forward_hook(_change_in_place)),
+    pre_hook=_of(lambda m: m.register_forward_pre_hook(_change_before)),
+    hook_with_kwargs=_of(lambda m: m.register_forward_hook(lambda m, args, kwargs, out: scaled(out), with_kwargs=True)),
+    full_backward_hook=_of(lambda m: m.register_full_backward_hook(lambda m, given, out: _halve(given))),
+    backward_pre_hook=_of(lambda m: m.register_full_backward_pre_hook(lambda m, out: _halve(out))),
+    old_backward_hook=_of(lambda m: m.register_backward_hook(lambda m, given, out: _halve(given))),
+    half_precision=_of(lambda m: m.bfloat16()),
+    to_meta=_of(lambda m: m.to('meta')),
+    another_mode=_of(lambda m: m.train(not m.training)),
+    frozen=_of(lambda m: m.requires_grad_(False)),
+    channels_last=_of(lambda m: m.to(memory_format=torch.channels_last)),
+    harmless_attribute=_of(lambda m: setattr(m, 'remark', 'seen')),
+    shared_memory=_of(lambda m: m.share_memory()),
+)
 
 
 # --- changes of a weight: (module) -> None

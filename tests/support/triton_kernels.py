@@ -66,3 +66,9 @@ def images(values, shape):
 
 def as_rows(values):
     return values.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def sums_of(dz, x, mean):
+    """The sums of dz and of dz * (x - mean), in at least float32."""
+    dz = dz.to(torch.promote_types(dz.dtype, torch.float32))
+    return dz.sum(0), (dz * (x.to(dz.dtype) - mean)).sum(0)

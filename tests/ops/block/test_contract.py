@@ -9,6 +9,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -98,10 +99,6 @@ def _unequal(a: Tensor, b: Tensor, tolerance: float, least: float) -> str | None
 Case = tuple[str, Callable, Callable | None, Callable]
 
 
-def _at(change: Callable, place: str) -> Callable:
-    return lambda model: change(model, place)
-
-
 def _of(change: Callable, place: str) -> Callable:
     return lambda model: change(model.get_submodule(place))
 
@@ -119,8 +116,8 @@ def _settings(table: dict, places: tuple[str, ...]) -> list[Case]:
 #: name: cases, each a name, a change of the model, one of the images, and a use
 GROUPS: dict[str, list[Case]] = {
     **{
-        change.__name__: [(place or 'all', _at(change, place), None, uses.step) for place in changes.EVERYWHERE]
-        for change in changes.MODULE_CHANGES
+        name: [(place or 'all', partial(change, name=place), None, uses.step) for place in changes.EVERYWHERE]
+        for name, change in changes.MODULE_CHANGES.items()
     },
     'weights': _settings(changes.WEIGHT_CHANGES, changes.CONVS + changes.NORMS),
     'norms': _settings(changes.NORM_CHANGES, changes.NORMS),

@@ -73,6 +73,14 @@ def die():
     raise Died
 
 
+def train_until(point, config, work_dir):
+    """Train, and die there."""
+    at(point, die)
+    with pytest.raises(Died):
+        train_model(str(config), work_dir=str(work_dir))
+    Point.action = None
+
+
 def parts(file):
     loaded = torch.load(file, weights_only=True)
     return {key: loaded[key] for key in ('state_dict', 'ema_state_dict', 'optimizer')}, loaded
@@ -184,10 +192,7 @@ log_processor = dict(by_epoch=False)
     )
     train_model(str(config), work_dir=str(tmp_path / 'a'))
     for point in ('train 5', 'val 0'):
-        at(point, die)
-        with pytest.raises(Died):
-            train_model(str(config), work_dir=str(tmp_path / point))
-        Point.action = None
+        train_until(point, config, tmp_path / point)
         train_model(str(config), work_dir=str(tmp_path / point), resume='auto')
         found, whole = parts(tmp_path / point / 'iter_8.pth')
         expected, other = parts(tmp_path / 'a/iter_8.pth')
@@ -207,11 +212,8 @@ def test_accumulated_gradients_are_not_lost(short_config, tmp_path, counts, poin
         'optim_wrapper = dict()\n' + RUN.format(workers=0) + extra + '\ntrain_cfg = dict(max_epochs=3)'
     )
     train_model(str(config), work_dir=str(tmp_path / 'a'))
-    at(point, die)
-    with pytest.raises(Died):
-        train_model(str(config), work_dir=str(tmp_path / 'b'))
+    train_until(point, config, tmp_path / 'b')
     assert (tmp_path / 'b' / left).is_file()
-    Point.action = None
     train_model(str(config), work_dir=str(tmp_path / 'b'), resume='auto')
     (found, whole), (expected, other) = (parts(tmp_path / run / 'epoch_3.pth') for run in 'ba')
     assert_equal(found, expected)
@@ -227,10 +229,7 @@ def test_the_patience_of_early_stopping(short_config, tmp_path, point):
     extra = "\ncustom_hooks.append(dict(type='EarlyStoppingHook', monitor='accuracy/top1', min_delta=1000, patience=2))"
     config = str(short_config(RUN.format(workers=0) + extra + '\ntrain_cfg = dict(max_epochs=6)'))
     train_model(config, work_dir=str(tmp_path / 'a'))
-    at(point, die)
-    with pytest.raises(Died):
-        train_model(config, work_dir=str(tmp_path / 'b'))
-    Point.action = None
+    train_until(point, config, tmp_path / 'b')
     train_model(config, work_dir=str(tmp_path / 'b'), resume='auto')
     names = [sorted(file.name for file in (tmp_path / run).glob('epoch_*')) for run in 'ab']
     assert names == [['epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth']] * 2
@@ -250,10 +249,7 @@ def test_a_new_best_is_seen_by_early_stopping_before_it_is_saved(short_config, t
     extra = "\ncustom_hooks.append(dict(type='EarlyStoppingHook', monitor='accuracy/top1', patience=2))"
     config = str(short_config(RUN.format(workers=0) + extra + '\ntrain_cfg = dict(max_epochs=8)'))
     train_model(config, work_dir=str(tmp_path / 'a'))
-    at('train 10', die)  # nothing is written between the third validation and here
-    with pytest.raises(Died):
-        train_model(config, work_dir=str(tmp_path / 'b'))
-    Point.action = None
+    train_until('train 10', config, tmp_path / 'b')  # nothing is written between the third validation and here
     saved = torch.load(tmp_path / 'b/epoch_3.pth', weights_only=True)['exact_resume']
     assert saved['validated'] and saved['early_stopping'] == [dict(best_score=0.5, wait_count=0)]
     train_model(config, work_dir=str(tmp_path / 'b'), resume='auto')
@@ -326,10 +322,7 @@ def test_wrong_intervals(value):
 
 def test_other_batches_inside_an_epoch_are_refused(short_config, tmp_path):
     config = str(short_config(RUN.format(workers=0)))
-    at('train 5', die)
-    with pytest.raises(Died):
-        train_model(config, work_dir=str(tmp_path / 'w'))
-    Point.action = None
+    train_until('train 5', config, tmp_path / 'w')
     options = {'train_dataloader.batch_size': 4}
     with pytest.raises(UserError, match='inside an epoch of 3 batches, and there are 6 now'):
         train_model(config, work_dir=str(tmp_path / 'w'), resume='auto', cfg_options=options)

@@ -16,6 +16,7 @@ from support.triton_kernels import (
     mean_and_variance,
     rows,
     sizes,
+    sums_of,
     vectors,
 )
 
@@ -53,8 +54,7 @@ def plain_conv_backward(dtype, x, scale, shift, mean, weight, shape, grad):
     u, w = images(z.relu(), shape).requires_grad_(), weight.to(dtype).requires_grad_()
     grad_u, grad_weight = torch.autograd.grad(F.conv2d(u, w, padding=1), (u, w), images(grad, shape))
     dz = as_rows(grad_u) * (z > 0)
-    wide = torch.promote_types(dtype, torch.float32)
-    return dz, grad_weight, dz.to(wide).sum(0), (dz.to(wide) * (x.to(wide) - mean)).sum(0)
+    return dz, grad_weight, *sums_of(dz, x, mean)
 
 
 @dtypes

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from support.pairwise import pairwise
-from support.triton_kernels import DEVICE, DTYPES, SIZES, affine, as_rows, compare, images, rows, vectors
+from support.triton_kernels import DEVICE, DTYPES, SIZES, affine, as_rows, compare, images, rows, sums_of, vectors
 
 from mmdensenet.ops.steps.triton import matmul_backward
 from mmdensenet.ops.steps.triton import triton_steps as kernels
@@ -14,9 +14,7 @@ def plain_matmul_backward(dtype, x, scale, shift, mean, weight, grad, coefficien
     z = affine(dtype, x, scale, shift)
     dz = (grad @ weight.to(dtype)) * (z > 0)
     scaled = (coefficient * dz).to(dtype)
-    wide = torch.promote_types(dtype, torch.float32)
-    sums = dz.to(wide).sum(0), (dz.to(wide) * (x.to(wide) - mean)).sum(0)
-    return scaled if overwrite else accumulator + scaled, (grad.t() @ z.relu()), *sums
+    return scaled if overwrite else accumulator + scaled, grad.t() @ z.relu(), *sums_of(dz, x, mean)
 
 
 # float32 always takes two kernels
@@ -48,9 +46,7 @@ def plain_pool_backward(dtype, x, scale, shift, mean, weight, shape, grad, coeff
     (grad_u,) = torch.autograd.grad(pooled, u, grad @ weight.to(dtype))
     dz = grad_u * (z > 0)
     scaled = (coefficient * dz).to(dtype)
-    wide = torch.promote_types(dtype, torch.float32)
-    sums = dz.to(wide).sum(0), (dz.to(wide) * (x.to(wide) - mean)).sum(0)
-    return scaled if overwrite else accumulator + scaled, grad.t() @ pooled.detach(), *sums
+    return scaled if overwrite else accumulator + scaled, grad.t() @ pooled.detach(), *sums_of(dz, x, mean)
 
 
 @pytest.mark.parametrize(('size', 'dtype', 'overwrite'), pairwise(SIZES, DTYPES, [False, True]))

@@ -3,14 +3,9 @@
 import pytest
 import torch
 from support.pairwise import pairwise
-from support.triton_kernels import DTYPES, SIZES, affine, compare, rows, vectors
+from support.triton_kernels import DTYPES, SIZES, affine, compare, rows, sums_of, vectors
 
 from mmdensenet.ops.steps.triton import triton_steps as kernels
-
-
-def plain_sums(dtype, grad, x, mean):
-    wide = torch.promote_types(dtype, torch.float32)
-    return grad.to(wide).sum(0), (grad.to(wide) * (x.to(wide) - mean)).sum(0)
 
 
 def plain_correction(dtype, grad, x, mean, rstd, coefficient, sum_grad, sum_centred, total, add):
@@ -25,7 +20,8 @@ def test_batch_norm_backward(size, dtype, add):
     m = shape[0] * shape[1] * shape[2]
     x, grad = rows(m, k, dtype, before=c), rows(m, k, dtype, before=c)
     mean = x.float().mean(0)
-    compare(kernels.batch_norm_backward_sums(grad, x, mean), plain_sums, dtype, grad, x, mean)
+    sums = kernels.batch_norm_backward_sums(grad, x, mean)
+    compare(sums, lambda _, *given: sums_of(*given), dtype, grad, x, mean)
     direct = rows(m, k, dtype) if add else None
     factors = vectors(k, 4)
     inputs = x, mean, *factors, m
