@@ -14,6 +14,8 @@ class ClassifierArchitecture:
     kind: ClassVar[str]
     num_classes: int | None
     features: int
+    #: whether the weights of a neck are there, which they may be without a head
+    has_neck: bool = False
 
     def backbone(self, in_channels: int | None = None) -> dict:
         """The arguments of the backbone, whose registered type is ``kind``."""
@@ -28,12 +30,13 @@ class ClassifierArchitecture:
         raise NotImplementedError
 
     def shapes(self) -> dict[str, torch.Size]:
-        """Our keys and shapes of a classifier of this architecture; those of neck and head only with a head."""
+        """Our keys and shapes of a classifier of this architecture; those of a head only with one."""
         with torch.device('meta'):
             backbone, neck = self.modules()
         found = {f'backbone.{key}': value.shape for key, value in backbone.state_dict().items()}
-        if self.num_classes is not None:
+        if self.num_classes is not None or self.has_neck:
             found.update({f'neck.{key}': value.shape for key, value in neck.state_dict().items()})
+        if self.num_classes is not None:
             found['head.fc.weight'] = torch.Size([self.num_classes, self.features])
             found['head.fc.bias'] = torch.Size([self.num_classes])
         return found

@@ -31,6 +31,8 @@ class RDNetArchitecture(ClassifierArchitecture):
     layer_scale: bool
     num_classes: int | None
     features: int
+    #: whether the classifier's norm is there: timm keeps it in a model without a head
+    has_neck: bool = True
     #: the side of the images that a test takes
     side: int = 224
     #: the backbone's name in the registry
@@ -113,6 +115,7 @@ def infer_rdnet(tensors: Mapping[str, Tensor]) -> RDNetArchitecture:
         layer_scale='backbone.stages.0.blocks.0.gamma' in tensors,
         num_classes=None if head is None else head.shape[0],
         features=channels + depths[-1] * growth_rates[-1],
+        has_neck='neck.norm.weight' in tensors,
     )
 
 

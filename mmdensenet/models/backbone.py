@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from mmengine.model import BaseModule
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -15,6 +16,12 @@ class Backbone(BaseModule):
 
     stem: nn.Module
     norm_eval: bool
+    channels_last: bool
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The memory format of images and weights; a property, because torch.save cannot write one as an attribute."""
+        return torch.channels_last if self.channels_last else torch.preserve_format
 
     def _set_levels(
         self, count: int, unit: str, out_indices: int | Sequence[int], frozen_stages: int, freeze_stem: bool

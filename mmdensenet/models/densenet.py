@@ -156,11 +156,6 @@ class DenseNet(Backbone):
         self.to(memory_format=self.memory_format)
         self._freeze_stages()
 
-    @property
-    def memory_format(self) -> torch.memory_format:
-        """The memory format of images and weights; a property, because torch cannot pickle one as an attribute."""
-        return torch.channels_last if self.channels_last else torch.preserve_format
-
     def _resolve_arch(self, arch: str | dict) -> dict:
         if isinstance(arch, dict):
             missing = {'growth_rate', 'depths', 'init_channels'} - set(arch)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmdensenet import ops
+from mmdensenet.errors import UserError
 from mmdensenet.registry import MODELS
 
 from .backbone import Backbone
@@ -96,9 +97,9 @@ class RDNetStage(nn.Module):
         super().__init__()
         self.norm = self.conv = None
         if compress is not None:
-            channels, stride = compress
+            channels, self.stride = compress
             self.norm = LayerNorm2d(in_channels)
-            self.conv = nn.Conv2d(in_channels, channels, kernel_size=stride, stride=stride)
+            self.conv = nn.Conv2d(in_channels, channels, kernel_size=self.stride, stride=self.stride)
             in_channels = channels
         self.blocks = nn.ModuleList()
         for _ in drop_path_rates:
@@ -113,17 +114,21 @@ class RDNetStage(nn.Module):
     def forward(self, x: Tensor, concatenated: bool = False) -> Tensor:
         """``concatenated`` selects the reference, whose last operation is a concatenation."""
         if self.conv is not None:
+            _check_size(x, self.stride)
             x = self.conv(self.norm(x))
-        masks = [self._mask(x, rate) for rate in self.drop_path_rates]
+        gammas = [getattr(block, 'gamma', None) for block in self.blocks]
+        masks = [self._mask(x, rate, gamma) for rate, gamma in zip(self.drop_path_rates, gammas)]
         if not concatenated and self._is_buffered(x):
             return ops.buffered_rdnet_stage(x, self.blocks, masks, self.memory_efficient)
         return ops.rdnet_stage(x, self.blocks, masks)
 
-    def _mask(self, x: Tensor, rate: float) -> Tensor | None:
+    def _mask(self, x: Tensor, rate: float, gamma: Tensor | None = None) -> Tensor | None:
         """Drop path (arXiv:1603.09382): (N, 1, 1, 1), 0 for dropped images and 1 / (1 - rate) for the others."""
         if not self.training or rate == 0:
             return None
-        return torch.empty((len(x), 1, 1, 1), dtype=x.dtype, device=x.device).bernoulli_(1 - rate) / (1 - rate)
+        # of the type that gamma gives the channels under autocast: in bfloat16, 1 / 0.85 is 0.3 % too large
+        dtype = x.dtype if gamma is None else torch.promote_types(x.dtype, gamma.dtype)
+        return torch.empty((len(x), 1, 1, 1), dtype=dtype, device=x.device).bernoulli_(1 - rate) / (1 - rate)
 
     def _is_buffered(self, x: Tensor) -> bool:
         if self.engine == 'reference' or ops.is_exporting():
@@ -134,6 +139,16 @@ class RDNetStage(nn.Module):
         if reason is not None:
             log_once(reason)
         return reason is None
+
+
+def _check_size(x: Tensor, kernel: int) -> None:
+    """A sentence about the image, where torch's is about padding."""
+    if isinstance(x, Tensor) and x.dim() == 4 and not ops.is_exporting() and min(x.shape[2:]) < kernel:
+        height, width = x.shape[2:]
+        raise UserError(
+            f'the image is too small: {height}x{width} is left where RDNet divides height and width by {kernel}. All '
+            'four levels need at least 32x32 pixels.'
+        )
 
 
 ops.watch(globals(), 'F')
@@ -179,6 +194,7 @@ class RDNet(Backbone):
     Raises:
         ValueError: for an unknown ``arch`` or ``engine``, an inconsistent arch, levels that do not exist, and a
             ``drop_path_rate`` outside [0, 1).
+        UserError: in ``forward``, for images of which nothing is left before the last level.
     """
 
     arch_settings = {
@@ -246,7 +262,7 @@ class RDNet(Backbone):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
-        self.memory_format = torch.channels_last if channels_last else torch.preserve_format
+        self.channels_last = channels_last
         self.to(memory_format=self.memory_format)
         self._freeze_stages()
 
@@ -275,6 +291,7 @@ class RDNet(Backbone):
         """Features of the levels in ``out_indices``, in ascending order, for images (N, in_channels, H, W)."""
         if self.memory_format != torch.preserve_format:
             x = x.to(memory_format=self.memory_format)
+        _check_size(x, 4)
         x = self.stem(x)
         outs = []
         for level in range(self.out_indices[-1] + 1):

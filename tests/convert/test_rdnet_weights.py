@@ -97,6 +97,19 @@ def test_fits_where_a_checkpoint_is_loaded(theirs, layout, bare):
     assert not fit_checkpoint(model, dict(state_dict=model.state_dict())), 'our own names stay'
 
 
+def test_norm_of_a_model_without_a_head_is_kept(theirs):
+    """timm's with num_classes=0, whose features are behind the norm."""
+    theirs.reset_classifier(0)
+    images = torch.randn(2, 3, 32, 32)
+    converted, report = convert_state_dict(theirs.state_dict())
+    assert not report.left and not report.missing and report.notes == ['there is no head: it starts anew']
+    ours = nn.Module()
+    ours.backbone, ours.neck = (module.eval() for module in report.architecture.modules())
+    ours.load_state_dict(converted)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.neck(ours.backbone(images))[0], theirs(images))
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [

@@ -1,6 +1,7 @@
 """RDNet beside timm's, and its arguments."""
 
 import copy
+import io
 import re
 
 import pytest
@@ -8,9 +9,12 @@ import torch
 from helpers import assert_same, count_parameters, randomise
 from mmengine.registry import MODELS
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import apply_activation_checkpointing
 
 from mmdensenet.convert import convert_state_dict
-from mmdensenet.models import NormedAveragePooling, RDNet
+from mmdensenet.errors import UserError
+from mmdensenet.models import DenseNet, NormedAveragePooling, RDNet, RDNetBlock
+from mmdensenet.models.densenet import DenseLayer
 
 SMALL = dict(growth_rates=(8, 16, 8, 8), downsample=(1, 2, 3), init_channels=16)
 PUBLISHED = {
@@ -91,6 +95,21 @@ def test_drop_path_rises_linearly_over_all_blocks(arch):
     assert rates == pytest.approx([0.3 * i / (len(rates) - 1) for i in range(len(rates))])
 
 
+@pytest.mark.parametrize('layer_scale_init_value', [0.5, 0.0])
+def test_drop_path_keeps_the_mean_under_autocast(layer_scale_init_value):
+    """A bfloat16 mask would be 0.3 % too large; timm's is of the type that gamma gives the channels."""
+    torch.manual_seed(0)
+    net = RDNet(SMALL, drop_path_rate=0.15, layer_scale_init_value=layer_scale_init_value).train()
+    images, masks = torch.randn(4, 3, 32, 32), []
+    given = net.stages[3].blocks[2]
+    given.register_forward_pre_hook(lambda _, arguments: masks.append(arguments[1]))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        net(images)
+    dtype = torch.float32 if layer_scale_init_value else torch.bfloat16
+    kept = torch.tensor(1.0, dtype=dtype) / (1 - 0.15)
+    assert masks[0].dtype is dtype and set(masks[0].flatten().tolist()) <= {0.0, kept.item()}
+
+
 def test_levels_are_what_indices_and_frozen_stages_count():
     arch = dict(SMALL, growth_rates=(8, 16, 8, 8, 8), downsample=(1, 3), ese=(False, True, False, True, True))
     net = randomise(RDNet(arch, out_indices=(0, -1), frozen_stages=2, drop_path_rate=0.5))
@@ -129,6 +148,56 @@ def test_memory_efficient_and_channels_last_give_the_same():
     assert other.stem[0].weight.is_contiguous(memory_format=torch.channels_last)
     for (name, parameter), theirs in zip(other.named_parameters(), net.parameters()):
         assert_same(parameter.grad, theirs.grad, name=name)
+
+
+@pytest.mark.parametrize('channels_last', [False, True])
+@pytest.mark.parametrize('kind', [RDNet, DenseNet])
+def test_whole_modules_are_saved(kind, channels_last):
+    """As a trainer saves a model beside its weights: torch.save has another pickle protocol than copies."""
+    arch = SMALL if kind is RDNet else dict(growth_rate=4, depths=(2, 2), init_channels=8)
+    net = kind(arch, channels_last=channels_last).eval()
+    file = io.BytesIO()
+    torch.save(net, file)
+    file.seek(0)
+    again, images = torch.load(file, weights_only=False), torch.randn(1, 3, 32, 32)
+    assert again.memory_format is net.memory_format
+    with torch.no_grad():
+        assert torch.equal(again(images)[0], net(images)[0])
+
+
+@pytest.mark.parametrize(
+    ('size', 'level', 'message'),
+    [
+        ((3, 40), 0, 'too small: 3x40 is left where RDNet divides height and width by 4'),
+        ((31, 40), -1, 'too small: 1x2 is left where RDNet divides height and width by 2. .* at least 32x32'),
+        ((31, 40), 2, None),
+        ((4, 5), 0, None),
+        ((32, 33), -1, None),
+    ],
+)
+@pytest.mark.parametrize('engine', ['auto', 'reference'])
+def test_images_that_vanish_are_a_sentence(engine, size, level, message):
+    net = RDNet(SMALL, out_indices=level, engine=engine).eval()
+    if message is None:
+        assert min(net(torch.zeros(1, 3, *size))[0].shape) > 0
+    else:
+        with pytest.raises(UserError, match=message):
+            net(torch.zeros(1, 3, *size))
+
+
+@pytest.mark.parametrize('kind', [RDNet, DenseNet])
+def test_single_layers_are_checkpointed(kind):
+    """As torch's wrapper does it for the layers of a class, which are computed again from what they were given."""
+    arch = dict(SMALL, ese=(False,) * 4) if kind is RDNet else dict(growth_rate=4, depths=(2, 3), init_channels=8)
+    net = randomise(kind(arch)).double().eval()
+    wrapped = copy.deepcopy(net)
+    layers = (RDNetBlock, DenseLayer)
+    apply_activation_checkpointing(wrapped, check_fn=lambda module: isinstance(module, layers))
+    images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    for model in (net, wrapped):
+        model(images)[0].square().sum().backward()
+    for (name, parameter), other in zip(net.named_parameters(), wrapped.parameters(), strict=True):
+        assert_same(other.grad, parameter.grad, name=name)
 
 
 def test_initialisation():

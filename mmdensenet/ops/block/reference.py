@@ -56,7 +56,7 @@ def dense_block(x: Tensor, layers: Sequence[DenseLayerModules]) -> Tensor:
     """
     features = [x]
     for layer in layers:
-        features.append(layer(features))
+        features.append(layer(features[:]))  # a list of its own: what computes a layer again reads it later
     return torch.cat(features, 1)
 
 

@@ -41,7 +41,7 @@ def rdnet_stage(x: Tensor, blocks: Sequence[RDNetBlockModules], masks: Sequence[
     """
     features = [x]
     for block, mask in zip(blocks, masks, strict=True):
-        features.append(block(features, mask))
+        features.append(block(features[:], mask))  # a list of its own: what computes a block again reads it later
     return torch.cat(features, 1)
 
 
