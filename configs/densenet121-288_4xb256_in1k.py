@@ -1,6 +1,6 @@
 """DenseNet-121 on ImageNet-1k, trained at 224 pixels and tested at 288.
 
-Expected: top-1 accuracy 76.49%, of timm's weights densenet121.ra_in1k, trained with RandAugment (by timm);
+Expected: top-1 76.49% and top-5 93.38%, of timm's weights densenet121.ra_in1k, trained with RandAugment (by timm);
 tools/test.py takes them as they are. The training here is the paper's, as in densenet121_4xb256_in1k.py.
 No run of ours stands behind this config yet.
 

@@ -1,6 +1,6 @@
 """DenseNet-121 on ImageNet-1k, tested as timm tests it: bicubic.
 
-Expected: top-1 accuracy 75.57%, of timm's weights densenet121.ra_in1k, trained with RandAugment (by timm);
+Expected: top-1 75.57% and top-5 92.65%, of timm's weights densenet121.ra_in1k, trained with RandAugment (by timm);
 tools/test.py takes them as they are. The training here is the paper's, as in densenet121_4xb256_in1k.py.
 No run of ours stands behind this config yet.
 

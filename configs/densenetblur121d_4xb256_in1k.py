@@ -1,6 +1,6 @@
 """DenseNet-121 with a stem of three 3x3 convolutions and BlurPool (timm's densenetblur121d) on ImageNet-1k.
 
-Expected: top-1 accuracy 76.57%, of timm's weights densenetblur121d.ra_in1k, trained with RandAugment (by timm);
+Expected: top-1 76.57% and top-5 93.19%, of timm's weights densenetblur121d.ra_in1k, trained with RandAugment (by timm);
 tools/test.py takes them as they are. The training here is the paper's, as in densenet121_4xb256_in1k.py.
 No run of ours stands behind this config yet.
 
