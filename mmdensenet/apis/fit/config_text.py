@@ -109,6 +109,7 @@ def config_text(choices: Choices, *, samples_file: str, config_file: str, split_
     optimizer=dict(type='AdamW', lr={rate:g}, weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),"""
     num_classes = len(samples.classes)
+    config_file, title = config_file.replace('\\', '/'), title.replace('\\', '/').replace('"""', "''")
     whose = "fold 0's training part" if folds else 'the training part'
     return f'''"""{title or 'A model of own images'}, written by `mmdensenet fit`: to be read and changed.
 

@@ -22,7 +22,7 @@ from .image_names import Unlabelled
 from .judge import judge
 from .kept_scores import hash_file, kept_scores
 from .pictures import stat_of
-from .work_folder import WorkFolder, fingerprint
+from .work_folder import WorkFolder, fingerprint, hash_table, plain
 
 #: of the judgement, that are printed
 MOST_LINES = 14
@@ -41,11 +41,21 @@ class Model:
 
 
 def decide_step(
-    work: WorkFolder, column: str, trained: Path, options: dict, operating_point: str | None, report: Callable
+    work: WorkFolder,
+    column: str,
+    trained: Path,
+    options: dict,
+    operating_point: str | None,
+    report: Callable,
+    unread: Sequence[str] = (),
 ) -> Model:
-    """Fit decisions on the validation part, and write the checkpoint with them, ``model.pth``."""
+    """Fit decisions on the validation part, and write the checkpoint with them, ``model.pth``.
+
+    Args:
+        unread: columns of samples.csv that the config does not read.
+    """
     config = work / 'config.py'
-    scores = kept_scores(work, 'validation', config, trained, 'val', options)
+    scores = kept_scores(work, 'validation', config, trained, 'val', options, unread)
     out = work / 'model.pth'
     made_of = dict(
         trained=hash_file(trained), operating_point=operating_point, scores=hash_file(work / 'validation.npz')
@@ -57,6 +67,7 @@ def decide_step(
     else:
         weights = hash_weights(get_model(open_config(str(config)), str(trained)).state_dict())
         decisions = decide(scores, operating_point=operating_point, weights=weights)
+        work.begin('decisions')
         write_meta(trained, DECISIONS, decisions.to_dict(), out)
         work.write('decisions', made_of, decisions.to_dict())
     for line in decisions.lines():
@@ -71,12 +82,17 @@ def decide_folds_step(
     options: Sequence[dict],
     operating_point: str | None,
     report: Callable,
+    unread: Sequence[str] = (),
 ) -> tuple[list[Model], Ensemble]:
     """Score the fold that each model has held out, and fit the decisions of all of them together on these scores."""
     config = work / 'config.py'
+    if aside := work.set_aside('model.pth'):
+        report(f'  the model of the earlier split is now {aside}')
     models = []
     for column, file, option in zip(columns, trained, options):
-        models.append(Model(column, file, test=kept_scores(work, f'test_{column}', config, file, 'test', option)))
+        models.append(
+            Model(column, file, test=kept_scores(work, f'test_{column}', config, file, 'test', option, unread))
+        )
     made_of = dict(operating_point=operating_point, scores=[hash_file(work / f'test_{name}.npz') for name in columns])
     work.report_changes('decisions', made_of, report)
     found = work.done('decisions', made_of)
@@ -92,9 +108,16 @@ def decide_folds_step(
     return models, Ensemble(tuple(map(str, trained)), tuple(found['temperatures']), decisions, tuple(options))
 
 
-def judge_step(work: WorkFolder, model: Model, options: dict, subgroups: Sequence[str], report: Callable) -> Judgement:
+def judge_step(
+    work: WorkFolder,
+    model: Model,
+    options: dict,
+    subgroups: Sequence[str],
+    report: Callable,
+    unread: Sequence[str] = (),
+) -> Judgement:
     """Judge on the test part."""
-    model.test = kept_scores(work, 'test', work / 'config.py', model.checkpoint, 'test', options)
+    model.test = kept_scores(work, 'test', work / 'config.py', model.checkpoint, 'test', options, unread)
     made_of = dict(
         scores=[hash_file(work / 'test.npz')], decisions=[hash_file(model.checkpoint)], subgroups=list(subgroups)
     )
@@ -140,7 +163,9 @@ def judge_folds_step(
 
 
 def _judged(work: WorkFolder, made_of: dict, made: Callable[[], Judgement], report: Callable) -> Judgement:
+    made_of['samples'] = hash_table(work / 'samples.csv')
     done = work.done('judgement', made_of)
+    work.report_changes('judgement', made_of, report)
     if done is None:
         found = made()
         work.write('judgement', made_of, dict(figures=found.to_dict(), lines=found.lines()))
@@ -184,10 +209,17 @@ def hand_over_step(
         image_column=image_column,
         title=title,
     )
+    before = work.read('hand_over')
+    if predict is None and before is not None and dict(before['made_of'], predict=None) == plain(made_of):
+        made_of['predict'] = before['made_of']['predict']  # the earlier predictions are of this model, too
     done = work.done('hand_over', made_of)
+    work.report_changes('hand_over', made_of, report)
     if done is not None and all((work / name).is_file() for name in done['files'].values()):
         report('  as before')
     else:
+        work.begin('hand_over')
+        if predict is None and (aside := work.set_aside('submission.csv')):
+            report(f'  the predictions of an earlier model are now in {aside}')
         handed = hand_over(
             work.path,
             work / 'config.py',

@@ -13,6 +13,7 @@ FILES = [
     ('submission.csv', 'probabilities of the images without labels'),
     ('suspicious.csv', 'labels that are likely wrong, the most suspicious first: look at them'),
     ('checklist-*.md', 'a checklist for authors'),
+    ('*_before*', 'of an earlier call, whose data or options were others'),
     ('samples.csv', 'what was understood of your data: image, labels, part, group (hashed)'),
     ('.group_salt', 'what groups are hashed with: without it nobody can guess them, so pass it on to nobody'),
     ('*.py', 'the config: edit it, and `mmdensenet train` takes it; it holds paths of this machine'),

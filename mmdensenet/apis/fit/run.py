@@ -9,11 +9,11 @@ from mmdensenet.errors import UserError
 from mmdensenet.similar import similar_path
 
 from .class_folders import read_class_folders
+from .config_step import config_step, place_of, with_paths
 from .decide import require_options
 from .divide import divide, kept_salt, read_earlier, read_parts, write_samples
 from .hand_over import require_hand_over
 from .image_names import named_images
-from .kept_scores import hash_file
 from .labelled_table import is_table, read_labelled_table
 from .last_steps import decide_folds_step, decide_step, hand_over_step, judge_folds_step, judge_step
 from .look import Look, look
@@ -22,8 +22,8 @@ from .path_groups import group_by_path
 from .prediction_tables import require_readable
 from .samples import Ask, refuse
 from .train_best import fold_options, train_best
-from .work_folder import WorkFolder, fingerprint, write_text
-from .write_config import describe_seconds, write_config
+from .work_folder import WorkFolder, fingerprint, hash_table
+from .write_config import describe_seconds
 
 #: the key with which group ids are hashed; it is not handed over
 SALT = '.group_salt'
@@ -134,41 +134,46 @@ def fit(
         choose_network(MOST_LARGE, weights, network)  # what is wrong without regard to the images comes before them
     stem = Path(data).stem if is_table(data) else Path(data).resolve().name
     work = WorkFolder(work_dir or Path('work_dirs', f'fit_{stem}'))
-    seen = _look(
-        data, images, work, report, progress or (lambda done, total: None), weights, network,
-        dict(path=path, label=label, labels=labels, group=group, split=split, uncertain=uncertain, missing=missing,
-             subgroups=subgroups, ask=ask),
-    )  # fmt: skip
-    require_options(operating_point, several=seen.samples.multi_label)
-    done = Fitted(str(work.path), seen.result)
-    columns = _split(seen, work, report, folds, allow_leak, earlier, done)
-    _config(seen, columns, work, report, weights, network, minutes, stem, done)
-    if predict is not None:
-        predict = named_images(predict, images, seen.samples.image_column, seen.samples.images)
-        require_readable(predict, done.config)
-    if dry_run:
-        report(f'\nNothing is trained yet: read {done.config}, change it, and call again without the dry run.')
+    with work.locked():
+        seen = _look(
+            data, images, work, report, progress or (lambda done, total: None), weights, network,
+            dict(path=path, label=label, labels=labels, group=group, split=split, uncertain=uncertain, missing=missing,
+                 subgroups=subgroups, ask=ask),
+        )  # fmt: skip
+        require_options(operating_point, several=seen.samples.multi_label)
+        done = Fitted(str(work.path), seen.result)
+        columns = _split(seen, work, report, folds, allow_leak, earlier, done)
+        report('\n3. Write a config')
+        title = f'A model of the images of {stem}'
+        asked = dict(weights=weights, network=network, minutes=minutes)
+        done.config = str(config_step(seen, columns, work, report, title=title, **asked))
+        if predict is not None:
+            predict = named_images(predict, images, seen.samples.image_column, seen.samples.images)
+            require_readable(predict, done.config)
+        if dry_run:
+            report(f'\nNothing is trained yet: read {done.config}, change it, and call again without the dry run.')
+            return done
+        unread = _train(seen, columns, work, report, done)
+        called = dict(image_column=seen.samples.image_column, title=stem)
+        options = [fold_options(work / 'config.py', column) for column in columns]
+        if folds is None:
+            report('\n5. Decide, on the validation part')
+            trained = Path(done.checkpoints[0])
+            model = decide_step(work, 'split', trained, options[0], operating_point, report, unread)
+            done.checkpoints, decisions = [str(model.checkpoint)], model.decisions
+            report('\n6. Judge, on the test part')
+            judgement, found = judge_step(work, model, options[0], subgroups, report, unread), None
+        else:
+            report('\n5. Decide, on all images, each scored by the model that has not seen it')
+            trained = [Path(file) for file in done.checkpoints]
+            models, ensemble = decide_folds_step(work, list(columns), trained, options, operating_point, report, unread)
+            model, decisions = models[0], ensemble.decisions
+            report('\n6. Judge, on all images, each by the model that has not seen it')
+            judgement, found = judge_folds_step(work, models, ensemble, operating_point, subgroups, report)
+        done.figures |= dict(decisions=decisions.to_dict(), judgement=judgement.to_dict())
+        report('\n7. Hand over')
+        done.files = hand_over_step(work, model, judgement, predict, report, folds=found, **called)
         return done
-    _train(seen, columns, work, report, done)
-    called = dict(image_column=seen.samples.image_column, title=stem)
-    options = [fold_options(work / 'config.py', column) for column in columns]
-    if folds is None:
-        report('\n5. Decide, on the validation part')
-        model = decide_step(work, 'split', Path(done.checkpoints[0]), options[0], operating_point, report)
-        done.checkpoints, decisions = [str(model.checkpoint)], model.decisions
-        report('\n6. Judge, on the test part')
-        judgement, found = judge_step(work, model, options[0], subgroups, report), None
-    else:
-        report('\n5. Decide, on all images, each scored by the model that has not seen it')
-        trained = [Path(file) for file in done.checkpoints]
-        models, ensemble = decide_folds_step(work, list(columns), trained, options, operating_point, report)
-        model, decisions = models[0], ensemble.decisions
-        report('\n6. Judge, on all images, each by the model that has not seen it')
-        judgement, found = judge_folds_step(work, models, ensemble, operating_point, subgroups, report)
-    done.figures |= dict(decisions=decisions.to_dict(), judgement=judgement.to_dict())
-    report('\n7. Hand over')
-    done.files = hand_over_step(work, model, judgement, predict, report, folds=found, **called)
-    return done
 
 
 def _require_data(data: str) -> None:
@@ -204,8 +209,7 @@ def _look(data, images, work: WorkFolder, report, progress, weights, network, op
     work.report_changes('look', made_of, report)
     for line in seen.lines():
         report(f'  {line}')
-    if work.done('look', made_of) is None:
-        work.write('look', made_of, seen.result)
+    work.write('look', made_of, seen.result)
     return seen
 
 
@@ -240,67 +244,21 @@ def _split(
     return columns
 
 
-def _config(seen: Look, columns, work: WorkFolder, report, weights, network, minutes, stem: str, done: Fitted) -> None:
-    report('\n3. Write a config')
-    file = work / 'config.py'
-    made_of = dict(
-        weights=weights,
-        minutes=minutes,
-        samples=fingerprint((work / 'samples.csv').read_text(encoding='utf-8'), sorted(columns)),
-        images=fingerprint([p['digest'] for p in seen.pictures]),
-    )
-    if network is not None:  # a work directory of before there was the argument goes on
-        made_of['network'] = network
-        if Path(network).is_file():
-            made_of['network_file'] = hash_file(Path(network))
-    done.config = str(file)
-    before = work.read('config')
-    text = file.read_text(encoding='utf-8') if file.is_file() else None
-    edited = text is not None and before is not None and fingerprint(text) != before['result']['text']
-    same = before is not None and text is not None and work.done('config', made_of) is not None
-    changes = work.changed('config', made_of)
-    if edited:
-        if not same:
-            raise UserError(
-                f'{file} was edited, and these are others now: {", ".join(changes)}. Rename it, so that a new one is '
-                'written, or give another work_dir.'
-            )
-        report(f'  {file} was edited: it is used as it is')
-        return
-    if same:
-        for line in before['result']['lines']:
-            report(f'  {line}')
-        report(f'  as before: {file}')
-        return
-    work.report_changes('config', made_of, report)
-    plan = write_config(
-        seen,
-        columns,
-        samples_file=os.path.abspath(work / 'samples.csv'),
-        config_file=str(file),
-        minutes=None if minutes is None else minutes / len(columns),
-        weights=weights,
-        network=network,
-        title=f'A model of the images of {stem}',
-    )
-    for line in plan.lines:
-        report(f'  {line}')
-    write_text(file, plan.text)
-    result = dict(text=fingerprint(plan.text), lines=plan.lines, seconds=plan.seconds)
-    work.write('config', made_of, result)
-    report(f'  written: {file}')
-
-
-def _train(seen: Look, columns, work: WorkFolder, report, done: Fitted) -> None:
+def _train(seen: Look, columns, work: WorkFolder, report, done: Fitted) -> tuple[str, ...]:
+    """Return the columns of samples.csv that the config does not read: for others nothing is trained again."""
     report('\n4. Train')
     config = work / 'config.py'
+    text = config.read_text(encoding='utf-8')
+    unread = tuple(name for name in seen.samples.subgroups if repr(name) not in text)
     made_of = dict(
-        config=fingerprint(config.read_text(encoding='utf-8')),
+        config=fingerprint(with_paths(text, place_of(seen, work), ['images', 'samples'])),  # wherever they are
         images=fingerprint([p['digest'] for p in seen.pictures]),  # an image may be another under its old name
-        samples=fingerprint((work / 'samples.csv').read_text(encoding='utf-8')),
+        samples=hash_table(work / 'samples.csv', unread),
     )
-    names = ['training'] if 'split' in columns else [f'training_{column}' for column in columns]
     before = work.read('config')
+    if before is not None and 'weights_file' in before['made_of']:
+        made_of['weights_file'] = before['made_of']['weights_file']
+    names = ['training'] if 'split' in columns else [f'training_{column}' for column in columns]
     if before is not None and work.done(names[0], made_of) is None:
         report(f'  about {describe_seconds(before["result"]["seconds"] * len(names))}')
     for name, column in zip(names, columns):
@@ -309,3 +267,4 @@ def _train(seen: Look, columns, work: WorkFolder, report, done: Fitted) -> None:
         result = train_best(work, config, name, fold_options(config, column), made_of, report)
         done.checkpoints.append(str(work / result['checkpoint']))
         done.figures[name] = result
+    return unread

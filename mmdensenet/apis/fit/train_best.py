@@ -1,6 +1,5 @@
 """Step 4, train: the best epoch of a run that goes on where it was interrupted."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,11 +29,11 @@ def train_best(work: WorkFolder, config: Path, name: str, options: dict, made_of
         report(f'  as before: {describe(done)}')
         return done
     folder = work / name
+    work.begin(name)
     begun = work.read(f'{name}_begun')
     if folder.is_dir() and any(folder.iterdir()) and (begun is None or begun['made_of'] != made_of):
-        aside = next(path for k in range(1, 10_000) if not (path := work / f'{name}_before{k}').exists())
-        os.replace(folder, aside)
-        report(f'  config or samples are others than before: the earlier training is now in {aside.name}')
+        aside = work.set_aside(name)
+        report(f'  config or samples are others than before: the earlier training is now in {aside}')
     work.write(f'{name}_begun', made_of, {})
     runner = train_model(str(config), work_dir=str(folder), resume='auto', cfg_options=options)
     metric = runner.cfg.default_hooks.checkpoint.save_best

@@ -1,10 +1,13 @@
 """The work directory of fit: a file for each step's result, with what it was made of."""
 
+import contextlib
+import csv
+import errno
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,30 @@ class WorkFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f'work_dir={path} cannot be made: {(error.strerror or str(error)).lower()}.') from error
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out, whose results would be mixed with these. The lock ends with the process, and its
+        children do not have it.
+
+        Raises:
+            UserError: if another process works there.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            yield
+            return
+        with (self.path / '.lock').open('w') as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    raise UserError(
+                        f'{self.path} is in use by another call of fit: wait for it, or give another work_dir.'
+                    ) from error
+                # a file system without locks
+            yield
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -38,7 +65,7 @@ class WorkFolder:
         lines = []
         for name in sorted({*then, *now}):
             if then.get(name) != now.get(name):
-                hidden = any(isinstance(v, str) and v.startswith('#') for v in (then.get(name), now.get(name)))
+                hidden = '"#' in json.dumps([then.get(name), now.get(name)])
                 lines.append(name if hidden else f'{name}: {then.get(name)} -> {now.get(name)}')
         return lines
 
@@ -53,6 +80,21 @@ class WorkFolder:
         except (OSError, ValueError):
             return None
         return found if isinstance(found, dict) and {'made_of', 'result'} <= set(found) else None
+
+    def begin(self, step: str) -> None:
+        """Forget the step's result, before files that it is about are written: a call that is interrupted then, and
+        called again with the options of before, would take the new files for what the result says."""
+        (self.path / f'{step}.json').unlink(missing_ok=True)
+
+    def set_aside(self, name: str) -> str | None:
+        """Rename a file or folder to ``NAME_before1`` or the next that is free; None if it is not there."""
+        path = self.path / name
+        if not path.exists():
+            return None
+        free = (self.path / f'{path.stem}_before{k}{path.suffix}' for k in range(1, 10_000))
+        aside = next(other for other in free if not other.exists())
+        os.replace(path, aside)
+        return aside.name
 
     def write(self, step: str, made_of: dict[str, Any], result: dict) -> dict:
         text = json.dumps(dict(made_of=plain(made_of), result=result), indent=1, ensure_ascii=False)
@@ -92,6 +134,14 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def hash_table(file: Path, without: Sequence[str] = ()) -> str:
+    """A hash of a CSV file without these columns, marked as one."""
+    with file.open(encoding='utf-8', newline='') as lines:
+        header, *rows = csv.reader(lines)
+    kept = [i for i, name in enumerate(header) if name not in without]
+    return fingerprint([[row[i] for i in kept] for row in (header, *rows)])
 
 
 def fingerprint(*parts: Any) -> str:

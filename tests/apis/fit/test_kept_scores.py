@@ -35,6 +35,24 @@ def test_what_is_kept_is_what_was_scored(scores, tmp_path, monkeypatch):
     (tmp_path / 'validation.npz').unlink()
     kept(a=1)
     assert len(calls) == 6
+    # a call with other options that was interrupted after it wrote the scores
+    monkeypatch.setattr(WorkFolder, 'write', lambda *args: None)
+    kept(a=2)
+    monkeypatch.undo()
+    monkeypatch.setattr(module, 'score_part', lambda *given: calls.append(given) or scores)
+    kept(a=1)
+    assert len(calls) == 8
     np.savez(tmp_path / 'validation.npz', scores=np.array([print], object))
     with pytest.raises(ValueError, match='allow_pickle=False'):  # which could run code
         kept(a=1)
+
+
+def test_a_column_that_the_scores_do_not_depend_on(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(module, 'score_part', lambda *given: calls.append(given) or GROUPED)
+    for file in ('c.py', 'w.pth'):
+        (tmp_path / file).write_text('a')
+    for table in ('image,sex,split\n1,f,test\n', 'image,sex,split\n1,m,test\n', 'image,sex,split\n1,m,val\n'):
+        (tmp_path / 'samples.csv').write_text(table)
+        module.kept_scores(WorkFolder(tmp_path), 'test', tmp_path / 'c.py', tmp_path / 'w.pth', 'test', {}, ['sex'])
+    assert len(calls) == 2

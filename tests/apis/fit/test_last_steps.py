@@ -37,7 +37,35 @@ def test_handing_over_is_done_again_for_other_images_and_another_judgement(tmp_p
     assert (again(), again()) == (2, 2)
     assert calls[-1].pairs == [(name, str(folder / name)) for name in ('1.png', '2.png')]
     (work / 'judgement.json').write_text('by sex')
-    assert again() == 3
+    assert (again(), again()) == (3, 3)
+    # a call without images to predict keeps their predictions of this model, and those of another are set aside
+    (work / 'submission.csv').write_text('of this model')
+    assert last_steps.hand_over_step(work, model, None, None, lines.append) and lines[-2] == '  as before'
+    (work / 'model.pth').write_text('another')
+    assert last_steps.hand_over_step(work, model, None, None, lines.append) and len(calls) == 4
+    assert '  the predictions of an earlier model are now in submission_before1.csv' in lines
+    assert (work / 'submission_before1.csv').read_text() == 'of this model' and not (work / 'submission.csv').exists()
+
+
+def test_handing_over_that_is_interrupted_is_done_again_with_the_options_of_before(tmp_path, monkeypatch):
+    work, titles = WorkFolder(tmp_path), []
+    for name in ('model.pth', 'test.npz', 'judgement.json'):
+        (work / name).write_text(name)
+
+    def hand_over(*args, title, **kwargs):
+        titles.append(title)
+        (work / 'report.html').write_text(title)
+        if title == 'two':
+            raise KeyboardInterrupt
+        return Handed(dict(report=work / 'report.html'))
+
+    monkeypatch.setattr(last_steps, 'hand_over', hand_over)
+    model = last_steps.Model('split', work / 'model.pth', None, None)
+    last_steps.hand_over_step(work, model, None, None, print, title='one')
+    with pytest.raises(KeyboardInterrupt):
+        last_steps.hand_over_step(work, model, None, None, print, title='two')
+    last_steps.hand_over_step(work, model, None, None, print, title='one')
+    assert titles == ['one', 'two', 'one'] and (work / 'report.html').read_text() == 'one'
 
 
 @pytest.fixture
@@ -53,7 +81,7 @@ def work(tmp_path, monkeypatch):
             folds = ['test' if fold == 1 else 'train', 'test' if fold == 3 else 'train']
             rows.writerow([f'{i}.png', f'patient {i // 4}', 'fm'[i // 4 % 2], split, *folds])
 
-    def kept(folder, name, config, checkpoint, part, options):
+    def kept(folder, name, config, checkpoint, part, options, without):
         assert (folder, config, part) == (work, work / 'config.py', 'val' if name == 'validation' else 'test')
         (work / f'{name}.npz').write_text(f'scores of {checkpoint.read_text()}')
         if name == 'validation':
@@ -123,7 +151,16 @@ def test_judged_by_patient_and_subgroup(work, monkeypatch):
     ]
     again = last_steps.judge_step(work.folder, model, {}, ['sex'], lines.append)
     assert again.to_dict() == found.to_dict()
+    lines.clear()
     assert not last_steps.judge_step(work.folder, model, {}, [], lines.append).subgroups
+    assert "  changed since the last call: subgroups: ['sex'] -> []" in lines
+    # the same column with other values, and patients that are others
+    table = work.folder / 'samples.csv'
+    table.write_text(table.read_text().replace(',f,', ',m,', 1).replace(',m,', ',f,'))
+    found = last_steps.judge_step(work.folder, model, {}, ['sex'], lines.append)
+    assert [part.value for part in found.subgroups] == ['f']
+    table.write_text(table.read_text().replace('patient 1,', 'patient 0,'))
+    assert last_steps.judge_step(work.folder, model, {}, ['sex'], lines.append).groups == 149
 
 
 def test_folds_are_judged_together(work):

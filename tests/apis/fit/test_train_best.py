@@ -19,6 +19,8 @@ def train(monkeypatch):
     def run(config, work_dir, resume, cfg_options):
         calls.append((config, resume, cfg_options))
         os.makedirs(work_dir, exist_ok=True)
+        if None in epochs:
+            raise KeyboardInterrupt
         for when, epoch in enumerate(epochs):
             file = f'{work_dir}/best_accuracy_epoch_{epoch}.pth'
             open(file, 'w').close()
@@ -91,3 +93,22 @@ def test_training_of_another_config_is_set_aside(tmp_path, monkeypatch):
     assert calls[2] == ('auto', []), 'the other config begins anew'
     assert (tmp_path / 'training_before1/best_auroc_macro_epoch_7.pth').is_file()
     assert any('the earlier training is now in training_before1' in line for line in lines)
+
+
+def test_options_of_before_after_others_that_were_interrupted(tmp_path, train):
+    """The interrupted training left a best epoch of the same name, which is not that of the options of before."""
+    work = WorkFolder(tmp_path)
+
+    def call(options, interrupt=False):
+        if interrupt:
+            train.epochs.append(None)
+        return module.train_best(work, tmp_path / 'c.py', 'training', {}, dict(config=options), print)
+
+    first = call('#1')
+    (tmp_path / first['checkpoint']).write_text('weights of #1')
+    with pytest.raises(KeyboardInterrupt):
+        call('#2', interrupt=True)
+    (tmp_path / first['checkpoint']).write_text('weights of #2')
+    train.epochs.remove(None)
+    again = call('#1')
+    assert (tmp_path / again['checkpoint']).read_text() == '' and len(train.calls) == 3, 'trained again'

@@ -3,8 +3,9 @@
 import os
 
 import pytest
+from forks import fork, wait
 
-from mmdensenet.apis.fit.work_folder import WorkFolder, fingerprint, write_text
+from mmdensenet.apis.fit.work_folder import WorkFolder, fingerprint, hash_table, write_text
 from mmdensenet.errors import UserError
 
 
@@ -17,6 +18,11 @@ def test_a_step_is_done_once_for_what_it_is_made_of(tmp_path):
     now = dict(size=[3, 4], samples='#2', minutes=1)
     assert again.done('look', now) is None
     assert again.changed('look', now) == ['minutes: None -> 1', 'samples', 'weights: none -> None']
+    work.write('scores', dict(files=['#1']), {})
+    assert work.changed('scores', dict(files=['#2'])) == ['files'], 'hashes in a list'
+    work.begin('look')
+    work.begin('look')
+    assert work.done('look', made_of) is None
 
 
 @pytest.mark.parametrize('content', ['', '{"made_of": {', '[1]', '{"result": 1}'])
@@ -41,3 +47,41 @@ def test_files_are_written_whole_with_the_usual_rights(tmp_path):
 def test_a_fingerprint_is_of_the_values():
     assert fingerprint(dict(a=1, b=[2])) == fingerprint(dict(b=[2], a=1)) != fingerprint(dict(a=1, b=[3]))
     assert fingerprint().startswith('#')
+
+
+def test_one_process_at_a_time(tmp_path):
+    work = WorkFolder(tmp_path)
+    with work.locked():
+        with work.locked():
+            pass  # the same process
+    pytest.importorskip('fcntl')
+
+    def other():
+        with WorkFolder(tmp_path).locked():
+            pass
+
+    with work.locked():
+        assert wait([fork(other, tmp_path / 'out')]) == [1]
+    assert 'is in use by another call of fit' in (tmp_path / 'out').read_text()
+    assert wait([fork(other, tmp_path / 'out')]) == [0]
+
+
+def test_what_is_set_aside_gets_the_next_free_name(tmp_path):
+    work = WorkFolder(tmp_path)
+    assert work.set_aside('a.csv') is None
+    for k in (1, 2):
+        (tmp_path / 'a.csv').write_text(str(k))
+        assert work.set_aside('a.csv') == f'a_before{k}.csv'
+    assert (tmp_path / 'a_before2.csv').read_text() == '2' and not (tmp_path / 'a.csv').exists()
+    (tmp_path / 'training').mkdir()
+    assert work.set_aside('training') == 'training_before1'
+
+
+def test_a_hash_of_a_table_without_columns(tmp_path):
+    file = tmp_path / 'a.csv'
+    file.write_text('a,b,c\n1,2,"3,4"\n')
+    first, without = hash_table(file), hash_table(file, ['b'])
+    file.write_text('a,c\n1,"3,4"\n')
+    assert hash_table(file) == without != first
+    file.write_text('a,c\n1,"3,5"\n')
+    assert hash_table(file) != without
