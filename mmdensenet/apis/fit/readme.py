@@ -17,9 +17,10 @@ FILES = [
     ('samples.csv', 'what was understood of your data: image, labels, part, group (hashed)'),
     ('.group_salt', 'what groups are hashed with: without it nobody can guess them, so pass it on to nobody'),
     ('*.py', 'the config: edit it, and `mmdensenet train` takes it; it holds paths of this machine'),
+    ('config.json', 'what the config was made of; it holds paths of this machine'),
     ('*.json', 'results of the steps, so that the same command goes on where it was'),
     ('pictures.jsonl', 'what was found of each image; it has their names'),
-    ('*.npz', 'scores of the validation and the test part; they have the names of images'),
+    ('*.npz', 'scores of the validation and the test part; they have the paths of images'),
     ('*.pth', 'weights and state of training; they hold paths of this machine, so pass on model.onnx instead'),
     ('training*', 'weights, log and curves of the training; weights and log hold paths of this machine'),
     ('vis_data', 'curves of the training'),
@@ -32,7 +33,7 @@ OF_FOLDS = {
     'model.onnx': 'the ensemble: the mean of the probabilities of {models} models, with preprocessing, names and '
     'thresholds, for `mmdensenet predict`',
     'predictions.csv': 'probabilities of your images, called as in your table, each by the model that has not seen it',
-    '*.npz': 'scores of the held-out folds; they have the names of images',
+    '*.npz': 'scores of the held-out folds; they have the paths of images',
 }
 
 
