@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from mmdensenet.checkpoints.one_run import alone_in
 from mmdensenet.errors import UserError
 from mmdensenet.similar import similar_path
 
@@ -134,7 +135,7 @@ def fit(
         choose_network(MOST_LARGE, weights, network)  # what is wrong without regard to the images comes before them
     stem = Path(data).stem if is_table(data) else Path(data).resolve().name
     work = WorkFolder(work_dir or Path('work_dirs', f'fit_{stem}'))
-    with work.locked():
+    with alone_in(work.path):
         seen = _look(
             data, images, work, report, progress or (lambda done, total: None), weights, network,
             dict(path=path, label=label, labels=labels, group=group, split=split, uncertain=uncertain, missing=missing,

@@ -1,13 +1,11 @@
 """The work directory of fit: a file for each step's result, with what it was made of."""
 
-import contextlib
 import csv
-import errno
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,30 +21,6 @@ class WorkFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f'work_dir={path} cannot be made: {(error.strerror or str(error)).lower()}.') from error
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes out, whose results would be mixed with these. The lock ends with the process, and its
-        children do not have it.
-
-        Raises:
-            UserError: if another process works there.
-        """
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            yield
-            return
-        with (self.path / '.lock').open('w') as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno in (errno.EACCES, errno.EAGAIN):
-                    raise UserError(
-                        f'{self.path} is in use by another call of fit: wait for it, or give another work_dir.'
-                    ) from error
-                # a file system without locks
-            yield
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name

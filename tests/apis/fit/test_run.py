@@ -5,10 +5,12 @@ import cv2
 import numpy as np
 import own_images
 import pytest
+from forks import fork, wait
 from helpers import read_csv
 
 import mmdensenet
 from mmdensenet.apis.fit import write_config
+from mmdensenet.checkpoints.one_run import alone_in
 from mmdensenet.errors import UserError
 
 
@@ -140,6 +142,18 @@ def test_data_that_are_not_there_come_before_packages_that_are_not(tmp_path, mon
     with pytest.raises(UserError, match='onnx is not installed'):
         mmdensenet.fit(data, work_dir=tmp_path / 'work')
     assert not (tmp_path / 'work').exists()
+
+
+def test_two_calls_at_once_in_a_folder_are_refused(tmp_path):
+    data = own_images.class_folders(tmp_path / 'data', 12, ('a', 'b'), side=16)
+
+    def other():
+        fit(data, tmp_path / 'work')
+
+    (tmp_path / 'work').mkdir()
+    with alone_in(tmp_path / 'work'):
+        assert wait([fork(other, tmp_path / 'out')]) == [1]
+    assert 'another run trains there' in (tmp_path / 'out').read_text()
 
 
 @pytest.fixture(scope='module')

@@ -3,7 +3,6 @@
 import os
 
 import pytest
-from forks import fork, wait
 
 from mmdensenet.apis.fit.work_folder import WorkFolder, fingerprint, hash_table, write_text
 from mmdensenet.errors import UserError
@@ -47,23 +46,6 @@ def test_files_are_written_whole_with_the_usual_rights(tmp_path):
 def test_a_fingerprint_is_of_the_values():
     assert fingerprint(dict(a=1, b=[2])) == fingerprint(dict(b=[2], a=1)) != fingerprint(dict(a=1, b=[3]))
     assert fingerprint().startswith('#')
-
-
-def test_one_process_at_a_time(tmp_path):
-    work = WorkFolder(tmp_path)
-    with work.locked():
-        with work.locked():
-            pass  # the same process
-    pytest.importorskip('fcntl')
-
-    def other():
-        with WorkFolder(tmp_path).locked():
-            pass
-
-    with work.locked():
-        assert wait([fork(other, tmp_path / 'out')]) == [1]
-    assert 'is in use by another call of fit' in (tmp_path / 'out').read_text()
-    assert wait([fork(other, tmp_path / 'out')]) == [0]
 
 
 def test_what_is_set_aside_gets_the_next_free_name(tmp_path):
