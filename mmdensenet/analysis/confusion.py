@@ -1,7 +1,7 @@
 """Confusion matrices and counts of labels, from files of predictions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +27,13 @@ class Predictions:
         truth: (N,) classes; or with several labels (N, L) of 1, 0 and, where unknown, -1.
         predicted: (N,) classes; or (N, L) of 1 and 0.
         classes: their number, C or L.
+        decided: ``predicted`` is what a checkpoint's decisions say, not the largest score.
     """
 
     truth: np.ndarray
     predicted: np.ndarray
     classes: int
+    decided: bool = False
 
     @property
     def multi_label(self) -> bool:
@@ -39,14 +41,15 @@ class Predictions:
 
 
 def read_predictions(file: str | Path) -> Predictions:
-    """Read a file of ``tools/test.py --out FILE.npz``, ``.json`` or ``.parquet``.
+    """Read a file of ``tools/test.py --out FILE.npz``, ``.json`` or ``.parquet``. Labels are those that were decided,
+    where the checkpoint has decisions; labels that are not decided are unknown ones.
 
     Raises:
         UserError: if it is no such file, or has no true labels.
     """
     columns = read_columns(file)
     try:
-        return _predictions(columns, file)
+        return replace(_predictions(columns, file), decided='decided_label' in columns)
     except (ValueError, TypeError) as error:
         raise UserError(f'{file} is no file of predictions ({error}); `mmdensenet test --out` writes one.') from error
 
@@ -153,9 +156,9 @@ def _predictions(columns: dict, file: str | Path) -> Predictions:
         raise UserError(f'{file} has no predictions: `mmdensenet test --out` writes them.')
     count = np.size(columns['pred_score'][0])
     images = len(columns['pred_score'])
-    labels, predicted = columns.get('gt_label'), columns['pred_label']
+    labels, predicted = columns.get('gt_label'), columns.get('decided_label', columns['pred_label'])
     several = 'gt_score' in columns and labels is None
-    several |= any(isinstance(value, list) for part in (labels, predicted) if part is not None for value in part)
+    several |= any(np.ndim(value) for part in (labels, predicted) if part is not None for value in part)
     if not several:
         if labels is None:
             raise UserError(f'{file} has no true labels.')
@@ -166,6 +169,8 @@ def _predictions(columns: dict, file: str | Path) -> Predictions:
         truth = _one_hot(labels, count)
     else:
         raise UserError(f'{file} has no true labels.')
+    if 'undecided_label' in columns:  # as if they were not known
+        truth[_one_hot(columns['undecided_label'], count) == 1] = -1
     return Predictions(truth, _one_hot(predicted, count), count)
 
 

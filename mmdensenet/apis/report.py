@@ -29,8 +29,8 @@ from mmdensenet.datasets.wrappers import first_pipeline
 from mmdensenet.errors import UserError
 from mmdensenet.output import output_file
 from mmdensenet.results.bootstrap import Resampling
-from mmdensenet.results.decided import decisions_of
-from mmdensenet.results.decisions import Decisions
+from mmdensenet.results.decided import decided_scores, decisions_of
+from mmdensenet.results.decisions import Decided, Decisions
 from mmdensenet.results.judgement import Judgement
 from mmdensenet.results.predictions import require_predictions
 from mmdensenet.results.scores import Scores
@@ -73,12 +73,16 @@ class Members:
         checkpoints: of each model.
         model: (N,) the number of the model that scored the image.
         decisions: of their ensemble.
+        decided: the images, each as decided for the model that has not seen it; ``undecided`` are the labels that are
+            not.
         options: as of :class:`mmdensenet.export.ensemble.Ensemble`.
     """
 
     checkpoints: Sequence[str]
     model: np.ndarray
     decisions: Decisions
+    decided: Decided
+    undecided: Sequence[str] = ()
     options: Sequence[dict] = ()
 
 
@@ -132,7 +136,7 @@ def make_report(
         config: path of a config file, 'mmdensenet::NAME', or a loaded config.
         checkpoint: path or URL.
         predictions: what ``tools/test.py --out FILE`` wrote (.json, .npz, .parquet), or read; by default the test is
-            run.
+            run. Of a checkpoint with decisions they are decided here, from their logits.
         suspicious: scores of images that the model was not trained on, validation or out-of-fold, among whose labels
             likely wrong ones are listed with pictures, see :mod:`mmdensenet.results.suspicious`.
         judgement: of :func:`mmdensenet.apis.fit.judge.judge` on the same images; by default a checkpoint with decisions
@@ -173,12 +177,18 @@ def make_report(
     with timer.of('metrics'):
         bar = partial(each, text=f'resampling {len(scores):,} images')
         resampling = Resampling(len(scores), scores.groups, bootstrap, seed, bar if bootstrap else iter)
-        content = results_section(scores, resampling, seed)
         decisions = decisions_of(model, checkpoint) if members is None else members.decisions
         if scores.augmented:
             decisions = None
-        if judgement is None and decisions is not None and members is None:
-            judgement = judge(scores, decisions, resamplings=bootstrap, seed=seed)
+        shown = None
+        if members is not None:
+            shown = decided_scores(scores, members.decided, members.undecided)
+        elif decisions is not None:
+            shown = decided_scores(scores, decisions.apply_to(scores), decisions.undecided)
+            if judgement is None:
+                judgement = judge(scores, decisions, resamplings=bootstrap, seed=seed)
+        content = results_section(scores, resampling, seed, shown, judgement)
+        scores = scores if shown is None else shown
         content |= decisions_section(decisions, judgement, scores.augmented)
     with timer.of('gallery'):
         content |= _gallery(scores, model, dataset, cfg, gallery, names, _model_of(cfg, members, device))

@@ -198,6 +198,8 @@ def _output(decisions: Decisions | None, several: bool) -> str:
 
 def _cutoffs(decisions: Decisions | None, scores: Scores) -> str:
     if decisions is None or not any(decisions.points):
+        if scores.multi_label and decisions is not None:
+            return 'None: no label is decided.'
         if scores.multi_label:
             return f'A label is predicted from a score of {scores.threshold:g} on, which was not fitted.'
         return 'None: the class with the largest probability is predicted.'

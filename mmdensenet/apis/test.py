@@ -13,7 +13,7 @@ from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.datasets.labels import source_of, unlabelled_parts
 from mmdensenet.datasets.wrappers import leaf_configs, leaves
 from mmdensenet.errors import UserError
-from mmdensenet.results.decisions import AUGMENTED
+from mmdensenet.results.decisions import AUGMENTED, SEVERAL_TASKS
 from mmdensenet.results.predictions import DumpPredictions
 from mmdensenet.terminal import SHOWN
 from mmdensenet.training.end_workers import end_workers_of
@@ -114,7 +114,9 @@ def test_model(
     decisions = DecisionsHook(checkpoint, logits)
     if tta:
         runner.logger.info(AUGMENTED, extra=SHOWN)
-    elif not task_names(cfg.model.get('head')):
+    elif task_names(cfg.model.get('head')):
+        runner.logger.info(SEVERAL_TASKS, extra=SHOWN)
+    else:
         runner.register_hook(decisions)
     if not partial:
         runner.register_hook(CheckpointCoverageHook(checkpoint))

@@ -170,12 +170,13 @@ def draw_confusion(
             f"{predictions} has {found.classes} classes and the config's test set {len(names)}: they are not of one "
             'data set.'
         )
+    decided = ', as decided' if found.decided else ''
     if found.multi_label:
-        title = f'{_name(cfg)}: {len(found.truth)} images with several labels'
+        title = f'{_name(cfg)}: {len(found.truth)} images with several labels{decided}'
         return save_figure(label_counts_figure(label_counts(found), names, title), out), []
     matrix = confusion_matrix(found)
     accuracy = 100 * matrix.trace() / matrix.sum()
-    title = f'{_name(cfg)}: {len(found.truth)} images, {accuracy:.2f}% right'
+    title = f'{_name(cfg)}: {len(found.truth)} images, {accuracy:.2f}% right{decided}'
     pairs = [
         (names[true] if names else str(true), names[predicted] if names else str(predicted), number)
         for true, predicted, number in most_confused(matrix)

@@ -32,7 +32,7 @@ class Calibration:
     """Expected calibration error (percent) and log loss (nats), without and with the temperature.
 
     Attributes:
-        temperatures: of the two halves; None if there are too few images.
+        temperatures: of the two halves; None if there are too few images, or if the temperature is a stored one.
     """
 
     before: Bins
@@ -80,6 +80,26 @@ def compute_calibration(scores: Scores, resampling: Resampling, seed: int = 0) -
         _bins(scores, after),
         calibration_error(scores, after, resampling),
         mean_log_loss(scores, scaled, resampling),
+    )
+
+
+def stored_calibration(scores: Scores, decided: Scores, resampling: Resampling) -> Calibration:
+    """The same with the temperature in use.
+
+    Args:
+        scores: as they are.
+        decided: the same images, see :func:`.decided.decided_scores`.
+    """
+    values = logits_of(scores)
+    before = _probabilities(scores, values)
+    return Calibration(
+        _bins(scores, before),
+        calibration_error(scores, before, resampling),
+        mean_log_loss(scores, values, resampling),
+        None,
+        _bins(scores, decided.scores),
+        calibration_error(scores, decided.scores, resampling),
+        mean_log_loss(scores, decided.logits, resampling),
     )
 
 
@@ -137,9 +157,9 @@ def _decisions(scores: Scores, probabilities: np.ndarray) -> tuple[np.ndarray, n
     if scores.multi_label:
         image, label = np.nonzero(scores.truth >= 0)
         return image, probabilities[image, label], scores.truth[image, label] == 1
-    # a temperature does not change the best class
-    confidence = np.take_along_axis(probabilities, scores.predicted[:, None], 1)[:, 0]
-    return np.arange(len(scores)), confidence, scores.predicted == scores.truth
+    best = scores.scores.argmax(1)  # a temperature does not change it
+    confidence = np.take_along_axis(probabilities, best[:, None], 1)[:, 0]
+    return np.arange(len(scores)), confidence, best == scores.truth
 
 
 def _place(confidence: np.ndarray) -> np.ndarray:

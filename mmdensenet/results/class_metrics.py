@@ -37,7 +37,8 @@ class Metric:
 class ClassMetrics:
     """One class or label: images with and without it (unknown ones are neither), predictions of it, metrics by name.
 
-    With several labels ``table`` is ((true positives, false negatives), (false positives, true negatives)).
+    With several labels ``table`` is ((true positives, false negatives), (false positives, true negatives)). A label
+    that is not ``decided`` is never predicted: it has neither table nor metrics of predictions.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ClassMetrics:
     predicted: int
     metrics: dict[str, Estimate]
     table: tuple[tuple[int, int], tuple[int, int]] | None = None
+    decided: bool = True
 
 
 def compute_metrics(scores: Scores, resampling: Resampling) -> tuple[list[Metric], list[ClassMetrics]]:
@@ -68,7 +70,9 @@ def compute_metrics(scores: Scores, resampling: Resampling) -> tuple[list[Metric
             key: estimate(values[i], None if few or drawn is None else drawn[:, i])
             for key, (values, drawn) in counted.items()
         }
-        classes.append(ClassMetrics(name, int(positive[i]), int(negative[i]), int(predicted[i]), metrics, parts[i]))
+        decided = bool(scores.is_decided[i])
+        counts = int(positive[i]), int(negative[i]), int(predicted[i])
+        classes.append(ClassMetrics(name, *counts, metrics, parts[i] if decided else None, decided))
     return overall, classes
 
 
@@ -151,7 +155,8 @@ def _per_label(scores: Scores, resampling: Resampling) -> tuple[Counted, list]:
     values = sums(lambda part: part.sum(0).astype(float))
     drawn = sums(lambda part: (resampling.weights @ part.astype(np.float32)).astype(float))
     tables = count_labels(scores.truth, predicted)
-    return {name: (values[name], drawn[name]) for name in values}, [
+    decided = scores.is_decided
+    return {name: tuple(np.where(decided, found[name], np.nan) for found in (values, drawn)) for name in values}, [
         tuple(map(tuple, table.tolist())) for table in tables
     ]
 
@@ -190,11 +195,11 @@ def _overall(scores: Scores, resampling: Resampling, counted: Counted, kappa: Es
         return estimate(*mean_of_labels(values, drawn))
 
     def mean(values: np.ndarray, of: np.ndarray | None = None, factor: float = 1) -> Estimate:
-        total = values.sum() / (len(values) if of is None else of.sum())
+        total = divide(values.sum(), len(values) if of is None else of.sum())
         return estimate(factor * total, factor * resampling.mean(values, of))
 
     if scores.multi_label:
-        known = scores.truth >= 0
+        known = (scores.truth >= 0) & scores.is_decided
         right = (known & (scores.predicted == (scores.truth == 1))).sum(1)
         kind, rest = 'mean over labels', ''
         metrics = [
@@ -206,7 +211,9 @@ def _overall(scores: Scores, resampling: Resampling, counted: Counted, kappa: Es
         order = np.argsort(-scores.scores, axis=1, kind='stable')[:, :5]
         ranks = order == scores.truth[:, None]
         kind, rest = 'mean over classes that have images', ', each against the rest'
-        metrics = [Metric('top-1 accuracy', mean(ranks[:, 0], factor=100), '%', 'images whose best class is right')]
+        right = scores.predicted == scores.truth
+        name, what = ('top-1 accuracy', 'best') if scores.positive is None else ('accuracy', 'decided')
+        metrics = [Metric(name, mean(right, factor=100), '%', f'images whose {what} class is right')]
         if len(scores.classes) > 5:
             top5 = mean(ranks.any(1), factor=100)
             metrics.append(Metric('top-5 accuracy', top5, '%', 'images whose class is among the best five'))

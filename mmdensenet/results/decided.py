@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch import nn
 from mmdensenet.checkpoints.checkpoint_meta import DECISIONS, hash_weights
 from mmdensenet.datasets.stated_classes import names_in_checkpoint
 from mmdensenet.errors import UserError
-from mmdensenet.results.decisions import Decisions
+from mmdensenet.results.decisions import Decided, Decisions
+from mmdensenet.results.scores import Scores
 
 
 def decisions_of(model: BaseModel, source: str) -> Decisions | None:
@@ -46,6 +48,12 @@ def read_decisions(meta: Any, model: BaseModel, source: str) -> Decisions | None
             f'`mmdensenet decide`, or remove the entry {DECISIONS!r} of its meta.'
         )
     return decisions
+
+
+def decided_scores(scores: Scores, decided: Decided, undecided: Sequence[str] = ()) -> Scores:
+    """The scores of images as calibrated probabilities, with the labels that are decided of them."""
+    new = dict(scores=decided.probabilities, logits=decided.logits, positive=decided.positive)
+    return replace(scores, undecided=tuple(undecided), **new)
 
 
 def is_multi_label(head: nn.Module) -> bool:
@@ -107,6 +115,8 @@ def note_decisions(decisions: Decisions, samples: Sequence) -> None:
         labels = np.flatnonzero(decided.positive[i]).tolist()
         sample.set_field(torch.from_numpy(decided.probabilities[i]), 'calibrated_score')
         sample.set_field(labels if decisions.multi_label else labels[0], 'decided_label')
+        if decisions.undecided:
+            sample.set_field([decisions.classes.index(name) for name in decisions.undecided], 'undecided_label')
         if decided.sets is not None:
             sample.set_field(np.flatnonzero(decided.sets[i]).tolist(), 'conformal_set')
         if decided.ood is not None:

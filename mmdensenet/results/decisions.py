@@ -26,6 +26,8 @@ KINDS = ('single-label', 'multi-label')
 UNCALIBRATED = 'The scores are uncalibrated, and nothing was decided on validation images (`mmdensenet decide` does).'
 #: the message for averaged scores, to which decisions do not apply
 AUGMENTED = 'The scores are uncalibrated: they are means over test-time augmentations, which decisions are not for.'
+#: the message for a model with several tasks
+SEVERAL_TASKS = 'The scores are uncalibrated: decisions are for models with one task.'
 #: the most characters of a sentence
 LONGEST = 2000
 #: the rule of a single-label model without operating points
@@ -151,7 +153,10 @@ class Decisions:
 
         Raises:
             UserError: as :meth:`apply` does, and for means over test-time augmentations.
+            ValueError: for scores that are decided already.
         """
+        if scores.positive is not None:
+            raise ValueError('these scores are calibrated and decided already')
         if scores.augmented:
             raise UserError(AUGMENTED)
         decisions = replace(self, ood_threshold=None) if scores.logits is None else self

@@ -15,7 +15,8 @@ class DumpPredictions(BaseMetric):
     """Write a list, one object per image: ``img_path``, ``sample_idx``, ``gt_label``, ``pred_label``, ``pred_score``,
     and ``gt_score``, the true labels of data sets with several labels per image (1, 0, and -1 for unknown). Of a
     checkpoint with decisions also ``logits``, ``calibrated_score``, ``decided_label``, ``conformal_set``, ``ood`` and
-    ``ood_score``, as far as they could be fitted; ``tta`` of means over test-time augmentations, True.
+    ``ood_score``, as far as they could be fitted, and ``undecided_label``, the labels without an operating point, if
+    there are any; ``tta`` of means over test-time augmentations, True.
 
     Of a model with several tasks these names follow the task's, such as ``colour/pred_label``; an image without a label
     for a task lacks that task's ``gt_label``.
@@ -29,7 +30,7 @@ class DumpPredictions(BaseMetric):
     default_prefix = 'predictions'  # mmengine warns without one
     FIELDS = (
         *('img_path', 'sample_idx', 'gt_label', 'gt_score', 'pred_label', 'pred_score', 'logits'),
-        *('calibrated_score', 'decided_label', 'conformal_set', 'ood', 'ood_score', 'tta'),
+        *('calibrated_score', 'decided_label', 'undecided_label', 'conformal_set', 'ood', 'ood_score', 'tta'),
     )
 
     def __init__(self, file: str, tta: bool = False):

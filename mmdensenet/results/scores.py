@@ -25,6 +25,9 @@ class Scores:
         groups: (N,) numbers of groups that are resampled together, such as patients; None resamples single images.
         logits: (N, C) float64, from which softmax or sigmoid computed the scores; None if they were not stored.
         augmented: the scores are means over test-time augmentations.
+        positive: (N, C) mask of the labels that were decided, see :func:`mmdensenet.results.decided.decided_scores`;
+            None where nothing was: the largest score is predicted, or all from ``threshold`` on.
+        undecided: names of labels without an operating point, which are never predicted.
     """
 
     scores: np.ndarray
@@ -36,6 +39,8 @@ class Scores:
     groups: np.ndarray | None = None
     logits: np.ndarray | None = None
     augmented: bool = False
+    positive: np.ndarray | None = None
+    undecided: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -49,14 +54,21 @@ class Scores:
         which = np.arange(len(self))[which]
         some = {
             name: None if (values := getattr(self, name)) is None else values[which]
-            for name in ('scores', 'truth', 'index', 'groups', 'logits')
+            for name in ('scores', 'truth', 'index', 'groups', 'logits', 'positive')
         }
         return replace(self, paths=[self.paths[i] for i in which], **some)
 
     @property
     def predicted(self) -> np.ndarray:
         """(N,) classes, or (N, C) of True and False."""
+        if self.positive is not None:
+            return self.positive if self.multi_label else self.positive.argmax(1)
         return self.scores >= self.threshold if self.multi_label else self.scores.argmax(1)
+
+    @property
+    def is_decided(self) -> np.ndarray:
+        """(C,) mask of the classes that can be predicted."""
+        return ~np.isin(self.classes, self.undecided)
 
     @property
     def targets(self) -> np.ndarray:
@@ -67,7 +79,7 @@ class Scores:
 def join_scores(parts: Sequence[Scores]) -> Scores:
     """The scores of several parts together, such as the held-out images of each fold.
 
-    A group belongs to one part. If one part has no groups, the result has none.
+    A group belongs to one part. If one part has no groups, the result has none. What was decided is left out.
 
     Raises:
         UserError: if the parts have other classes.
@@ -84,7 +96,7 @@ def join_scores(parts: Sequence[Scores]) -> Scores:
         numbers.append(None if of_part is None else of_part + first)
         first += 0 if of_part is None else len(np.unique(of_part))
     paths = [path for part in parts for path in part.paths]
-    return replace(parts[0], paths=paths, groups=joined(numbers), **together)
+    return replace(parts[0], paths=paths, groups=joined(numbers), positive=None, undecided=(), **together)
 
 
 def _require_same_classes(parts: Sequence[Scores]) -> None:

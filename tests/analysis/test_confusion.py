@@ -133,3 +133,17 @@ def test_files_that_are_no_predictions(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=message):
             read_predictions(tmp_path / name)
+
+
+@pytest.mark.parametrize('suffix', ['npz', 'json'])
+def test_labels_are_those_that_were_decided(suffix, tmp_path):
+    """A label that is not decided is counted nowhere: it is not one that was never found."""
+    samples = [dict(gt_label=0, pred_label=1, pred_score=np.array([0.4, 0.6]), decided_label=0)]
+    found = read_predictions(dump(tmp_path / f'single.{suffix}', samples))
+    assert found.predicted.tolist() == [0] and found.decided
+    score, truth = np.array([0.4, 0.6, 0.2]), np.array([1, 0, 1])
+    for decided in ([0], [0, 1]):
+        samples = [dict(gt_score=truth, gt_label=[0, 2], pred_label=[1], pred_score=score, decided_label=decided)]
+        file = dump(tmp_path / f'several.{suffix}', [samples[0] | dict(undecided_label=[2])] * 3)
+        expected = [[3, 0, 0, 0], [0, 0, 0, 3] if decided == [0] else [0, 0, 3, 0], [0, 0, 0, 0]]
+        assert label_counts(read_predictions(file)).tolist() == expected

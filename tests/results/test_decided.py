@@ -1,5 +1,6 @@
 """Decisions that a checkpoint carries, applied to samples and to single images."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -61,6 +62,12 @@ def test_samples_and_results_have_what_is_decided(kind):
         nameless = plain_decision(decided_result(decisions, scores.logits[i], None), None)
         del plain['class']
         assert nameless == plain | {'conformal_set': sample.conformal_set}
+        assert 'undecided_label' not in sample
+    if kind == 'labels':
+        points = (None, *decisions.points[1:])
+        [sample] = samples_of(scores.logits[:1])
+        note_decisions(replace(decisions, points=points), [sample])
+        assert sample.undecided_label == [0] and 0 not in sample.decided_label
     with pytest.raises(UserError, match='finite'):
         note_decisions(decisions, samples_of(np.full((1, 3), np.nan)))
 

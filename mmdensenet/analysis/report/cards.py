@@ -58,7 +58,9 @@ def data_card(cfg: Config, scores: Scores, images: int) -> Card:
     if scores.multi_label:
         known = (scores.truth >= 0).sum()
         rows.append(('known labels', f'{known:,} of {scores.truth.size:,} ({known / scores.truth.size:.1%})'))
-        rows.append(('threshold', f'a label is predicted from a score of {scores.threshold:g} on'))
+        of_each = 'each label has its own, see Decisions'
+        one = f'a label is predicted from a score of {scores.threshold:g} on'
+        rows.append(('threshold', one if scores.positive is None else of_each))
     else:
         there = len(set(scores.truth.tolist()))
         rows.append(('classes with images', f'{there:,} of {len(scores.classes):,}'))

@@ -34,6 +34,7 @@ def decisions_section(
     subgroups = [[part.column, part.value, f'{part.images:,}', *_cells(part.overall)] for part in judgement.subgroups]
     content['decided'] = dict(
         confidence=f'{judgement.confidence:.0%}',
+        stored=None if decisions is None else _stored(decisions),
         overall=[(name, *_parts(name, value)) for name, value in judgement.overall.items()],
         labels=_table(judgement.labels),
         by_group=None if judgement.by_group is None else _table(judgement.by_group),
@@ -50,6 +51,24 @@ def _table(labels: list[LabelJudgement]) -> Table:
     longest = max((label.figures for label in labels), key=len)
     header = ['label', 'with it', 'without', *_names(longest)]
     return header, [row + [''] * (len(header) - len(row)) for row in rows]
+
+
+def _stored(decisions: Decisions) -> Table | None:
+    """Temperature and threshold of each label that has them; None where none has a threshold."""
+    which = range(len(decisions.classes)) if len(decisions.points) == len(decisions.classes) else [1]
+    if not decisions.points:
+        return None
+    own = set(decisions.temperatures) - {1.0}  # logits of an ensemble have been divided by theirs
+    rows = []
+    for i, point in list(zip(which, decisions.points))[:MOST_LABELS]:
+        temperature = decisions.temperatures[i if decisions.multi_label else 0]
+        rows.append([
+            decisions.classes[i],
+            *(['none, uncalibrated' if temperature is None else f'{temperature:.4g}'] if own else []),
+            'not decided' if point is None else f'{point.threshold:.4g}',
+            '' if point is None else point.rule,
+        ])  # fmt: skip
+    return ['label', *(['temperature'] if own else []), 'decided from a probability of', 'by'], rows
 
 
 def _names(figures: dict[str, Estimate]) -> list[str]:

@@ -39,13 +39,13 @@ def find_mistakes(scores: Scores, count: int) -> list[tuple[int, int]]:
     The class is the wrongly predicted one, or with several labels one that was missed.
     """
     if scores.multi_label:
-        wrong = (scores.truth >= 0) & (scores.predicted != (scores.truth == 1))
+        wrong = (scores.truth >= 0) & (scores.predicted != (scores.truth == 1)) & scores.is_decided
         sure = np.where(wrong, np.where(scores.truth == 1, 1 - scores.scores, scores.scores), -1.0)
         label = sure.argmax(1)
         sure = sure.max(1)
     else:
         label = scores.predicted
-        sure = np.where(label != scores.truth, scores.scores.max(1), -1.0)
+        sure = np.where(label != scores.truth, scores.scores[np.arange(len(label)), label], -1.0)
     order = np.argsort(-sure, kind='stable')[:count]
     return [(int(i), int(label[i])) for i in order if sure[i] >= 0]
 
@@ -124,7 +124,8 @@ def _words(scores: Scores, place: int, label: int) -> tuple[str, str]:
     if scores.multi_label:
         there = scores.truth[place, label] == 1
         true = f'{name}: {"present" if there else "absent"}'
-        return true, f'{"missed" if there else "predicted"}, score {score:.3f} (threshold {scores.threshold:g})'
+        limit = f' (threshold {scores.threshold:g})' if scores.positive is None else ''
+        return true, f'{"missed" if there else "predicted"}, score {score:.3f}{limit}'
     right = scores.truth[place]
     return f'{scores.classes[right]}, score {scores.scores[place, right]:.3f}', f'{name}, score {score:.3f}'
 

@@ -40,8 +40,10 @@ def confusion_chart(matrix: np.ndarray, classes: Sequence[str]) -> tuple[Markup,
     return Markup(inline_svg(figure, 'confusion matrix', {'cells': titles})), together
 
 
-def reliability_chart(before: Bins, after: Bins | None, multi_label: bool) -> Markup:
-    """Accuracy against score: bars and a line without temperature, and a line with it."""
+def reliability_chart(
+    before: Bins, after: Bins | None, multi_label: bool, temperature: str = 'with the temperature, cross-fitted'
+) -> Markup:
+    """Accuracy against score: bars and a line without temperature, and a line with it, by the name ``temperature``."""
     names = (
         ('score of a label', 'share that has it') if multi_label else ('score of the best class', 'share that is right')
     )
@@ -54,7 +56,7 @@ def reliability_chart(before: Bins, after: Bins | None, multi_label: bool) -> Ma
     titles_by_id = _bars(axes, np.linspace(0, 1, len(titles) + 1), before.accuracy, titles)
     axes.plot(*_filled(before), '.-', color=COLOURS[0], label='as it is')
     if after is not None:
-        axes.plot(*_filled(after), '.-', color=COLOURS[1], label='with the temperature, cross-fitted')
+        axes.plot(*_filled(after), '.-', color=COLOURS[1], label=temperature)
     return _render(figure, 'reliability diagram', titles_by_id)
 
 

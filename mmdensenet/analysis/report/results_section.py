@@ -4,8 +4,10 @@ import numpy as np
 
 from mmdensenet.analysis.confusion import most_confused
 from mmdensenet.results.bootstrap import Resampling
-from mmdensenet.results.calibration import compute_calibration
+from mmdensenet.results.calibration import compute_calibration, stored_calibration
 from mmdensenet.results.class_metrics import ClassMetrics, compute_metrics, count_confusions
+from mmdensenet.results.judged_metrics import judged_metrics
+from mmdensenet.results.judgement import Judgement
 from mmdensenet.results.score_curves import compute_curves
 from mmdensenet.results.scores import Scores
 from mmdensenet.terminal import waiting
@@ -18,15 +20,29 @@ SHOWN_CLASSES, SHOWN_CONFUSIONS = 20, 15
 SHOWN_OTHERS = 3
 CLASS_NOTE = (
     'Lowest F1 first. Recall is also called sensitivity, precision positive predictive value. Below each value its 95% '
-    'interval; with fewer than 5 images of a kind there is none.'
+    'interval; with fewer than 5 images of a kind there is none'
 )
 
 
-def results_section(scores: Scores, resampling: Resampling, seed: int) -> dict:
-    """Tables and charts by the names of the page's template."""
+def results_section(
+    plain: Scores, resampling: Resampling, seed: int, decided: Scores | None = None, judgement: Judgement | None = None
+) -> dict:
+    """Tables and charts by the names of the page's template.
+
+    Args:
+        plain: the scores as they are.
+        decided: the same images as they are decided, which all is of then; ``judgement`` is of them, too.
+    """
+    scores = plain if decided is None else decided
     overall, classes = compute_metrics(scores, resampling)
-    with waiting('fitting temperatures'):
-        calibration = compute_calibration(scores, resampling, seed)
+    if decided is None:
+        with waiting('fitting temperatures'):
+            calibration = compute_calibration(scores, resampling, seed)
+        error, loss = calibration.error, calibration.loss
+    else:
+        calibration = stored_calibration(plain, decided, resampling)
+        overall, classes, calibration = judged_metrics(overall, classes, calibration, judgement)
+        error, loss = calibration.error_after, calibration.loss_after
     with waiting('computing ROC and PR curves'):
         curves = compute_curves(scores, classes, seed)
     there = [each for each in classes if scores.multi_label or each.images]
@@ -42,15 +58,25 @@ def results_section(scores: Scores, resampling: Resampling, seed: int) -> dict:
     content = dict(
         overall=overall,
         calibration=calibration,
+        calibration_error=error,
+        log_loss=loss,
+        is_decided=decided is not None,
+        undecided=scores.undecided,
         metric_names=list(classes[0].metrics),
         worst=there[:SHOWN_CLASSES],
         rest=there[SHOWN_CLASSES:],
         not_there=[each.name for each in classes if each not in there],
         class_note=CLASS_NOTE
+        + ('.' if decided is None else " but Wilson's.")
         + ('' if scores.multi_label else ' Specificity, AUROC and average precision: one class against the rest.'),
         tables=[each for each in classes if each.table is not None],
-        reliability=plots.reliability_chart(calibration.before, calibration.after, scores.multi_label),
-        score_counts=plots.count_chart(calibration.before),
+        reliability=plots.reliability_chart(
+            calibration.before,
+            calibration.after,
+            scores.multi_label,
+            *([] if decided is None else ['with the temperature in use']),
+        ),
+        score_counts=plots.count_chart(calibration.before if decided is None else calibration.after),
         has_curves=bool(curves),
         curves_note=f'All decisions together, and {which}. In brackets what is under the curve: AUROC, and average '
         'precision, in percent.',

@@ -13,6 +13,7 @@ from mmdensenet.results.scores import Scores
 
 #: share of the validation images whose energy is above the threshold
 FLAGGED = 0.05
+NO_THRESHOLD = 'no out-of-distribution threshold'
 #: a quantile is raised by at most this, so that rounding does not change the conformal sets
 SLACK = 1e-4
 #: share of their size by which numbers differ where they are computed in another order
@@ -73,7 +74,7 @@ def decide(
         points=points,
         coverage=float(coverage) if known else None,
         quantiles=quantiles if known else (),
-        ood_threshold=_ood_threshold(scores, left_out),
+        ood_threshold=ood_threshold(scores, left_out),
         part=part,
         samples=len(scores),
         weights=weights,
@@ -191,14 +192,20 @@ def _gap(ordered: np.ndarray, place: int) -> tuple[float, float | None]:
     return float(rest[end]), float(rest[end + 1]) if len(wide) else None
 
 
-def _ood_threshold(scores: Scores, left_out: list[str]) -> float | None:
+def ood_threshold(scores: Scores, left_out: list[str]) -> float | None:
+    """The energy that 5% of the images exceed, or of equals fewer. None where ``left_out`` gets a sentence."""
     why = 'as the scores have no logits' if scores.logits is None else None
     if len(scores) < FEWEST_IMAGES:
         why = f'of {len(scores)} images, fewer than {FEWEST_IMAGES}'
     if why:
-        left_out.append(f'no out-of-distribution threshold, {why}.')
+        left_out.append(f'{NO_THRESHOLD}, {why}.')
         return None
-    ordered = np.sort(energy(np.asarray(scores.logits, np.float64), scores.multi_label))
+    return flagging_threshold(energy(np.asarray(scores.logits, np.float64), scores.multi_label))
+
+
+def flagging_threshold(energies: np.ndarray) -> float:
+    """Below :data:`FLAGGED` of the energies (N,), or of equals fewer."""
+    ordered = np.sort(energies)
     last, above = _gap(ordered, len(ordered) - int(round(FLAGGED * len(ordered), 9)) - 1)
     # in the middle between two, so that rounding does not change which images are marked
     return last + max(abs(last), 1.0) * SLACK if above is None else last + (above - last) / 2

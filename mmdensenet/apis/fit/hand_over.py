@@ -152,7 +152,14 @@ def hand_over(
     options = dict(predictions=scores, suspicious=validation, names=names, bootstrap=bootstrap, judgement=judgement)
     options |= dict(work_dir=str(log) if log.is_dir() else None, title=title, cfg_options=whole)
     if folds is not None:
-        options['members'] = Members(folds.ensemble.checkpoints, folds.found.model, decisions, folds.ensemble.options)
+        options['members'] = Members(
+            folds.ensemble.checkpoints,
+            folds.found.model,
+            decisions,
+            decided,
+            folds.found.undecided,
+            folds.ensemble.options,
+        )
     make_report(
         config, checkpoint, done.files['report'], gallery=gallery, measure=False, device=device, seed=seed, **options
     )

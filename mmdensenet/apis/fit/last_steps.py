@@ -84,20 +84,26 @@ def decide_folds_step(
     report: Callable,
     unread: Sequence[str] = (),
 ) -> tuple[list[Model], Ensemble]:
-    """Score the fold that each model has held out, and fit the decisions of all of them together on these scores."""
+    """Score the fold that each model has held out and the one that chose its epoch, and fit all decisions on these."""
     config = work / 'config.py'
     if aside := work.set_aside('model.pth'):
         report(f'  the model of the earlier split is now {aside}')
     models = []
     for column, file, option in zip(columns, trained, options):
-        models.append(
-            Model(column, file, test=kept_scores(work, f'test_{column}', config, file, 'test', option, unread))
+        validation, test = (
+            kept_scores(work, f'{name}_{column}', config, file, part, option, unread)
+            for name, part in (('validation', 'val'), ('test', 'test'))
         )
-    made_of = dict(operating_point=operating_point, scores=[hash_file(work / f'test_{name}.npz') for name in columns])
+        models.append(Model(column, file, validation=validation, test=test))
+    made_of = dict(operating_point=operating_point, scores=_hashes(work, models))
     work.report_changes('decisions', made_of, report)
     found = work.done('decisions', made_of)
     if found is None:
-        temperatures, decisions = decide_members([model.test for model in models], operating_point=operating_point)
+        temperatures, decisions = decide_members(
+            [model.test for model in models],
+            validation=[model.validation for model in models],
+            operating_point=operating_point,
+        )
         found = dict(temperatures=temperatures, decisions=decisions.to_dict())
         work.write('decisions', made_of, found)
     decisions = Decisions.from_dict(found['decisions'], str(work / 'decisions.json'))
@@ -145,10 +151,11 @@ def judge_folds_step(
 ) -> tuple[Judgement, Folds]:
     """Judge all images, each by the model that has not seen it, decided as the other folds say."""
     rows = np.concatenate([rows_of(work, model) for model in models])
-    found = out_of_fold([model.test for model in models], operating_point=operating_point).numbered(rows)
+    parts, validation = ([getattr(model, part) for model in models] for part in ('test', 'validation'))
+    found = out_of_fold(parts, validation=validation, operating_point=operating_point).numbered(rows)
     found = replace(found, scores=replace(found.scores, groups=_groups(work, found.scores.index)))
     made_of = dict(
-        scores=[hash_file(work / f'test_{model.column}.npz') for model in models],
+        scores=_hashes(work, models),
         decisions=[fingerprint(ensemble.decisions.to_dict())],
         subgroups=list(subgroups),
     )
@@ -160,6 +167,10 @@ def judge_folds_step(
         )
 
     return _judged(work, made_of, made, report), Folds(ensemble, found)
+
+
+def _hashes(work: WorkFolder, models: Sequence[Model]) -> list[str]:
+    return [hash_file(work / f'{part}_{model.column}.npz') for part in ('test', 'validation') for model in models]
 
 
 def _judged(work: WorkFolder, made_of: dict, made: Callable[[], Judgement], report: Callable) -> Judgement:

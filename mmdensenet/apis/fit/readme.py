@@ -33,7 +33,7 @@ OF_FOLDS = {
     'model.onnx': 'the ensemble: the mean of the probabilities of {models} models, with preprocessing, names and '
     'thresholds, for `mmdensenet predict`',
     'predictions.csv': 'probabilities of your images, called as in your table, each by the model that has not seen it',
-    '*.npz': 'scores of the held-out folds; they have the paths of images',
+    '*.npz': 'scores of the held-out folds and of those that chose the epochs; they have the paths of images',
 }
 
 

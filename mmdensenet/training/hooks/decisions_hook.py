@@ -13,6 +13,9 @@ from mmdensenet.results.decided_metric import DecidedMetric
 from mmdensenet.results.decisions import UNCALIBRATED, Decisions
 from mmdensenet.terminal import SHOWN
 
+#: which figures are of which scores
+OTHERS = 'The metrics decided/... are with these decisions; the others are of the scores as they are, uncalibrated.'
+
 
 @HOOKS.register_module()
 class DecisionsHook(Hook):
@@ -49,6 +52,8 @@ class DecisionsHook(Hook):
             then = None if self.decisions is None else partial(note_decisions, self.decisions)
             self._open.enter_context(keeping_logits(model.head, then))
         if self.decisions is not None and self.evaluate:
+            if runner.test_evaluator.metrics:
+                runner.logger.info(OTHERS, extra=None if self.logits else SHOWN)
             runner.test_evaluator.metrics.append(DecidedMetric(self.decisions))
 
     def after_test(self, runner) -> None:

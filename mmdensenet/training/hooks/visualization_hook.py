@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from mmpretrain.engine.hooks import VisualizationHook as _VisualizationHook
 
 from mmdensenet.model_wrappers import unwrapped
@@ -13,7 +14,8 @@ class VisualizationHook(_VisualizationHook):
     """mmpretrain's hook with pictures named INDEX_NAME.png, where INDEX is the image's index in the data set.
 
     mmpretrain names a picture after the file alone, so cat/0001.jpg overwrites dog/0001.jpg, and shows BGR as RGB. Each
-    rank draws the images that it tests.
+    rank draws the images that it tests. Of a checkpoint with decisions, calibrated probabilities and decided labels are
+    drawn.
     """
 
     def before_run(self, runner) -> None:
@@ -37,6 +39,9 @@ class VisualizationHook(_VisualizationHook):
             args = dict(self.draw_args)
             if self.out_dir is not None:
                 args['out_file'] = str(Path(self.out_dir, f'{name}.png'))
+            if 'decided_label' in sample:
+                labels = torch.as_tensor(sample.decided_label, dtype=torch.long).reshape(-1)
+                sample = sample.clone().set_pred_score(sample.calibrated_score).set_pred_label(labels)
             picture = image.permute(1, 2, 0).cpu().numpy().astype('uint8')
             if self._bgr and picture.shape[2] == 3:
                 picture = picture[..., ::-1]

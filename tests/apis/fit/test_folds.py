@@ -9,18 +9,19 @@ import pytest
 import torch
 from fit_work_dir import FOLDER, PATIENT, make_work_dir, scores_of
 from helpers import read_csv
-from made_scores import several, single, with_logits
-from scipy.special import expit, logit
+from made_scores import make, several, single, with_logits
+from scipy.special import expit, logit, softmax
 from sklearn import metrics as sklearn
 
 from mmdensenet import get_model, inference
 from mmdensenet.apis import Inferencer
 from mmdensenet.apis.fit.decide import decide
-from mmdensenet.apis.fit.folds import PART, calibrated, decide_members, judge_folds, out_of_fold
+from mmdensenet.apis.fit.folds import NO_PAIRS, PART, calibrated, decide_members, judge_folds, out_of_fold
 from mmdensenet.apis.fit.hand_over import Folds, hand_over
 from mmdensenet.apis.runner import open_config
 from mmdensenet.errors import UserError
-from mmdensenet.export.ensemble import Ensemble
+from mmdensenet.export.ensemble import Ensemble, mean_logits
+from mmdensenet.results.decisions import energy
 from mmdensenet.results.scores import join_scores
 
 
@@ -80,6 +81,50 @@ def test_decisions_of_the_ensemble_are_on_calibrated_logits(labels):
     assert decided.probabilities == pytest.approx(alone.apply(together.logits).probabilities)
     assert decided.sets[together.targets == 1].mean() == pytest.approx(0.9, abs=0.01)
     assert decided.ood.mean() == pytest.approx(0.05, abs=0.002)
+
+
+def other_models(labels: bool, seed: int):
+    """Five models whose energies differ; the function of draws of inputs, and that of a model's scores on a draw."""
+    rng = np.random.default_rng(seed)
+    weight, shift, scale = rng.normal(size=(6, 4)), rng.normal(0, 1.5, 5), 1 + 0.3 * rng.random(5)
+    own = rng.normal(0, 0.8, (5, 6, 4))
+
+    def draw(count):
+        inputs = rng.normal(size=(count, 6))
+        chances = expit(inputs @ weight) if labels else softmax(inputs @ weight, 1).cumsum(1)
+        drawn = rng.random(chances.shape if labels else (count, 1))
+        return inputs, (drawn < chances).astype(float) if labels else (drawn > chances).sum(1).clip(max=3)
+
+    def score(k, inputs, truth):
+        logits = scale[k] * (inputs @ (weight + own[k])) + shift[k]
+        scores = make(expit(logits) if labels else softmax(logits, 1), truth)
+        return replace(scores, logits=logits)
+
+    return draw, score
+
+
+@pytest.mark.parametrize('labels', [False, True])
+def test_images_are_marked_by_the_threshold_of_what_scored_them(labels):
+    """Models whose energies differ mark 5% of the images, out of fold and together; by a common threshold 9 to 11%."""
+    draw, score = other_models(labels, 7)
+    folds = [draw(200) for _ in range(5)]
+    parts, validation = ([score(k, *folds[(k + more) % 5]) for k in range(5)] for more in (0, 1))
+    found = out_of_fold(parts, validation=validation)
+    assert 0.03 < found.decided.ood.mean() < 0.07
+    for k, (part, unseen) in enumerate(zip(parts, validation)):
+        temperatures, _ = decide_members(parts[:k] + parts[k + 1 :])
+        own, energies = (energy(calibrated(each, temperatures).logits, labels) for each in (unseen, part))
+        limit = np.sort(own)[189:191].mean()  # 10 of 200 are above
+        assert np.array_equal(found.decided.ood[found.model == k], energies > limit)
+    temperatures, decisions = decide_members(parts, validation=validation)
+    new = draw(4000)
+    logits = np.stack([score(k, *new).logits / temperatures for k in range(5)])
+    marked = decisions.apply(mean_logits(torch.from_numpy(logits), labels).numpy()).ood.mean()
+    assert 0.015 < marked < 0.07
+    caveats = judge_folds(found, resamplings=10).caveats
+    assert any("model's own threshold, of the images that chose its epoch" in line for line in caveats)
+    unpaired = decide_members(parts, validation=[each.take(np.arange(150)) for each in validation])[1]
+    assert unpaired.ood_threshold is None and NO_PAIRS in unpaired.left_out
 
 
 @pytest.fixture(scope='module')

@@ -106,7 +106,7 @@ def test_the_report_lists_suspicious_labels(handed):
 
 def test_the_report_says_which_figures_are_those_of_the_decisions(handed):
     page = handed[1].files['report'].read_text()
-    assert 'are of the scores as they are, uncalibrated' in page[: page.index('id="confusion"')]
+    assert 'are of the calibrated probabilities and the decided labels' in page[: page.index('id="confusion"')]
     assert 'fit one on validation images' not in page
 
 

@@ -82,11 +82,13 @@ def work(tmp_path, monkeypatch):
             rows.writerow([f'{i}.png', f'patient {i // 4}', 'fm'[i // 4 % 2], split, *folds])
 
     def kept(folder, name, config, checkpoint, part, options, without):
-        assert (folder, config, part) == (work, work / 'config.py', 'val' if name == 'validation' else 'test')
+        of, _, number = name.partition('_fold_')
+        assert (folder, config, part) == (work, work / 'config.py', 'val' if of == 'validation' else 'test')
         (work / f'{name}.npz').write_text(f'scores of {checkpoint.read_text()}')
         if name == 'validation':
             return validation
-        return test if name == 'test' else test.take(np.arange(150) + 150 * name.endswith('2'))
+        second = number == ('1' if of == 'validation' else '2')  # each model's epoch is chosen by the other fold
+        return test if name == 'test' else test.take(np.arange(150) + 150 * second)
 
     test.index = np.arange(300)
     test.index[150:] -= 150  # in their own part of the folds
@@ -181,6 +183,7 @@ def test_folds_are_judged_together(work):
         == np.unique([f'patient {i // 4}' for i in range(1, 600, 2)], return_inverse=True)[1].tolist()
     )
     assert [(part.value, part.images) for part in found.subgroups] == [('f', 150), ('m', 150)]
+    assert kept.found.decided.ood.shape == (300,) and ensemble.decisions.ood_threshold is not None
     again = last_steps.decide_folds_step(*folds, lines.append)[1]
     assert again.decisions.to_dict() == ensemble.decisions.to_dict() and again.temperatures == ensemble.temperatures
     lines.clear()

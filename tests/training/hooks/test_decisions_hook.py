@@ -13,7 +13,7 @@ from mmdensenet.apis.fit.decide import decide
 from mmdensenet.checkpoints.checkpoint_meta import DECISIONS, hash_weights
 from mmdensenet.results.decided_metric import DecidedMetric
 from mmdensenet.results.decisions import UNCALIBRATED
-from mmdensenet.training.hooks.decisions_hook import DecisionsHook
+from mmdensenet.training.hooks.decisions_hook import OTHERS, DecisionsHook
 
 FEATURES = (torch.randn(2, 2),)
 
@@ -40,6 +40,9 @@ def test_decisions_of_the_checkpoint(runner, caplog):
     assert sample.decided_label == decisions.apply(logits).labels[0]
     hook.after_test(runner)
     assert 'decided_label' not in runner.model.head.predict(FEATURES)[0]
+    hook.before_test(runner)
+    assert caplog.messages[-1] == OTHERS, 'it has another metric now'
+    hook.after_test(runner)
 
 
 @pytest.mark.parametrize('logits', [False, True])

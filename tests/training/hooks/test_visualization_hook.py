@@ -42,6 +42,20 @@ def test_names_and_colours(bgr, augmented, tmp_path, make_hook):
         assert np.array_equal(given['image'][0, 0], [30, 20, 10] if bgr else [10, 20, 30])
 
 
+@pytest.mark.parametrize('labels', [1, [0, 1], []])
+def test_what_is_decided_is_drawn(labels, make_hook):
+    hook, drawn = make_hook(interval=1)
+    hook.before_run(SimpleNamespace(model=SimpleNamespace()))
+    sample = DataSample(metainfo=dict(sample_idx=0)).set_pred_label(0).set_pred_score(torch.tensor([0.9, 0.1]))
+    sample.set_field(labels, 'decided_label')
+    sample.set_field(torch.tensor([0.7, 0.3]), 'calibrated_score')
+    hook._draw_samples(0, dict(inputs=[PIXELS]), [sample])
+    [given] = drawn
+    assert given['data_sample'].pred_label.tolist() == ([labels] if labels == 1 else labels)
+    assert given['data_sample'].pred_score.tolist() == pytest.approx([0.7, 0.3])
+    assert sample.pred_label.tolist() == [0], 'the sample stays as it was'
+
+
 def test_the_first_view_of_several_and_batches_without_images(make_hook):
     hook, drawn = make_hook(interval=1)
     hook.before_run(SimpleNamespace(model=SimpleNamespace()))
