@@ -51,21 +51,22 @@ custom_hooks = [
     dict(type='EarlyStoppingHook', monitor='accuracy/top1', patience=10)]
 """
 ROOT = Path(__file__).resolve().parents[2]
-#: what can happen; the first five are what `make test` goes through
-KINDS = (
-    'step',
-    'save',
-    'validation',
-    'sigterm',
-    'worker',
-    'clock',
-    'rename',
-    'delete',
-    'last',
-    'interrupt',
-    'torn',
-    'group',
-)
+#: what can happen: the point at which a process is struck, the first and the last time that it may be, and the blow;
+#: `make test` goes through the first five
+FAULTS = {
+    'step': ('iteration', 1, 8, signal.SIGKILL),
+    'save': ('write', 1, 300, signal.SIGKILL),
+    'validation': ('validation', 1, 8, signal.SIGKILL),
+    'sigterm': ('iteration', 1, 8, signal.SIGTERM),
+    'worker': ('iteration', 2, 8, 'worker'),
+    'clock': None,  # after some time, wherever it is
+    'rename': ('renamed', 1, 4, signal.SIGKILL),
+    'delete': ('delete', 1, 2, signal.SIGKILL),
+    'last': ('validation', 1, 8, signal.SIGTERM),
+    'interrupt': ('iteration', 1, 8, signal.SIGINT),
+    'torn': ('iteration', 3, 8, signal.SIGKILL),  # and the file system has lost the end of the newest checkpoint
+    'group': ('iteration', 1, 8, 'group'),
+}
 #: statuses of a run that was killed, or stopped by a signal that it caught; without a worker it ends with
 #: an error, and is itself killed where it has none
 ENDINGS = (-signal.SIGKILL, 128 + signal.SIGTERM, 128 + signal.SIGINT)
@@ -181,36 +182,16 @@ def wait(pid: int, seconds: float | None = None) -> int:
 
 def strike(kind: str, rng: random.Random, config: Path, work_dir: Path, log: Path) -> int:
     """Train until a fault of this kind happens; the status with which the process ended."""
-    arguments = (config, work_dir, log)
-    if kind == 'step':
-        return wait(start(*arguments, 'iteration', rng.randint(1, 8)))
-    if kind == 'save':
-        return wait(start(*arguments, 'write', rng.randint(1, 300)))
-    if kind == 'rename':
-        return wait(start(*arguments, 'renamed', rng.randint(1, 4)))
-    if kind == 'delete':
-        return wait(start(*arguments, 'delete', rng.randint(1, 2)))
-    if kind == 'validation':
-        return wait(start(*arguments, 'validation', rng.randint(1, 8)))
-    if kind == 'last':  # a signal in a validation
-        return wait(start(*arguments, 'validation', rng.randint(1, 8), signal.SIGTERM))
-    if kind == 'sigterm':
-        return wait(start(*arguments, 'iteration', rng.randint(1, 8), signal.SIGTERM))
-    if kind == 'interrupt':
-        return wait(start(*arguments, 'iteration', rng.randint(1, 8), signal.SIGINT))
-    if kind == 'worker':
-        return wait(start(*arguments, 'iteration', rng.randint(2, 8), 'worker'))
+    if FAULTS[kind] is None:
+        return wait(start(config, work_dir, log), rng.uniform(0, 2))
+    point, first, last, how = FAULTS[kind]
+    status = wait(start(config, work_dir, log, point, rng.randint(first, last), how))
     if kind == 'group':
-        status = wait(start(*arguments, 'iteration', rng.randint(1, 8), 'group'))
         assert status in (0, 128 + signal.SIGTERM), f'not saved: {status}'
-        return status
-    if kind == 'clock':
-        return wait(start(*arguments), rng.uniform(0, 2))
-    assert kind == 'torn'  # the file system has lost the end of the newest checkpoint
-    status = wait(start(*arguments, 'iteration', rng.randint(3, 8)))
-    files = sorted(work_dir.glob('[re]*.pth'), key=lambda path: path.stat().st_mtime_ns)
-    if status and len(files) > 1:
-        os.truncate(files[-1], rng.randrange(files[-1].stat().st_size))
+    if kind == 'torn':
+        files = sorted(work_dir.glob('[re]*.pth'), key=lambda path: path.stat().st_mtime_ns)
+        if status and len(files) > 1:
+            os.truncate(files[-1], rng.randrange(files[-1].stat().st_size))
     return status
 
 
@@ -282,13 +263,13 @@ def main() -> int:
         return 1
     expected = fingerprint(folder / 'straight')
     kills, runs, seen = 0, 0, Counter()
-    order = list(KINDS[:5]) if args.kills <= 5 else []
+    order = list(FAULTS)[:5] if args.kills <= 5 else []
     rng.shuffle(order)
     while kills < args.kills:
         work_dir = folder / f'run_{runs}'
         status = None
         while status != 0:
-            kind = order.pop() if order else (rng.choice(KINDS) if kills < args.kills else None)
+            kind = order.pop() if order else (rng.choice(list(FAULTS)) if kills < args.kills else None)
             status = wait(start(config, work_dir, log)) if kind is None else strike(kind, rng, config, work_dir, log)
             if status:
                 if status not in ((1, -signal.SIGKILL) if kind == 'worker' else ENDINGS):

@@ -89,7 +89,7 @@ def run(path: str, variant: str) -> None:
     failures = note_calls(opened)
     for seed, case in enumerate(CASES):
         check_steps(case, seed)
-        check_bfloat16(case, seed)
+        check_steps(case, seed, low=True)
         check_stage(case, seed)
     for seed, (size, channels, width) in enumerate(STEMS):
         check_stem(size, channels, width, seed)
@@ -132,18 +132,15 @@ def assert_close(got, want, what: str, tolerance: float) -> None:
     assert error <= tolerance, f'{what}: {error:.2g}'  # NaN is not
 
 
-def results(steps, case, seed: int, low: bool = False) -> dict:
-    """All steps, with the same random numbers for the same seed; plain torch gets them in float64."""
+def results(steps, case, seed: int, dtype: str, low: bool = False) -> dict:
+    """All steps, with the same random numbers for the same seed; with ``low`` those of bfloat16 in any type."""
     import torch
-
-    from mmdensenet.ops.steps.plain import plain_steps as plain
 
     torch.manual_seed(seed)
     shape, c, j, k = case
     (n, h, w), m = shape, shape[0] * shape[1] * shape[2]
-    exact = steps is plain
-    dtype = torch.float64 if exact else torch.bfloat16 if low else torch.float32
-    wide = torch.float64 if exact else torch.float32
+    dtype = getattr(torch, dtype)
+    wide = torch.promote_types(dtype, torch.float32)
 
     def rows(count: int, channels: int, more: int = 0) -> torch.Tensor:
         values = torch.randn(count, channels)
@@ -191,25 +188,18 @@ def results(steps, case, seed: int, low: bool = False) -> dict:
     )
 
 
-def check_steps(case, seed: int) -> None:
-    from mmdensenet.ops.steps.native import float32_steps as native
+def check_steps(case, seed: int, low: bool = False) -> None:
+    """In float32, or with ``low`` in bfloat16."""
+    from mmdensenet.ops.steps import native
     from mmdensenet.ops.steps.plain import plain_steps as plain
 
-    got, want = results(native, case, seed), results(plain, case, seed)
+    steps, dtype = (native.bfloat16_steps, 'bfloat16') if low else (native.float32_steps, 'float32')
+    got, want = results(steps, case, seed, dtype, low), results(plain, case, seed, 'float64', low)
     for name, values in want.items():
+        # which of several equal values is the largest is decided by rounding
+        tolerance = 1e-4 if not low else 0.6 if name == 'max_pool_backward' else 0.1
         for i, value in enumerate(values):
-            assert_close(got[name][i], value, f'{name} {i} of {case}', 1e-4)
-
-
-def check_bfloat16(case, seed: int) -> None:
-    from mmdensenet.ops.steps.native import bfloat16_steps
-    from mmdensenet.ops.steps.plain import plain_steps as plain
-
-    got, want = results(bfloat16_steps, case, seed, low=True), results(plain, case, seed, low=True)
-    for name, values in want.items():
-        for i, value in enumerate(values):
-            # which of several equal values is the largest is decided by rounding
-            assert_close(got[name][i], value, f'{name} {i} of {case}', 0.6 if name == 'max_pool_backward' else 0.1)
+            assert_close(got[name][i], value, f'{name} {i} of {case}', tolerance)
 
 
 def check_stage(case, seed: int) -> None:

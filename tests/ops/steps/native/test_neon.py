@@ -92,7 +92,7 @@ def test_neon(program, native_kernels, monkeypatch):
     try:
         for seed, case in enumerate(sanitize_kernels.CASES):
             sanitize_kernels.check_steps(case, seed)
-            sanitize_kernels.check_bfloat16(case, seed)
+            sanitize_kernels.check_steps(case, seed, low=True)
             sanitize_kernels.check_stage(case, seed)
         for seed, (size, channels, width) in enumerate(sanitize_kernels.STEMS):
             sanitize_kernels.check_stem(size, channels, width, seed)
