@@ -8,6 +8,8 @@ from mmengine.dataset import default_collate
 from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
+from .pack_batch import PackedBatch
+
 
 class SampleList(list):
     """The data samples of a batch. Between processes their tensors go as bytes within one message.
@@ -24,6 +26,8 @@ class SampleList(list):
 
 def collate(samples: Sequence[dict]) -> dict:
     """mmengine's ``default_collate``: inputs (N, C, H, W), and a :class:`SampleList`."""
+    if type(samples) is PackedBatch:
+        return dict(inputs=samples.inputs, data_samples=SampleList(samples.data_samples))
     batch = default_collate(samples)
     if isinstance(batch, dict):
         listed = batch.get('data_samples')

@@ -8,6 +8,7 @@ from io import BytesIO
 import cv2
 import mmcv
 import numpy as np
+from mmcv.image.io import imread_flags
 from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
 from PIL import Image, ImageOps
@@ -19,6 +20,8 @@ from .deep_pixels import needs_own_depth, read_8_bits
 from .image_header import MAX_PIXELS, check_content, image_size, why_unreadable
 from .tiff_header import PHOTOMETRIC, WHITE_IS_ZERO, require_known_pixels, tiff_pages
 
+#: bytes that are asked for before a file's length is known; it takes half as long to ask for that
+_SMALL = 1 << 16
 _NOT_REGULAR = 'it is not a regular file'
 #: a pipe is opened without waiting for its other end; the others are Windows'
 _READ_ONLY = os.O_RDONLY | sum(getattr(os, name, 0) for name in ('O_NONBLOCK', 'O_CLOEXEC', 'O_BINARY', 'O_NOINHERIT'))
@@ -71,16 +74,18 @@ class LoadImage(LoadImageFromFile):
         return results
 
     def _decode(self, path: str, content: bytes) -> np.ndarray | None:
-        flag, backend = self.color_type, self.imdecode_backend
+        flag, backend = self.color_type, self.imdecode_backend or mmcv.image.io.imread_backend
         is_jpeg = content.startswith(b'\xff\xd8')
         if is_jpeg and self.reduce_to is not None:
             return _decode_reduced(content, flag, self.reduce_to)
+        if is_jpeg and backend == 'cv2':  # what mmcv does, of which the checks take as long as reading a small file
+            return cv2.imdecode(np.frombuffer(content, np.uint8), imread_flags[flag])
         if flag != 'unchanged' and not is_jpeg:  # of which decoders take no more than 8 bits
             for page in tiff_pages(content)[:1]:
                 require_known_pixels(path, page, deep=False)
             if needs_own_depth(content):
                 return read_8_bits(path, content, self.max_pixels, flag)
-            if (backend or mmcv.image.io.imread_backend) == 'pillow':
+            if backend == 'pillow':
                 grey = _deep_grey(path, content, flag)
                 if grey is not None:
                     return np.stack([grey] * 3, -1) if flag.startswith('color') else grey
@@ -156,13 +161,20 @@ def _read_file(path: str) -> bytes:
     """mmengine looks for the storage of each path, which takes as long as reading a small file."""
     file = os.open(path, _READ_ONLY)
     try:
+        content = b''
+        try:
+            content = os.read(file, _SMALL)
+            # as long as the file, so it is regular: a pipe has no length, and of a device it is 0
+            if 0 < len(content) < _SMALL and os.lseek(file, 0, os.SEEK_END) == len(content):
+                return content
+            os.lseek(file, len(content), os.SEEK_SET)
+        except OSError:  # what kind of file it is says which error is raised
+            pass
         status = os.fstat(file)
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             raise BadImageError.of(path, _NOT_REGULAR)
-        content = os.read(file, status.st_size + 1)  # one more byte than there should be: the file may grow
-        if len(content) == status.st_size:
-            return content
-        parts = [content]
+        # one more byte than there should be: the file may grow
+        parts = [content, os.read(file, max(status.st_size - len(content), 0) + 1)]
         while parts[-1]:
             parts.append(os.read(file, 1 << 30))
         return b''.join(parts)

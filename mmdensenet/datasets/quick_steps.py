@@ -8,21 +8,24 @@ go mmpretrain's way.
 
 import copy
 import math
+import pickle
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
+from operator import getitem
 
 import cv2
 import numpy as np
 import torch
 from mmcv.image.geometric import cv2_interp_codes
-from mmcv.transforms import CenterCrop, Resize
+from mmcv.transforms import BaseTransform, CenterCrop, Resize
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, Compose, ConcatDataset, RepeatDataset
 from mmpretrain.datasets import KFoldDataset, MultiTaskDataset
 from mmpretrain.datasets.transforms import PackInputs, RandomCrop, RandomFlip, RandomResizedCrop, ResizeEdge
-from mmpretrain.structures import DataSample
 
 from .grey_image import LoadGreyImage
 from .load_image import LoadImage
+from .pack_batch import QuickPack, is_usual
 from .svhn import SVHN
 from .uniforms import Uniforms, current
 from .wrappers import all_datasets
@@ -33,7 +36,7 @@ class QuickResizedCrop(RandomResizedCrop):
 
     def transform(self, results: dict) -> dict:
         image, numbers = results['img'], current()
-        if not _is_usual(image) or self.backend != 'cv2':
+        if not is_usual(image) or self.backend != 'cv2':
             return _as_mmpretrain(super().transform, results)
         if numbers is None:
             top, left, height, width = self.rand_crop_params(image)
@@ -67,7 +70,7 @@ class QuickCrop(RandomCrop):
         image, numbers = results['img'], current()
         border, (height, width) = self.padding or 0, self.crop_size
         is_simple = isinstance(border, int) and isinstance(self.pad_val, int) and not self.pad_if_needed
-        if numbers is None or not (_is_usual(image) and is_simple and self.padding_mode == 'constant'):
+        if numbers is None or not (is_usual(image) and is_simple and self.padding_mode == 'constant'):
             return _as_mmpretrain(super().transform, results)
         rows, columns = image.shape[0] + 2 * border, image.shape[1] + 2 * border
         height, width = min(height, rows), min(width, columns)
@@ -91,33 +94,13 @@ class QuickFlip(RandomFlip):
     def transform(self, results: dict) -> dict:
         numbers, axis = current(), {'horizontal': 1, 'vertical': 0}.get(str(self.direction))
         is_simple = axis is not None and isinstance(self.prob, float) and results.keys().isdisjoint(_FLIPPED_TOO)
-        if numbers is None or not (is_simple and _is_usual(results['img'])):
+        if numbers is None or not (is_simple and is_usual(results['img'])):
             return _as_mmpretrain(super().transform, results)
         results['flip'] = numbers() < self.prob
         results['flip_direction'] = self.direction if results['flip'] else None
         if results['flip']:
             results['img'] = cv2.flip(results['img'], axis)
         return results
-
-
-class QuickPack(PackInputs):
-    """PackInputs: OpenCV divides the channels, and an image's label is set without checks of each field."""
-
-    def transform(self, results: dict) -> dict:
-        image, label = results.get(self.input_key), results.get('gt_label')
-        if not _is_usual(image) or not isinstance(label, int) or self.algorithm_keys or 'mask' in results:
-            return super().transform(results)
-        planes = np.empty((image.shape[2] if image.ndim == 3 else 1, *image.shape[:2]), np.uint8)
-        cv2.split(np.ascontiguousarray(image), list(planes))  # of a view it is three times slower
-        meta = {key: results[key] for key in self.meta_keys if key in results}
-        sample = DataSample()
-        # what set_field does for each
-        vars(sample).update(meta, gt_label=torch.from_numpy(np.array([label], np.int64)))
-        sample._metainfo_fields.update(meta)
-        sample._data_fields.add('gt_label')
-        if 'gt_score' in results:
-            sample.set_gt_score(results['gt_score'])
-        return dict(inputs=torch.from_numpy(planes), data_samples=sample)
 
 
 QUICK = {RandomResizedCrop: QuickResizedCrop, RandomCrop: QuickCrop, RandomFlip: QuickFlip, PackInputs: QuickPack}
@@ -163,6 +146,59 @@ def draws_from_uniforms(dataset) -> bool:
     )
 
 
+def packs_last(dataset) -> bool:
+    """Whether the last step of each pipeline inside, and no other, is :class:`QuickPack`."""
+    return all(
+        type(steps[-1]) is QuickPack and not any(type(step) is QuickPack for step in steps[:-1])
+        for steps in _pipelines(dataset)
+        if steps
+    )
+
+
+def reader_of(dataset) -> Callable[[int], object]:
+    """``dataset[index]``, for a data set of which :func:`draws_from_uniforms` holds.
+
+    The steps of a plain one are called one after the other, without the five calls in between, which take as long as
+    the steps of a small image.
+    """
+    if not _is_plain(dataset):
+        return partial(getitem, dataset)
+    steps = dataset.pipeline.transforms
+    transforms, info = [step.transform for step in steps], _info_of(dataset)
+
+    def read(index: int):
+        results = info(index)
+        for transform in transforms:
+            results = transform(results)
+        return results
+
+    return read
+
+
+def _is_plain(dataset) -> bool:
+    """Whether ``dataset[index]`` is mmengine's, which calls mmcv's steps."""
+    is_mmengines = all(getattr(type(dataset), name, None) is getattr(BaseDataset, name) for name in _READERS[:2])
+    return (
+        is_mmengines
+        and dataset._fully_initialized
+        and all(type(step).__call__ is BaseTransform.__call__ for step in dataset.pipeline.transforms)
+    )
+
+
+def _info_of(dataset: BaseDataset) -> Callable[[int], dict]:
+    """``dataset.get_data_info``, and of mmengine's own that without its checks of what cannot change any more."""
+    if type(dataset).get_data_info is not BaseDataset.get_data_info or not dataset.serialize_data:
+        return dataset.get_data_info
+    content, ends = memoryview(dataset.data_bytes), dataset.data_address
+
+    def info(index: int) -> dict:
+        results = pickle.loads(content[ends.item(index - 1) if index else 0 : ends.item(index)])
+        results['sample_idx'] = index
+        return results
+
+    return info
+
+
 def _reads_as_known(dataset) -> bool:
     kind = type(dataset)
     methods = [getattr(kind, name) for name in _READERS if hasattr(kind, name)]
@@ -174,11 +210,6 @@ def _pipelines(dataset):
         steps = getattr(getattr(part, 'pipeline', None), 'transforms', None)
         if isinstance(steps, list):
             yield steps
-
-
-def _is_usual(image) -> bool:
-    is_image = isinstance(image, np.ndarray) and image.dtype == np.uint8
-    return is_image and (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3))
 
 
 def _as_mmpretrain(transform: Callable[[dict], dict], results: dict) -> dict:

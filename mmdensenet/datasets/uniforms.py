@@ -64,6 +64,12 @@ class uniforms_of:  # noqa: N801  a context; contextlib's takes twice as long, a
         _current = self._before
 
 
+def draw_from(words: tuple[int, ...] | None) -> None:
+    """Within a context of :class:`uniforms_of`: the words of the next sample."""
+    global _current
+    _current = None if words is None else Uniforms(words)
+
+
 def current() -> Uniforms | None:
     """The numbers of the sample that is being read; None where steps draw from numpy."""
     return _current

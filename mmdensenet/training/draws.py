@@ -6,8 +6,10 @@ depend on earlier samples or on the workers, and an epoch can start at any posit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
+from operator import getitem
 from typing import Any
 
 import torch
@@ -16,8 +18,9 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from mmdensenet.compat.faults import SKIPPED, uses
 from mmdensenet.compat.torch import RANDOM_SAMPLES
-from mmdensenet.datasets.quick_steps import draws_from_uniforms
-from mmdensenet.datasets.uniforms import uniforms_of
+from mmdensenet.datasets.pack_batch import pack_batch, packing_later
+from mmdensenet.datasets.quick_steps import draws_from_uniforms, packs_last, reader_of
+from mmdensenet.datasets.uniforms import draw_from, uniforms_of
 
 from .end_workers import end_workers_at_exit
 from .random_state import seed_everything, unchanged_random_state
@@ -108,7 +111,7 @@ class Fetch:
         self.keep: Callable[[Callable[[], Any]], Any] | None = None
         self.may_be_empty = False
 
-    def __call__(self, indices: list[int]) -> list:
+    def __call__(self, indices: list[int]) -> Sequence:
         with_uniforms = draws_from_uniforms(self.dataset)  # a hook may have changed the pipeline
         in_worker = get_worker_info() is not None
         if in_worker or with_uniforms or not any(isinstance(index, Draw) for index in indices):
@@ -116,23 +119,24 @@ class Fetch:
         with unchanged_random_state():  # without workers, the samples and the model share generators
             return self._fetch(indices, with_uniforms)
 
-    def _fetch(self, indices: list[int], with_uniforms: bool) -> list:
+    def _fetch(self, indices: list[int], with_uniforms: bool) -> Sequence:
+        read = reader_of(self.dataset) if with_uniforms else partial(getitem, self.dataset)
+        keep = self.keep
         samples, dropped = [], []
-        for index in indices:
-            words = index.words if isinstance(index, Draw) else None
-            if words is not None and not with_uniforms:
-                seed_everything(*words)
-            try:
-                with uniforms_of(words if with_uniforms else None):
-                    samples.append(self._get(int(index)))
-            except Dropped as drop:
-                dropped.append(drop)
+        with packing_later(with_uniforms and packs_last(self.dataset)), uniforms_of(None):
+            for index in indices:
+                words = index.words if isinstance(index, Draw) else None
+                if with_uniforms:
+                    draw_from(words)
+                elif words is not None:
+                    seed_everything(*words)
+                try:
+                    samples.append(read(int(index)) if keep is None else keep(partial(read, int(index))))
+                except Dropped as drop:
+                    dropped.append(drop)
         if not samples and dropped and not self.may_be_empty:
             raise dropped[0].error
-        return samples
-
-    def _get(self, index: int):
-        return self.dataset[index] if self.keep is None else self.keep(lambda: self.dataset[index])
+        return pack_batch(samples)
 
 
 class Dropped(Exception):  # noqa: N818  no error: the batch continues without the sample

@@ -132,6 +132,13 @@ def test_a_file_is_read_whole(tmp_path, monkeypatch):
         file.write_bytes(content)
         assert read_bytes(str(file)) == read_bytes(file) == content
         assert read_bytes(str(file), backend_args=dict(backend='local')) == content
+    lseek = os.lseek
+    with monkeypatch.context() as patch:
+        patch.setattr(os, 'lseek', lambda fd, place, how: lseek(fd, place, how) + 1)  # grew since it was read
+        for content in (b'', b'x'):
+            file.write_bytes(content)
+            assert read_bytes(str(file)) == content
+    file.write_bytes(content := bytes(range(256)) * 5000)
     fstat = os.fstat
     for size in (0, 5, 10**7):
         monkeypatch.setattr(os, 'fstat', lambda fd, size=size: SimpleNamespace(st_mode=fstat(fd).st_mode, st_size=size))

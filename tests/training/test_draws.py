@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import BaseDataset, Compose, ConcatDataset, DefaultSampler, RepeatDataset
+from mmpretrain.datasets.transforms import PackInputs, RandomCrop, RandomFlip
 from torch.utils.data import DataLoader, Dataset
 
-from mmdensenet.datasets.quick_steps import QuickFlip, draws_from_uniforms
+from mmdensenet.datasets.pack_batch import PackedBatch
+from mmdensenet.datasets.quick_steps import QuickFlip, draws_from_uniforms, quicken_steps
+from mmdensenet.datasets.uniforms import current, uniforms_of
 from mmdensenet.training.draws import NumberedSampler, number_draws
 
 
@@ -105,6 +108,63 @@ def test_a_pipeline_of_known_steps_draws_from_the_samples_own_numbers():
     data.pipeline.__class__ = Compose
     data.__class__ = Own
     assert not draws_from_uniforms(data), 'what a class of its own draws is not known'
+
+
+class Colours(BaseDataset):
+    """Six images of two sizes, in memory."""
+
+    def load_data_list(self):
+        generator = np.random.default_rng(0)
+        sizes = [(6, 7)] * 4 + [(9, 5)] * 2
+        return [
+            dict(img=generator.integers(0, 256, (*size, 3), np.uint8), gt_label=i, img_path=f'{i}')
+            for i, size in enumerate(sizes)
+        ]
+
+
+def wrapped(kind, **options):
+    data = Colours(pipeline=[RandomCrop(4, padding=2), RandomFlip(0.5, 'horizontal'), PackInputs()], **options)
+    return {'repeat': lambda: RepeatDataset(data, 2), 'both': lambda: ConcatDataset([data, data])}.get(
+        kind, lambda: data
+    )()
+
+
+@pytest.mark.parametrize('kind', ['plain', 'in lists', 'repeat', 'both'])
+def test_a_batch_is_that_of_its_samples(kind):
+    """Read together, and each by the data set's own methods with the same numbers."""
+    data = wrapped(kind, serialize_data=kind != 'in lists')
+    quicken_steps(data)
+    loader = DataLoader(data, batch_size=3, collate_fn=list, sampler=DefaultSampler(data))
+    number_draws(loader, seed=5, rank=0)
+    indices = list(loader.batch_sampler)
+    whole = [data.__getitems__(batch) for batch in indices]
+    assert {type(batch) for batch in whole} == {PackedBatch}, 'crops have one size'
+    for batch, drawn in zip(whole, indices):
+        for sample, index in zip(batch, drawn, strict=True):
+            with uniforms_of(index.words):
+                expected = data[int(index)]
+            assert torch.equal(sample['inputs'], expected['inputs'])
+            a, b = sample['data_samples'], expected['data_samples']
+            assert dict(a.metainfo_items()) == dict(b.metainfo_items()) and torch.equal(a.gt_label, b.gt_label)
+    assert current() is None and type(data[0]) is dict
+
+
+def test_a_batch_of_several_sizes_or_with_steps_of_ones_own_is_a_list_of_samples():
+    class Own(RandomFlip):
+        pass
+
+    data = Colours(pipeline=[PackInputs()])
+    quicken_steps(data)
+    loader = DataLoader(data, batch_size=6, collate_fn=list, shuffle=False)
+    number_draws(loader, seed=5, rank=0)
+    (batch,) = loader
+    assert [tuple(sample['inputs'].shape) for sample in batch] == [(3, 6, 7)] * 4 + [(3, 9, 5)] * 2
+    fetch = data.__getitems__
+    assert type(fetch([0, 1])) is PackedBatch and type(fetch([0, 4])) is list
+    data.pipeline.transforms.append(lambda packed: packed | dict(mine=1))
+    assert [sample['mine'] for sample in fetch([0, 1])] == [1, 1], 'what follows PackInputs has its samples'
+    data.pipeline.transforms = [Own(0.5), data.pipeline.transforms[0]]
+    assert type(fetch([0, 1])) is list
 
 
 class Skipping(DefaultSampler):
