@@ -20,7 +20,7 @@ from .deep_pixels import needs_own_depth, read_8_bits
 from .image_header import MAX_PIXELS, check_content, image_size, why_unreadable
 from .tiff_header import PHOTOMETRIC, WHITE_IS_ZERO, require_known_pixels, tiff_pages
 
-#: bytes that are asked for before a file's length is known; it takes half as long to ask for that
+#: bytes that are read before a file's kind and length are asked for
 _SMALL = 1 << 16
 _NOT_REGULAR = 'it is not a regular file'
 #: a pipe is opened without waiting for its other end; the others are Windows'
@@ -175,7 +175,7 @@ def _read_file(path: str) -> bytes:
             raise BadImageError.of(path, _NOT_REGULAR)
         # one more byte than there should be: the file may grow
         parts = [content, os.read(file, max(status.st_size - len(content), 0) + 1)]
-        while parts[-1]:
+        while parts[-1] and sum(map(len, parts)) != status.st_size:
             parts.append(os.read(file, 1 << 30))
         return b''.join(parts)
     finally:
