@@ -4,6 +4,7 @@ import atexit
 import difflib
 import errno
 import gc
+import io
 import logging
 import os
 import re
@@ -13,6 +14,7 @@ import sys
 import time
 import traceback
 import urllib.error
+import zipfile
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 
@@ -158,6 +160,8 @@ def explain(error: BaseException) -> str | None:
             cfg = getattr(frame.f_locals.get('self'), 'optimizer_cfg', None)
             if cfg is not None:
                 return _unknown_type(cfg.get('type'), 'optimizer')
+    if isinstance(error, (RuntimeError, ValueError)) and text.startswith('MMDENSENET_'):  # a variable's value
+        return text
     if isinstance(error, Warning):
         return f'{first_line(error)}: a warning is an error by PYTHONWARNINGS or -W: leave that out.'
     if isinstance(error, UnicodeEncodeError) and error.encoding.lower() not in ('utf-8', 'utf8'):
@@ -166,9 +170,9 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, urllib.error.URLError):
         return f'a download failed: {text}. Without network, put the data where the config expects it.'
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
-        where = f'{os.fsdecode(error.filename)}: ' if error.filename else 'standard output, or a file: '
+        where = os.fsdecode(error.filename) if error.filename else _written(error)
         what = 'Raise the limit (ulimit -f)' if error.errno == errno.EFBIG else 'Make room there'
-        return f'{where}{error.strerror}. {what}, or give another folder.'
+        return f'{where}: {error.strerror}. {what}, or give another folder.'
     if isinstance(error, FileNotFoundError):
         if not error.filename:
             return _last_line(text)
@@ -203,6 +207,21 @@ def explain(error: BaseException) -> str | None:
     if found := re.search(r'mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x', text):
         return f'a linear layer gets {found[1]} features and takes {found[2]}: set model.head.in_channels={found[1]}.'
     return _while_building(error)
+
+
+def _written(error: OSError) -> str:
+    """The name of the file whose writing failed: the error has none, but the functions on the way have the file."""
+    try:
+        sys.stdout.flush()
+    except OSError:  # what could not be printed is still there
+        return 'standard output'
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        for value in frame.f_locals.values():
+            name = getattr(value, 'filename' if isinstance(value, zipfile.ZipFile) else 'name', None)
+            is_named = isinstance(value, (io.IOBase, zipfile.ZipFile)) and isinstance(name, (str, bytes))
+            if is_named and os.path.exists(name):  # else it is a member of an archive
+                return os.fsdecode(name)
+    return 'a file'
 
 
 def _while_building(error: BaseException) -> str | None:

@@ -41,6 +41,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:  # OpenVINO gives no reason; a full disk is the most likely one
         reason = getattr(error, 'strerror', None) or 'is the disk full?'
-        wants_room = getattr(error, 'errno', None) in (None, errno.ENOSPC, errno.EDQUOT)
-        todo = 'make room, or give another' if wants_room else 'give another'
+        room, limit = 'make room, or give another', 'raise the limit (ulimit -f), or give another'
+        todo = {None: room, errno.ENOSPC: room, errno.EDQUOT: room, errno.EFBIG: limit}
+        todo = todo.get(getattr(error, 'errno', None), 'give another')
         raise UserError(f'out={path} cannot be written ({reason}): {todo}.') from error

@@ -213,13 +213,27 @@ class _ShowSome(logging.Handler):
             say(text)
 
 
+def _log_cannot_be_written(handler: logging.FileHandler, record: logging.LogRecord) -> None:
+    """Say once that a log lacks lines, as on a full disk, where logging prints a traceback for each."""
+    error = sys.exc_info()[1]
+    if not isinstance(error, OSError):
+        logging.Handler.handleError(handler, record)
+    elif not getattr(handler, 'lacks_lines', False):
+        handler.lacks_lines = True
+        say(f'warning: {handler.baseFilename} lacks lines: {error.strerror}')
+
+
 @contextmanager
 def _quiet_logs() -> Iterator[None]:
     """Show less of mmengine's loggers on the terminal, also of those that are made meanwhile."""
     changed: list[tuple[MMLogger, int, logging.Handler]] = []
+    logs: list[logging.Handler] = []
 
     def change(logger: MMLogger) -> None:
         for place, handler in enumerate(logger.handlers):
+            if isinstance(handler, logging.FileHandler):
+                handler.handleError = functools.partial(_log_cannot_be_written, handler)
+                logs.append(handler)
             if type(handler) is logging.StreamHandler:
                 less = _ShowSome(handler.level)
                 less.filters = handler.filters
@@ -245,6 +259,8 @@ def _quiet_logs() -> Iterator[None]:
         del print_log_module.print
         for logger, place, handler in changed:
             logger.handlers[place] = handler
+        for handler in logs:
+            vars(handler).pop('handleError', None)
 
 
 def _hide_warnings(verbose: bool) -> None:

@@ -82,7 +82,7 @@ def complete() -> None:
     try:
         import argcomplete
     except ImportError:
-        sys.exit('install argcomplete: pip install "mmdensenet[completion]"')
+        sys.exit('error: completion needs argcomplete. Run: pip install "mmdensenet[completion]"')
     from .parser import Parser
 
     parser = Parser(prog='mmdensenet')

@@ -67,6 +67,8 @@ def why_not_imported(error: Exception) -> str:
         return text
     if isinstance(error, Warning):
         todo = 'Leave PYTHONWARNINGS=error and -W error out: warnings of other packages are no errors of yours.'
+    elif 'temporary directory' in text:  # Python's tempfile
+        todo = 'Make room in one of them, or let TMPDIR name another.'
     else:
         todo = '`mmdensenet info` tells what is installed, --debug where it stopped.'
     return f'mmdensenet cannot be imported: {type(error).__name__}: {text}\n{todo}'

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import urllib.error
+import zipfile
 from argparse import Namespace
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def test_other_mistakes():
     assert 'old: a warning is an error by PYTHONWARNINGS or -W: leave' in explain(DeprecationWarning('old\nmore'))
     encoding = UnicodeEncodeError('ascii', 'é.pth', 0, 1, 'no')
     assert explain(encoding) == r"'\xe9.pth' cannot be written in the encoding of this locale, ascii. Set PYTHONUTF8=1."
+    assert explain(RuntimeError('MMDENSENET_KERNELS=x: choose')) == 'MMDENSENET_KERNELS=x: choose'
     assert 'download failed' in explain(urllib.error.URLError('no network'))
     worker = 'Caught RuntimeError\nTraceback\nRuntimeError: x'
     assert explain(RuntimeError(worker)) is None
@@ -142,6 +144,26 @@ def test_a_folder_that_cannot_be_written_to(number):
     message = explain(OSError(number, os.strerror(number), 'work_dirs/a/log'))
     assert message.startswith('work_dirs/a/log: ') and 'give another folder' in message
     assert ('ulimit' in message) == (number == errno.EFBIG)
+
+
+def test_the_file_of_an_error_that_does_not_name_it(tmp_path, monkeypatch):
+    def write(path):
+        with path.open('w'), path.with_name('inner').open('w') as file:
+            fail(file)
+
+    def fail(_):
+        raise OSError(errno.ENOSPC, 'full')
+
+    with pytest.raises(OSError) as caught:
+        write(tmp_path / 'a')
+    assert explain(caught.value).startswith(f'{tmp_path}/inner: full. Make room there')
+    with pytest.raises(OSError) as in_archive:
+        with zipfile.ZipFile(tmp_path / 'z.npz', 'w') as archive, archive.open('member', 'w') as member:
+            fail(member)
+    assert explain(in_archive.value).startswith(f'{tmp_path}/z.npz: full. ')
+    assert explain(OSError(errno.ENOSPC, 'full')).startswith('a file: full. ')
+    monkeypatch.setattr(sys.stdout, 'flush', lambda: fail(None))
+    assert explain(caught.value).startswith('standard output: full. ')
 
 
 @pytest.mark.parametrize('below', [[], ['w']])

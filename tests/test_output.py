@@ -38,6 +38,8 @@ def test_reasons_while_writing(tmp_path):
     no_room = r'\(No space left on device\): make room, or give another\.$'
     with pytest.raises(UserError, match=no_room), writing(tmp_path / 'x'):
         raise OSError(errno.ENOSPC, 'No space left on device')
+    with pytest.raises(UserError, match=r'\(big\): raise the limit \(ulimit -f\), or give'), writing(tmp_path / 'x'):
+        raise OSError(errno.EFBIG, 'big')
     with pytest.raises(UserError, match=r'\(is the disk full\?\)'), writing(tmp_path / 'x'):
         raise RuntimeError('a library without a reason')
     with pytest.raises(KeyError), writing(tmp_path / 'x'):

@@ -1,9 +1,11 @@
 """What a command shows of the log and of what takes long, and that a library's caller sees mmengine's behaviour."""
 
+import errno
 import io
 import logging
 import time
 import warnings
+from types import SimpleNamespace
 
 import pytest
 from mmengine.logging import MMLogger, print_log
@@ -34,6 +36,21 @@ def test_a_quiet_command_shows_what_a_user_needs(logger, tmp_path, capsys):
     texts = ['of mmengine', 'of ours', 'resumed epoch: 1, iter: 3', 'look at this', 'The prefix is not set']
     assert [text in log for text in texts] == [True] * 5
     assert log.count(' - mmengine - INFO - ') == 3, "in mmengine's format"
+
+
+def test_a_log_that_cannot_be_written_is_said_once(logger, capsys, tmp_path):
+    def full(text):
+        raise OSError(errno.ENOSPC, 'full')
+
+    with terminal.command():
+        of_run = logger()
+        [log] = [handler for handler in of_run.handlers if isinstance(handler, logging.FileHandler)]
+        log.stream.close()
+        log.stream = SimpleNamespace(write=full, flush=lambda: None, close=lambda: None)
+        speak(of_run)
+    out, err = capsys.readouterr()
+    assert out.count(f'warning: {tmp_path}/a.log lacks lines: full') == 1 and 'of ours\n' in out and err == ''
+    assert 'handleError' not in vars(log)
 
 
 @pytest.mark.parametrize('verbose', [True, None])

@@ -197,7 +197,7 @@ def require_grad_cam():
     try:
         import pytorch_grad_cam
     except ImportError as error:
-        raise UserError(f'activation maps need the library grad-cam ({error}): {install_command("see")}.') from error
+        raise UserError(f'activation maps need grad-cam ({error}). Run: {install_command("see")}') from error
     return pytorch_grad_cam
 
 

@@ -8,7 +8,7 @@ from mmdensenet.checkpoints.checkpoint import load_from_file
 from mmdensenet.checkpoints.checkpoint_file import replacing, sha256
 from mmdensenet.checkpoints.checkpoint_sources import load_from_url, local_copy
 from mmdensenet.checkpoints.writing import save_whole
-from mmdensenet.errors import UserError
+from mmdensenet.errors import UserError, first_line
 from mmdensenet.similar import similar_path
 from mmdensenet.terminal import waiting
 from mmdensenet.version import __version__
@@ -110,8 +110,12 @@ def write(state_dict: dict, target: str, meta: dict) -> None:
     if not target.endswith('.safetensors'):
         save_whole(dict(meta=meta, state_dict=state_dict), target)
         return
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in meta.items()}
     with replacing(Path(target)) as beside:
-        save_file({key: value.contiguous() for key, value in state_dict.items()}, beside, dict(texts, format='pt'))
+        try:
+            save_file({key: value.contiguous() for key, value in state_dict.items()}, beside, dict(texts, format='pt'))
+        except SafetensorError as error:
+            raise UserError(f'cannot write {target}: {first_line(error)}. Make room, or give another.') from None

@@ -75,7 +75,9 @@ def _require_decoder(path: str, file) -> None:
     if syntax is None or not syntax.is_compressed or syntax.is_deflated:
         return
     if not get_decoder(syntax).is_available:
-        raise UserError(f'{path} is compressed as {syntax.name}, for which a decoder is missing: pip install {PLUGINS}')
+        raise UserError(
+            f'{path} is compressed as {syntax.name}, for which a decoder is missing. Run: pip install {PLUGINS}'
+        )
 
 
 def _interpret(path: str, file) -> Dicom:

@@ -7,7 +7,7 @@ try:
     import fastapi  # noqa: F401
     import uvicorn  # noqa: F401
 except ImportError as error:
-    raise UserError(f'the server needs {error.name}: {install_command("serve")}.') from error
+    raise UserError(f'the server needs {error.name}. Run: {install_command("serve")}') from error
 
 from .app import create_app
 from .batcher import Batcher

@@ -71,7 +71,9 @@ def _dicom_size(content: bytes) -> tuple[int, int]:
         file = pydicom.dcmread(BytesIO(content), stop_before_pixels=True, force=True)
         return int(file.Columns) * int(file.get('NumberOfFrames') or 1), int(file.Rows)
     except ImportError:
-        raise RefusedRequestError(415, f'DICOM files need pydicom on the server: {install_command("dicom")}.') from None
+        raise RefusedRequestError(
+            415, f'DICOM files need pydicom on the server. Run there: {install_command("dicom")}'
+        ) from None
     except Exception:  # damaged bytes can make pydicom raise any exception
         return 0, 0
 

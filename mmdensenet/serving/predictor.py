@@ -152,7 +152,7 @@ def _why_no_cam(inferencer) -> str | None:
     if inferencer.channels not in (1, 3):
         return f'There is no picture of {inferencer.channels} channels.'
     if importlib.util.find_spec('pytorch_grad_cam') is None:
-        return f'Grad-CAM needs a library: {install_command("serve")}.'
+        return f'Grad-CAM needs grad-cam. Run: {install_command("serve")}'
     return None
 
 

@@ -5,11 +5,12 @@ import json
 import pytest
 import torch
 from foreign_models import CLASSES, logits_of, mmpretrain_model, ours, randomise
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from mmdensenet.convert import convert_checkpoint, convert_state_dict, read_checkpoint
-from mmdensenet.convert.files import sha256
+from mmdensenet.convert.files import sha256, write
+from mmdensenet.errors import UserError
 
 
 def test_tool(run_tool, source, tmp_path):
@@ -106,3 +107,13 @@ def test_download(source, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
     report = convert_checkpoint(source.as_uri(), str(tmp_path / 'o.pth'))
     assert report.sha256 == sha256(source) and report.source == source.as_uri()
+
+
+def test_safetensors_that_cannot_be_written(tmp_path, monkeypatch):
+    def fail(*_):
+        raise SafetensorError('I/O error: File too large')
+
+    monkeypatch.setattr('safetensors.torch.save_file', fail)
+    with pytest.raises(UserError, match=r'cannot write .*a\.safetensors: I/O error: File too large\. Make room'):
+        write({}, str(tmp_path / 'a.safetensors'), {})
+    assert not list(tmp_path.iterdir())

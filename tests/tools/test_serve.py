@@ -28,4 +28,4 @@ def test_without_the_extra(run_tool, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, 'fastapi', None)
     done = run_tool('serve.py', 'densenet121')
-    assert done.status == 2 and f'the server needs fastapi: {install_command("serve")}' in done.err
+    assert done.status == 2 and f'the server needs fastapi. Run: {install_command("serve")}' in done.err

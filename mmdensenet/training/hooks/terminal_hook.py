@@ -44,7 +44,8 @@ class TerminalHook(Hook):
     def before_train(self, runner) -> None:
         loop = runner.train_loop
         by_epoch = isinstance(loop, EpochBasedTrainLoop)
-        length = f'{loop.max_epochs} epochs' if by_epoch else f'{loop.max_iters:,} iterations'
+        number, what = (loop.max_epochs, 'epoch') if by_epoch else (loop.max_iters, 'iteration')
+        length = f'{number:,} {what}{"s" if number != 1 else ""}'
         is_mixed = isinstance(optim_wrappers(runner)[0], AmpOptimWrapper)
         parts = dict(training=loop.dataloader)
         if runner.val_loop is not None:
