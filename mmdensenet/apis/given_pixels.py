@@ -8,20 +8,31 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mmdensenet.datasets.image_header import MAX_PIXELS
-from mmdensenet.datasets.load_image import eight_bits, is_deep
+from mmdensenet.datasets.load_image import eight_bits, is_deep, white_of
 from mmdensenet.errors import UserError
 
 
-def pillow_pixels(image: Image.Image, channels: int, as_stored: bool) -> np.ndarray:
+def pillow_pixels(
+    image: Image.Image, channels: int, as_stored: bool, window: tuple[float, float] | str | None = None
+) -> np.ndarray:
     """(H, W), or (H, W, 3) in BGR order, turned as its EXIF data say.
 
     Args:
         as_stored: keep more than 8 bits, for a step that maps them itself; else they are scaled to 8.
 
+        window: of that step, see :class:`mmdensenet.datasets.LoadGreyImage`.
+
     Raises:
-        UserError: for pixels of more than 8 bits without a range to scale from. Pillow itself cuts them at 255.
+        UserError: for pixels of more than 8 bits without a range to scale from, which Pillow itself cuts at 255; and
+            for those whose values are not the file's, or whose range is not that of 16 bits, where that matters.
     """
     if is_deep(image):
+        if as_stored and image.format == 'PPM' and window != 'full':
+            raise UserError(
+                'an image of Pillow cannot be read: it has scaled the values of the PNM file. Give the file.'
+            )
+        if as_stored and white_of(image) != 65535 and window == 'full':
+            raise UserError(f'an image of Pillow cannot be read: its white is {white_of(image)}. Give the file.')
         try:
             return eight_bits(image, as_stored)
         except ValueError as error:

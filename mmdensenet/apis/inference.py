@@ -210,7 +210,8 @@ class Inferencer(ImageClassificationInferencer):
     def _pixels(self, image: ImageLike) -> np.ndarray:
         """(H, W, C) in the order that the pipeline gives to the model's preprocessor."""
         if isinstance(image, Image.Image):
-            array = pillow_pixels(image, self.channels, hasattr(self.loader, 'apply_window'))
+            as_stored, window = hasattr(self.loader, 'apply_window'), getattr(self.loader, 'window', None)
+            array = pillow_pixels(image, self.channels, as_stored, window)
         elif isinstance(image, bytes) or (isinstance(image, str) and not image.endswith('.npy')):
             array = reason = None
             try:

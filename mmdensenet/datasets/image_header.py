@@ -2,6 +2,7 @@
 
 import re
 import struct
+from contextlib import suppress
 from io import BytesIO
 
 from PIL import Image
@@ -57,6 +58,19 @@ def has_16_bits(content: bytes) -> bool:
     if netpbm := _NETPBM.match(content):
         return netpbm[1] == b'65535'
     return 16 in tiff_bits(content)
+
+
+def is_animated(content: bytes) -> bool:
+    """Whether a GIF, PNG or WebP has several frames, of which decoders give the first. Nothing is decoded."""
+    if content.startswith(_PNG):
+        chunk = content.find(b'acTL', 0, content.find(b'IDAT'))
+        return chunk > 0 and int.from_bytes(content[chunk + 4 : chunk + 8], 'big') > 1
+    if content[:4] == b'RIFF' and content[8:16] == b'WEBPVP8X':
+        return bool(content[20] & 2)
+    if content.startswith(b'GIF8'):
+        with suppress(Exception), Image.open(BytesIO(content)) as image:  # PIL's readers raise whatever bytes lead to
+            return image.n_frames > 1
+    return False
 
 
 def why_unreadable(content: bytes) -> str:

@@ -18,7 +18,7 @@ from mmdensenet.registry import TRANSFORMS
 
 from .deep_pixels import needs_own_depth, read_8_bits
 from .image_header import MAX_PIXELS, check_content, image_size, why_unreadable
-from .tiff_header import PHOTOMETRIC, WHITE_IS_ZERO, require_known_pixels, tiff_pages
+from .tiff_header import BITS, PHOTOMETRIC, WHITE_IS_ZERO, require_known_pixels, tiff_pages
 
 #: bytes that are read before a file's kind and length are asked for
 _SMALL = 1 << 16
@@ -128,15 +128,26 @@ def eight_bits(image: Image.Image, as_stored: bool = False, orient: bool = True)
     Raises:
         ValueError: if there is no range to scale from.
     """
-    known = image.mode != 'F' and (image.mode != 'I' or image.format == 'PNG')  # a PNG has at most 16 bits
+    # a PNG has at most 16 bits, and those of a PNM file are scaled to 16 by Pillow
+    known = image.mode != 'F' and (image.mode != 'I' or image.format in ('PNG', 'PPM'))
     if not (known or as_stored):
         raise ValueError(f'its pixels (mode {image.mode}) have no full range to scale from')
     pixels = np.asarray(ImageOps.exif_transpose(image) if orient else image)
     if known:
         pixels = pixels.astype(np.uint16)
     if known and getattr(image, 'tag_v2', {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:  # Pillow inverts 8 bits only
-        pixels = 65535 - pixels
-    return pixels if as_stored else (pixels // 256).astype(np.uint8)
+        pixels = white_of(image) - pixels
+    if as_stored:
+        return pixels
+    if white_of(image) != 65535:
+        return np.round(pixels * (255 / white_of(image))).clip(0, 255).astype(np.uint8)
+    return (pixels // 256).astype(np.uint8)
+
+
+def white_of(image: Image.Image) -> int:
+    """The value of white of a deep grey image of Pillow, which does not scale a TIFF of 12 bits."""
+    bits = max(getattr(image, 'tag_v2', {}).get(BITS) or (16,))
+    return (1 << bits) - 1 if 8 < bits < 16 else 65535
 
 
 def read_bytes(path: str, file_client_args: dict | None = None, backend_args: dict | None = None) -> bytes:

@@ -10,8 +10,8 @@ from mmdensenet.errors import BadImageError
 #: little and big endian; the same of BigTIFF
 STARTS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _WIDTH, _SUBFILE_TYPE, _REDUCED, _MASK = 256, 254, 1, 4
-_BITS, PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA, _FORMAT = 258, 262, 277, 284, 338, 339
-_READ = (_BITS, PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA, _FORMAT)
+BITS, PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA, _FORMAT = 258, 262, 277, 284, 338, 339
+_READ = (BITS, PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA, _FORMAT)
 WHITE_IS_ZERO, _RGB, _PALETTE = 0, 2, 3
 #: channels by PhotometricInterpretation: grey (either way), RGB, palette, CMYK, YCbCr
 _CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}
@@ -92,4 +92,4 @@ def why_not_decoded(page: dict) -> str | None:
 
 
 def _bits(page: dict) -> tuple[int, ...]:
-    return tuple(page[_BITS] or (1,))
+    return tuple(page[BITS] or (1,))

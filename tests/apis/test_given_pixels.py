@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
+from tiff_files import tiff
 
 from mmdensenet.apis.given_pixels import pillow_pixels
 from mmdensenet.apis.inference import Inferencer
@@ -59,6 +60,45 @@ def test_pillow_images(tmp_path, loader, image, ending):
     assert given.shape == expected.shape == (inferencer.channels, *((7, 9) if turned else (9, 7)))
     # the decoder's own grey of colours is another rounding
     assert np.abs(given.astype(float) - expected).max() <= (1 if inferencer.channels == 1 else 0)
+
+
+RAMP = np.arange(64, dtype=np.int64).reshape(8, 8)
+TWELVE = RAMP * 65
+
+
+def packed(values, bits: int) -> bytes:
+    """Rows of so many bits a value, each from a whole byte on."""
+    return b''.join(np.packbits([int(bit) for value in row for bit in f'{value:0{bits}b}']).tobytes() for row in values)
+
+
+DEEP_FILES = {
+    'a.tif': tiff(packed(TWELVE, 12), 12, shape=(8, 8)),
+    'a.pgm': b'P5 8 8 4095\n' + TWELVE.astype('>u2').tobytes(),
+}
+
+
+@pytest.mark.parametrize('name', DEEP_FILES)
+@pytest.mark.parametrize('window', [None, 'full', (100, 4000)])
+def test_pillow_images_of_another_white(tmp_path, name, window):
+    """As their files, or refused."""
+    loader = (
+        dict(type='mmdensenet.LoadGreyImage', window=window)
+        if window
+        else dict(type='mmdensenet.LoadImage', color_type='grayscale')
+    )
+    inferencer = Inferencer.__new__(Inferencer)
+    inferencer.use_pipeline([loader, dict(type='PackInputs')], 1, True)
+    file = tmp_path / name
+    file.write_bytes(DEEP_FILES[name])
+    expected = inferencer.loader(dict(img_path=str(file)))['img']
+    refused = {('a.tif', 'full'): 'its white is 4095', ('a.pgm', (100, 4000)): 'has scaled the values'}
+    with Image.open(file) as image:
+        if (name, window) in refused:
+            with pytest.raises(UserError, match=refused[name, window]):
+                inferencer.prepare(image)
+            return
+        given = inferencer.prepare(image)['inputs'].numpy()[0]
+    assert np.abs(given.astype(float) - expected).max() <= 1 and given.max() > 100
 
 
 @pytest.mark.parametrize('mode', ['I', 'F'])

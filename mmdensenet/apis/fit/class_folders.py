@@ -88,9 +88,9 @@ def read_class_folders(
     facts = [f'{len(rows)} images in {len(classes)} class folders: {listed(classes)}']
     if given:
         facts.append(f'the parts are given by the folders {listed(filled)}')
-    empty = [name for name in folders if not given and not any(row[1] == name for row in rows)]
+    empty = _empty_folders(root, folders, index.files, given)
     if empty and labels is None:
-        facts.append(f'no image is in the folder {listed(empty)}: no class')
+        facts.append(f'no image is in the folder {listed(empty)}: no {"part or " if given else ""}class')
     if index.others:
         facts.append(index.not_read())
     if outside:
@@ -124,6 +124,12 @@ def _refuse_parts_among_classes(root: str, files: list[str], parts: dict[str, st
         if len(pieces) > 1:
             inside.setdefault(pieces[0], set()).add(pieces[1] if len(pieces) > 2 else '')
     below = set().union(*inside.values()) - {''}
+    if len(inside) == 1 and len(below) > 1:  # as archives are unpacked
+        (one,) = inside
+        raise UserError(
+            f'{root} has one folder, {one}, with {listed(sorted(below))} in it: if these are the classes or the parts, '
+            f'give {root}/{one}.'
+        )
     if below and {name.lower() for name in below} <= set(PART_NAMES):
         raise UserError(
             f'{root} has {listed(sorted(below))} inside the folders of classes: put the classes inside the parts, '
@@ -134,6 +140,21 @@ def _refuse_parts_among_classes(root: str, files: list[str], parts: dict[str, st
             f'{root} has the same folders, {listed(sorted(below))}, in each of {listed(inside)}: which are the classes '
             'cannot be known. If it is the outer ones, name them, labels=A,B,C; else give a table.'
         )
+
+
+def _empty_folders(root: str, folders: list[str], files: list[str], given: bool) -> list[str]:
+    """Return the folders of classes, and the parts, without an image: a download may have failed."""
+    if not given:
+        return sorted(set(folders) - {file.split('/')[0] for file in files})
+    there = {'/'.join(file.split('/')[:depth]) for file in files for depth in (1, 2)}
+    empty = []
+    for part in folders:
+        if part not in there:
+            empty += [part] if part.lower() in PART_NAMES else []
+            continue
+        classes = [path.name for path in Path(root, part).iterdir() if path.is_dir() and not path.name.startswith('.')]
+        empty += [f'{part}/{name}' for name in sorted(classes) if f'{part}/{name}' not in there]
+    return empty
 
 
 def _why_none(root: str, index: FileIndex, folders: list[str]) -> str:

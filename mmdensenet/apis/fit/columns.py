@@ -76,12 +76,14 @@ def find_path_column(table: Table, index: FileIndex, stated: str | None) -> tupl
 
 
 def _is_row(table: Table, index: FileIndex, column: str) -> bool:
-    """Whether the header is a row: it names a file, and has an ending or, as other columns too, what rows have."""
+    """Whether the header is a row: it names a file, and has an ending or, as other columns too, what rows have; or it
+    is the only column, and not called as one of images."""
     file = _file_of(index, column)
     if file is None or '.' in column:
         return file is not None
     others = [name for name in table.header if name != column and name in {row[name] for row in table.rows}]
-    return bool(others) and all(_file_of(index, row[column]) != file for row in table.rows)
+    likely = others or (len(table.header) == 1 and plain(column) not in PATH_NAMES)
+    return bool(likely) and all(_file_of(index, row[column]) != file for row in table.rows)
 
 
 def _file_of(index: FileIndex, text: str) -> str | None:

@@ -61,7 +61,10 @@ def named_images(
     for i, row in enumerate(table.rows):
         file = index.find(row[column])
         if file is None:
-            raise UserError(f'{table.where(i)}: {row[column]} is not below {index.root}.')
+            raise UserError(
+                f'{table.where(i)}: {row[column]} is not below {index.root}: give images= a folder with the images of '
+                'both tables, or predict= the folder of these.'
+            )
         pairs.append((row[column], str(index.root / file)))
     return Unlabelled(column, pairs)
 

@@ -30,9 +30,9 @@ class Look:
         samples: without those whose image cannot be read.
         pictures: of the samples, in their order.
         alike: (N,) numbers, the same for exact and near-duplicates.
-        result: what was found, plain data: ``images``, ``classes``, ``missing``, ``unreadable``, ``exact_duplicates``,
-            ``near_duplicates``, ``confirmed`` (by what these are), ``conflicts`` (duplicates with other labels),
-            ``sizes`` and ``kinds``.
+        result: what was found, plain data: ``images``, ``classes``, ``missing``, ``unreadable``, ``animated``,
+            ``exact_duplicates``, ``near_duplicates``, ``confirmed`` (by what these are), ``conflicts``
+            (duplicates with other labels), ``sizes`` and ``kinds``.
     """
 
     samples: Samples
@@ -53,6 +53,11 @@ class Look:
             if found[key]:
                 named = [f'{each["image"]} ({each.get("reason") or each["where"]})' for each in found[key]]
                 lines.append(f'{len(found[key])} {what}: {listed(named, SHOWN)}')
+        if found['animated']:
+            lines.append(
+                f'{len(found["animated"])} images are animated, and only the first frame is read: '
+                f'{listed(found["animated"], SHOWN)}'
+            )
         for key, what in (
             ('exact_duplicates', 'images are there more than once'),
             ('near_duplicates', 'pairs of images look the same'),
@@ -89,7 +94,10 @@ def look(
     bad = [dict(image=name, reason=p['reason']) for name, p in zip(samples.images, pictures) if 'reason' in p]
     if not len(good):
         raise UserError(f'no image of {samples.root} can be read, the first is {bad[0]["image"]}: {bad[0]["reason"]}.')
+    groups = None if samples.groups is None else len(set(samples.groups))
     samples, pictures = samples.take(good), [pictures[i] for i in good]
+    if groups is not None and len(set(samples.groups)) < groups:
+        samples.facts.append(f'groups with an image that can be read: {len(set(samples.groups))}')
     _group_by_patient(samples, pictures)
     by_digest: dict[str, list[int]] = defaultdict(list)
     for i, picture in enumerate(pictures):
@@ -114,6 +122,7 @@ def look(
         multi_label=samples.multi_label,
         missing=absent,
         unreadable=bad,
+        animated=[name for name, picture in zip(samples.images, pictures) if picture.get('animated')],
         exact_duplicates=names(exact),
         near_duplicates=names(near.tolist()),
         confirmed=confirmed,

@@ -15,7 +15,7 @@ from mmdensenet.apis.reading_processes import reading_processes
 from mmdensenet.datasets.deep_pixels import read_pixels
 from mmdensenet.datasets.dicom import LUMINANCE, read_dicom
 from mmdensenet.datasets.grey_image import LoadGreyImage
-from mmdensenet.datasets.image_header import MAX_PIXELS
+from mmdensenet.datasets.image_header import MAX_PIXELS, is_animated
 from mmdensenet.datasets.load_image import read_bytes
 from mmdensenet.datasets.near_duplicates import perceptual_hash, thumbnail
 from mmdensenet.errors import BadImageError
@@ -24,7 +24,7 @@ from mmdensenet.training.launch import core_count
 #: an image whose channels differ by at most this is grey: JPEG's rounding
 GREY_WITHIN = 12
 #: counted up when images are read otherwise, so that what an earlier version has read is read again
-READER = 2
+READER = 3
 
 #: the properties of an image, as plain data; see :func:`read_picture`
 Picture = dict
@@ -35,10 +35,10 @@ def read_picture(root: str, file: str) -> Picture:
 
     Returns:
         ``file``, ``stat`` and ``reader``; with ``reason`` if it cannot be read, else ``size`` (height, width),
-        ``grey``, ``kind`` ('8', '16' bits a channel, 'dicom'), ``brightest`` pixel as stored, ``mean`` and ``square``
-        (of R, G, B from 0 to 255, and of their squares), ``digest`` of the file, ``hash`` and ``thumbnail``; of DICOM
-        also ``windowed`` (its mean and mean square through the window that it states, or None), ``modality`` and
-        ``patient`` (a hash).
+        ``grey``, ``kind`` ('8', '16' bits a channel, 'dicom'), ``animated``, ``brightest`` pixel as stored,
+        ``mean`` and ``square`` (of R, G, B from 0 to 255, and of their squares), ``digest`` of the file, ``hash``
+        and ``thumbnail``; of DICOM also ``windowed`` (its mean and mean square through the window that it states, or
+        None), ``modality`` and ``patient`` (a hash).
 
     Raises:
         UserError: if a package is missing that the file needs.
@@ -113,6 +113,7 @@ def _picture(path: str, content: bytes) -> Picture:
         **_facts(luminance),
         grey=grey,
         kind='8' if pixels.dtype == np.uint8 else '16',
+        animated=is_animated(content),
         brightest=int(pixels.max()),
         mean=[float(c.mean()) for c in channels],
         square=[float((c.astype(np.float64) ** 2).mean()) for c in channels],

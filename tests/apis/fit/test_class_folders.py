@@ -47,6 +47,8 @@ def test_class_folders_with_and_without_parts(tmp_path):
             "the folder 'Cat' .* is likely 'cat'|the folder 'cat' .* likely 'Cat'",
         ),
         (['cat/1.png'], 'has one class folder'),
+        (['pets/cat/1.png', 'pets/dog/1.png', 'pets/dog/2.png'], 'has one folder, pets, with cat, dog in it: .*/pets'),
+        (['pets/train/cat/1.png', 'pets/test/dog/1.png'], 'has one folder, pets, with test, train in it: .*/pets'),
         ([f'train/patient{i}/1.png' for i in range(4)], 'has 4 folders for 4 images, so that they are no classes'),
         (['train/cat/1.png', 'train/dog/1.png', 'extra/cat/2.png'], "the folder 'train', a part, beside 'extra'"),
         (['cat/1.png', 'dog/1.png', 'test/1.png'], "the folder 'test', a part, beside 'cat'"),
@@ -70,6 +72,22 @@ def test_class_folders_with_and_without_parts(tmp_path):
 def test_folders_that_are_no_classes(tmp_path, files, message):
     with pytest.raises(UserError, match=message):
         read_class_folders(blank(tmp_path, *files))
+
+
+def test_empty_folders_are_said(tmp_path):
+    flat = blank(tmp_path / 'flat', 'cat/1.png', 'dog/1.png')
+    given = blank(tmp_path / 'given', 'train/cat/1.png', 'train/dog/1.png', 'test/cat/2.png', 'test/dog/3.png')
+    for folder in (
+        'flat/owl',
+        'given/train/owl',
+        'given/train/.cache',
+        'given/valid/cat',
+        'given/notes',
+        'flat/cat/deep',
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+    assert 'no image is in the folder owl: no class' in read_class_folders(flat).facts
+    assert 'no image is in the folder train/owl, valid: no part or class' in read_class_folders(given).facts
 
 
 def test_a_folder_with_a_table_says_how_to_give_it(tmp_path):

@@ -1,6 +1,9 @@
+import numpy as np
+import own_images
 import pytest
 from own_images import labelled
 
+from mmdensenet.apis.fit.image_names import named_images
 from mmdensenet.errors import UserError
 
 
@@ -67,6 +70,12 @@ def test_hexadecimal_ids_are_different_patients(tmp_path):
 def test_headers_that_are_rows_and_the_column_that_is_called_so(tmp_path):
     with pytest.raises(UserError, match='has no header: its first row is of the image 0'):
         labelled(tmp_path, ['0', 'a'], lambda i: [max(i, 1), 'ab'[i % 2]])
+    with pytest.raises(UserError, match='has no header: its first row is of the image 0'):  # of images to predict
+        own_images.table(tmp_path / 'new.csv', ['0'], [['1'], ['2']])
+        named_images(tmp_path / 'new.csv', tmp_path)
+    own_images.write(tmp_path / 'image.png', np.zeros((4, 4), np.uint8))
+    own_images.table(tmp_path / 'new.csv', ['image'], [['1'], ['2']])
+    assert [name for name, _ in named_images(tmp_path / 'new.csv', tmp_path).pairs] == ['1', '2']
     assert labelled(tmp_path, ['0', '1'], lambda i: [i, 'ab'[i % 2]]).images[0] == '0', 'as pandas numbers columns'
     samples = labelled(tmp_path, ['', 'image', 'label'], lambda i: [i, f'{i}.png', 'ab'[i % 2]])
     assert samples.images[1] == '1.png'

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from helpers import write_dicom
 from own_images import class_folders, picture, write
+from PIL import Image
 
 from mmdensenet.apis.fit.class_folders import read_class_folders
 from mmdensenet.apis.fit.look import look
@@ -44,6 +45,22 @@ def test_every_planted_fault_is_found(root, tmp_path):
     text = '\n'.join(seen.lines())
     assert '3 images cannot be read and are left out: disc/empty.png (the file is empty)' in text
     assert 'grey of 8 bits; all 48x48' in text
+
+
+def test_animated_images_are_said_and_groups_are_those_of_what_can_be_read(root, tmp_path):
+    frames = [Image.fromarray(np.full((48, 48), value, np.uint8)) for value in (0, 99)]
+    frames[0].save(root / 'disc/b.png', save_all=True, append_images=frames[1:])
+    frames[0].save(root / 'disc/b.webp', save_all=True, append_images=frames[1:], lossless=True)
+    frames[1].save(root / 'disc/still.webp', lossless=True)
+    samples = read_class_folders(str(root))
+    samples.groups = [file.removesuffix('png') for file in samples.files]
+    seen = look(samples, [], WorkFolder(tmp_path / 'work'), quiet)
+    text = '\n'.join(seen.lines())
+    assert '2 images are animated, and only the first frame is read: disc/b.png, disc/b.webp' in text
+    assert f'groups with an image that can be read: {len(seen.samples)}' in text
+    assert seen.result['unreadable'] and 'animated' not in '\n'.join(
+        look(samples.take(range(3)), [], WorkFolder(tmp_path / 'w'), quiet).lines()
+    )
 
 
 def test_what_is_read_is_not_read_again_until_it_changes(root, tmp_path, monkeypatch):
