@@ -90,9 +90,16 @@ def _interpret(path: str, file) -> Dicom:
     if stored.ndim != 2 or kind not in (*GREY, 'PALETTE COLOR'):
         raise BadImageError.of(path, f'it holds an array of shape {stored.shape} of {kind}, not one grey image')
     if kind == 'PALETTE COLOR':
-        bits = 16 if file.RedPaletteColorLookupTableDescriptor[2] > 8 else 8
-        return Dicom(apply_color_lut(stored, file) @ np.array(LUMINANCE), (0, 2**bits - 1), False, None)
+        entries, first, depth = file.RedPaletteColorLookupTableDescriptor
+        bits, entries = 16 if depth > 8 else 8, entries or 65536
+        if bits == 8 and entries > 256:
+            raise BadImageError.of(path, f'its palette has {entries} colours of 8 bits, of which 256 would be read')
+        # pydicom keeps the places in the table in the type of its entries, where larger ones start again at 0
+        places = stored.astype(np.int64).clip(first, first + entries - 1)
+        return Dicom(apply_color_lut(places, file) @ np.array(LUMINANCE), (0, 2**bits - 1), False, None)
     full = _stored_range(file, stored)
+    if file.get('ModalityLUTSequence'):
+        stored = stored.astype(np.int64)  # of a table that begins below 0 the places need more than 16 bits
     pixels = apply_modality_lut(stored, file)
     if full is not None:
         ends = np.array(full)
@@ -110,7 +117,7 @@ def _interpret(path: str, file) -> Dicom:
 def _stored_range(file, stored: np.ndarray) -> tuple[int, int] | None:
     if stored.dtype.kind not in 'ui':
         return None
-    bits = int(file.get('BitsStored') or stored.dtype.itemsize * 8)
+    bits = int(file.BitsStored)
     if file.get('PixelRepresentation'):
         return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     return 0, 2**bits - 1
@@ -118,13 +125,8 @@ def _stored_range(file, stored: np.ndarray) -> tuple[int, int] | None:
 
 def _windowed(path: str, file, pixels: np.ndarray) -> np.ndarray | None:
     """PS3.3 C.11.2: the first window, or without one the first VOI LUT."""
-    from pydicom.pixels import apply_voi
-
     if file.get('WindowCenter') is None or file.get('WindowWidth') is None:
-        if not file.get('VOILUTSequence'):
-            return None
-        bits = int(file.VOILUTSequence[0].LUTDescriptor[2])
-        return apply_voi(pixels, file) / (2**bits - 1)
+        return _through_table(file, pixels) if file.get('VOILUTSequence') else None
     center, width = _first(file.WindowCenter), _first(file.WindowWidth)
     function = str(file.get('VOILUTFunction') or 'LINEAR').upper()
     if function not in ('LINEAR', 'LINEAR_EXACT', 'SIGMOID') or width < (1 if function == 'LINEAR' else 1e-12):
@@ -137,6 +139,18 @@ def _windowed(path: str, file, pixels: np.ndarray) -> np.ndarray | None:
     if width == 0:
         return (x > center).astype(np.float64)
     return ((x - center) / width + 0.5).clip(0, 1)
+
+
+def _through_table(file, pixels: np.ndarray) -> np.ndarray:
+    """The first VOI LUT. pydicom 3.0 keeps the places in a table of 8 bits in 8 bits, where 256 is 0 again."""
+    item = file.VOILUTSequence[0]
+    entries, first, bits = map(int, item.LUTDescriptor)
+    table = item.LUTData
+    if isinstance(table, bytes):
+        table = np.frombuffer(table, '<u2' if file.original_encoding[1] else '>u2')
+    table = np.atleast_1d(table)[: entries or 65536]
+    places = (pixels.astype(np.float64) - first).clip(0, len(table) - 1).astype(int)
+    return table[places] / (2**bits - 1)
 
 
 def _first(value) -> float:

@@ -1,6 +1,8 @@
 """Checkpoint files: whole or not at all, with a checksum, and what happens on a full disk."""
 
 import errno
+import hashlib
+import io
 import os
 import zipfile
 
@@ -9,7 +11,7 @@ import torch
 from mmengine.runner.checkpoint import save_checkpoint
 
 from mmdensenet.checkpoints import checkpoint_file
-from mmdensenet.checkpoints.checkpoint_file import inspect_file, remove_leftovers, what_is_wrong, write_whole
+from mmdensenet.checkpoints.checkpoint_file import Written, inspect_file, remove_leftovers, what_is_wrong, write_whole
 from mmdensenet.errors import UserError
 
 
@@ -37,9 +39,10 @@ def test_plain_torch_reads_it_and_its_checksum_holds(tmp_path, size):
 @pytest.mark.parametrize('run', [None, '0123456789abcdef', 'no id'])
 def test_one_changed_or_missing_byte_is_found(tmp_path, run):
     file = tmp_path / 'epoch_1.pth'
-    write_whole(content(), file, resumable=True, run=run)
-    assert inspect_file(file).run == (None if run == 'no id' else run)
+    write_whole(content(), file, resumable=True, run=run, time_ns=1234)
     good = file.read_bytes()
+    known = hashlib.sha256(good[:-64]).hexdigest(), None if run == 'no id' else run
+    assert inspect_file(file) == Written(file, True, 1234, *known)
     for position in [
         0,
         4,
@@ -66,11 +69,27 @@ def test_one_changed_or_missing_byte_is_found(tmp_path, run):
 def test_torch_s_own_files_are_checked_too(tmp_path):
     file = tmp_path / 'theirs.pth'
     torch.save(content(), file)
-    assert what_is_wrong(file) is None
+    assert what_is_wrong(file) is None and inspect_file(file) == Written(file, True, file.stat().st_mtime_ns, None)
+    assert what_is_wrong(tmp_path / 'none.pth') == 'No such file or directory'
     data = bytearray(file.read_bytes())
     data[data.index(torch.ones(4).numpy().tobytes()) + 40] ^= 1
     file.write_bytes(data)
     assert 'damaged' in what_is_wrong(file)
+
+
+def test_a_file_may_come_in_any_pieces():
+    file = io.BytesIO()
+    torch.save(content(), file)
+    whole, made = file.getvalue(), set()
+    for size in (1, 21, 22, 23, 1000, len(whole)):
+        sink = checkpoint_file._Sink()
+        sink.file = io.BytesIO()
+        for start in range(0, len(whole), size):
+            sink.write(whole[start : start + size])
+        sink.finish(True, None, 1234)
+        made.add(sink.file.getvalue())
+        assert sink.size == len(whole)
+    assert len(made) == 1 and made.pop().startswith(whole[:-2])
 
 
 def test_order_of_the_steps(tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ def lut(sequence, first, values, bits=16):
     if sequence == 'ModalityLUTSequence':
         item.ModalityLUTType = 'US'
     item['LUTData'].VR = 'OW'
-    item['LUTDescriptor'].VR = 'US'
+    item['LUTDescriptor'].VR = 'US' if first >= 0 else 'SS'
     return {sequence: [item]}
 
 
@@ -40,6 +40,7 @@ def lut(sequence, first, values, bits=16):
         (dict(PhotometricInterpretation='MONOCHROME1', RescaleSlope=1, RescaleIntercept=0), 1 - TWELVE / 4095),
         (lut('ModalityLUTSequence', 0, np.arange(4096)[::-1] * 3), 1 - TWELVE / 4095),
         (lut('ModalityLUTSequence', 1000, np.arange(100)), (TWELVE.astype(float) - 1000).clip(0, 99) / 99),
+        (lut('ModalityLUTSequence', 0, np.arange(65536)[::-1]), 1 - TWELVE / 4095),
     ],
 )
 def test_the_full_range_of_12_bits(tmp_path, tags, expected):
@@ -76,6 +77,13 @@ def test_signed_pixels(tmp_path, bits):
     assert np.allclose(load((-100, 100), path), ((stored * 2.0 + 101) / 200).clip(0, 1) * 255, atol=1e-3)
 
 
+def test_a_table_that_begins_below_0(tmp_path):
+    """The largest value of 16 bits is more than 32767 places from its beginning."""
+    stored = np.array([[-32768, -500, 0, 399, 32767]], np.int16)
+    path = write_dicom(tmp_path / 'x.dcm', stored, **lut('ModalityLUTSequence', -500, np.arange(900)))
+    assert np.allclose(load('full', path), np.array([0, 0, 500, 899, 899]) * (255 / 899), atol=1e-3)
+
+
 @pytest.mark.parametrize('function', ['LINEAR', 'LINEAR_EXACT', 'SIGMOID', None])
 @pytest.mark.parametrize('inverted', [False, True])
 def test_windows_are_pydicoms(tmp_path, function, inverted):
@@ -93,8 +101,12 @@ def test_windows_are_pydicoms(tmp_path, function, inverted):
 def test_windows_that_are_none(tmp_path):
     one = write_dicom(tmp_path / '1.dcm', TWELVE, WindowCenter=2000, WindowWidth=1, **BITS)
     assert np.array_equal(load('dicom', one), np.where(TWELVE > 1999.5, 255, 0))
-    for name, tags in (('0', dict(WindowWidth=0)), ('f', dict(WindowWidth=9, VOILUTFunction='CUBIC'))):
-        path = write_dicom(tmp_path / f'{name}.dcm', TWELVE, WindowCenter=2000, **BITS, **tags)
+    half = dict(WindowCenter=2015, WindowWidth=0.5, VOILUTFunction='LINEAR_EXACT')
+    narrow = write_dicom(tmp_path / '2.dcm', TWELVE, **half, **BITS)
+    assert np.array_equal(load('dicom', narrow), np.where(TWELVE >= 2015, 255, 0) - np.where(TWELVE == 2015, 127.5, 0))
+    for name, width, function in (('l', 0.75, 'LINEAR'), ('e', 0, 'LINEAR_EXACT'), ('f', 9, 'CUBIC')):
+        tags = dict(WindowCenter=2000, WindowWidth=width, VOILUTFunction=function)
+        path = write_dicom(tmp_path / f'{name}.dcm', TWELVE, **tags, **BITS)
         with pytest.raises(BadImageError, match=rf'{name}\.dcm .*its window of width'):
             load('dicom', path)
 
@@ -106,17 +118,31 @@ def test_a_voi_lut_without_a_window(tmp_path):
     expected = pydicom.pixels.apply_voi_lut(file.pixel_array, file)
     assert np.allclose(load('dicom', path), expected / 65535 * 255, atol=1e-3)
     assert np.allclose(load('dicom', path), values[TWELVE] / 257, atol=1e-2)
+    for bits in (8, 12):  # pydicom's own function takes 8 bits for the places in the table too
+        values = np.linspace(2**bits - 1, 0, 4096).round()
+        path = write_dicom(tmp_path / 'y.dcm', TWELVE, **BITS, **lut('VOILUTSequence', 0, values, bits))
+        assert np.allclose(load('dicom', path), values[TWELVE] * (255 / (2**bits - 1)), atol=1e-3)
+    signed = (TWELVE.astype(np.int16) - 2048) // 2
+    path = write_dicom(tmp_path / 'z.dcm', signed, **BITS, **lut('VOILUTSequence', -500, np.arange(1000) % 256, 8))
+    assert np.allclose(load('dicom', path), (signed + 500).clip(0, 999) % 256, atol=1e-3)
 
 
-def test_a_palette(tmp_path):
-    table = np.linspace(65535, 0, 4096).round().astype('<u2')
-    tags = {}
+@pytest.mark.parametrize('bits, entries, first', [(16, 4096, 0), (16, 100, 1000), (8, 256, 0), (8, 100, 1000)])
+def test_a_palette(tmp_path, bits, entries, first):
+    """Values beyond its ends have the first or last colour."""
+    white = 2**bits - 1
+    table = np.linspace(white, 0, entries).round().astype('<u2' if bits == 16 else np.uint8)
+    tags = dict(PhotometricInterpretation='PALETTE COLOR', **BITS)
     for colour, values in zip(('Red', 'Green', 'Blue'), (table, table // 2, table // 4)):
-        tags[f'{colour}PaletteColorLookupTableDescriptor'] = [4096, 0, 16]
+        tags[f'{colour}PaletteColorLookupTableDescriptor'] = [entries, first, bits]
         tags[f'{colour}PaletteColorLookupTableData'] = values.tobytes()
-    path = write_dicom(tmp_path / 'x.dcm', TWELVE, PhotometricInterpretation='PALETTE COLOR', **BITS, **tags)
-    luminance = (0.299 + 0.587 / 2 + 0.114 / 4) * table[TWELVE] / 257
-    assert np.allclose(load('full', path), luminance, atol=0.01)
+    luminance = 0.299 * table + 0.587 * (table // 2) + 0.114 * (table // 4)
+    expected = luminance[(TWELVE.astype(int) - first).clip(0, entries - 1)] * (255 / white)
+    assert np.allclose(load('full', write_dicom(tmp_path / 'x.dcm', TWELVE, **tags)), expected, atol=1e-3)
+    if bits == 8:
+        tags['RedPaletteColorLookupTableDescriptor'] = [257, 0, 8]
+        with pytest.raises(BadImageError, match='its palette has 257 colours of 8 bits, of which 256 would be read'):
+            load('full', write_dicom(tmp_path / 'y.dcm', TWELVE, **tags))
 
 
 def test_colours(tmp_path):
@@ -132,9 +158,16 @@ def test_colours(tmp_path):
 def test_frames(tmp_path):
     one = write_dicom(tmp_path / '1.dcm', TWELVE, NumberOfFrames=1, **BITS)
     assert np.allclose(load('full', one), TWELVE / 4095 * 255, atol=1e-3)
-    many = write_dicom(tmp_path / '3.dcm', np.stack([TWELVE] * 3), NumberOfFrames=3, **BITS)
-    with pytest.raises(BadImageError, match=r'3\.dcm .*it holds 3 frames'):
+    many = write_dicom(tmp_path / '2.dcm', np.stack([TWELVE] * 2), NumberOfFrames=2, **BITS)
+    with pytest.raises(BadImageError, match=r'2\.dcm .*it holds 2 frames'):
         load('full', many)
+
+
+def test_a_file_without_the_preamble(tmp_path):
+    whole = write_dicom(tmp_path / 'x.dcm', TWELVE, **BITS)
+    bare = tmp_path / 'y.dcm'
+    bare.write_bytes((tmp_path / 'x.dcm').read_bytes()[132:])
+    assert np.array_equal(load('full', str(bare)), load('full', whole))
 
 
 @pytest.mark.parametrize('name', ['RLELossless', 'JPEGLSLossless', 'JPEG2000Lossless'])

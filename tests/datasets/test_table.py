@@ -1,6 +1,5 @@
 """Tables as people have them are read right, or refused in a sentence."""
 
-import numpy as np
 import pytest
 
 from mmdensenet.datasets import CSVDataset
@@ -97,60 +96,3 @@ def test_paths_of_windows_and_without_an_ending(tmp_path):
     with pytest.raises(UserError, match=r'row 3: .* is on a drive of Windows'):
         CSVDataset(**settings)
     assert portable_path('a\\b/c') == 'a\\b/c'
-
-
-def single(tmp_path, labels, **settings):
-    write(tmp_path, 'image,y\n' + ''.join(f'{i}.png,{label}\n' for i, label in enumerate(labels)))
-    dataset = CSVDataset(str(tmp_path / 't.csv'), label_column='y', **settings)
-    return dataset.metainfo['classes'], [dataset.get_data_info(i)['gt_label'] for i in range(len(dataset))]
-
-
-def test_labels_of_one_column(tmp_path):
-    assert single(tmp_path, ['1', '1.0', '0', '10.00']) == (('0', '1', '10'), [1, 1, 0, 2])
-    assert single(tmp_path, ['0', '1.0'], classes=['1', '0']) == (('1', '0'), [1, 0])
-    assert single(tmp_path, ['01', '1']) == (('01', '1'), [0, 1]), 'names, not numbers'
-    for empty in ('', 'NaN', 'NA', 'null'):
-        with pytest.raises(UserError, match=rf"row 3: the y '{empty}' is missing: .*dataset\.missing='ignore'"):
-            single(tmp_path, ['cat', empty])
-        assert single(tmp_path, ['cat', empty, 'dog'], missing='ignore') == (('cat', 'dog'), [0, 1])
-    with pytest.raises(UserError, match=r"row 3: the y '-1' is uncertain: .*If -1 is a class"):
-        single(tmp_path, ['0', '-1'])
-    assert single(tmp_path, ['0', '-1', '1'], uncertain='ignore') == (('0', '1'), [0, 1])
-    assert single(tmp_path, ['1', '-1'], classes=['-1', '1']) == (('-1', '1'), [1, 0])
-    with pytest.raises(UserError, match=r"of the classes '1', '1\.0' two are the same"):
-        single(tmp_path, ['1', '1.0'], classes=['1', '1.0'])
-    assert single(tmp_path, ['none', 'mild'], classes=['none', 'mild']) == (('none', 'mild'), [0, 1])
-
-
-def test_separators_at_the_end_are_no_missing_label_and_minus_one_is_none_of_the_labels(tmp_path):
-    write(tmp_path, 'image,y\n0.png,a|b\n1.png,a|\n2.png,-1\n')
-    settings = dict(label_column='y', separator='|')
-    with pytest.raises(UserError, match=r"row 4, column 'y' is uncertain: say what that counts as"):
-        CSVDataset(str(tmp_path / 't.csv'), **settings)
-    found = CSVDataset(str(tmp_path / 't.csv'), uncertain='ignore', **settings)
-    assert tuple(found.CLASSES) == ('a', 'b')
-    assert [info['gt_score'].tolist() for info in map(found.get_data_info, range(3))] == [[1, 1], [1, 0], [-1, -1]]
-
-
-def test_lists_of_labels_in_one_column(tmp_path):
-    with pytest.raises(UserError, match=r"row 2: y 'a\|b' lists several labels: give dataset\.separator"):
-        single(tmp_path, ['a|b', 'a'])
-    write(tmp_path, 'image,y\n0.png,a|b\n1.png,No Finding\n2.png,b\n3.png,\n')
-    settings = dict(label_column='y', separator='|', no_label='No Finding')
-    dataset = CSVDataset(str(tmp_path / 't.csv'), missing='ignore', **settings)
-    assert dataset.metainfo['classes'] == ('a', 'b')
-    scores = np.stack([dataset.get_data_info(i)['gt_score'] for i in range(4)])
-    assert scores.tolist() == [[1, 1], [0, 0], [0, 1], [-1, -1]] and scores.dtype == np.float32
-    assert dataset.counts().tolist() == [[1, 2], [2, 1]]
-    with pytest.raises(UserError, match="row 5, column 'y' is missing"):
-        CSVDataset(str(tmp_path / 't.csv'), **settings)
-    with pytest.raises(UserError, match="row 2: y has 'b', which is neither no_label nor one of the classes 'a'"):
-        CSVDataset(str(tmp_path / 't.csv'), missing='ignore', classes=['a'], **settings)
-
-
-def test_words_for_missing_labels_of_columns(tmp_path):
-    write(tmp_path, 'image,A\n0.png,NaN\n1.png,NA\n2.png, 1.0 \n')
-    dataset = CSVDataset(str(tmp_path / 't.csv'), label_columns=['A'], missing='negative')
-    assert [dataset.get_data_info(i)['gt_score'].item() for i in range(3)] == [0, 0, 1]
-    with pytest.raises(UserError, match=r"label_columns are \['A'\], and classes \['B'\]"):
-        CSVDataset(str(tmp_path / 't.csv'), label_columns=['A'], missing='negative', metainfo=dict(classes=['B']))

@@ -21,7 +21,7 @@ def test_reading(tmp_path):
     assert (found.index.tolist(), found.truth.tolist(), found.paths) == ([3, 6], [1, 0], ['a.jpg', 'c.jpg'])
     assert read_scores(file, False).classes == ['0', '1']
     npz = tmp_path / 'p.npz'
-    np.savez(npz, pred_score=np.full((2, 3), 0.5), gt_score=np.array([[1, 0, -1], [0, 0, 1]]))
+    np.savez(npz, pred_score=np.full((2, 3), 0.5), gt_score=np.array([[1, 0.5, -1], [0, 0.25, 0.75]]))
     assert read_scores(npz, True).truth.tolist() == [[1, 0, -1], [0, 0, 1]]
     np.savez(npz, pred_score=np.full((2, 3), 0.5), gt_label=np.array(['[0, 2]', '1']))
     assert read_scores(npz, True).truth.tolist() == [[1, 0, 1], [0, 1, 0]]
@@ -34,7 +34,7 @@ def test_reading(tmp_path):
         ('p.json', '{', 'is no file of predictions'),
         ('p.npz', 'x', 'is no file of predictions'),
         ('p.json', '[{"pred_score": [0.5, 0.5]}]', 'has no true labels'),
-        ('p.json', '[{"pred_score": [0.5, 0.5], "gt_label": 7}]', 'has the label 7'),
+        ('p.json', '[{"pred_score": [0.5, 0.5], "gt_label": 2}]', 'has the label 2, and the model only 2'),
         ('p.json', '[{"pred_score": [0.5, 0.5], "gt_label": [0, 1]}]', 'the head is for one class'),
         ('p.json', '[{"pred_score": [0.5, 0.5], "gt_label": -1}]', 'no image has a true label'),
         ('p.json', '[{"pred_score": [0.1, 0.2, 0.7], "gt_label": 0}]', 'scores of 3 classes, and the model has 2'),
