@@ -14,8 +14,13 @@ def test_calibration_error_by_hand():
     """Scores 0.9 (three of four right) and 0.6 (one of two): (4 * 0.15 + 2 * 0.1) / 6."""
     first = np.array([0.9, 0.9, 0.9, 0.9, 0.6, 0.6])
     scores = make(np.stack([first, 1 - first], 1), np.array([0, 0, 0, 1, 0, 1]))
-    found = compute_calibration(scores, Resampling(6, count=100))
+    resampling = Resampling(6, count=100)
+    found = compute_calibration(scores, resampling)
     assert close(found.error.value, 100 * (4 * 0.15 + 2 * 0.1) / 6)
+    gaps = [resampling.weights[:, :4] @ [0.1, 0.1, 0.1, -0.9], resampling.weights[:, 4:] @ [0.4, -0.6]]
+    drawn = 100 * np.abs(gaps).sum(0) / 6
+    drawn = np.maximum(drawn - drawn.mean() + found.error.value, 0)  # without what resampling adds
+    assert (found.error.low, found.error.high) == pytest.approx(np.percentile(drawn, [2.5, 97.5]))
     assert close(found.loss.value, sklearn.log_loss(scores.truth, scores.scores))
     assert found.temperatures is None, 'six images are too few'
     assert found.before.count.sum() == 6 and found.before.accuracy[13] == 0.75
