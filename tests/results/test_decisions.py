@@ -67,6 +67,26 @@ def test_several_labels():
     assert energy(np.array([[0.0, 0.0]]), False) == pytest.approx(-np.log(2))
 
 
+def test_at_a_threshold():
+    """A label is predicted and in a set; an image is no stranger."""
+    nothing = np.zeros((1, 3))
+    at = decisions(**{**LABELS, 'points': (point(0.5), point(np.nextafter(0.5, 1)), None)}, quantiles=(0.5, 0.49, None))
+    decided = at.apply(nothing)
+    assert decided.positive.tolist() == decided.sets.tolist() == [[True, False, False]]
+    assert at.undecided == at.without_sets == ['c'] and decisions(quantiles=(None,)).without_sets == []
+    energies = energy(nothing, True)
+    for threshold, stranger in ((energies[0], False), (np.nextafter(energies[0], -9), True)):
+        assert decisions(**LABELS, quantiles=(None,) * 3, ood_threshold=threshold).apply(nothing).ood.item() is stranger
+
+
+def test_names_are_compared_where_both_have_some():
+    for names in (('a', 'b', 'c'), ('a', 'b'), None, ('0', '1', '2')):
+        decisions().require_names(names, 'w.pth')
+    decisions(classes=('0', '1', '2')).require_names(('a', 'b', 'c'), 'w.pth')
+    with pytest.raises(UserError, match=r"w\.pth: .*, 'b' in the place of 'c' \(number 1\)"):
+        decisions().require_names(('a', 'c', 'b'), 'w.pth')
+
+
 def test_parts_that_are_left_out():
     decided = decisions(temperatures=(None,), coverage=None, quantiles=(), ood_threshold=None).apply(LOGITS)
     assert decided.probabilities == pytest.approx(np.exp(LOGITS))
@@ -94,7 +114,10 @@ def test_lines():
     assert nothing.lines()[0] == f'Scores are uncalibrated, no label is decided, sets cover 90%: {rest}'
 
 
-@pytest.mark.parametrize('made', [decisions(), SEVERAL, TWO, decisions(coverage=None, quantiles=())])
+ONE = decisions(multi_label=True, classes=('a',), points=(None,), part='x' * 200)
+
+
+@pytest.mark.parametrize('made', [decisions(), SEVERAL, TWO, ONE, decisions(coverage=None, quantiles=())])
 def test_through_json(made):
     assert Decisions.from_dict(json.loads(json.dumps(made.to_dict())), 'file') == made
 
@@ -106,6 +129,7 @@ def test_through_json(made):
         (decisions(), dict(kind='ranking'), "kind 'ranking'"),
         (decisions(), dict(classes=['a', 1, 'c']), 'classes'),
         (decisions(), dict(classes='abc'), 'classes'),
+        (decisions(), dict(classes=['a']), 'classes'),
         (decisions(), dict(temperatures=[0.0]), 'temperatures'),
         (decisions(), dict(temperatures=[float('nan')]), 'temperatures'),
         (decisions(), dict(temperatures=[True]), 'temperatures'),
@@ -124,6 +148,7 @@ def test_through_json(made):
         (decisions(), dict(ood_threshold='high'), 'ood_threshold'),
         (decisions(), dict(ood_threshold=float('inf')), 'ood_threshold'),
         (decisions(), dict(part='x\x1b[2J'), 'part'),
+        (decisions(), dict(part='x' * 201), 'part'),
         (decisions(), dict(samples=-1), 'samples'),
         (decisions(), dict(weights='../x'), 'weights'),
         (decisions(), dict(left_out=['y' * 3000]), 'left_out'),
