@@ -54,6 +54,7 @@ autodoc_inherit_docstrings = False
 autodoc_member_order = 'bysource'
 autodoc_default_options = {'special-members': '__call__'}
 autodoc_typehints = 'signature'
+autodoc_preserve_defaults = True  # as they are written, not a function's address
 # extras that a module may import at its top; the others are imported where they are used
 autodoc_mock_imports = [
     name for name in ('triton', 'onnx', 'onnxruntime', 'openvino') if importlib.util.find_spec(name) is None

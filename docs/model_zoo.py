@@ -17,21 +17,21 @@ PAGE = """# Model zoo
 
 {begin}
 
-Each row is a config. `mmdensenet train mmdensenet::NAME` trains it, `mmdensenet configs copy NAME` copies it into a file
-of yours. *Published* is what others report, with its source; *ours* appears where there is a run of ours with its log.
-OpenMMLab converted its weights from torchvision's. configs/metafile.yml has the same data for programs.
+Each row is a config. `mmdensenet train mmdensenet::NAME` trains it, `mmdensenet configs copy NAME` copies it into a
+file of yours. *Published* is what others report, with its source; *ours* appears where there is a run of ours with its
+log. OpenMMLab converted its weights from torchvision's. configs/metafile.yml has the same data for programs.
 
 - Parameters: of the whole classifier.
-- FLOPs: counted as OpenMMLab does for its four models. They are the multiply-adds of convolutions, two for each value of a
-  norm's input, and one for each value of an activation's or a pooling's; without the classifier.
+- FLOPs: counted as OpenMMLab does for its four models. They are the multiply-adds of convolutions, two for each value
+  of a norm's input, and one for each value of an activation's or a pooling's; without the classifier.
 - Multiply-adds: of convolutions and the linear layer for one image, with transitions that convolve before they pool.
 
 Tests compare these counts with the model that each config builds.
 
 ## The paper's networks
 
-Published error rates of table 2 of arXiv:1608.06993; + means with augmentation. Parameters are those with ten classes. Each
-cell has a config in the tables below.
+Published error rates of table 2 of arXiv:1608.06993; + means with augmentation. Parameters are those with ten classes.
+Each cell has a config in the tables below.
 
 {paper}
 

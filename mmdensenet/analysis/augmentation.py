@@ -24,6 +24,7 @@ class Augmented:
     """An image and several draws of the pipeline from it.
 
     Attributes:
+        index: its number in the training set.
         original: the image as read, (H, W, 3) uint8.
         draws: the images that the model gets, (h, w, 3) uint8.
         labels: the original's label, then each draw's: a class, several, or a mixture after MixUp or CutMix.
@@ -48,8 +49,12 @@ def augmented_images(
     shown here with one another.
 
     Args:
+        cfg: a loaded config.
         indices: images of the training set; None chooses ``images`` of them at random.
         seed: of the choice and of the draws. The global random state does not change.
+
+    Returns:
+        Each image with ``draws`` draws of it.
 
     Raises:
         UserError: for an index that does not exist, or if the draws of the images differ in size.

@@ -49,6 +49,7 @@ def pooled_features(
         model: an ImageClassifier, in evaluation mode.
         dataset: with the test pipeline.
         indices: of the images; None means all.
+        batch_size: images of a forward pass.
 
     Returns:
         (N, C) float32, and each image's classes: one, or with several labels any number.
@@ -86,7 +87,12 @@ def tsne(features: np.ndarray, perplexity: float = 30, seed: int = 0) -> np.ndar
     """t-SNE (van der Maaten and Hinton, 2008) by scikit-learn: (N, C) to (N, 2), after PCA to at most 50 components.
 
     Args:
+        features: (N, C).
         perplexity: roughly the number of effective neighbours; at most a third of the images.
+        seed: of PCA and t-SNE.
+
+    Raises:
+        UserError: for a perplexity that is not above 0, and for fewer than 4 images.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE

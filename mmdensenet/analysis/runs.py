@@ -16,6 +16,7 @@ def read_runs(work_dirs: Sequence[str | Path], names: Sequence[str] | None = Non
     """The curves of each work directory (:func:`mmdensenet.results.training_curves.read_scalars`).
 
     Args:
+        work_dirs: of the runs.
         names: of the runs; by default the shortest ends of the folders' paths that differ.
 
     Returns:

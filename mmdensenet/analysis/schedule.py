@@ -42,12 +42,16 @@ def simulate_schedule(cfg: Config, dataset_size: int | None = None, world_size: 
     """Build optimizer and schedulers as mmengine's runner does, warm-up and ``auto_scale_lr`` included, and step them.
 
     Args:
+        cfg: a loaded config; it is not changed.
         dataset_size: images in the training set; by default those of the config's data set, which is built only if the
             schedule depends on the iterations of an epoch.
         world_size: the number of processes, which share an epoch's images.
 
+    Returns:
+        Learning rates and momenta over training.
+
     Raises:
-        UserError: if the number of images matters and is not known.
+        UserError: if the config lacks what a schedule needs, or the number of images matters and is not known.
     """
     for key in ('optim_wrapper', 'train_cfg', 'train_dataloader'):
         if cfg.get(key) is None:

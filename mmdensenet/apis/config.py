@@ -39,6 +39,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
     it inherits from other such files and from installed packages ('mmdensenet::NAME.py').
 
     Args:
+        path: of a ``.py``, ``.yaml`` or ``.json`` file, or 'mmdensenet::NAME'.
         options: dotted keys to values, as ``--cfg-options`` gives them.
 
     Raises:

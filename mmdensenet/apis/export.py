@@ -113,7 +113,11 @@ def export_model(
         images: a folder of images to compare with, in the place of the test set.
         check: how many images are compared, evenly spaced; by default 200, with ``int8`` all.
         ensemble: export the mean of its models, of which ``checkpoint`` is one.
+        cfg_options: dotted keys to values, which override the config.
         report: called with a line of text on what is done.
+
+    Returns:
+        The file, and its comparison with the model.
 
     Raises:
         UserError: for what the user can put right, among it a missing package or images that are not there.

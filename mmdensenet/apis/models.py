@@ -63,6 +63,7 @@ def get_model(
         num_classes: for other classes than the config's. The head of pretrained weights for other classes starts anew.
         in_channels: for other images than the config's; 1 reads images as grey. Pretrained weights' first convolution
             is adapted.
+        device: where the model is put; by default the CPU.
 
     Returns:
         mmpretrain's ImageClassifier; ``model.backbone`` is the :class:`mmdensenet.models.DenseNet`. ``model._config``

@@ -57,6 +57,20 @@ def inference(
     """Predict the classes of images with a model, or with an exported file; see :func:`open_inferencer`.
 
     For many calls keep what :func:`open_inferencer` returns, and call it.
+
+    Args:
+        model, checkpoint, device: as for :func:`open_inferencer`.
+        images: one or several: paths, folders, URLs, lists of paths, the bytes of image files, PIL images, or arrays
+            (H, W) or (H, W, C) in the order BGR.
+        batch_size: images of a forward pass.
+        show_dir: folder for a picture of each image with its prediction.
+
+    Returns:
+        For each image a dict with ``pred_scores`` (numpy, one score per class), ``pred_label``, ``pred_score`` and,
+        where names are known, ``pred_class``; see :class:`Inferencer`.
+
+    Raises:
+        UserError: for an image that cannot be read, and as :func:`open_inferencer` does.
     """
     return open_inferencer(model, checkpoint, device)(images, batch_size, show_dir)
 

@@ -43,9 +43,12 @@ class Part:
     """A part of the data, such as the training part, and its shards.
 
     Attributes:
+        split: 'train', 'val' or 'test'.
+        metainfo: the data set's, with the names of the classes.
         samples: of each its number among the readers, path, name in the index, and labels and what else it has.
         readers: the loading step of each data set inside.
         short_side: None for images that are copied byte for byte.
+        quality: of the JPEGs that are written, 1 to 100.
         repeated_by: the wrappers that repeat samples, which belong round the copy.
         shards, kept, size: how many shards there are, how many of them were there already, and their bytes.
     """
@@ -82,6 +85,8 @@ def prepare_dataset(
     A shard has its name when it is whole; shards that are there and whole are kept, so that the same call goes on.
 
     Args:
+        config: path of a config file, 'mmdensenet::NAME', or a loaded config.
+        target: folder for the shards.
         splits: 'train', 'val', 'test'; by default the first two, if the config has them.
         short_side: training images that are larger are made smaller, to so many pixels on the shorter side, and
             written as JPEG. Smaller ones, and all images of the other parts, are copied byte for byte.
@@ -89,7 +94,11 @@ def prepare_dataset(
         raw: copy the training images byte for byte too.
         shard_size: images in a shard.
         workers: processes; by default one per core. 0 reads in this process.
+        cfg_options: dotted keys to values, which override the config.
         progress: called with the numbers of images done and of all images.
+
+    Returns:
+        What was copied of each part.
 
     Raises:
         UserError: for data sets that cannot be copied so that they read the same, images that would lose depth, shards

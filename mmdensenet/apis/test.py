@@ -58,13 +58,17 @@ def test_model(
     Args:
         config: path of a config file, 'mmdensenet::NAME', or a loaded config.
         checkpoint: path or URL.
+        work_dir: where the log goes; by default as for :func:`train_model`.
         out: file for the predictions (.json, .npz, .parquet or .pkl) or the metrics (.json, .yaml or .pkl).
         out_item: 'pred' (the default) or 'metrics', what ``out`` gets.
+        amp: mixed precision; bfloat16 on a CPU.
         show_dir: folder for one picture per image, or per ``interval`` images, with true and predicted label.
+        show: show these pictures in a window, each for ``wait_time`` seconds.
         tta: average over test-time augmentations; a horizontal flip unless the config says which. A checkpoint's
             decisions are for images as they are: they are not applied, which is said.
         logits: the predictions have ``logits`` too; those of a checkpoint with decisions have them anyway.
         partial: go on with a checkpoint that has only some of the model's tensors.
+        pin_memory, launcher, cfg_options: as for :func:`train_model`.
 
     Returns:
         The metrics by name, in the units of the config's evaluator (mmpretrain's accuracy is in percent); those of the

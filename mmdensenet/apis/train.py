@@ -63,9 +63,12 @@ def train_model(
         resume: 'auto' for the latest checkpoint of the run that began last in the work directory, if there is one; or a
             checkpoint's path.
         amp: mixed precision; bfloat16 on a CPU.
+        validate: False trains without validation.
         auto_scale_lr: scale the learning rate by the real batch over ``auto_scale_lr.base_batch_size``.
         partial: start from a ``load_from`` that has only some of the backbone's tensors. Resuming needs all.
         tensorboard: also write TensorBoard's event files.
+        pin_memory: False: no data loader pins memory.
+        persistent_workers: False: data loaders restart their workers each epoch.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         cfg_options: dotted keys to values, which override the config.
 

@@ -42,7 +42,12 @@ Reading = tuple[str, bytes, str | None, float | None]
 
 @dataclass
 class Report:
-    """The problems of a config's data sets: for each kind, its lines."""
+    """The problems of a config's data sets.
+
+    Attributes:
+        images: the number of images of each data set.
+        problems: for each kind of problem its lines, for people.
+    """
 
     images: dict[str, int] = field(default_factory=dict)
     problems: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -66,8 +71,10 @@ def verify_dataset(
     """Read all images of the train, validation and test set of a config, in parallel, and check all labels.
 
     Args:
+        config: path of a config file, 'mmdensenet::NAME', or a loaded config.
         checkpoint: path or URL of one whose classes are compared with those of the data sets.
         workers: processes; by default one per core. 0 reads in this process.
+        cfg_options: dotted keys to values, which override the config.
         progress: called with the numbers of images read and of all images.
 
     Returns:

@@ -170,13 +170,21 @@ class _Sink:
 
 @dataclass(frozen=True)
 class Written:
-    """The facts at the end of a checkpoint file; ``sha256`` is None for a file that mmdensenet did not write."""
+    """The facts at the end of a checkpoint file.
+
+    Attributes:
+        path: of the file.
+        resumable: whether it has what a run needs to go on, not weights only.
+        time_ns: when it was written, in nanoseconds since 1970.
+        sha256: of all bytes before; None for a file that mmdensenet did not write.
+        run: id of the run that wrote it, or None.
+    """
 
     path: Path
     resumable: bool
     time_ns: int
     sha256: str | None
-    run: str | None = None  # id of the run that wrote it
+    run: str | None = None
 
 
 def inspect_file(path: str | os.PathLike) -> Written:
@@ -192,7 +200,13 @@ def inspect_file(path: str | os.PathLike) -> Written:
 
 
 def what_is_wrong(path: str | os.PathLike) -> str | None:
-    """None for an intact checkpoint file, else the reason in a few words. Loads nothing from the file."""
+    """Return None for an intact checkpoint file, else what is wrong in a few words.
+
+    Nothing is loaded from the file. A file that does not exist, or cannot be read, is one of the wrong ones.
+
+    Args:
+        path: of the file.
+    """
     try:
         with open(path, 'rb') as file:
             if file.read(4) != MAGIC:

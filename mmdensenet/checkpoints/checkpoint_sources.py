@@ -29,7 +29,18 @@ def load_from_url(
 ) -> Any:
     """Download a checkpoint once into torch's cache, compare it with the hash in its name, and read it.
 
-    The file of a ``file://`` URL is read in place.
+    The file of a ``file://`` URL is read in place. The arguments are those of ``torch.hub.load_state_dict_from_url``.
+
+    Args:
+        url: where the checkpoint is.
+        model_dir: folder for the file; by default torch's cache.
+        map_location: the device for the tensors.
+        progress: show a bar on standard error.
+        check_hash: compare the file with the hash in its name, if there is one.
+        file_name: name of the file in ``model_dir``; by default that of the URL.
+
+    Returns:
+        The checkpoint, as plain data and tensors.
 
     Raises:
         UserError: if it cannot be downloaded; the message says where to put the file by hand.

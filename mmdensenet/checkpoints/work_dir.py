@@ -158,6 +158,9 @@ def newest_that_verifies(work_dir: str | os.PathLike) -> tuple[Written | None, l
 
     In a folder without ``run.json`` it is the newest of all.
 
+    Args:
+        work_dir: the folder.
+
     Returns:
         The file, or None; and the newer files that were passed over, each with the reason. Files of other runs share
         one entry.

@@ -24,23 +24,32 @@ _HARMLESS = ('op_threshs', 'CatBN_output_buffer', 'features.pool0.1.filt')
 
 @dataclass
 class Report:
-    """What a conversion found and did, as ``tools/convert_checkpoint.py`` prints it."""
+    """What a conversion found and did; printed, as ``mmdensenet convert`` shows it.
+
+    Attributes:
+        layout: the layout that was recognised.
+        prefix: what stands before the names of the model's tensors in the file.
+        architecture: the network; ``architecture.backbone()`` gives its arguments.
+        library: the library that wrote the file, if the file shows it.
+        source, sha256: the file, and its hash.
+        used, left: the file's tensors of the model that were used, and those that were not.
+        elsewhere: the file's tensors that are no part of the model.
+        missing: our names that the file does not have, or has in another shape.
+        notes: sentences for people.
+        verified: the result of ``verify``: the largest difference of the logits, and from which library.
+    """
 
     layout: Layout
     prefix: str
     architecture: Architecture | RDNetArchitecture
-    #: the library, if the file shows it
     library: str | None
     source: str = 'the state dict'
     sha256: str | None = None
-    #: the file's keys that were used, and those that were not: of the model, and from elsewhere in the file
     used: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
-    #: our keys that the file does not have, or has in another shape
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    #: the result of ``verify``: the largest difference in logits, and from which library
     verified: str | None = None
 
     def lines(self) -> list[tuple[str, str]]:

@@ -20,6 +20,12 @@ from .layouts import to_torchvision
 def read_checkpoint(path: str) -> dict:
     """Read a file or URL as data: ``.safetensors``, or what ``torch.load(weights_only=True)`` reads.
 
+    Args:
+        path: file or URL.
+
+    Returns:
+        The tensors by name, or the checkpoint's dict that has them below a key such as 'state_dict'.
+
     Raises:
         UserError: for anything else, saying why; for a file that does not exist.
     """
@@ -56,6 +62,9 @@ def convert_checkpoint(
         to: 'mmdensenet', or 'torchvision' for torchvision's names.
         verify: compare the logits with those of the source's library: on these images, or on random input for an
             empty list. None does not.
+
+    Returns:
+        What was found, used, left and missing.
 
     Raises:
         UserError: for an unusable source or target, and for logits that differ.

@@ -161,7 +161,10 @@ def _translate(key: str, last: int) -> str | None:
 
 
 def to_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A classifier's state dict in our layout, under torchvision's names.
+    """Return a classifier's state dict in our layout under torchvision's names.
+
+    Args:
+        state_dict: with the names of mmpretrain's ImageClassifier, such as ``backbone.stem.0.weight``.
 
     Raises:
         ValueError: for layers without a bottleneck and for an RDNet, which torchvision does not have, and for unknown

@@ -15,6 +15,7 @@ class Digits(BaseDataset):
 
     Args:
         split: 'train' (1,347 images) or 'test' (450).
+        pipeline: transforms, as in other data sets of mmengine.
 
     Each sample has ``img``, (8, 8, 1) uint8 with values 0 to 255, and ``gt_label``, 0 to 9.
     """

@@ -19,6 +19,7 @@ class SVHN(BaseDataset):
         data_root: folder with ``train_32x32.mat`` (73,257 images), ``extra_32x32.mat`` (531,131) and
             ``test_32x32.mat`` (26,032).
         split: 'train', 'extra', 'train+extra' or 'test'.
+        pipeline: transforms, as in other data sets of mmengine.
 
     Each sample has ``img``, (32, 32, 3) uint8 RGB, and ``gt_label``, the digit. (The files write 10 for the digit 0.)
     The images stay in one array, 1.9 GB for 'train+extra', that data loader workers share with the main process.

@@ -34,7 +34,7 @@ class Metadata:
     Attributes:
         version: mmdensenet's that wrote it.
         model: name of the config. ``checkpoint`` is the name of the weights' file, ``sha256`` its hash.
-        classes: their names, or None.
+        classes: their names, or None; there are ``num_classes``.
         multi_label: scores are sigmoid's, one label each; else softmax's, which sum to 1. ``threshold`` and ``topk``
             say which labels of a multi-label model are given, as in its head.
         channels: of the image, 3 or 1; ``order`` is 'RGB', 'BGR' or 'grey': of normalised inputs.
@@ -48,6 +48,7 @@ class Metadata:
             (N, channels, H, W), normalised.
         any_size: with_preprocess, and the graph resizes and crops too: images have the size with which they are read.
         int8: computed in 8-bit integers, calibrated with ``calibration`` images.
+        format: version of this description.
         decisions: of the checkpoint, as plain data; None where it has none. With them the graph has the output
             ``logits`` beside ``scores``.
     """

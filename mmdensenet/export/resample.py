@@ -30,6 +30,8 @@ class ResizeAndCrop:
     Attributes:
         scale: of the resized image: (height, width), or the length of the short edge, which keeps the proportions, or
             None for no resize.
+        interpolation: 'bilinear' or 'bicubic'.
+        backend: the library whose resize it is, 'cv2' or 'pillow'.
         size: None until it is known.
     """
 

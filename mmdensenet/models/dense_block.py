@@ -22,6 +22,15 @@ class DenseLayer(BaseModule):
     """One layer H_l: BN-ReLU-Conv(1x1)-BN-ReLU-Conv(3x3), or BN-ReLU-Conv(3x3) with ``bottleneck=False``.
 
     Calling it with the list of all earlier features, each (N, C_i, H, W), gives the k new channels (N, k, H, W).
+
+    Args:
+        in_channels: sum of the C_i.
+        growth_rate: k.
+        bn_size: width of the bottleneck, in multiples of k.
+        norm_cfg, act_cfg: norm and activation, built by mmcv.
+        drop_rate: of the dropout behind the layer; ``bottleneck_drop_rate`` of that behind the 1x1 convolution.
+        memory_efficient: recompute everything up to the first convolution in backward.
+        bottleneck: see above.
     """
 
     def __init__(
@@ -58,6 +67,8 @@ class DenseLayer(BaseModule):
 @ops.known
 class DenseBlock(nn.Module):
     """``num_layers`` dense layers: (N, C0, H, W) to (N, C0 + num_layers * growth_rate, H, W).
+
+    ``bn_size`` and ``layer_kwargs`` are :class:`DenseLayer`'s, ``in_channels`` is C0.
 
     ``engine`` 'reference' computes them with concatenation. 'fused' computes them without and raises RuntimeError where
     it does not apply. 'auto' uses 'fused' where it applies and logs once why where it does not.
@@ -152,7 +163,8 @@ def log_once(reason: str) -> None:
 class DenseTransition(nn.Sequential):
     """BN-ReLU-Conv(1x1)-AvgPool(2x2): (N, C, H, W) to (N, out_channels, H // 2, W // 2).
 
-    A ``drop_rate`` above 0 adds dropout between convolution and pooling.
+    ``in_channels`` is C; ``norm_cfg`` and ``act_cfg`` are built by mmcv. A ``drop_rate`` above 0 adds dropout between
+    convolution and pooling.
     """
 
     def __init__(

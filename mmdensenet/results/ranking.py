@@ -30,6 +30,7 @@ class RankingMetric(BaseMetric):
         seed: of the resamplings.
         group: the key of the samples, such as CSVDataset's 'group', whose equal values are resampled together: images
             of one patient are not independent. None resamples single images.
+        collect_device: 'cpu' or 'gpu', where the ranks exchange their results.
 
     Returns as fractions of 1 ``auroc/macro``, ``auroc/LABEL`` and, with intervals, ``auroc/macro_low``,
     ``auroc/macro_high``, ``auroc/LABEL_low`` and so on; the same of ``ap``. Works across ranks: it collects all scores.

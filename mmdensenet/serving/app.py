@@ -37,7 +37,11 @@ def create_app(predictor: Predictor, settings: Settings | None = None, model_thr
     """The application, for any ASGI server; :func:`mmdensenet.serving.serve` runs it with uvicorn.
 
     ``GET /`` is the page, ``POST /predict`` takes the content of an image file, ``GET /health`` reports its state.
-    ``model_thread`` is the :class:`Service`'s.
+
+    Args:
+        predictor: the model.
+        settings: how the server works; by default :class:`Settings`'.
+        model_thread: the :class:`Service`'s, in which the model computes.
     """
     settings = settings or Settings()
     service = Service(predictor, settings, model_thread)

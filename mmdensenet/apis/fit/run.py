@@ -35,10 +35,13 @@ class Fitted:
     """The results of :func:`fit`.
 
     Attributes:
-        work_dir: with everything; ``config``, ``checkpoints`` (of folds one each) and what else there is are below it.
-        found: what step 1 found: unreadable images, duplicates and so on.
-        figures: by step.
-        files: what is handed over, by name.
+        work_dir: the folder with everything below.
+        found: what the first step found: unreadable images, duplicates and so on.
+        samples: path of samples.csv.
+        config: path of the config.
+        checkpoints: paths of the trained weights, one for each fold.
+        figures: results of the later steps, by step.
+        files: paths of what is handed over, by name, such as 'report' and 'onnx'.
     """
 
     work_dir: str

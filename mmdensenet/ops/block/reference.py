@@ -61,7 +61,7 @@ def dense_block(x: Tensor, layers: Sequence[DenseLayerModules]) -> Tensor:
 
 
 def dense_layer(features: Sequence[Tensor], layer: DenseLayerModules) -> Tensor:
-    """One layer's k new channels, (N, k, H, W), from all earlier features, each (N, C_i, H, W).
+    """Return one layer's k new channels, (N, k, H, W), from all earlier features, each (N, C_i, H, W).
 
     With a bottleneck BN-ReLU-Conv(1x1)-BN-ReLU-Conv(3x3), without one BN-ReLU-Conv(3x3) (section 3 of the paper);
     dropout is last, with ``bottleneck_drop_rate`` also after the 1x1 convolution. ``memory_efficient`` recomputes
