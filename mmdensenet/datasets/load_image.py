@@ -79,7 +79,7 @@ class LoadImage(LoadImageFromFile):
         if is_jpeg and self.reduce_to is not None:
             return _decode_reduced(content, flag, self.reduce_to)
         if is_jpeg and backend == 'cv2':  # what mmcv does, of which the checks take as long as reading a small file
-            return cv2.imdecode(np.frombuffer(content, np.uint8), imread_flags[flag])
+            return cv2.imdecode(np.frombuffer(content, np.uint8), imread_flags.get(flag, flag))
         if flag != 'unchanged' and not is_jpeg:  # of which decoders take no more than 8 bits
             for page in tiff_pages(content)[:1]:
                 require_known_pixels(path, page, deep=False)

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from mmdensenet.compat.faults import SKIPPED, uses
 from mmdensenet.compat.torch import RANDOM_SAMPLES
+from mmdensenet.datasets.collate import collate
 from mmdensenet.datasets.pack_batch import pack_batch, packing_later
 from mmdensenet.datasets.quick_steps import draws_from_uniforms, packs_last, reader_of
 from mmdensenet.datasets.uniforms import draw_from, uniforms_of
@@ -103,11 +104,13 @@ class Fetch:
     """Reads the samples of a batch, as the attribute ``__getitems__`` of a data set that torch's data loaders call.
 
     ``keep(get)`` returns the sample ``get()``, or raises :class:`Dropped` to leave it out. If no sample is left, the
-    first error is raised, unless ``may_be_empty``.
+    first error is raised, unless ``may_be_empty``. With ``packs_together`` the samples may be a
+    :class:`~mmdensenet.datasets.pack_batch.PackedBatch`, which is no list as others' collate functions expect.
     """
 
-    def __init__(self, dataset):
+    def __init__(self, dataset, packs_together: bool = False):
         self.dataset = dataset
+        self.packs_together = packs_together
         self.keep: Callable[[Callable[[], Any]], Any] | None = None
         self.may_be_empty = False
 
@@ -123,7 +126,7 @@ class Fetch:
         read = reader_of(self.dataset) if with_uniforms else partial(getitem, self.dataset)
         keep = self.keep
         samples, dropped = [], []
-        with packing_later(with_uniforms and packs_last(self.dataset)), uniforms_of(None):
+        with packing_later(self.packs_together and with_uniforms and packs_last(self.dataset)), uniforms_of(None):
             for index in indices:
                 words = index.words if isinstance(index, Draw) else None
                 if with_uniforms:
@@ -208,8 +211,8 @@ def fetch_of(dataloader: DataLoader) -> Fetch:
     dataset = dataloader.dataset
     fetch = vars(dataset).get('__getitems__')
     if not isinstance(fetch, Fetch):
-        fetch = Fetch(dataset)
-        dataset.__getitems__ = fetch
+        function = dataloader.collate_fn
+        dataset.__getitems__ = fetch = Fetch(dataset, getattr(function, 'collate', function) is collate)
     return fetch
 
 

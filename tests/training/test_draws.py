@@ -9,6 +9,7 @@ from mmengine.dataset import BaseDataset, Compose, ConcatDataset, DefaultSampler
 from mmpretrain.datasets.transforms import PackInputs, RandomCrop, RandomFlip
 from torch.utils.data import DataLoader, Dataset
 
+from mmdensenet.datasets.collate import collate
 from mmdensenet.datasets.pack_batch import PackedBatch
 from mmdensenet.datasets.quick_steps import QuickFlip, draws_from_uniforms, quicken_steps
 from mmdensenet.datasets.uniforms import current, uniforms_of
@@ -134,7 +135,7 @@ def test_a_batch_is_that_of_its_samples(kind):
     """Read together, and each by the data set's own methods with the same numbers."""
     data = wrapped(kind, serialize_data=kind != 'in lists')
     quicken_steps(data)
-    loader = DataLoader(data, batch_size=3, collate_fn=list, sampler=DefaultSampler(data))
+    loader = DataLoader(data, batch_size=3, collate_fn=collate, sampler=DefaultSampler(data))
     number_draws(loader, seed=5, rank=0)
     indices = list(loader.batch_sampler)
     whole = [data.__getitems__(batch) for batch in indices]
@@ -155,16 +156,23 @@ def test_a_batch_of_several_sizes_or_with_steps_of_ones_own_is_a_list_of_samples
 
     data = Colours(pipeline=[PackInputs()])
     quicken_steps(data)
-    loader = DataLoader(data, batch_size=6, collate_fn=list, shuffle=False)
+    loader = DataLoader(data, batch_size=6, collate_fn=collate, shuffle=False)
     number_draws(loader, seed=5, rank=0)
-    (batch,) = loader
-    assert [tuple(sample['inputs'].shape) for sample in batch] == [(3, 6, 7)] * 4 + [(3, 9, 5)] * 2
     fetch = data.__getitems__
+    assert [tuple(sample['inputs'].shape) for sample in fetch(range(6))] == [(3, 6, 7)] * 4 + [(3, 9, 5)] * 2
     assert type(fetch([0, 1])) is PackedBatch and type(fetch([0, 4])) is list
     data.pipeline.transforms.append(lambda packed: packed | dict(mine=1))
     assert [sample['mine'] for sample in fetch([0, 1])] == [1, 1], 'what follows PackInputs has its samples'
     data.pipeline.transforms = [Own(0.5), data.pipeline.transforms[0]]
     assert type(fetch([0, 1])) is list
+
+
+def test_a_collate_function_of_ones_own_has_a_list():
+    data = Colours(pipeline=[PackInputs()])
+    quicken_steps(data)
+    loader = DataLoader(data, batch_size=4, collate_fn=lambda samples: samples[1:] + samples[:1])
+    number_draws(loader, seed=5, rank=0)
+    assert [sample['data_samples'].gt_label.item() for sample in next(iter(loader))] == [1, 2, 3, 0]
 
 
 class Skipping(DefaultSampler):
