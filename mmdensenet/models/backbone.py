@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModule
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmdensenet import ops
 
 
 class Backbone(BaseModule):
@@ -23,6 +25,12 @@ class Backbone(BaseModule):
         """The memory format of images and weights; a property, because torch.save cannot write one as an attribute."""
         return torch.channels_last if self.channels_last else torch.preserve_format
 
+    def _laid_out(self, x: Tensor) -> Tensor:
+        """Images in the memory format; in torch.func's transforms, whose tensors have other dimensions, as they are."""
+        if not self.channels_last or (not ops.is_exporting() and torch._C._are_functorch_transforms_active()):
+            return x
+        return x.to(memory_format=self.memory_format)
+
     def _set_levels(
         self, count: int, unit: str, out_indices: int | Sequence[int], frozen_stages: int, freeze_stem: bool
     ) -> None:
@@ -32,6 +40,8 @@ class Backbone(BaseModule):
             ValueError: for a level that does not exist.
         """
         indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
+        if not indices:
+            raise ValueError(f'out_indices is empty: give one or more of the {count} {unit}')
         for index in indices:
             if not -count <= index < count:
                 raise ValueError(f'out_indices: {index} is not one of the {count} {unit}')

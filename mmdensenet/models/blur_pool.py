@@ -13,10 +13,21 @@ class BlurPool(nn.Module):
 
     def __init__(self):
         super().__init__()
-        filter_1d = torch.tensor([1.0, 2.0, 1.0]) / 4
-        self.register_buffer('kernel', filter_1d[:, None] * filter_1d[None], persistent=False)
+        self.register_buffer('kernel', _binomial(), persistent=False)
+
+    def _apply(self, fn, recurse: bool = True):
+        had_no_values = self.kernel.is_meta
+        super()._apply(fn, recurse)
+        if had_no_values and not self.kernel.is_meta:  # to_empty gives it none, and no state dict has them
+            self.kernel.copy_(_binomial())
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         channels = x.shape[1]
         weight = self.kernel.to(x.dtype).expand(channels, 1, 3, 3)
         return F.conv2d(F.pad(x, [1] * 4, mode='reflect'), weight, stride=2, groups=channels)
+
+
+def _binomial() -> Tensor:
+    filter_1d = torch.tensor([1.0, 2.0, 1.0]) / 4
+    return filter_1d[:, None] * filter_1d[None]

@@ -194,7 +194,7 @@ class DenseNet(Backbone):
         """Features of the stages in ``out_indices``, in ascending order, for images (N, in_channels, H, W)."""
         # a legacy backward hook receives the gradients of the last operation, which must then be a module's
         has_legacy_hook = self._is_full_backward_hook is False
-        x, contiguous = self._stem(x.to(memory_format=self.memory_format))
+        x, contiguous = self._stem(self._laid_out(x))
         outs = []
         last_needed = self.out_indices[-1]
         for i in range(last_needed + 1):

@@ -32,12 +32,19 @@ class MaskedBCELoss(nn.Module):
         loss_weight: float = 1.0,
     ):
         super().__init__()
-        # not persistent: the config sets them, and a checkpoint has the same keys with any loss
-        self.register_buffer('pos_weight', None if pos_weight is None else torch.tensor(pos_weight), persistent=False)
-        self.register_buffer(
-            'class_weight', None if class_weight is None else torch.tensor(class_weight), persistent=False
-        )
+        self._factors = dict(pos_weight=pos_weight, class_weight=class_weight)
+        for name, factors in self._factors.items():
+            # not persistent: the config sets them, and a checkpoint has the same keys with any loss
+            self.register_buffer(name, None if factors is None else torch.tensor(factors), persistent=False)
         self.loss_weight = loss_weight
+
+    def _apply(self, fn, recurse: bool = True):
+        had_no_values = [name for name, tensor in self._buffers.items() if tensor is not None and tensor.is_meta]
+        super()._apply(fn, recurse)
+        for name in had_no_values:
+            if not getattr(self, name).is_meta:  # to_empty gives it none, and no state dict has them
+                getattr(self, name).copy_(torch.tensor(self._factors[name]))
+        return self
 
     def forward(self, cls_score: Tensor, target: Tensor, weight: Tensor | None = None, **_) -> Tensor:
         """The loss, a scalar, of logits (N, L) and targets (N, L) from 0 to 1, negative where unknown.

@@ -103,7 +103,7 @@ class RDNetStage(nn.Module):
             in_channels = channels
         self.blocks = nn.ModuleList()
         for _ in drop_path_rates:
-            hidden = int(in_channels * bottleneck_ratio / 8) * 8
+            hidden = _share(in_channels, bottleneck_ratio, 'bottleneck_ratio')
             self.blocks.append(RDNetBlock(in_channels, growth_rate, hidden, ese, layer_scale_init_value))
             in_channels += growth_rate
         self.drop_path_rates = tuple(drop_path_rates)
@@ -139,6 +139,13 @@ class RDNetStage(nn.Module):
         if reason is not None:
             log_once(reason)
         return reason is None
+
+
+def _share(channels: int, factor: float, name: str) -> int:
+    share = int(channels * factor / 8) * 8
+    if share < 8:
+        raise ValueError(f'{name}={factor}: none of {channels} channels is left, rounded down to a multiple of 8')
+    return share
 
 
 def _check_size(x: Tensor, kernel: int) -> None:
@@ -242,12 +249,14 @@ class RDNet(Backbone):
         rates = torch.linspace(0, drop_path_rate, sum(self.depths), device='cpu').split(self.depths)
         self.stages = nn.ModuleList()
         for i, growth_rate in enumerate(self.growth_rates):
-            compressed = int(channels * compression_factor / 8) * 8
+            compress = None
+            if i > 0:
+                compress = _share(channels, compression_factor, 'compression_factor'), 2 if i in starts else 1
             stage = RDNetStage(
                 channels,
                 growth_rate,
                 rates[i].tolist(),
-                compress=None if i == 0 else (compressed, 2 if i in starts else 1),
+                compress=compress,
                 bottleneck_ratio=bottleneck_ratio,
                 ese=arch['ese'][i],
                 layer_scale_init_value=layer_scale_init_value,
@@ -274,8 +283,12 @@ class RDNet(Backbone):
         missing = {'growth_rates', 'downsample', 'init_channels'} - set(arch)
         if missing:
             raise ValueError(f'arch lacks {", ".join(sorted(missing))}; it has {", ".join(sorted(arch)) or "nothing"}')
+        if unknown := set(arch) - {'growth_rates', 'downsample', 'init_channels', 'depths', 'ese'}:
+            raise ValueError(f'arch: {", ".join(sorted(unknown))} is unknown; depths and ese are the optional keys')
         growth_rates, downsample = tuple(arch['growth_rates']), tuple(arch['downsample'])
         stages = len(growth_rates)
+        if not stages or min(*growth_rates, arch['init_channels']) < 1:
+            raise ValueError(f'arch: growth_rates={growth_rates} and init_channels are to be positive')
         if list(downsample) != sorted({i for i in downsample if 0 < i < stages}):
             raise ValueError(
                 f'arch: downsample={downsample} are to be stages from 1 to {stages - 1}, in ascending order'
@@ -289,8 +302,7 @@ class RDNet(Backbone):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of the levels in ``out_indices``, in ascending order, for images (N, in_channels, H, W)."""
-        if self.memory_format != torch.preserve_format:
-            x = x.to(memory_format=self.memory_format)
+        x = self._laid_out(x)
         _check_size(x, 4)
         x = self.stem(x)
         outs = []

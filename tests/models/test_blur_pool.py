@@ -18,3 +18,10 @@ def test_a_constant_stays_and_nothing_is_saved():
     pool = BlurPool().half()
     assert torch.equal(pool(torch.full((1, 2, 4, 4), 3.0).half()), torch.full((1, 2, 2, 2), 3.0).half())
     assert not pool.state_dict() and not list(pool.parameters())
+
+
+def test_a_model_that_was_made_without_memory_has_its_kernel():
+    """The state dict has none, so nothing would set it after to_empty, and nothing would say so."""
+    with torch.device('meta'):
+        pool = nn.Sequential(BlurPool())
+    assert torch.equal(pool.to_empty(device='cpu').half()[0].kernel, BlurPool().half().kernel)

@@ -48,3 +48,14 @@ def test_mistakes(batch):
         MaskedBCELoss()(scores, target[:, :2])
     with pytest.raises(UserError, match='pos_weight has 2 values for 3 labels'):
         MaskedBCELoss(pos_weight=[1.0, 2.0])(scores, target)
+
+
+def test_weights_of_a_model_that_was_made_without_memory():
+    """No state dict has them, so nothing would set them after to_empty, and nothing would say so."""
+    given = dict(pos_weight=[2.0, 0.3], class_weight=[1.0, 3.0])
+    with torch.device('meta'):
+        loss = MaskedBCELoss(**given)
+    loss = loss.to_empty(device='cpu')
+    assert {name: getattr(loss, name).tolist() for name in given} == {
+        name: torch.tensor(values).tolist() for name, values in given.items()
+    }

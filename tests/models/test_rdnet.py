@@ -200,6 +200,23 @@ def test_single_layers_are_checkpointed(kind):
         assert_same(other.grad, parameter.grad, name=name)
 
 
+@pytest.mark.parametrize('kind', [RDNet, DenseNet])
+def test_gradients_of_single_images_with_channels_last(kind):
+    """torch.func's tensors in vmap have another number of dimensions, and no memory format."""
+    arch = SMALL if kind is RDNet else dict(growth_rate=4, depths=(2, 2), init_channels=8)
+    net = randomise(kind(arch, channels_last=True)).double().eval()
+    images, parameters = torch.randn(2, 3, 32, 32, dtype=torch.float64), dict(net.named_parameters())
+
+    def loss(parameters, image):
+        return torch.func.functional_call(net, parameters, (image[None],))[0].square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), (None, 0))(parameters, images)
+    for i, image in enumerate(images):
+        expected = torch.autograd.grad(loss(parameters, image), list(parameters.values()))
+        for (name, gradients), gradient in zip(found.items(), expected):
+            assert_same(gradients[i], gradient, name=name)
+
+
 def test_initialisation():
     torch.manual_seed(0)
     net = MODELS.build(dict(type='mmdensenet.RDNet', layer_scale_init_value=1e-6))
@@ -219,6 +236,15 @@ def test_initialisation():
         (dict(arch=dict(SMALL, downsample=(2, 1))), 'in ascending order'),
         (dict(arch=dict(SMALL, depths=(3, 3))), 'depths has 2 values for the 4 stages'),
         (dict(arch=dict(SMALL, ese=(True,))), 'ese has 1 values for the 4 stages'),
+        (dict(arch=dict(SMALL, depth=(1, 1, 1, 1))), 'arch: depth is unknown; depths and ese are the optional'),
+        (
+            dict(arch=dict(SMALL, growth_rates=(8, 0, 8, 8))),
+            r'growth_rates=\(8, 0, 8, 8\) and init_channels .* positive',
+        ),
+        (dict(arch=dict(SMALL, growth_rates=())), r'growth_rates=\(\) and init_channels'),
+        (dict(arch=SMALL, compression_factor=0.1), 'compression_factor=0.1: none of 40 channels is left'),
+        (dict(arch=SMALL, bottleneck_ratio=0.4), 'bottleneck_ratio=0.4: none of 16 channels is left'),
+        (dict(arch=SMALL, out_indices=()), 'out_indices is empty: give one or more of the 4 levels'),
         (dict(arch=SMALL, drop_path_rate=1.0), 'drop_path_rate=1.0: give a probability'),
         (dict(arch=SMALL, engine='fast'), "engine='fast': choose 'auto'"),
     ],
