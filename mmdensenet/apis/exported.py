@@ -79,7 +79,7 @@ class ExportedInferencer(Inferencer):
         return super()._collate(batch)
 
     def forward(self, inputs: dict) -> list[DataSample]:
-        """A batch of :meth:`_collate`."""
+        """The data samples of a batch; where there are decisions, with ``logits`` and what is decided from them."""
         if self.decisions is not None:
             logits = torch.from_numpy(self.model.logits(inputs['inputs']))
             samples = [DataSample() for _ in logits]
