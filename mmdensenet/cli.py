@@ -211,9 +211,9 @@ def explain(error: BaseException) -> str | None:
 
 def _written(error: OSError) -> str:
     """The name of the file whose writing failed: the error has none, but the functions on the way have the file."""
-    try:
-        sys.stdout.flush()
-    except OSError:  # what could not be printed is still there
+    called = traceback.extract_tb(error.__traceback__)[-1:]
+    line = called[0].line or '' if called else ''
+    if line.startswith(('print(', 'sys.stdout.')) and 'file=' not in line:
         return 'standard output'
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         for value in frame.f_locals.values():

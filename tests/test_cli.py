@@ -1,5 +1,6 @@
 import argparse
 import ast
+import contextlib
 import errno
 import os
 import re
@@ -146,12 +147,12 @@ def test_a_folder_that_cannot_be_written_to(number):
     assert ('ulimit' in message) == (number == errno.EFBIG)
 
 
-def test_the_file_of_an_error_that_does_not_name_it(tmp_path, monkeypatch):
+def test_the_file_of_an_error_that_does_not_name_it(tmp_path):
     def write(path):
         with path.open('w'), path.with_name('inner').open('w') as file:
             fail(file)
 
-    def fail(_):
+    def fail(text):
         raise OSError(errno.ENOSPC, 'full')
 
     with pytest.raises(OSError) as caught:
@@ -162,8 +163,19 @@ def test_the_file_of_an_error_that_does_not_name_it(tmp_path, monkeypatch):
             fail(member)
     assert explain(in_archive.value).startswith(f'{tmp_path}/z.npz: full. ')
     assert explain(OSError(errno.ENOSPC, 'full')).startswith('a file: full. ')
-    monkeypatch.setattr(sys.stdout, 'flush', lambda: fail(None))
-    assert explain(caught.value).startswith('standard output: full. ')
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='the system has no /dev/full')
+def test_standard_output_is_named(monkeypatch):
+    full = open('/dev/full', 'w', buffering=1)  # noqa: SIM115  its end raises once more
+    try:
+        with monkeypatch.context() as patch, pytest.raises(OSError) as caught:
+            patch.setattr(sys, 'stdout', full)
+            print('a line')
+    finally:
+        with contextlib.suppress(OSError):
+            full.close()
+    assert explain(caught.value).startswith('standard output: No space left on device. ')
 
 
 @pytest.mark.parametrize('below', [[], ['w']])
