@@ -15,29 +15,30 @@ from PIL import Image
 from .faults import Fault, replace_everywhere
 
 HUE = Fault(
-    what="ColorJitter's hue raises OverflowError in half of the images: adjust_hue makes a uint8 of a negative number",
+    what="ColorJitter's hue raises OverflowError for half of the images, because adjust_hue converts a negative "
+    'number to uint8',
     versions='mmcv 2.2.0 with numpy >= 2',
     until='mmcv takes the shift modulo 256',
     targets=('mmcv.image.photometric:adjust_hue',),
 )
 CHANNELS = Fault(
-    what='a padding value that is one number fills the first channel of a colour image only (Rotate, RandomCrop), and '
-    'one that is a list raises',
+    what='a single number as padding value fills only the first channel of a colour image (Rotate, RandomCrop), and a '
+    'list raises',
     versions='mmcv 2.2.0',
-    until='mmcv gives OpenCV a value for each channel',
+    until='mmcv passes OpenCV a value for each channel',
     targets=('mmcv.image.geometric:impad', 'mmcv.image.geometric:imrotate'),
 )
 LIGHTING = Fault(
-    what="Lighting's noise wraps around: dark pixels become white, white ones black",
+    what="Lighting's noise overflows: dark pixels become white and white ones black",
     versions='mmcv 2.2.0 with mmpretrain 1.2.0',
     until='adjust_lighting keeps 8-bit images within 0 to 255',
     targets=('mmcv.image.photometric:adjust_lighting',),
 )
 GREY = Fault(
-    what='changes of brightness, contrast, colour and hue, AutoContrast and Equalize raise for grey images, and so '
-    "does Pillow's resizing of (H, W, 1)",
+    what="brightness, contrast, colour, hue, AutoContrast and Equalize raise for grey images, and so does Pillow's "
+    'resizing of (H, W, 1)',
     versions='mmcv 2.2.0',
-    until='mmcv takes images of one channel',
+    until='mmcv accepts images with one channel',
     targets=tuple(
         f'mmcv.image.photometric:{name}'
         for name in (
@@ -48,7 +49,7 @@ GREY = Fault(
     + ('mmcv.image.geometric:imresize',),
 )
 ROUNDING = Fault(
-    what='RandomGrayscale makes some greys, such as 7 and 254, one darker',
+    what='RandomGrayscale makes some grey values, such as 7 and 254, darker by one',
     versions='mmcv 2.2.0',
     until='mmcv rounds',
     targets=('mmcv.transforms.processing:RandomGrayscale.transform',),
@@ -56,7 +57,7 @@ ROUNDING = Fault(
 MISSING_OPERATION = Fault(
     what='importing mmpretrain warns that mmcv-lite lacks MultiScaleDeformableAttention, an operation of detectors',
     versions='mmcv-lite 2.1 and 2.2',
-    until='mmcv-lite says so to those who ask for the operation',
+    until='mmcv-lite warns only those who use the operation',
     targets=('importlib.machinery:SourceFileLoader.exec_module',),
 )
 

@@ -23,10 +23,10 @@ WEIGHTS_ONLY = Fault(
 
 
 READING = Fault(
-    what='resuming from or testing a checkpoint that training wrote raises UnpicklingError, as it holds HistoryBuffer '
-    'objects; resume executes the text in meta["config"]',
+    what='resuming from, or testing, a checkpoint of a training raises UnpicklingError, because it contains '
+    'HistoryBuffer objects; resuming executes the text in meta["config"]',
     versions='mmengine 0.10.7 with torch >= 2.6',
-    until='mmengine reads data and executes none',
+    until='mmengine reads checkpoints as data',
     targets=(
         'mmengine.runner.checkpoint:load_url',
         'mmengine.runner.checkpoint:load_from_http',
@@ -38,14 +38,14 @@ READING = Fault(
     ),
 )
 WRITING = Fault(
-    what='a checkpoint holds objects of classes, not plain data, and one that is being written when the run is killed '
-    'is a torn file under its name',
+    what='checkpoints contain objects of classes instead of plain data, and a run that is killed while it writes one '
+    'leaves a truncated file under its name',
     versions='mmengine 0.10.7',
-    until='mmengine writes plain data, and renames a file when it is whole',
+    until='mmengine writes plain data, and renames a file when it is complete',
     targets=('mmengine.runner.checkpoint:save_checkpoint',),
 )
 OTHER_LAYOUTS = Fault(
-    what='weights in the layout of torchvision, timm and others load as none, with a warning',
+    what='of weights in the layout of torchvision, timm and others no tensor is loaded, with only a warning',
     versions='mmengine 0.10.7',
     until='mmengine lets a model convert a checkpoint before it is loaded',
     targets=(
@@ -55,14 +55,14 @@ OTHER_LAYOUTS = Fault(
     ),
 )
 LATEST = Fault(
-    what='auto-resume takes the file that last_checkpoint names, whole or not, of the run that began last or not',
+    what='auto-resume takes the file that last_checkpoint names, even if it is damaged or belongs to an older run',
     versions='mmengine 0.10.7',
     until='mmengine verifies checkpoints and distinguishes runs',
     targets=('mmengine.runner.checkpoint:find_latest_checkpoint',),
 )
 DELETING = Fault(
-    what='with max_keep_ckpts the oldest checkpoint is deleted before the new one is written, and the best one before '
-    'the new best one: a kill in between loses both',
+    what='with max_keep_ckpts the oldest checkpoint is deleted before the new one is written, and the old best one '
+    'before the new best one, so a kill in between loses both',
     versions='mmengine 0.10.7',
     until='mmengine deletes last',
     targets=(
@@ -75,9 +75,9 @@ DELETING = Fault(
 # Data sets
 
 CONCATENATING = Fault(
-    what='ConcatDataset says of parts with different classes that their meta information does not match, without '
-    'saying which, and refuses the same names as a list and as a tuple; ClassBalancedDataset around it or '
-    'RepeatDataset raises, for they have no get_cat_ids',
+    what='ConcatDataset reports parts with different classes without naming the difference, and refuses a list and a '
+    'tuple of the same names; ClassBalancedDataset around it or around RepeatDataset raises, because they have no '
+    'get_cat_ids',
     versions='mmengine 0.10.7',
     until='mmengine names what differs, and the wrappers have get_cat_ids',
     targets=(
@@ -88,8 +88,8 @@ CONCATENATING = Fault(
 
 
 SUBSETS = Fault(
-    what='get_subset copies a data set with one memo for all copies of a process: a later subset has the pipeline of '
-    'an earlier one, or any object that lay at its place in memory',
+    what='get_subset copies data sets with one memo for the whole process, so a later subset may get the pipeline of '
+    'an earlier one, or an unrelated object',
     versions='mmengine 0.10.7',
     until='each copy has its own memo',
     targets=('mmengine.dataset.base_dataset:BaseDataset._copy_without_annotation',),
@@ -116,8 +116,7 @@ def copy_each_subset_anew() -> None:
 
 
 BYTE_ORDER_MARK = Fault(
-    what='list_from_file leaves the byte-order mark of files of Windows before the first line, such as the path of an '
-    'image',
+    what='list_from_file keeps the byte-order mark of Windows files, in front of the first line',
     versions='mmengine 0.10.7',
     until='mmengine reads such files as utf-8-sig',
     targets=('mmengine.fileio.parse:list_from_file',),
@@ -137,10 +136,10 @@ def leave_out_byte_order_mark() -> None:
 
 
 ANNOTATIONS = Fault(
-    what='an annotation file that is malformed raises, such as "not enough values to unpack", without the file and '
-    'line; one that ends in .pkl runs what it asks for',
+    what='a malformed annotation file raises an error such as "not enough values to unpack", without the file and the '
+    'line; a .pkl file runs the code that it asks for',
     versions='mmengine 0.10.7 with mmpretrain 1.2.0',
-    until='the data sets name them',
+    until='the data sets name file and line',
     targets=('mmengine.dataset.base_dataset:BaseDataset.full_init',),
 )
 
@@ -149,10 +148,10 @@ ANNOTATIONS = Fault(
 # Training
 
 TIME_STAMPS = Fault(
-    what='runs that start within a second have the same names: the second one gets the logger, visualizer, message hub '
-    'and log folder of the first, and with them its best score',
+    what='runs that start within the same second share their name: the second gets the logger, visualizer, message '
+    'hub, log folder and best score of the first',
     versions='mmengine 0.10.7',
-    until='the names are of one run each',
+    until='each run has its own name',
     targets=('mmengine.runner.runner:Runner.setup_env',),
 )
 
@@ -174,8 +173,8 @@ def give_each_run_its_time_stamp() -> None:
 
 
 ITERATING = Fault(
-    what='IterBasedTrainLoop starts the iterator of its data loader, and its workers, when it is built: what hooks '
-    'change before training, such as the seeds of a resumed run, does not reach them',
+    what='IterBasedTrainLoop starts the iterator and the workers of its data loader when it is built, so changes that '
+    'hooks make before training, such as the seeds of a resumed run, do not reach them',
     versions='mmengine 0.10.7',
     until='mmengine starts it in run()',
     targets=('mmengine.runner.loops:_InfiniteDataloaderIterator',),
@@ -204,8 +203,8 @@ AMP = Fault(
     is_repaired=lambda: not uses(find('mmengine.optim:AmpOptimWrapper.__init__'), 'is_cuda_available'),
 )
 GLOO = Fault(
-    what='distributed training on CPUs: init_dist calls torch.cuda.set_device (AttributeError) and keeps nccl, and '
-    'MMDistributedDataParallel gets device_ids (ValueError)',
+    what='distributed training on CPUs fails: init_dist calls torch.cuda.set_device (AttributeError) and keeps nccl, '
+    'and MMDistributedDataParallel passes device_ids (ValueError)',
     versions='mmengine 0.10.7',
     until='mmengine supports gloo',
     targets=(

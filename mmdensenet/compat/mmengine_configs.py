@@ -15,8 +15,8 @@ from .yaml_data import DataLoader
 CONFIG_SCOPE = 'mmpretrain'
 
 PACKAGES = Fault(
-    what='is_installed and get_installed_path import pkg_resources, and give a folder that does not exist for PEP 660 '
-    'editable installs',
+    what='is_installed and get_installed_path import pkg_resources, and return a folder that does not exist for PEP '
+    '660 editable installs',
     versions='mmengine 0.10.7 with setuptools >= 82 (no pkg_resources), or with any editable install of today',
     until='mmengine uses importlib.metadata',
     targets=('mmengine.utils.package_utils:is_installed', 'mmengine.utils.package_utils:get_installed_path'),
@@ -67,8 +67,8 @@ def _find_package(name: str) -> str | None:
 
 
 OUR_CONFIGS = Fault(
-    what="`_base_ = 'mmdensenet::x.py'` and mmengine.hub.get_config want a '/' in the path and the package in a fixed "
-    "list; each inherited dict gets `_scope_ = 'mmdensenet'`, in which mmpretrain's classes are not found",
+    what="`_base_ = 'mmdensenet::x.py'` and mmengine.hub.get_config require a '/' in the path and a package from a "
+    "fixed list; each inherited dict gets `_scope_ = 'mmdensenet'`, in which mmpretrain's classes are not found",
     versions='mmengine 0.10.7',
     until='mmengine lets packages register themselves, with the scope of their configs',
     targets=(
@@ -105,8 +105,8 @@ def find_our_configs() -> None:
 
 
 YAML = Fault(
-    what='a .yaml config, and any other YAML file, may run code while it is loaded; 1e-3 in it is text and 010 is 8; '
-    'of a key that stands twice the first is lost',
+    what='a .yaml config, and any other YAML file, may run code while it is loaded; 1e-3 is read as text and 010 as '
+    '8; of duplicate keys the first is lost',
     versions='mmengine 0.10.7',
     until='mmengine reads YAML 1.2, as data',
     targets=('mmengine.fileio.handlers.yaml_handler:Loader',),
@@ -121,7 +121,7 @@ def load_yaml_as_data() -> None:
 
 
 JSON = Fault(
-    what='of a key that stands twice in a .json file the first is lost, and one with a byte-order mark is refused',
+    what='of duplicate keys in a .json file the first is lost, and a file with a byte-order mark is refused',
     versions='mmengine 0.10.7',
     until='mmengine reads JSON with object_pairs_hook',
     targets=('mmengine.fileio.handlers.json_handler:JsonHandler.load_from_fileobj',),
@@ -143,9 +143,9 @@ DATA_CONFIGS = Fault(
 )
 
 STANDARD_LIBRARY = Fault(
-    what='a config with imports (a pure-Python one) that uses os, json, re or another module of the standard library '
-    'raises RuntimeError, as it is taken for a package whose import can wait; and a config with a module or '
-    'a function in it cannot be copied or written',
+    what='a pure-Python config that imports os, json, re or another module of the standard library raises '
+    'RuntimeError, because it is taken for a package whose import can wait; a config that contains a module or a '
+    'function cannot be copied or written',
     versions='mmengine 0.10.7 with Python 3.11 and newer, and in virtual environments',
     until='mmengine uses sys.stdlib_module_names',
     targets=('mmengine.config.utils:_is_builtin_module', 'mmengine.config:Config.fromfile'),

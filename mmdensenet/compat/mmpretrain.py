@@ -9,10 +9,10 @@ import numpy as np
 from .faults import Fault
 
 CLASS_NAMES = Fault(
-    what='a file of classes with a byte-order mark or empty lines gives names with them, metainfo.classes may be a '
-    'set, metainfo.CLASSES is passed over, and names may be numbered otherwise than the labels that they are for',
+    what='a file of class names keeps its byte-order mark and empty lines; metainfo.classes may be an unordered set; '
+    'metainfo.CLASSES is ignored; names may be numbered differently from the labels',
     versions='mmpretrain 1.2.0',
-    until='mmpretrain reads such files as others do, and refuses the rest',
+    until='mmpretrain reads such files correctly, and refuses the rest',
     targets=(
         'mmpretrain.datasets.base_dataset:BaseDataset._compat_classes',
         'mmpretrain.datasets.base_dataset:BaseDataset._load_metainfo',
@@ -21,9 +21,9 @@ CLASS_NAMES = Fault(
     owner='mmpretrain.datasets.base_dataset',
 )
 FOLDERS = Fault(
-    what='CustomDataset numbers class folders in alphabetical order whatever metainfo.classes says, refuses a part '
-    'that lacks a folder of metainfo.classes, takes hidden folders for classes, and leaves out links whose target is '
-    'gone, and images of other endings than its extensions, without a word',
+    what='CustomDataset numbers class folders alphabetically whatever metainfo.classes says, refuses a part that '
+    'lacks a folder of metainfo.classes, treats hidden folders as classes, and silently skips broken links and images '
+    'with extensions that it does not know',
     versions='mmpretrain 1.2.0',
     until='mmpretrain numbers folders by their names in metainfo.classes',
     targets=('mmpretrain.datasets.custom:CustomDataset._find_samples',),
@@ -32,10 +32,10 @@ FOLDERS = Fault(
 
 
 FOLDS = Fault(
-    what='KFoldDataset raises around ConcatDataset, RepeatDataset and ClassBalancedDataset, and around a data set that '
-    'is built; for a fold beyond num_splits or below 0 it takes all images, or some twice, or none',
+    what='KFoldDataset raises around ConcatDataset, RepeatDataset, ClassBalancedDataset and a data set that is '
+    'already built; for a fold outside num_splits it uses all images, some twice, or none',
     versions='mmpretrain 1.2.0',
-    until='KFoldDataset divides the images of what it wraps, and refuses folds that are not there',
+    until='KFoldDataset divides the images of any data set, and refuses folds that do not exist',
     targets=(
         'mmpretrain.datasets.dataset_wrappers:KFoldDataset.__init__',
         'mmpretrain.datasets.dataset_wrappers:KFoldDataset.full_init',
@@ -45,9 +45,9 @@ FOLDS = Fault(
 
 
 SEVERAL_TASKS = Fault(
-    what='MultiTaskDataset names neither the file nor the entry of malformed annotations, refuses images without '
-    'labels, raises without data_root, does not describe its samples and cannot be repeated or divided; '
-    'PackMultiTaskInputs drops the path of an image without labels',
+    what='MultiTaskDataset names neither file nor entry of malformed annotations, refuses images without labels, '
+    'requires data_root, does not describe its samples, and cannot be repeated or divided; PackMultiTaskInputs drops '
+    'the path of an image without labels',
     versions='mmpretrain 1.2.0',
     until='MultiTaskDataset is a BaseDataset, and PackMultiTaskInputs keeps the meta keys',
     targets=(
@@ -61,21 +61,21 @@ SEVERAL_TASKS = Fault(
 
 
 HYPERPARAMETERS = Fault(
-    what='AutoAugment leaves its hparams, such as pad_val and interpolation, out',
+    what='AutoAugment ignores its hparams, such as pad_val and interpolation',
     versions='mmpretrain 1.2.0',
     until='AutoAugment builds its policies with hparams',
     targets=('mmpretrain.datasets.transforms.auto_augment:AutoAugment.__init__',),
     owner='mmpretrain.datasets.transforms.auto_augment',
 )
 SOLARIZING = Fault(
-    what='SolarizeAdd with a whole number wraps around: values beyond 255 become dark',
+    what='SolarizeAdd with an integer overflows: values beyond 255 become dark',
     versions='mmpretrain 1.2.0',
     until='SolarizeAdd adds in more than 8 bits',
     targets=('mmpretrain.datasets.transforms.auto_augment:SolarizeAdd.__init__',),
     owner='mmpretrain.datasets.transforms.auto_augment',
 )
 PADDING_MODE = Fault(
-    what='RandomCrop with padding pads with a constant whatever padding_mode says',
+    what='RandomCrop pads with a constant whatever padding_mode says',
     versions='mmpretrain 1.2.0',
     until='RandomCrop passes padding_mode on',
     targets=('mmpretrain.datasets.transforms.processing:RandomCrop.transform',),
@@ -84,7 +84,7 @@ PADDING_MODE = Fault(
 GREY = Fault(
     what='RandomErasing raises for grey images, and GaussianBlur for those of shape (H, W, 1)',
     versions='mmpretrain 1.2.0',
-    until='mmpretrain takes images of one channel',
+    until='mmpretrain accepts images with one channel',
     targets=(
         'mmpretrain.datasets.transforms.processing:RandomErasing._fill_pixels',
         'mmpretrain.datasets.transforms.auto_augment:GaussianBlur.transform',
@@ -92,7 +92,7 @@ GREY = Fault(
     owner='mmpretrain.datasets.transforms.processing',
 )
 IN1D = Fault(
-    what='RetrievalRecall and RetrievalAveragePrecision call np.in1d, which is gone',
+    what='RetrievalRecall and RetrievalAveragePrecision call np.in1d, which NumPy has removed',
     versions='mmpretrain 1.2.0 with numpy >= 2.4',
     until='mmpretrain calls np.isin',
     targets=('mmpretrain.evaluation.metrics.retrieval:np',),

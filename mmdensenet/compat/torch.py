@@ -9,9 +9,9 @@ SYNC_BATCH_NORM = Fault(
     targets=('torch.nn:SyncBatchNorm',),
 )
 RANDOM_SAMPLES = Fault(
-    what='the random numbers of a sample depend on the worker that reads it and on what it has read before, so that a '
+    what='the random numbers of a sample depend on the worker that reads it and on what that has read before, so a '
     'resumed run draws others',
     versions='torch up to 2.13',
-    until="torch's DataLoader seeds a sample by its number",
+    until="torch's DataLoader seeds each sample by its number",
     targets=('torch.utils.data._utils.fetch:_MapDatasetFetcher.fetch',),
 )

@@ -10,10 +10,10 @@ import torch
 from .faults import Fault
 
 OPERATORS = Fault(
-    what='importing torchvision raises "operator torchvision::nms does not exist" beside a CPU build of torch, because '
-    "the registry's torchvision is compiled for CUDA and its library does not load",
+    what='importing torchvision next to a CPU build of torch raises "operator torchvision::nms does not exist", '
+    'because torchvision on PyPI is compiled for CUDA and its library does not load',
     versions='torchvision 0.15 and newer',
-    until='a CPU torchvision is on the package registry',
+    until='PyPI has a torchvision for CPUs',
     targets=('torch.library:Library.define',),
 )
 
