@@ -3,9 +3,12 @@
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.model import BaseModel
 
 from mmdensenet.checkpoints.checkpoint_meta import DECISIONS, hash_weights, meta_file, write_meta
-from mmdensenet.results.decisions import Decisions
+from mmdensenet.errors import UserError
+from mmdensenet.results.decisions import Decisions, first_difference
+from mmdensenet.results.preparation import preparation
 
 from .models import get_model
 from .runner import open_config, require_checkpoint
@@ -43,16 +46,34 @@ def decide_checkpoint(
     require_checkpoint(checkpoint)
     meta_file(checkpoint, out)
     require_one_task(cfg.model.get('head'), 'decide')
+    model = get_model(cfg, checkpoint)
+    prepared = _preparation_of_both(cfg, model)
     scores = score_part(cfg, checkpoint, 'val')
     decisions = decide(
         scores,
         operating_point=operating_point,
         coverage=coverage,
         part=what_is_decided_on(cfg),
-        weights=hash_weights(get_model(cfg, checkpoint).state_dict()),
+        weights=hash_weights(model.state_dict()),
+        prepared=prepared,
     )
     write_meta(checkpoint, DECISIONS, decisions.to_dict(), out)
     return decisions
+
+
+def _preparation_of_both(cfg: Config, model: BaseModel) -> tuple[str, ...]:
+    """How the images of validation and test are prepared.
+
+    Raises:
+        UserError: if the two are prepared otherwise.
+    """
+    val, test = (preparation(model, cfg.get(f'{part}_dataloader')) for part in ('val', 'test'))
+    if found := first_difference(val, test):
+        raise UserError(
+            f'val_dataloader and test_dataloader prepare images otherwise: {found[0]:.150} and {found[1]:.150}. '
+            'Decisions on the one are not for the other: make their pipelines the same.'
+        )
+    return val
 
 
 def what_is_decided_on(cfg: Config) -> str:

@@ -55,7 +55,7 @@ def run_test(
         dataset: the test part, built.
         predictions: what ``tools/test.py --out FILE`` wrote, or read, in the place of a test; then there are no
             metrics.
-        logits: keep the logits of a checkpoint without decisions too.
+        logits: keep the logits, and leave decisions alone: new ones are made for what the old ones are not for.
 
     Raises:
         UserError: if predictions are of another data set, and as :func:`.test.test_model` does.
@@ -72,7 +72,7 @@ def run_test(
     else:
         with temporary_work_dir() as folder:
             file = f'{folder}/predictions.npz'
-            metrics = test_model(cfg, checkpoint, work_dir=folder, out=file, logits=logits)
+            metrics = test_model(cfg, checkpoint, work_dir=folder, out=file, logits=logits, decide=not logits)
             try:
                 scores = read_scores(file, several, classes, threshold)
             except UserError as error:

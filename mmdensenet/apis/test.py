@@ -47,6 +47,7 @@ def test_model(
     tta: bool = False,
     partial: bool = False,
     logits: bool = False,
+    decide: bool = True,
     pin_memory: bool = True,
     launcher: str = 'none',
     cfg_options: dict | None = None,
@@ -67,6 +68,7 @@ def test_model(
         tta: average over test-time augmentations; a horizontal flip unless the config says which. A checkpoint's
             decisions are for images as they are: they are not applied, which is said.
         logits: the predictions have ``logits`` too; those of a checkpoint with decisions have them anyway.
+        decide: False leaves the checkpoint's decisions alone.
         partial: go on with a checkpoint that has only some of the model's tensors.
         pin_memory, launcher, cfg_options: as for :func:`train_model`.
 
@@ -115,7 +117,7 @@ def test_model(
     for kind in (BadImagesHook, FiniteHook):
         add_if_missing(runner, kind)
     runner.register_hook(CheckpointContentHook(checkpoint))
-    decisions = DecisionsHook(checkpoint, logits)
+    decisions = DecisionsHook(checkpoint, logits, decide)
     if tta:
         runner.logger.info(AUGMENTED, extra=SHOWN)
     elif task_names(cfg.model.get('head')):

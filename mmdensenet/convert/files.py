@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmdensenet.checkpoints.checkpoint import load_from_file
 from mmdensenet.checkpoints.checkpoint_file import replacing, sha256
+from mmdensenet.checkpoints.checkpoint_meta import DECISIONS
 from mmdensenet.checkpoints.checkpoint_sources import load_from_url, local_copy
 from mmdensenet.checkpoints.writing import save_whole
 from mmdensenet.errors import UserError, first_line
@@ -81,6 +82,8 @@ def convert_checkpoint(
         )
     except UserError as error:
         raise UserError(f'{source}: {error}') from error
+    if DECISIONS in (checkpoint.get('meta') or {}):
+        report.notes.append('its decisions (temperature, thresholds) are left out: make them with `mmdensenet decide`')
     report.source = source
     report.sha256 = sha256(local_copy(source) if '://' in source else Path(source).expanduser())
     if verify is not None:

@@ -14,6 +14,7 @@ from mmdensenet.checkpoints.checkpoint_meta import DECISIONS, hash_weights
 from mmdensenet.datasets.stated_classes import names_in_checkpoint
 from mmdensenet.errors import UserError
 from mmdensenet.results.decisions import Decided, Decisions
+from mmdensenet.results.preparation import preparation
 from mmdensenet.results.scores import Scores
 
 
@@ -24,13 +25,15 @@ def decisions_of(model: BaseModel, source: str) -> Decisions | None:
         source: the name of the checkpoint in messages.
 
     Raises:
-        UserError: if they cannot be read, or are for other weights or classes than the model's.
+        UserError: if they cannot be read, or are for other weights, classes or preparations of images than the model's
+            and its config's test pipeline.
     """
-    return read_decisions(getattr(model, '_checkpoint_meta', None), model, source)
+    loader = (getattr(model, '_config', None) or {}).get('test_dataloader')
+    return read_decisions(getattr(model, '_checkpoint_meta', None), model, source, loader)
 
 
-def read_decisions(meta: Any, model: BaseModel, source: str) -> Decisions | None:
-    """The same from a checkpoint's ``meta`` and a model with its weights."""
+def read_decisions(meta: Any, model: BaseModel, source: str, loader: Mapping | None = None) -> Decisions | None:
+    """The same from a checkpoint's ``meta``, a model with its weights, and the data loader of the images."""
     if not isinstance(meta, Mapping) or DECISIONS not in meta:
         return None
     decisions = Decisions.from_dict(meta[DECISIONS], source)
@@ -47,6 +50,7 @@ def read_decisions(meta: Any, model: BaseModel, source: str) -> Decisions | None
             f'{source}: its decisions (temperature, thresholds) were made for other weights. Make them again with '
             f'`mmdensenet decide`, or remove the entry {DECISIONS!r} of its meta.'
         )
+    decisions.require_preparation(preparation(model, loader), source)
     return decisions
 
 

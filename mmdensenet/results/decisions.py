@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,7 @@ class Decisions:
         part: the data of the fit; ``samples`` is its number of images.
         weights: :func:`mmdensenet.checkpoints.checkpoint_meta.hash_weights` of the model; '' if unknown.
         left_out: sentences on what could not be fitted.
+        prepared: :func:`.preparation.preparation` of the images; () if unknown.
     """
 
     multi_label: bool
@@ -94,6 +96,7 @@ class Decisions:
     samples: int
     weights: str
     left_out: tuple[str, ...] = ()
+    prepared: tuple[str, ...] = ()
 
     @property
     def undecided(self) -> list[str]:
@@ -124,6 +127,22 @@ class Decisions:
                     f'{source}: its decisions are for other classes, {own!r:.60} in the place of {other!r:.60} (number '
                     f'{number}). Make them again with `mmdensenet decide`.'
                 )
+
+    def require_preparation(self, prepared: Sequence[str], source: str) -> None:
+        """Compare how images come to the model with how those of the fit came, where both are known.
+
+        Args:
+            prepared: :func:`.preparation.preparation`; of one text, the normalisation, where there is no pipeline.
+
+        Raises:
+            UserError: if they are prepared otherwise, which the message names.
+        """
+        if found := first_difference(self.prepared, prepared):
+            raise UserError(
+                f'{source}: its decisions (temperature, thresholds) are for images that are prepared otherwise: '
+                f'{found[0]:.150} in the place of {found[1]:.150}. Prepare them so, or make the decisions again with '
+                '`mmdensenet decide`.'
+            )
 
     def apply(self, logits: np.ndarray) -> Decided:
         """Decide on logits (N, C).
@@ -222,7 +241,8 @@ class Decisions:
             raise UserError(f'{source}: its decisions are no dictionary. Make them again with `mmdensenet decide`.')
         if values.get('format') != FORMAT:
             raise UserError(f'{source}: its decisions have format {values.get("format")!r:.40}, known is {FORMAT}.')
-        values = {**values, 'multi_label': values.get('kind') == 'multi-label'}
+        # 'prepared' is younger than the format, and others read files without it
+        values = {'prepared': [], **values, 'multi_label': values.get('kind') == 'multi-label'}
         missing = sorted(({'kind'} | set(cls.__dataclass_fields__)) - set(values))
         wrong = f'lack {", ".join(missing)}' if missing else _what_is_wrong(values)
         if wrong:
@@ -234,6 +254,17 @@ class Decisions:
             for p in values['points']
         )
         return cls(**given)
+
+
+def first_difference(one: Sequence[str], other: Sequence[str]) -> tuple[str, str] | None:
+    """The first texts in which two ways of preparing images differ, see :func:`.preparation.preparation`.
+
+    If one is unknown there is none; if one has no pipeline, normalisations are compared.
+    """
+    if 1 in (len(one), len(other)):
+        one, other = one[-1:], other[-1:]
+    pairs = zip_longest(one, other, fillvalue='nothing') if one and other else ()
+    return next((pair for pair in pairs if pair[0] != pair[1]), None)
 
 
 def activate(logits: np.ndarray, multi_label: bool) -> np.ndarray:
@@ -268,6 +299,7 @@ def _what_is_wrong(values: Mapping) -> str | None:
         'samples': type(values['samples']) is int and values['samples'] > 0,
         'weights': isinstance(values['weights'], str) and bool(re.fullmatch('([0-9a-f]{64})?', values['weights'])),
         'left_out': _is_list(values['left_out'], lambda text: _is_text(text, LONGEST)),
+        'prepared': _is_list(values['prepared'], lambda text: _is_text(text, LONGEST)),
     }
     wrong = [name for name, right in checks.items() if not right]
     return f'have wrong {wrong[0]}' if wrong else None

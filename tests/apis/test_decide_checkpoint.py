@@ -11,10 +11,12 @@ from mmengine.config import Config
 import mmdensenet
 from mmdensenet.apis import export_model, open_inferencer, test_model
 from mmdensenet.apis.decide_checkpoint import ALSO_TEST, VALIDATION, decide_checkpoint, what_is_decided_on
+from mmdensenet.apis.runner import open_config
 from mmdensenet.apis.scoring import score_part
 from mmdensenet.checkpoints.checkpoint_meta import DECISIONS, write_meta
 from mmdensenet.errors import UserError
 from mmdensenet.results.decisions import Decisions
+from mmdensenet.results.preparation import NO_STEPS
 from mmdensenet.serving import Predictor
 
 
@@ -147,11 +149,39 @@ def test_decisions_do_not_travel_to_other_weights(plain, decided, tmp_path):
     ):
         with pytest.raises(UserError, match='were made for other weights'):
             use()
+    again = decide_checkpoint(config, str(tmp_path / 'other.pth'), tmp_path / 'again.pth')
+    assert again.weights != decisions.weights, 'as the message says'
     write_meta(checkpoint, DECISIONS, {**decisions.to_dict(), 'temperatures': [-1.0]}, tmp_path / 'wrong.pth')
     with pytest.raises(UserError, match=r'wrong\.pth: its decisions have wrong temperatures'):
         open_inferencer(config, str(tmp_path / 'wrong.pth'))
     other_head = mmdensenet.get_model(config, checkpoint, num_classes=3)
     assert open_inferencer(other_head, classes=list('abc')).decisions is None, 'a new head is uncalibrated'
+
+
+def test_decisions_are_for_images_that_are_prepared_as_those_of_the_fit(decided, tmp_path):
+    config, checkpoint, decisions = decided
+    assert decisions.prepared[0] == NO_STEPS and 'mean=[77.9]' in decisions.prepared[1]
+    steps = [dict(type='CenterCrop', crop_size=6), dict(type='PackInputs')]
+    crop, mean = {'test_dataloader.dataset.pipeline': steps}, {'data_preprocessor.mean': [70.0]}
+    for options, said in ((crop, r'CenterCrop\(crop_size=6\)'), (mean, r'mean=\[70.0\]')):
+        cfg = open_config(config, options)
+        for use in (
+            lambda cfg: open_inferencer(cfg, checkpoint),
+            lambda cfg: export_model(cfg, checkpoint, tmp_path / 'm.pt2', 'torch-export'),
+            lambda cfg: test_model(cfg, checkpoint, work_dir=str(tmp_path)),
+        ):
+            with pytest.raises(UserError, match=f'for images that are prepared otherwise: .* in the place of .*{said}'):
+                use(cfg)
+    with pytest.raises(UserError, match=r'prepared otherwise: .* in the place of Resize\(scale=\[6, 6\]\)'):
+        export_model(config, checkpoint, tmp_path / 'm.pt2', 'torch-export', input_size=(6, 6))
+    with pytest.raises(
+        UserError, match='val_dataloader and test_dataloader prepare images otherwise: as they are read'
+    ):
+        decide_checkpoint(config, checkpoint, tmp_path / 'd.pth', cfg_options=crop)
+    again = decide_checkpoint(config, checkpoint, tmp_path / 'd.pth', cfg_options=mean)
+    assert open_inferencer(open_config(config, mean), str(tmp_path / 'd.pth')).decisions == again
+    with pytest.raises(UserError, match='prepared otherwise'):
+        open_inferencer(config, str(tmp_path / 'd.pth'))
 
 
 def test_weights_that_give_no_numbers(decided, tmp_path):

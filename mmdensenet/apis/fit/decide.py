@@ -1,6 +1,7 @@
 """Decisions from validation scores: temperature, operating points, conformal sets, out-of-distribution threshold."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -27,6 +28,7 @@ def decide(
     coverage: float = 0.9,
     part: str = 'the validation part',
     weights: str = '',
+    prepared: Sequence[str] = (),
 ) -> Decisions:
     """Fit decisions on the scores of validation images, never of test images.
 
@@ -48,6 +50,7 @@ def decide(
         coverage: of the conformal sets, between 0 and 1.
         part: what the images are called, for people.
         weights: hash of the model's weights.
+        prepared: :func:`mmdensenet.results.preparation.preparation` of the images.
 
     Raises:
         UserError: for an unknown rule, a coverage outside 0 to 1, no images, or scores that are not finite.
@@ -79,6 +82,7 @@ def decide(
         samples=len(scores),
         weights=weights,
         left_out=tuple(printable(sentence)[:LONGEST] for sentence in left_out),
+        prepared=tuple(prepared),
     )
 
 

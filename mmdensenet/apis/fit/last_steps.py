@@ -13,6 +13,7 @@ from mmdensenet.checkpoints.checkpoint_meta import DECISIONS, hash_weights, writ
 from mmdensenet.export.ensemble import Ensemble
 from mmdensenet.results.decisions import Decisions
 from mmdensenet.results.judgement import Judgement
+from mmdensenet.results.preparation import preparation
 from mmdensenet.results.scores import Scores
 
 from .decide import decide
@@ -65,8 +66,11 @@ def decide_step(
     if done is not None and out.is_file():
         decisions = Decisions.from_dict(done, str(work / 'decisions.json'))
     else:
-        weights = hash_weights(get_model(open_config(str(config)), str(trained)).state_dict())
-        decisions = decide(scores, operating_point=operating_point, weights=weights)
+        cfg = open_config(str(config))
+        model = get_model(cfg, str(trained))
+        prepared = preparation(model, (cfg or {}).get('val_dataloader'))
+        weights = hash_weights(model.state_dict())
+        decisions = decide(scores, operating_point=operating_point, weights=weights, prepared=prepared)
         work.begin('decisions')
         write_meta(trained, DECISIONS, decisions.to_dict(), out)
         work.write('decisions', made_of, decisions.to_dict())

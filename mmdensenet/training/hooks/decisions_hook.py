@@ -26,16 +26,17 @@ class DecisionsHook(Hook):
     Args:
         source: the name of the checkpoint in messages.
         logits: add the logits even without decisions.
+        decide: False leaves the decisions alone, such as where new ones are made.
 
     Attributes:
         evaluate: add the metric of the decisions, which needs labels.
 
     Raises:
-        UserError: if the decisions are for other weights.
+        UserError: if the decisions are for other weights, or for images that are prepared otherwise.
     """
 
-    def __init__(self, source: str = 'the checkpoint', logits: bool = False):
-        self.source, self.logits, self.evaluate = source, logits, True
+    def __init__(self, source: str = 'the checkpoint', logits: bool = False, decide: bool = True):
+        self.source, self.logits, self.decide, self.evaluate = source, logits, decide, True
         self.decisions: Decisions | None = None
         self._meta: Any = None
         self._open = ExitStack()
@@ -45,8 +46,9 @@ class DecisionsHook(Hook):
 
     def before_test(self, runner) -> None:
         model = unwrapped(runner.model)
-        self.decisions = read_decisions(self._meta, model, self.source)
-        for line in [UNCALIBRATED] if self.decisions is None else self.decisions.lines():
+        loader = getattr(runner, 'cfg', {}).get('test_dataloader')
+        self.decisions = read_decisions(self._meta, model, self.source, loader) if self.decide else None
+        for line in () if not self.decide else [UNCALIBRATED] if self.decisions is None else self.decisions.lines():
             runner.logger.info(line, extra=None if self.logits else SHOWN)  # with `logits` the caller prints it
         if self.decisions is not None or self.logits:
             then = None if self.decisions is None else partial(note_decisions, self.decisions)

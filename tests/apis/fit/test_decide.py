@@ -7,6 +7,7 @@ from scipy.special import expit, softmax
 from sklearn import metrics as sklearn
 
 from mmdensenet.apis.fit.decide import SLACK, conformal_quantile, decide
+from mmdensenet.apis.fit.judge import judge
 from mmdensenet.errors import UserError
 from mmdensenet.results.decisions import Decisions, energy
 from mmdensenet.results.operating_points import fit_operating_point
@@ -50,6 +51,27 @@ def test_conformal_sets_cover_new_images(labels):
         sets = decide(scores.take(np.arange(200))).apply(scores.logits[200:]).sets
         covered.append(sets[scores.targets[200:] == 1].mean())
     assert np.mean(covered) == pytest.approx(0.905, abs=0.012)
+
+
+def test_two_classes_are_decided_as_one_label():
+    """A softmax of logits (0, z) is the sigmoid of z: temperature, threshold, labels and energy are the same."""
+    label = with_logits(several(2000, labels=1, factor=2.5, unknown=0))
+    pair = make(np.hstack([1 - label.scores, label.scores]), label.truth[:, 0].astype(int))
+    pair.logits = np.hstack([np.zeros((2000, 1)), label.logits])
+    for rule in ('youden', 'f1', 'sensitivity=0.9'):
+        one, two = decide(label, operating_point=rule), decide(pair, operating_point=rule)
+        assert one.temperatures == pytest.approx(two.temperatures, rel=1e-4)
+        assert one.points[0].threshold == pytest.approx(two.points[0].threshold, abs=1e-4)
+        assert one.ood_threshold == pytest.approx(two.ood_threshold)
+        found, other = one.apply(label.logits), two.apply(pair.logits)
+        assert np.array_equal(found.positive[:, 0], other.positive[:, 1]) and np.array_equal(found.ood, other.ood)
+        assert found.probabilities[:, 0] == pytest.approx(other.probabilities[:, 1], abs=1e-4)
+        figures = [
+            judge(scores, decisions, resamplings=0).labels[0].figures
+            for scores, decisions in ((label, one), (pair, two))
+        ]
+        for name in ('AUROC', 'AP', 'AUROC (DeLong)', 'sensitivity', 'specificity', 'PPV', 'NPV', 'Brier'):
+            assert figures[0][name].value == pytest.approx(figures[1][name].value, abs=1e-6), name
 
 
 def test_two_classes_get_a_threshold_of_the_second():

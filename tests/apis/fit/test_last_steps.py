@@ -121,7 +121,9 @@ def test_decisions_are_made_once_and_again_for_what_is_new(work, monkeypatch):
         return last_steps.decide_step(work.folder, 'split', work.trained, {}, point, lines.append)
 
     first = again()
-    assert first.checkpoint.read_text() == 'trained' and made == [dict(operating_point=None, weights=64 * '0')]
+    assert first.checkpoint.read_text() == 'trained' and made == [
+        dict(operating_point=None, weights=64 * '0', prepared=('not normalised',))
+    ]
     assert lines == [f'  {line}' for line in first.decisions.lines()]
     assert again().decisions.to_dict() == first.decisions.to_dict() and len(made) == 1
     first.checkpoint.unlink()
