@@ -82,7 +82,8 @@ def convert_checkpoint(
         )
     except UserError as error:
         raise UserError(f'{source}: {error}') from error
-    if DECISIONS in (checkpoint.get('meta') or {}):
+    meta = checkpoint.get('meta')
+    if isinstance(meta, dict) and DECISIONS in meta:
         report.notes.append('its decisions (temperature, thresholds) are left out: make them with `mmdensenet decide`')
     report.source = source
     report.sha256 = sha256(local_copy(source) if '://' in source else Path(source).expanduser())

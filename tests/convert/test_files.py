@@ -40,6 +40,14 @@ def test_plain_state_dict(source, tmp_path):
     assert written['meta']['sha256'] == sha256(source) and written['meta']['num_classes'] == CLASSES
 
 
+def test_decisions_are_left_out_and_that_is_said(source, tmp_path):
+    meta = dict(decisions=dict(format=1))
+    torch.save(dict(state_dict=torch.load(source, weights_only=True), meta=meta), tmp_path / 'decided.pth')
+    report = convert_checkpoint(str(tmp_path / 'decided.pth'), str(tmp_path / 'ours.pth'))
+    assert any(note.startswith('its decisions (temperature, thresholds) are left out') for note in report.notes)
+    assert 'decisions' not in torch.load(tmp_path / 'ours.pth', weights_only=True)['meta']
+
+
 def test_written_files_convert_again(run_tool, source, tmp_path):
     """Also back to torchvision's layout, as the identity."""
     for first, second in (('a.safetensors', 'b.pth'), ('c.pth', 'd.safetensors')):
