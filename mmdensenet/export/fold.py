@@ -24,7 +24,7 @@ from mmdensenet.models import BlurPool
 
 
 def why_not_foldable(backbone: nn.Module) -> str | None:
-    """Why a backbone cannot be folded, or None for a DenseNet with batch norm and ReLU, which can."""
+    """Return why a backbone cannot be folded, or None for a DenseNet with batch norm and ReLU, which can."""
     for name in ('stem', 'stages', 'transitions'):
         if not hasattr(backbone, name):
             return f'{type(backbone).__name__} is no DenseNet'
@@ -192,7 +192,10 @@ class ScoresOf(nn.Module):
 
 
 def folded(model: nn.Module) -> ScoresOf:
-    """The folded inference graph of a classifier.
+    """Return the folded inference graph of a classifier.
+
+    Args:
+        model: an ImageClassifier in evaluation mode.
 
     Raises:
         ValueError: if its backbone cannot be folded.

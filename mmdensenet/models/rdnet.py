@@ -19,7 +19,7 @@ EPS = 1e-6
 
 @ops.known
 class LayerNorm2d(nn.LayerNorm):
-    """Layer norm over the channels of (N, C, H, W)."""
+    """Layer norm over the channels of (N, C, H, W), with ``eps`` added to the variance."""
 
     def __init__(self, channels: int, eps: float = EPS):
         super().__init__(channels, eps)
@@ -76,9 +76,16 @@ class RDNetStage(nn.Module):
     """Layer norm, convolution and blocks: (N, C, H, W) to (N, C', H', W'). The first stage has blocks only.
 
     Args:
+        in_channels: C.
+        growth_rate: new channels of each block.
         drop_path_rates: the rate of each block.
         compress: output channels and kernel size of the convolution, whose stride is its kernel size; None for the
             first stage.
+        bottleneck_ratio: hidden channels of a block, in multiples of its input's.
+        ese: whether blocks end with effective squeeze-and-excitation.
+        layer_scale_init_value: of the scale of each block's output.
+        engine: 'auto', 'fused' or 'reference', how the stage is computed; see :class:`RDNet`.
+        memory_efficient: compute the hidden tensors again in backward instead of keeping them.
     """
 
     def __init__(

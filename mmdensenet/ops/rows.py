@@ -37,7 +37,7 @@ def as_rows(images: Tensor) -> Tensor:
 
 
 def is_channels_last(x: Tensor) -> bool:
-    """Whether torch takes feature maps or a weight (N, C, H, W) to be in channels-last order in memory."""
+    """Return whether torch takes x, (N, C, H, W), for a tensor in channels-last order."""
     if x.stride(1) == 0:
         return False
     least = 0

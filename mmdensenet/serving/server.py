@@ -12,7 +12,11 @@ from mmdensenet.errors import UserError
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that accepts connections; ``port`` 0 chooses a free port.
+    """Return a socket that accepts connections.
+
+    Args:
+        host: the address or name to listen on.
+        port: 0 chooses a free port.
 
     Raises:
         UserError: if there is no such address here, or the port is taken.
@@ -54,7 +58,12 @@ def url_of(opened: socket.socket) -> str:
 
 
 def serve(app: FastAPI, opened: socket.socket, stop_seconds: int = 60) -> None:
-    """Answer requests until Ctrl-C or SIGTERM, then finish open requests for at most ``stop_seconds``."""
+    """Answer requests until Ctrl-C or SIGTERM, then finish open requests for at most ``stop_seconds``.
+
+    Args:
+        app: of :func:`create_app`.
+        opened: of :func:`listen`.
+    """
     if not is_local(opened):
         print(
             f'warning: {url_of(opened)} can be reached from other machines, by anybody: there is no authentication.',

@@ -79,13 +79,30 @@ def _require_fusable(plan: Plan) -> Plan:
 
 
 def compute_block(x: Tensor, plan: Plan) -> Tensor:
-    """The features of a block that is planned without a transition, in the reference's memory order."""
+    """Return the features of a block that is planned without a transition, in the reference's memory order.
+
+    Args:
+        x: the block's input, (N, C0, H, W).
+        plan: of :func:`plan_block` for this x.
+
+    Returns:
+        (N, C0 + L * k, H, W).
+    """
     features, _ = _compute(x, plan, torch.contiguous_format if plan.contiguous else torch.channels_last)
     return features
 
 
 def compute_stage(x: Tensor, plan: Plan, keep_features: bool) -> tuple[Tensor | None, Tensor]:
-    """The features, or None, and the transition's output of a block that is planned with its transition."""
+    """Return the features and the transition's output of a block that is planned with its transition.
+
+    Args:
+        x: the block's input, (N, C0, H, W).
+        plan: of :func:`plan_stage` for this x.
+        keep_features: whether the features are wanted.
+
+    Returns:
+        The features (N, C0 + L * k, H, W), or None, and the output (N, J, H // 2, W // 2).
+    """
     return _compute(x, plan, torch.channels_last if keep_features else None)
 
 

@@ -112,12 +112,17 @@ class StemPlan:
 
 @torch.compiler.disable
 def why_not_fused(x: Tensor, layers: Iterable[DenseLayerModules]) -> str | None:
-    """The reason for which these layers cannot be computed by :func:`fused_dense_block`, or None if they can."""
+    """Return why these layers cannot be computed by :func:`fused_dense_block`, or None if they can.
+
+    Args:
+        x: the block's input, (N, C0, H, W).
+        layers: as for :func:`fused_dense_block`.
+    """
     return plan_block(x, layers).reason
 
 
 def plan_block(x: Tensor, layers: Iterable[DenseLayerModules]) -> Plan:
-    """How the layers of a block are computed for the features x, (N, C0, H, W)."""
+    """Return how the layers of a block are computed for the features x, (N, C0, H, W)."""
     return _plan_or_reason(Plan, lambda: _read_block(x, list(layers), check_modes(x)))
 
 
@@ -128,7 +133,7 @@ def plan_stage(
     block: nn.Module | None = None,
     contiguous: bool | None = None,
 ) -> Plan:
-    """How the layers are computed together with the transition after them.
+    """Return how the layers are computed for x, (N, C0, H, W), together with the transition after them.
 
     If the reason is not None, the block may still be fused without the transition.
 

@@ -35,7 +35,8 @@ def buffered_rdnet_stage(
     """As :func:`rdnet_stage`, without concatenations; for blocks of which :func:`why_not_buffered` says None.
 
     Args:
-        memory_efficient: compute the hidden tensors again in backward, in the place of keeping them.
+        x, blocks, masks: as for :func:`rdnet_stage`.
+        memory_efficient: compute the hidden tensors again in backward instead of keeping them.
     """
     parameters = [p for block in blocks for p in parameters_of(block)]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *parameters)):

@@ -11,7 +11,12 @@ from .rdnet_stage import RDNetBlockModules
 
 @torch.compiler.disable
 def why_not_buffered(x: Tensor, blocks: Sequence[RDNetBlockModules]) -> str | None:
-    """The reason for which these blocks cannot be computed by :func:`buffered_rdnet_stage`, or None if they can."""
+    """Return why these blocks cannot be computed by :func:`buffered_rdnet_stage`, or None if they can.
+
+    Args:
+        x: the stage's input, (N, C, H, W).
+        blocks: of the stage.
+    """
     try:
         tensors = Tensors(x, check_modes(x), cast=True)
         if not len(blocks):
