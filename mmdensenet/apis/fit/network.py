@@ -13,6 +13,8 @@ from .network_facts import NetworkFacts, facts_of, short_arguments
 
 #: short side up to which the stem does not divide the image's size, and from which on it is DenseNet-121
 SMALL, LARGE = 40, 128
+#: what two transitions divide by
+SMALLEST = 4
 #: largest height and width that networks for small and for large images get
 MOST_SMALL, MOST_LARGE = 64, 224
 #: of the model zoo
@@ -115,6 +117,11 @@ def _by_size(short_side: int, weights: str | None) -> Network:
         raise UserError(
             f'weights=imagenet: images of {short_side} pixels get a small network, for which there are none. Leave '
             'the argument out, or give a file, or a network that has them, such as network=densenet121.'
+        )
+    if short_side < SMALLEST:
+        raise UserError(
+            f'half of the images have a short side of at most {short_side} pixels, and the smallest network needs '
+            f'{SMALLEST}: enlarge them.'
         )
     if short_side > SMALL:
         small = _small_network((6, 6, 6), 'imagenet', round(short_side / 8) * 8)

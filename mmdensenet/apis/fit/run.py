@@ -230,6 +230,10 @@ def _split(
     work.report_changes('split', dict(made_of), report)
     before = read_parts(file)
     if earlier is not None:
+        given = len(next(iter(earlier.values())))
+        if given != (folds or 1):
+            kinds = ['one split' if number == 1 else f'{number} folds' for number in (given, folds or 1)]
+            raise UserError(f'split: the earlier samples.csv has {kinds[0]}, and this call {kinds[1]}: give the same.')
         before = (before or {}) | earlier
         if seen.samples.parts is not None:
             report('  the parts are those of the earlier samples.csv, not those that are given')

@@ -80,6 +80,7 @@ def test_a_network_by_name(name, side, features):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
+        ((3, None, None), 'short side of at most 3 pixels, and the smallest network needs 4: enlarge'),
         ((32, None, 'densenet12'), r'network densenet12 does not exist\. Did you mean densenet121\?'),
         (
             (16, 'none', 'densenetblur121d'),

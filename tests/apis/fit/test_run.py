@@ -78,6 +78,8 @@ def test_another_work_directory_takes_the_parts_of_an_earlier_one(tmp_path):
     assert all(now[row['image']] == row['split'] for row in first)
     with pytest.raises(UserError, match=r'split=.*none.csv does not exist'):
         fit(data, tmp_path / 'third', split=str(tmp_path / 'none.csv'))
+    with pytest.raises(UserError, match=r'the earlier samples\.csv has one split, and this call 3 folds'):
+        fit(data, tmp_path / 'third', split=str(tmp_path / 'old.csv'), folds=3)
     elsewhere = own_images.class_folders(tmp_path / 'else', 12, ('c', 'd'), side=16)
     with pytest.raises(UserError, match=r'has none of these images, such as c/000\.png'):
         fit(elsewhere, tmp_path / 'third', split=str(tmp_path / 'old.csv'))
