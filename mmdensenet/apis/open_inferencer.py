@@ -11,9 +11,7 @@ from mmdensenet.errors import UserError
 
 from .exported import ExportedInferencer
 from .inference import ImageLike, Inferencer
-
-#: endings of the files that tools/export.py writes
-EXPORTED_SUFFIXES = ('.onnx', '.xml', '.pt2')
+from .runner import EXPORTED_SUFFIXES
 
 
 def open_inferencer(

@@ -21,6 +21,8 @@ from .config_data import complete_dataloaders, name_bad_images, require_data
 from .follow_loop import require_backends
 from .summary import cost_in_words
 
+#: endings of the files that tools/export.py writes
+EXPORTED_SUFFIXES = ('.onnx', '.xml', '.pt2')
 _MMENGINES_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
 
@@ -83,10 +85,20 @@ def set_work_dir(cfg: Config, work_dir: str | None) -> None:
 
 
 def require_checkpoint(path: str) -> None:
+    """Check that a file of weights is there, before anything is built.
+
+    Raises:
+        UserError: if it is not, or is a file of ``tools/export.py``.
+    """
     if '://' not in path and not Path(path).expanduser().is_file():
         if Path(path).expanduser().is_dir():
             raise UserError(f'checkpoint {path} is a folder: give a file in it.')
         raise UserError(f'checkpoint {path} does not exist.{similar_path(path)}')
+    if path.lower().endswith(EXPORTED_SUFFIXES):
+        raise UserError(
+            f'checkpoint {path} is an exported file: give the checkpoint that it was exported from, whose decisions it '
+            f'has. `mmdensenet predict IMAGES --model {path}` predicts with the file itself.'
+        )
 
 
 def fetch_checkpoint(path: str) -> None:

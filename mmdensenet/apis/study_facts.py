@@ -235,7 +235,7 @@ def _cross_tabulation(scores: Scores, decisions: Decisions | None, decided: Deci
         predicted = decided.positive
     rows = []
     for i in [1] if len(scores.classes) == 2 and not scores.multi_label else range(len(scores.classes)):
-        if decisions is not None and scores.classes[i] in decisions.undecided:
+        if scores.classes[i] in {*scores.undecided, *(decisions.undecided if decisions is not None else ())}:
             rows.append(f'{scores.classes[i]}: not decided')
             continue
         there, absent = scores.targets[:, i] == 1, scores.targets[:, i] == 0

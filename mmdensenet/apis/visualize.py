@@ -119,10 +119,15 @@ def draw_cam(
         inputs = preprocessor(batch, False)['inputs']
         with torch.no_grad():
             logits = model(inputs, mode='tensor')[0]
-        shown = int(logits.argmax()) if label is None else label
+        scores = logits.sigmoid() if inferencer.multi_label else logits.softmax(0)
+        predicted = int(logits.argmax())
+        if inferencer.decisions is not None:
+            decided = inferencer.decisions.apply(logits[None].double().cpu().numpy())
+            [scores] = decided.probabilities
+            predicted = predicted if inferencer.multi_label else int(decided.labels[0])
+        shown = predicted if label is None else label
         [picture] = to_pictures(inputs, preprocessor, bgr)
         maps = [class_activation(model, inputs, [shown], method, layer=layer)[0] for method in methods]
-        scores = logits.sigmoid() if inferencer.multi_label else logits.softmax(0)
         name = shorten(names[shown]) if names else f'class {shown}'
         pictures.append([picture, *(overlay(picture, cam) for cam in maps)])
         titles.append(

@@ -1,5 +1,6 @@
 """Decisions written into a checkpoint, and what predict, test, serve and exported files make of them."""
 
+import importlib.util
 import json
 
 import numpy as np
@@ -7,12 +8,14 @@ import pytest
 import torch
 from decided_digits import LABELS, digit_images, make_digits
 from mmengine.config import Config
+from scipy.special import softmax
 
 import mmdensenet
 from mmdensenet.apis import export_model, open_inferencer, test_model
 from mmdensenet.apis.decide_checkpoint import ALSO_TEST, VALIDATION, decide_checkpoint, what_is_decided_on
 from mmdensenet.apis.runner import open_config
 from mmdensenet.apis.scoring import score_part
+from mmdensenet.apis.visualize import draw_cam
 from mmdensenet.checkpoints.checkpoint_meta import DECISIONS, write_meta
 from mmdensenet.errors import UserError
 from mmdensenet.results.decisions import Decisions
@@ -182,6 +185,23 @@ def test_decisions_are_for_images_that_are_prepared_as_those_of_the_fit(decided,
     assert open_inferencer(open_config(config, mean), str(tmp_path / 'd.pth')).decisions == again
     with pytest.raises(UserError, match='prepared otherwise'):
         open_inferencer(config, str(tmp_path / 'd.pth'))
+
+
+@pytest.mark.skipif(importlib.util.find_spec('pytorch_grad_cam') is None, reason='grad-cam is not installed')
+def test_activation_maps_are_of_what_is_decided(decided, tmp_path, monkeypatch):
+    config, checkpoint, _ = decided
+    np.save(tmp_path / 'digit.npy', digit_images(0, 1)[0])
+    titles = []
+    monkeypatch.setattr(
+        'mmdensenet.apis.visualize.picture_grid', lambda _, given, *more, **options: titles.extend(given)
+    )
+    monkeypatch.setattr('mmdensenet.apis.visualize.add_colour_bar', lambda figure: None)
+    monkeypatch.setattr('mmdensenet.apis.visualize.save_figure', lambda figure, out: out)
+    draw_cam(config, checkpoint, [str(tmp_path / 'digit.npy')], tmp_path / 'cam.png', methods=['gradcam'])
+    [result] = open_inferencer(config, checkpoint)(str(tmp_path / 'digit.npy'))
+    [[_, title]] = titles
+    assert title == f'gradcam: {result["pred_class"]} {result["pred_score"]:.2f}'
+    assert abs(result['pred_score'] - softmax(result['logits']).max()) > 0.01, 'the temperature matters'
 
 
 def test_weights_that_give_no_numbers(decided, tmp_path):

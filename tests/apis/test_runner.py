@@ -85,6 +85,12 @@ def test_checkpoints_that_are_not_there(tmp_path):
         require_checkpoint(str(tmp_path / 'nope.pth'))
     with pytest.raises(UserError, match='is a folder'):
         require_checkpoint(str(tmp_path))
+    for name in ('model.onnx', 'model.XML', 'model.pt2'):
+        (tmp_path / name).touch()
+        with pytest.raises(
+            UserError, match=f'{name} is an exported file: give the checkpoint that it was exported from'
+        ):
+            require_checkpoint(str(tmp_path / name))
 
 
 def test_loops_are_ours_unless_the_config_names_one():

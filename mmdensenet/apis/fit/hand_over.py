@@ -20,7 +20,7 @@ from mmdensenet.export.files import NEEDS, require_packages
 from mmdensenet.export.resample import NotInGraphError, resizes_and_crops
 from mmdensenet.results.bootstrap import Resampling
 from mmdensenet.results.class_metrics import compute_metrics
-from mmdensenet.results.decided import decisions_of
+from mmdensenet.results.decided import decided_scores, decisions_of
 from mmdensenet.results.judgement import Judgement
 from mmdensenet.results.scores import Scores
 from mmdensenet.results.suspicious import find_suspicious, write_suspicious
@@ -177,6 +177,8 @@ def hand_over(
         overall, _ = compute_metrics(scores, Resampling(len(scores), scores.groups, bootstrap, seed))
     else:
         known = facts_of(judgement, bootstrap, tested) | dict(known or {})
+    if folds is not None:
+        scores = decided_scores(scores, decided, folds.found.undecided)
     facts = study_facts(cfg, model, checkpoint, scores, overall, bootstrap, decisions, known, tested, decided)
     if folds is not None:
         facts |= _facts_of_folds(folds, facts) | dict(known or {})
