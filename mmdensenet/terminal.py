@@ -232,6 +232,8 @@ def _quiet_logs() -> Iterator[None]:
     def change(logger: MMLogger) -> None:
         for place, handler in enumerate(logger.handlers):
             if isinstance(handler, logging.FileHandler):
+                if hasattr(handler.stream, 'reconfigure'):
+                    handler.stream.reconfigure(errors='backslashreplace')  # names of files may be in no encoding
                 handler.handleError = functools.partial(_log_cannot_be_written, handler)
                 logs.append(handler)
             if type(handler) is logging.StreamHandler:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from .answer import CommandError
 from .importing import Importing
 
 STANDALONE = True
@@ -56,8 +57,15 @@ def installed() -> Iterator[tuple[str, str]]:
 
 
 def package() -> Path:
-    """Return mmdensenet's folder, without importing it."""
-    return Path(importlib.util.find_spec('mmdensenet').origin).parent
+    """Return mmdensenet's folder, without importing it.
+
+    Raises:
+        CommandError: if there is none, as beside a command that an installation has left behind.
+    """
+    spec = importlib.util.find_spec('mmdensenet')
+    if not (spec and spec.origin):
+        raise CommandError(f'{sys.executable} has no mmdensenet: install it there again, or remove {sys.argv[0]}.')
+    return Path(spec.origin).parent
 
 
 def own_version() -> str:

@@ -53,6 +53,12 @@ def test_a_log_that_cannot_be_written_is_said_once(logger, capsys, tmp_path):
     assert 'handleError' not in vars(log)
 
 
+def test_names_in_no_encoding_are_in_the_log(logger, capsys, tmp_path):
+    with terminal.command():
+        logger().info('a\udce9.jpg')
+    assert capsys.readouterr().err == '' and r'a\udce9.jpg' in (tmp_path / 'a.log').read_text()
+
+
 @pytest.mark.parametrize('verbose', [True, None])
 def test_all_lines_of_a_verbose_command_and_of_the_library(verbose, logger, capsys):
     with terminal.command(verbose) if verbose else warnings.catch_warnings():

@@ -59,3 +59,11 @@ def test_the_foundation_found(there, said, monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, 'version', version)
     assert dict(info.installed())['mmengine'] == said
+
+
+def test_a_command_that_an_installation_has_left_behind(monkeypatch, capsys):
+    monkeypatch.setattr(info.importlib.util, 'find_spec', lambda name: None)
+    for arguments in (['info'], ['--version']):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2 and 'has no mmdensenet: install it there again' in capsys.readouterr().err
