@@ -3,7 +3,7 @@
 import json
 
 import pytest
-import torch
+from helpers import assert_equal, load_weights
 from mmengine.config import Config
 
 from mmdensenet.apis import train_model
@@ -38,11 +38,7 @@ def test_log_scalars_curves_and_files_count_iterations(short_config, tmp_path):
     assert 'Iter(train) [6/6]' in log and 'Iter(val)' in log and 'Epoch(' not in log
 
     train_model(str(config), work_dir=str(tmp_path / 'resumed'), resume=str(work_dir / 'iter_4.pth'))
-    straight, resumed = (
-        torch.load(folder / 'iter_6.pth', weights_only=True)['state_dict']
-        for folder in (work_dir, tmp_path / 'resumed')
-    )
-    assert all(torch.equal(resumed[key], value) for key, value in straight.items())
+    assert_equal(load_weights(tmp_path / 'resumed/iter_6.pth'), load_weights(work_dir / 'iter_6.pth'))
 
 
 @pytest.mark.parametrize(

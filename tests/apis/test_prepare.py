@@ -5,8 +5,8 @@ import tarfile
 
 import numpy as np
 import pytest
-import torch
 from conftest import DIGITS, write_images
+from helpers import assert_equal, load_weights
 from mmengine import fileio
 from PIL import Image
 from prepared_folders import LOAD, config, folder
@@ -143,9 +143,7 @@ def test_training_from_shards_is_training_from_the_folder(run_tool, tmp_path):
             assert 'copying 12 images ...' in done.err
         done = run_tool('train.py', file, '--work-dir', tmp_path / name)
         assert done.status == 0, done.out + done.err
-        weights.append(torch.load(tmp_path / name / 'epoch_1.pth', weights_only=True)['state_dict'])
-    assert weights[0].keys() == weights[1].keys()
-    for key, value in weights[0].items():
-        assert torch.equal(value, weights[1][key]), key
+        weights.append(load_weights(tmp_path / name / 'epoch_1.pth'))
+    assert_equal(*weights)
     done = run_tool('prepare.py', file, tmp_path / 't', '--raw', '--shard-size', '7', '--workers', '0')
     assert done.status == 2 and 'train-000002.tar is there' in done.err, done.err

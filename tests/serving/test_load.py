@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 from conftest import ROOT
-from serving_helpers import picture, running
+from serving_helpers import picture, running, wait_until
 
 from mmdensenet.serving import Predictor
 
@@ -112,13 +112,6 @@ def test_refused_uploads_are_read_so_that_the_answer_arrives(inferencer):
     with running(Predictor(inferencer), max_bytes=100_000) as (url, _):
         responses = post_all(url, [bytes(390_000)] * 5)
     assert [response.status_code for response in responses] == [413] * 5
-
-
-def wait_until(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert condition()
 
 
 def arrived(url: str) -> int:

@@ -1,9 +1,8 @@
 """The queue of the model: what is counted, a full one, and a model that fails."""
 
 import threading
-import time
 
-from serving_helpers import picture
+from serving_helpers import picture, wait_until
 
 from mmdensenet.serving import Predictor
 
@@ -48,9 +47,7 @@ def test_a_full_queue_says_when_to_come_again(open_client, inferencer):
     ]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + 10
-    while client.get('/health').json()['in_work'] < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: client.get('/health').json()['in_work'] == 2)
     refused = client.post('/predict', content=picture())
     slow.gate.set()
     for thread in threads:

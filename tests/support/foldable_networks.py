@@ -1,7 +1,7 @@
 """Networks of every kind that a folded inference graph is made of."""
 
 import torch
-from helpers import assert_same, randomise
+from helpers import assert_equal, assert_same, randomise
 
 from mmdensenet.export.fold import FoldedDenseNet
 from mmdensenet.models import DenseNet
@@ -35,5 +35,4 @@ def check_same_function(kind: str, change=lambda folded: folded) -> None:
     folded = change(FoldedDenseNet(net).eval())
     images = torch.randn(2, net.stem[0].in_channels, 37, 50, dtype=torch.double)
     assert_same(folded(images)[0], net(images)[0], 1e-10)
-    for name, value in net.state_dict().items():
-        assert torch.equal(value, before[name]), 'the network itself is not changed'
+    assert_equal(dict(net.state_dict()), before, 'the network itself is not changed: ')

@@ -26,6 +26,23 @@ def assert_same(actual: Tensor, expected: Tensor, tolerance: float = TOLERANCE, 
     assert error <= tolerance, f'{name}: differs by {error:.3g}'
 
 
+def assert_equal(actual: object, expected: object, name: str = '') -> None:
+    """Tensors to the bit, and what is around them, such as the dicts of a checkpoint."""
+    assert type(actual) is type(expected), name
+    if isinstance(expected, Tensor):
+        assert torch.equal(actual, expected), name
+    elif isinstance(expected, dict):
+        assert actual.keys() == expected.keys(), name
+        for key in expected:
+            assert_equal(actual[key], expected[key], f'{name}.{key}')
+    elif isinstance(expected, (list, tuple)):
+        assert len(actual) == len(expected), name
+        for i, (one, other) in enumerate(zip(actual, expected)):
+            assert_equal(one, other, f'{name}.{i}')
+    else:
+        assert actual == expected, name
+
+
 def assert_same_state(actual: nn.Module, expected: nn.Module, tolerance: float = TOLERANCE) -> None:
     """Parameters, gradients and buffers (running statistics and their counters) agree."""
     left, right = dict(actual.state_dict()), dict(expected.state_dict())

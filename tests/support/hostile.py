@@ -11,6 +11,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -36,9 +37,9 @@ class Callable_(list):  # noqa: N801
         return OrderedDict, (), dict(update=Calls(os.system, 'touch RAN'))
 
 
-def saved(content) -> bytes:
+def saved(content, **options) -> bytes:
     file = io.BytesIO()
-    torch.save(content, file)
+    torch.save(content, file, **options)
     return file.getvalue()
 
 
@@ -84,7 +85,7 @@ def bomb(levels: int = 30) -> bytes:
     """A list of ten times a list of ten times a list ..."""
     made = b']q\x00'
     for level in range(levels):
-        made += b'](' + b'h' + bytes([level]) * 1 + (b'h' + bytes([level])) * 9 + b'eq' + bytes([level + 1])
+        made += b'](' + (b'h' + bytes([level])) * 10 + b'eq' + bytes([level + 1])
     return pickled(made)
 
 
@@ -105,21 +106,6 @@ def saved_pickle(content) -> bytes:
     return zipfile.ZipFile(io.BytesIO(saved(content))).read('archive/data.pkl')
 
 
-def overlapping() -> bytes:
-    """A thousand entries for the same million bytes."""
-    data = bytes(1_000_000)
-    local = b'PK\x03\x04' + struct.pack('<HHHHHIIIHH', 20, 0, 0, 0, 0, 0, len(data), len(data), 4, 0) + b'c/00'
-    entries = b''
-    for number in range(1000):
-        name = f'c/{number}'.encode()
-        entries += b'PK\x01\x02' + struct.pack(
-            '<HHHHHHIIIHHHHHII', 20, 20, 0, 0, 0, 0, 0, len(data), len(data), len(name), 0, 0, 0, 0, 0, 0
-        )
-        entries += name
-    body = local + data
-    return body + entries + b'PK\x05\x06' + struct.pack('<HHHHIIH', 0, 0, 1000, 1000, len(entries), len(body), 0)
-
-
 def local_header(name: bytes, data: bytes, size: int, method: int = 0) -> bytes:
     numbers = (20, 0, method, 0, 0x21, zlib.crc32(data), len(data), size, len(name), 0)
     return struct.pack('<4s5H3L2H', b'PK\3\4', *numbers) + name
@@ -132,6 +118,14 @@ def entry(name: bytes, data: bytes, size: int, offset: int, method: int = 0) -> 
 
 def end_record(count: int, size: int, offset: int, comment: bytes = b'') -> bytes:
     return struct.pack('<4s4H2LH', b'PK\5\6', 0, 0, count, count, size, offset, len(comment)) + comment
+
+
+def overlapping() -> bytes:
+    """A thousand entries for the same million bytes."""
+    data = bytes(1_000_000)
+    body = local_header(b'c/00', data, len(data)) + data
+    entries = b''.join(entry(f'c/{number}'.encode(), data, len(data), 0) for number in range(1000))
+    return body + entries + end_record(1000, len(entries), len(body))
 
 
 def two_directories(megabytes: int = 96) -> bytes:
@@ -203,12 +197,6 @@ def pair_of_one_hash(number: int) -> bytes:
     raise AssertionError('each is found with a probability of 1/4')
 
 
-def legacy(content) -> bytes:
-    file = io.BytesIO()
-    torch.save(content, file, _use_new_zipfile_serialization=False)
-    return file.getvalue()
-
-
 def tar() -> bytes:
     """torch's oldest format, which is unpacked into a folder, with names that lead out of it."""
     file = io.BytesIO()
@@ -243,6 +231,7 @@ REFUSED: dict[str, Callable[[], bytes]] = {
         pickled(b'cbuiltins\ngetattr\n(cnumpy\nndarray\n' + text('tofile') + b'tR(' + text('RAN') + b'tR')
     ),
     'history with code': lambda: saved(Calls(HistoryBuffer, Calls(os.system, 'touch RAN'))),
+    'object of a class': lambda: saved(SimpleNamespace(a=1)),
     'array of objects': lambda: saved(np.array([Calls(os.system, 'touch RAN')], dtype=object)),
     'dtype with a name': lambda: archive(pickled(called(b'numpy\ndtype\n', text('O')))),
     'instance': lambda: archive(b'(' + text('touch RAN') + b'ios\nsystem\n.'),
@@ -256,7 +245,7 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     ),
     'plain pickle': lambda: pickle.dumps(Calls(os.system, 'touch RAN')),
     'plain pickle, protocol 0': lambda: pickle.dumps(Calls(os.system, 'touch RAN'), protocol=0),
-    'legacy': lambda: legacy(dict(a=Calls(os.system, 'touch RAN'))),
+    'legacy': lambda: saved(dict(a=Calls(os.system, 'touch RAN')), _use_new_zipfile_serialization=False),
     'tar': tar,
     'torchscript': torchscript,
     'nested archive': lambda: archive(saved(Calls(os.system, 'touch RAN'))),

@@ -20,6 +20,13 @@ def picture(seed: int = 0, size: tuple[int, int] = (90, 80), kind: str = 'JPEG')
     return target.getvalue()
 
 
+def wait_until(condition, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert condition()
+
+
 @contextmanager
 def running(predictor, **settings):
     """The URL of a server in its own thread, and the application."""
@@ -33,9 +40,7 @@ def running(predictor, **settings):
     url = url_of(opened)
     thread.start()
     try:
-        deadline = time.monotonic() + 60
-        while not server.started and thread.is_alive() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: server.started or not thread.is_alive(), 60)
         assert server.started
         yield url, app
     finally:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from backbones import BACKBONES
 from conftest import clear_state, write_images
+from helpers import assert_equal
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
@@ -74,8 +75,7 @@ def model(trained):
 
 def test_a_checkpoint_is_what_was_trained(trained, model):
     before = get_model(trained.file).state_dict()
-    for key, value in model.state_dict().items():
-        assert torch.equal(value, trained.state[key]), key
+    assert_equal(dict(model.state_dict()), trained.state)
     weights = [key for key in before if key.startswith('backbone.') and before[key].dim() > 1]
     assert not any(torch.equal(before[key], trained.state[key]) for key in weights)
 

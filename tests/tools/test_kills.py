@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from conftest import ROOT, TOOLS
+from helpers import assert_equal
 
 
 def kill(run_command, *arguments, timeout=240):
@@ -81,6 +82,5 @@ default_hooks['exact_resume'] = dict(type='mmdensenet.ExactResumeHook', interval
     assert re.search(rf'resumed epoch: 1, iter: {4 if name == "SIGKILL" else 5}', done.out), done.out
     files = [torch.load(tmp_path / folder / 'epoch_2.pth', weights_only=True) for folder in ('straight', 'w')]
     for part in ('state_dict', 'ema_state_dict'):
-        for key, value in files[0][part].items():
-            assert torch.equal(files[1][part][key], value), key
+        assert_equal(files[1][part], files[0][part])
     assert len(files[1]['exact_resume']['random']) == 2

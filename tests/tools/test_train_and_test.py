@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import clear_state, write_short_config
-from helpers import assert_same, load_weights
+from helpers import assert_equal, assert_same, load_weights
 from PIL import Image
 
 from mmdensenet.apis import train_model
@@ -64,9 +64,7 @@ def test_resuming_continues_where_it_stopped(check_tool, short_config, tmp_path)
     check_tool('train.py', config, '--work-dir', tmp_path / 'a')
     check_tool('train.py', config, '--work-dir', tmp_path / 'b', '--resume', tmp_path / 'a/epoch_1.pth')
     assert not (tmp_path / 'b/epoch_1.pth').exists()
-    straight, resumed = load_weights(tmp_path / 'a/epoch_2.pth'), load_weights(tmp_path / 'b/epoch_2.pth')
-    for key, value in straight.items():
-        assert torch.equal(resumed[key], value), key
+    assert_equal(load_weights(tmp_path / 'b/epoch_2.pth'), load_weights(tmp_path / 'a/epoch_2.pth'))
 
 
 def test_resume_without_a_checkpoint_keeps_load_from(check_tool, trained, tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from conftest import clear_state
+from helpers import assert_equal
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, HOOKS
 from support.forks import on_two_ranks
@@ -100,8 +101,7 @@ def test_two_ranks_skip_together(configure, tmp_path, norm, sums):
     assert out.count("is without a step: none of the images of a process's batch can be read.") == 6
     ranks = [torch.load(tmp_path / f'ranks/rank_{rank}.pt') for rank in (0, 1)]
     assert ranks[0]['steps'] == ranks[1]['steps'] == [0, 3, 4, 6, 9, 10]
-    for name, value in ranks[0]['parameters'].items():
-        assert torch.equal(value, ranks[1]['parameters'][name]), name
+    assert_equal(ranks[1]['parameters'], ranks[0]['parameters'])
     if norm == 'SyncBN':
         bad = [2, 3, 4, 5, 10, 11]
         train_model(configure('one', bad, batch=2, sums=sums, extra=extra), work_dir=str(tmp_path / 'one'))
@@ -124,8 +124,7 @@ def test_two_ranks_resume_where_they_were(configure, tmp_path):
     for rank in (0, 1):
         whole, parts = (torch.load(tmp_path / run / f'rank_{rank}.pt') for run in ('whole', 'parts'))
         assert whole['steps'] == [0, 3, 4, 6] and parts['steps'] == [6]
-        for name, value in whole['parameters'].items():
-            assert torch.equal(parts['parameters'][name], value), name
+        assert_equal(parts['parameters'], whole['parameters'])
 
 
 @pytest.mark.parametrize('sampler', ['InfiniteSampler', pytest.param('DefaultSampler', marks=pytest.mark.slow)])
@@ -148,5 +147,4 @@ def test_training_by_iterations(configure, tmp_path, workers, sampler):
     train_model(config, work_dir=str(tmp_path / 'parts'), resume='auto')
     parts = torch.load(tmp_path / 'parts/rank_0.pt')
     assert parts['steps'] == [step for step in whole['steps'] if step >= 7]
-    for name, value in whole['parameters'].items():
-        assert torch.equal(parts['parameters'][name], value), name
+    assert_equal(parts['parameters'], whole['parameters'])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import DIGITS, TOOLS, write_images
+from helpers import assert_equal
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from torch.utils.data import DataLoader, Dataset
@@ -153,8 +154,7 @@ train_dataloader = dict(loader, batch_size=1, sampler=dict(type='DefaultSampler'
     assert go('parts', '--resume').status == 0
     whole, parts = (torch.load(tmp_path / f'{name}/epoch_1.pth', weights_only=True) for name in ('whole', 'parts'))
     for key in ('state_dict', 'ema_state_dict'):
-        for name, value in whole[key].items():
-            assert torch.equal(value, parts[key][name]), name
+        assert_equal(parts[key], whole[key])
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Keys of a config that name metrics are compared with what validation reports, before the first step."""
 
 import pytest
-import torch
+from helpers import assert_equal, load_weights
 
 from mmdensenet.apis import train_model
 from mmdensenet.errors import UserError
@@ -116,6 +116,6 @@ param_scheduler = dict(_delete_=True, type='ReduceOnPlateauLR', monitor='accurac
         if name == 'without':
             monkeypatch.setattr('mmdensenet.training.hooks.CheckKeysHook.before_train', lambda self, runner: None)
         train_model(str(config), work_dir=str(tmp_path / name))
-        weights.append(torch.load(tmp_path / name / 'epoch_2.pth', weights_only=True)['state_dict'])
+        weights.append(load_weights(tmp_path / name / 'epoch_2.pth'))
         assert list((tmp_path / name).glob('best_single-label_precision_epoch_*.pth'))
-    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+    assert_equal(*weights)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import DIGITS, SHORT
+from helpers import assert_equal, load_weights
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
@@ -86,22 +87,6 @@ def parts(file):
     return {key: loaded[key] for key in ('state_dict', 'ema_state_dict', 'optimizer')}, loaded
 
 
-def assert_equal(a, b, name=''):
-    assert type(a) is type(b), name
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), name
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys(), name
-        for key in a:
-            assert_equal(a[key], b[key], f'{name}.{key}')
-    elif isinstance(a, (list, tuple)):
-        assert len(a) == len(b), name
-        for i, (x, y) in enumerate(zip(a, b)):
-            assert_equal(x, y, f'{name}.{i}')
-    else:
-        assert a == b, name
-
-
 @pytest.fixture(scope='module')
 def straight(tmp_path_factory):
     """The uninterrupted run: two epochs of three batches."""
@@ -151,7 +136,7 @@ def test_resumed_equals_uninterrupted(short_config, tmp_path, straight, workers,
     best = [os.path.basename(info['best_ckpt']) for info in infos]
     assert best[0] == best[1]
     files = work_dir / best[0], straight[0].parent / best[0]
-    assert_equal(*(torch.load(file, weights_only=True)['state_dict'] for file in files))
+    assert_equal(*map(load_weights, files))
     assert [index for index, _ in Point.seen] == [0, 1, 2, 0, 1, 2][first:]
     assert_equal([batch for _, batch in Point.seen], straight[1][first:])
     assert not list(work_dir.glob('resume_*'))
