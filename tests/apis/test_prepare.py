@@ -128,7 +128,7 @@ randomness = dict(seed=3)
 """
 
 
-def test_training_from_shards_is_training_from_the_folder(run_tool, tmp_path):
+def test_training_from_shards_is_training_from_the_folder(run_tool, check_tool, tmp_path):
     write_images(tmp_path / 'train')
     weights = []
     for name, data in (
@@ -138,11 +138,10 @@ def test_training_from_shards_is_training_from_the_folder(run_tool, tmp_path):
         file = tmp_path / f'{name}.py'
         file.write_text(SMALL.format(digits=str(DIGITS), data=data))
         if name == 'folder':
-            done = run_tool('prepare.py', file, tmp_path / 't', '--raw', '--shard-size', '5', '--workers', '0')
-            assert done.status == 0 and 'train: 12 images in 3 shards, ' in done.out, done.out + done.err
+            done = check_tool('prepare.py', file, tmp_path / 't', '--raw', '--shard-size', '5', '--workers', '0')
+            assert 'train: 12 images in 3 shards, ' in done.out, done.out + done.err
             assert 'copying 12 images ...' in done.err
-        done = run_tool('train.py', file, '--work-dir', tmp_path / name)
-        assert done.status == 0, done.out + done.err
+        check_tool('train.py', file, '--work-dir', tmp_path / name)
         weights.append(load_weights(tmp_path / name / 'epoch_1.pth'))
     assert_equal(*weights)
     done = run_tool('prepare.py', file, tmp_path / 't', '--raw', '--shard-size', '7', '--workers', '0')

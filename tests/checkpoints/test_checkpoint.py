@@ -154,31 +154,26 @@ def with_code(tmp_path, monkeypatch):
     return tmp_path / 'code.pth'
 
 
-def test_config_text_is_not_run_on_test(run_tool, with_code):
-    done = run_tool(
-        'test.py', DIGITS, with_code, '--work-dir', 'w', '--cfg-options', 'test_dataloader.dataset.indices=9'
-    )
-    assert done.status == 0, done.err
+def test_config_text_is_not_run_on_test(check_tool, with_code):
+    check_tool('test.py', DIGITS, with_code, '--work-dir', 'w', '--cfg-options', 'test_dataloader.dataset.indices=9')
     assert not with_code.with_name('RAN').exists()
 
 
-def test_config_text_is_not_run_on_resume(run_tool, short_config, tmp_path, monkeypatch):
+def test_config_text_is_not_run_on_resume(check_tool, short_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = short_config()
-    assert run_tool('train.py', config, '--work-dir', 'w', '--cfg-options', 'train_cfg.max_epochs=1').status == 0
+    check_tool('train.py', config, '--work-dir', 'w', '--cfg-options', 'train_cfg.max_epochs=1')
     saved = torch.load('w/epoch_1.pth', weights_only=True)
     for key in WITH_CONFIG_TEXT:
         saved['meta'][key] = "open('RAN', 'w').close()"
     torch.save(saved, 'w/epoch_1.pth')
-    done = run_tool('train.py', config, '--work-dir', 'w', '--resume', 'w/epoch_1.pth')
-    assert done.status == 0, done.err
+    check_tool('train.py', config, '--work-dir', 'w', '--resume', 'w/epoch_1.pth')
     assert not (tmp_path / 'RAN').exists()
 
 
-def test_config_text_is_not_run_on_fine_tuning(run_tool, with_code):
+def test_config_text_is_not_run_on_fine_tuning(check_tool, with_code):
     options = [f'load_from={with_code}', 'train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=32']
-    done = run_tool('train.py', DIGITS, '--work-dir', 'w', '--no-validate', '--cfg-options', *options)
-    assert done.status == 0, done.err
+    check_tool('train.py', DIGITS, '--work-dir', 'w', '--no-validate', '--cfg-options', *options)
     assert not with_code.with_name('RAN').exists()
 
 

@@ -11,14 +11,13 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def saved(trained, run_tool, short_config, tmp_path, monkeypatch):
+def saved(trained, check_tool, short_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = short_config()
     if not trained:
-        done = run_tool(
+        check_tool(
             'train.py', config, '--work-dir', 'first', '--no-validate', '--cfg-options', 'train_cfg.max_epochs=1'
         )
-        assert done.status == 0, done.err
         trained['content'] = torch.load('first/epoch_1.pth', weights_only=True)
     return config, dict(trained['content'])
 
@@ -68,11 +67,10 @@ def test_resume_names_load_from_for_weights(saved, run_tool):
     assert done.status == 2 and 'load_from=' in done.err
 
 
-def test_resume_accepts_a_valid_checkpoint(saved, run_tool):
+def test_resume_accepts_a_valid_checkpoint(saved, check_tool):
     config, content = saved
     torch.save(content, 'same.pth')
-    done = run_tool('train.py', config, '--work-dir', 'w', '--no-validate', '--resume', 'same.pth')
-    assert done.status == 0, done.err
+    check_tool('train.py', config, '--work-dir', 'w', '--no-validate', '--resume', 'same.pth')
 
 
 @pytest.mark.parametrize('tool', ['test.py', 'predict.py'])

@@ -13,9 +13,8 @@ from mmdensenet.convert.files import sha256, write
 from mmdensenet.errors import UserError
 
 
-def test_tool(run_tool, source, tmp_path):
-    done = run_tool('convert_checkpoint.py', source, tmp_path / 'out' / 'ours.safetensors', '--verify')
-    assert done.status == 0, done.err
+def test_tool(check_tool, source, tmp_path):
+    done = check_tool('convert_checkpoint.py', source, tmp_path / 'out' / 'ours.safetensors', '--verify')
     digest = sha256(source)
     for text in (
         str(source),
@@ -84,13 +83,12 @@ def test_mistakes(run_tool, source, tmp_path, monkeypatch, arguments, message):
     assert len(done.err.strip().splitlines()) <= 2
 
 
-def test_partial_channels_and_classes(run_tool, source, tmp_path):
+def test_partial_channels_and_classes(check_tool, source, tmp_path):
     state = torch.load(source, weights_only=True)
     del state['features.norm5.bias']
     save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / 'i.safetensors')
     arguments = ['--partial', '--in-channels', '1', '--num-classes', '2']
-    done = run_tool('convert_checkpoint.py', tmp_path / 'i.safetensors', tmp_path / 'o.pth', *arguments)
-    assert done.status == 0, done.err
+    done = check_tool('convert_checkpoint.py', tmp_path / 'i.safetensors', tmp_path / 'o.pth', *arguments)
     for text in ('1 missing', 'transitions.3.0.bias', 'adapted from 3 to 1', 'for 7 classes, not 2'):
         assert text in done.out
     written = torch.load(tmp_path / 'o.pth', weights_only=True)

@@ -107,7 +107,7 @@ del data
     return file
 
 
-def test_tools_test(run_tool, tmp_path, config):
+def test_tools_test(check_tool, tmp_path, config):
     """tools/test.py with torchvision's file gives what it gives with the converted one."""
     import pickle
 
@@ -116,17 +116,14 @@ def test_tools_test(run_tool, tmp_path, config):
     torch.save(dict(state_dict=converted), tmp_path / 'ours.pth')
     scores = []
     for name in ('theirs', 'ours'):
-        done = run_tool(
+        done = check_tool(
             'test.py', config, tmp_path / f'{name}.pth', '--work-dir', tmp_path / 'w', '--out', tmp_path / f'{name}.pkl'
         )
-        assert done.status == 0, done.err
         assert ('in the layout of torchvision, converted' in done.out) == (name == 'theirs')
         with open(tmp_path / f'{name}.pkl', 'rb') as file:
             scores.append(torch.stack([sample['pred_score'] for sample in pickle.load(file)]))
     assert torch.equal(*scores) and scores[0].std() > 0.001
-    assert run_tool(
-        'test.py', config, tmp_path / 'theirs.pth', '--tta', '--work-dir', tmp_path / 'w'
-    ).status == 0  # fmt: skip
+    check_tool('test.py', config, tmp_path / 'theirs.pth', '--tta', '--work-dir', tmp_path / 'w')
 
 
 def test_tools_test_refuses_another_architecture(run_tool, tmp_path, config):
@@ -139,13 +136,12 @@ def test_tools_test_refuses_another_architecture(run_tool, tmp_path, config):
     assert done.status == 2 and 'stem.0.weight is (10, 1, 7, 7), not (10, 3, 7, 7)' in done.err
 
 
-def test_load_from(run_tool, tmp_path, config):
+def test_load_from(check_tool, tmp_path, config):
     """Fine-tuning from a grey model's weights in MONAI's layout, for other classes."""
     theirs = randomise(MODELS_OF['monai'](in_channels=1))
     torch.save(theirs.state_dict(), tmp_path / 'theirs.pth')
     options = [f'load_from={tmp_path / "theirs.pth"}', 'optim_wrapper.optimizer.lr=0.0', 'model.head.num_classes=9']
-    done = run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--cfg-options', *options)
-    assert done.status == 0, done.err
+    done = check_tool('train.py', config, '--work-dir', tmp_path / 'w', '--cfg-options', *options)
     assert 'layout of MONAI, converted' in done.out and 'adapted from 1 to 3 input channels' in done.out
     trained = torch.load(tmp_path / 'w/epoch_1.pth', weights_only=True)['state_dict']
     weight = theirs.features.conv0.weight

@@ -80,12 +80,11 @@ def test_a_checkpoint_is_what_was_trained(trained, model):
     assert not any(torch.equal(before[key], trained.state[key]) for key in weights)
 
 
-def test_test_and_predict_agree(trained, run_tool, tmp_path):
+def test_test_and_predict_agree(trained, check_tool, tmp_path):
     out = tmp_path / 'test.json'
-    done = run_tool('test.py', trained.file, trained.checkpoint, '--work-dir', tmp_path / 't', '--out', out)
-    assert done.status == 0, done.err + done.out
-    done = run_tool('predict.py', trained.images, '--model', trained.file, '--checkpoint', trained.checkpoint, '--json')
-    assert done.status == 0 and done.out.count('"img_path"') == 12, done.err + done.out
+    check_tool('test.py', trained.file, trained.checkpoint, '--work-dir', tmp_path / 't', '--out', out)
+    options = ['--model', trained.file, '--checkpoint', trained.checkpoint, '--json']
+    assert check_tool('predict.py', trained.images, *options).out.count('"img_path"') == 12
     tested = {image['img_path']: image['pred_score'] for image in json.loads(out.read_text())}
     predicted = Inferencer(get_model(trained.file, trained.checkpoint))(str(trained.images))
     assert len(tested) == len(predicted) == 12
@@ -94,10 +93,9 @@ def test_test_and_predict_agree(trained, run_tool, tmp_path):
     np.testing.assert_allclose(np.stack([one['pred_scores'] for one in predicted]), expected, atol=1e-5)
 
 
-def test_report(trained, run_tool, tmp_path):
+def test_report(trained, check_tool, tmp_path):
     page = tmp_path / 'report.html'
-    done = run_tool('report.py', trained.file, trained.checkpoint, '--out', page, '--no-measure', '--bootstrap', '5')
-    assert done.status == 0, done.err + done.out
+    check_tool('report.py', trained.file, trained.checkpoint, '--out', page, '--no-measure', '--bootstrap', '5')
     text = page.read_text()
     assert 'class_2' in text and trained.backbone['type'].rpartition('.')[2] in text
 

@@ -29,13 +29,12 @@ def model(short_config, tmp_path):
 
 
 @pytest.fixture
-def draw(run_tool, tmp_path):
+def draw(check_tool, tmp_path):
     """Run a command and return its picture, (H, W, 3), and what it printed."""
 
     def run(command, *args):
         file = tmp_path / f'pictures/{command}.png'
-        done = run_tool('visualize.py', command, *args, '--out', file)
-        assert done.status == 0, done.err + done.out
+        done = check_tool('visualize.py', command, *args, '--out', file)
         assert done.out.endswith(f'The picture is {file}\n')
         with Image.open(file) as image:
             assert image.format == 'PNG'

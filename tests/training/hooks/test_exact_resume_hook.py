@@ -315,13 +315,12 @@ def test_other_batches_inside_an_epoch_are_refused(short_config, tmp_path):
     train_model(config, work_dir=str(tmp_path / 'w'), resume=file, cfg_options=options)
 
 
-def test_files_that_are_passed_over_are_named(run_tool, short_config, tmp_path):
+def test_files_that_are_passed_over_are_named(check_tool, short_config, tmp_path):
     config, work_dir = short_config(), tmp_path / 'w'
-    assert run_tool('train.py', config, '--work-dir', work_dir).status == 0
+    check_tool('train.py', config, '--work-dir', work_dir)
     for path in work_dir.glob('epoch_2.pth'):
         os.truncate(path, 1000)
-    done = run_tool('train.py', config, '--work-dir', work_dir, '--resume')
-    assert done.status == 0, done.err
+    done = check_tool('train.py', config, '--work-dir', work_dir, '--resume')
     assert 'epoch_2.pth is passed over: it is cut short or not a checkpoint' in done.out
     assert 'resumed epoch: 1, iter: 3' in done.out
 

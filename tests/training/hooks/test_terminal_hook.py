@@ -37,35 +37,33 @@ def test_a_run_in_few_lines(run_tool, short_config, tmp_path, monkeypatch):
     assert epochs[0] not in log, 'the log is what it was'
 
 
-def test_resuming_testing_and_verbose(run_tool, short_config, tmp_path, monkeypatch):
+def test_resuming_testing_and_verbose(check_tool, short_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = short_config()
     one = ('--cfg-options', 'train_cfg.max_epochs=1')
-    verbose = run_tool('train.py', config, '--work-dir', 'w', '--verbose', *one)
-    assert verbose.status == 0 and 'System environment' in verbose.out and 'Epoch(train)' in verbose.out
-    resumed = run_tool('train.py', config, '--work-dir', 'w', '--resume', '--amp', '--no-validate')
-    assert resumed.status == 0, resumed.err
+    verbose = check_tool('train.py', config, '--work-dir', 'w', '--verbose', *one)
+    assert 'System environment' in verbose.out and 'Epoch(train)' in verbose.out
+    resumed = check_tool('train.py', config, '--work-dir', 'w', '--resume', '--amp', '--no-validate')
     found = rows(resumed.out)
     assert found['checkpoint'].startswith('resumed from ') and found['precision'] == 'bfloat16 (mixed)'
     assert 'validation' not in found['data']
     assert [line[:11] for line in resumed.out.splitlines() if line.startswith('epoch ')] == ['epoch 2/2  ']
-    tested = run_tool('test.py', config, 'w/epoch_2.pth', '--work-dir', 't')
+    tested = check_tool('test.py', config, 'w/epoch_2.pth', '--work-dir', 't')
     found = rows(tested.out)
-    assert tested.status == 0 and found['data'] == '20 images for testing, 10 classes' and len(found) <= 11
+    assert found['data'] == '20 images for testing, 10 classes' and len(found) <= 11
     assert found['checkpoint'] == 'weights of w/epoch_2.pth' and 'Loads checkpoint' not in tested.out
 
 
-def test_by_iterations(run_tool, short_config, tmp_path):
+def test_by_iterations(check_tool, short_config, tmp_path):
     loop = "train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=6, val_interval=3)\n"
     # nothing is learnt, so both validations give the same, of which this hook keeps the later
     loop += "model = dict(backbone=dict(norm_cfg=dict(type='BN', momentum=0.)))\nparam_scheduler = []\n"
     loop += "keep = dict(type='mmdensenet.LatestBestCheckpointHook', by_epoch=False, interval=3)\n"
     loop += 'default_hooks = dict(checkpoint=keep)\noptim_wrapper = dict(optimizer=dict(lr=0.))\n'
-    done = run_tool('train.py', short_config(loop), '--work-dir', tmp_path / 'w')
-    assert done.status == 0, done.err
+    done = check_tool('train.py', short_config(loop), '--work-dir', tmp_path / 'w')
     assert rows(done.out)['batch'].endswith('6 iterations')
     lines = [line for line in done.out.splitlines() if line.startswith('iteration ')]
     assert [line[:13] for line in lines] == ['iteration 3/6', 'iteration 6/6'] and 'loss' in lines[0]
     assert [line.count('(best so far)') for line in lines] == [1, 1]
-    done = run_tool('train.py', short_config(loop), '--work-dir', tmp_path / 'v', '--no-validate')
+    done = check_tool('train.py', short_config(loop), '--work-dir', tmp_path / 'v', '--no-validate')
     assert [line[:13] for line in done.out.splitlines() if line.startswith('iteration ')] == ['iteration 6/6'], done.err
