@@ -159,7 +159,8 @@ def test_config_text_is_not_run_on_test(check_tool, with_code):
     assert not with_code.with_name('RAN').exists()
 
 
-def test_config_text_is_not_run_on_resume(check_tool, short_config, tmp_path, monkeypatch):
+@pytest.mark.parametrize('resume', [[], ['w/epoch_1.pth']], ids=['auto', 'named'])
+def test_config_text_is_not_run_on_resume(check_tool, resume, short_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = short_config()
     check_tool('train.py', config, '--work-dir', 'w', '--cfg-options', 'train_cfg.max_epochs=1')
@@ -167,8 +168,8 @@ def test_config_text_is_not_run_on_resume(check_tool, short_config, tmp_path, mo
     for key in WITH_CONFIG_TEXT:
         saved['meta'][key] = "open('RAN', 'w').close()"
     torch.save(saved, 'w/epoch_1.pth')
-    check_tool('train.py', config, '--work-dir', 'w', '--resume', 'w/epoch_1.pth')
-    assert not (tmp_path / 'RAN').exists()
+    check_tool('train.py', config, '--work-dir', 'w', '--resume', *resume)
+    assert (tmp_path / 'w/epoch_2.pth').exists() and not (tmp_path / 'RAN').exists()
 
 
 def test_config_text_is_not_run_on_fine_tuning(check_tool, with_code):

@@ -40,8 +40,8 @@ def without_storage(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def inputs(case, seed=0):
-    torch.manual_seed(seed)
+def inputs(case):
+    torch.manual_seed(0)
     shape, c, j, k = case
     m = shape[0] * shape[1] * shape[2]
     return shape, c, j, k, m
@@ -92,13 +92,13 @@ def check_matmul_backward(steps: Steps, case, overwrite: bool, pooled: bool):
 
 def check_convolution(steps: Steps, case, with_mask: bool):
     shape, _, j, k, m = inputs(case)
-    y, weight, scale, shift, mean = (
-        rows(m, j, 3),
-        torch.randn(k, j, 3, 3),
-        torch.randn(j),
-        torch.randn(j),
-        torch.randn(j),
-    )
+    y, weight = rows(m, j, 3), torch.randn(k, j, 3, 3)
+    scale, shift, mean = (torch.randn(j) for _ in range(3))
+
+    def convolve(z, weight):
+        images = z.relu().view(*shape, j).permute(0, 3, 1, 2)
+        return F.conv2d(images, weight, padding=1).permute(0, 2, 3, 1).reshape(m, k)
+
     whole = torch.full((m, k + 2), 7.0)
     mask = torch.randint(0, 2, (m, k)) * 2.0 if with_mask else None
     out_mean, out_var = steps.norm_relu_conv3x3(y, scale, shift, weight, shape, whole[:, 1:-1], mask)
@@ -106,19 +106,14 @@ def check_convolution(steps: Steps, case, with_mask: bool):
     f = y.double()
     z = (f * scale + shift).requires_grad_()
     weights = weight.double().requires_grad_()
-    conv = F.conv2d(z.relu().view(*shape, j).permute(0, 3, 1, 2), weights, padding=1).permute(0, 2, 3, 1).reshape(m, k)
+    conv = convolve(z, weights)
     want = conv.detach() if mask is None else conv.detach() * mask
     assert_close(whole[:, 1:-1], want, 'out')
     assert (whole[:, [0, -1]] == 7).all(), 'written beside its columns'
     assert_close(out_mean, want.mean(0), 'mean')
     assert_close(out_var, want.var(0, correction=0), 'var')
     steps.norm_relu_conv3x3(y, None, shift, weight, shape, whole[:, 1:-1], measure=False)
-    assert_close(
-        whole[:, 1:-1],
-        F.conv2d((f + shift).relu().view(*shape, j).permute(0, 3, 1, 2), weight.double(), padding=1)
-        .permute(0, 2, 3, 1)
-        .reshape(m, k),
-    )
+    assert_close(whole[:, 1:-1], convolve(f + shift, weight.double()))
 
     grad = rows(m, k, 4)
     (conv * grad).sum().backward()

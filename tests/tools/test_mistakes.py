@@ -95,17 +95,6 @@ def test_hostile_checkpoint(run_tool, tmp_path):
     check_mistake(done, 'hostile.pth holds Python objects (fractions.Fraction)')
 
 
-def test_config_text_in_a_resumed_checkpoint_is_not_executed(check_tool, tmp_path, short_config, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    config = short_config()
-    check_tool('train.py', config, '--work-dir', 'w', '--cfg-options', 'train_cfg.max_epochs=1')
-    saved = torch.load('w/epoch_1.pth', weights_only=True)
-    saved['meta']['config'] = "open('RAN', 'w')\n"
-    torch.save(saved, 'w/epoch_1.pth')
-    check_tool('train.py', config, '--work-dir', 'w', '--resume')
-    assert (tmp_path / 'w/epoch_2.pth').exists() and not (tmp_path / 'RAN').exists()
-
-
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
