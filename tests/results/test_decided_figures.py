@@ -55,7 +55,10 @@ def test_two_classes():
     area = second.figures['AUROC']
     assert (area.low, area.high) == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=1e-6)
     assert all(map(inside, second.figures.values())) and (second.name, second.images) == ('class 1', truth.sum())
+    precisions = expected['AP'], sklearn.average_precision_score(1 - truth, decided.probabilities[:, 0])
     overall = {
+        'macro AUROC': expected['AUROC'],
+        'macro AP': np.mean(precisions),
         'accuracy': sklearn.accuracy_score(truth, label),
         'balanced accuracy': sklearn.balanced_accuracy_score(truth, label),
         'Brier': expected['Brier'],

@@ -46,6 +46,8 @@ def test_targets_at_their_ends():
     every = fit_operating_point(scores, truth, 'sensitivity=1')
     assert (every.threshold, every.sensitivity, every.specificity) == (0.3, 1, 0)
     assert fit_operating_point(scores, truth, 'specificity=0.5').sensitivity == 0.5
+    last_but_one = fit_operating_point(scores, np.array([0, 1, 1, 0]), 'sensitivity=1')
+    assert (last_but_one.threshold, last_but_one.specificity) == (pytest.approx(0.65), 0.5)
 
 
 def test_what_differs_by_rounding_is_not_divided():

@@ -19,7 +19,7 @@ def test_reading(tmp_path):
     file.write_text(json.dumps(records))
     found = read_scores(file, False, ['cat', 'dog'])
     assert (found.index.tolist(), found.truth.tolist(), found.paths) == ([3, 6], [1, 0], ['a.jpg', 'c.jpg'])
-    assert read_scores(file, False).classes == ['0', '1']
+    assert read_scores(file, False).classes == ['0', '1'] and not found.augmented and found.logits is None
     npz = tmp_path / 'p.npz'
     np.savez(npz, pred_score=np.full((2, 3), 0.5), gt_score=np.array([[1, 0.5, -1], [0, 0.25, 0.75]]))
     assert read_scores(npz, True).truth.tolist() == [[1, 0, -1], [0, 0, 1]]

@@ -46,6 +46,23 @@ def test_figures_of_cleanlab_for_several_labels():
     assert [each.self_confidence for each in found] == sorted(each.self_confidence for each in found)
 
 
+def test_by_hand():
+    """The mean scores of the labels given are 0.3, 0.325 and 0.393; what reaches them is confident."""
+    rows = [
+        ('c', (0.34, 0.36, 0.30), 'b'),  # a and b are confident: the better one
+        ('a', (0.30, 0.20, 0.50), 'c'),
+        ('b', (0.10, 0.32, 0.58), 'c'),
+        ('c', (0.20, 0.20, 0.60), None),
+        ('c', (0.10, 0.325, 0.28), 'b'),  # just
+        ('b', (0.90, 0.33, 0.10), 'a'),  # of which there is one
+    ]
+    given, table, suggested = zip(*rows)
+    truth = np.array(['abc'.index(name) for name in given])
+    found = find_suspicious(Scores(np.array(table), truth, np.arange(6), [''] * 6, list('abc')))
+    assert {each.place: 'abc'[each.suggested] for each in found} == {k: v for k, v in enumerate(suggested) if v}
+    assert [each.place for each in found] == [4, 0, 1, 2, 5] and found[0].self_confidence == 0.28
+
+
 @pytest.mark.parametrize('seed', range(6))
 def test_as_cleanlab(seed):
     filters = pytest.importorskip('cleanlab.filter', reason='cleanlab is not installed (requirements/peers.txt)')
@@ -75,9 +92,15 @@ def test_planted_errors_are_found_and_named(tmp_path):
     first = found[0]
     assert in_words(scores, first) == tuple('abc'[k] for k in (first.given, first.suggested))
     write_suspicious(tmp_path / 's.csv', scores, found, [f'row {i}' for i in range(400)])
-    rows = list(csv.DictReader((tmp_path / 's.csv').open()))
-    assert len(rows) == len(found) and rows[0]['image'] == f'row {first.place}'
-    assert rows[0]['given'] == 'abc'[first.given] and rows[0]['suggested'] == 'abc'[first.suggested]
+    assert list(csv.DictReader((tmp_path / 's.csv').read_text().splitlines())) == [
+        dict(
+            image=f'row {each.place}',
+            given='abc'[each.given],
+            suggested='abc'[each.suggested],
+            self_confidence=f'{scores.scores[each.place, each.given]:.6f}',
+        )
+        for each in found
+    ]
 
 
 def test_what_is_not_known_is_not_suspicious(tmp_path):
@@ -89,9 +112,14 @@ def test_what_is_not_known_is_not_suspicious(tmp_path):
     left = {(each.place, each.label) for each in find_suspicious(some)}
     assert left.isdisjoint(zip(*np.nonzero(changed))) and len(left) < len(known)
     write_suspicious(tmp_path / 's.csv', scores, known)
-    assert (tmp_path / 's.csv').read_text().splitlines()[0] == 'image,label,given,suggested,self_confidence'
-    name, there = in_words(scores, known[0])[0].split(': ')
-    assert name in scores.classes and there == ('present' if known[0].given else 'absent')
+    head, *lines = (tmp_path / 's.csv').read_text().splitlines()
+    assert head == 'image,label,given,suggested,self_confidence' and len(lines) == len(known)
+    for line, each in zip(lines, known):
+        score, name = scores.scores[each.place, each.label], scores.classes[each.label]
+        own = score if each.given else 1 - score
+        assert line == f',{name},{each.given},{1 - each.given},{own:.6f}'
+        words = (f'{name}: present', f'{name}: absent')
+        assert in_words(scores, each) == (words if each.given else words[::-1])
 
 
 def test_a_class_that_nobody_is_given():

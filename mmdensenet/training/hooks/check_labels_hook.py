@@ -1,6 +1,5 @@
 """Checks labels before the first step: otherwise a wrong one raises an index error or gives a wrong accuracy."""
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -144,23 +143,23 @@ def _require_epoch(key: str, loop) -> None:
 
 def _require_both_kinds(dataset) -> None:
     """A ranking metric needs a label with both positive and negative images: else it is NaN in every epoch."""
-    positive: Counter[int] = Counter()
-    negative: Counter[int] = Counter()
+    positive: set[int] = set()
+    negative: set[int] = set()
+    several = False
     for leaf in leaves(dataset):
         for index in range(len(leaf)):
             score = sample_info(leaf, index).get('gt_score')
             if score is None:
                 positive.update(sample_labels(leaf, index) or ())
                 continue
-            positive.update(np.flatnonzero(np.asarray(score) > POSITIVE_ABOVE).tolist())
-            negative.update(np.flatnonzero((np.asarray(score) >= 0) & (np.asarray(score) <= POSITIVE_ABOVE)).tolist())
-    if negative or positive:
-        defined = positive.keys() & negative.keys() if negative else positive.keys() if len(positive) > 1 else ()
-        if not defined:
-            raise UserError(
-                'val_dataloader: no label has both images with it and images without it, so that the area under the '
-                'ROC curve is undefined and no checkpoint would be the best: give a larger validation part.'
-            )
+            several, score = True, np.asarray(score)
+            positive.update(np.flatnonzero(score > POSITIVE_ABOVE).tolist())
+            negative.update(np.flatnonzero((score >= 0) & (score <= POSITIVE_ABOVE)).tolist())
+    if (positive or negative) and not (positive & negative if several else len(positive) > 1):
+        raise UserError(
+            'val_dataloader: no label has both images with it and images without it, so that the area under the '
+            'ROC curve is undefined and no checkpoint would be the best: give a larger validation part.'
+        )
 
 
 def _require_topk(evaluator, key: str, num_classes: int | None) -> None:
