@@ -97,7 +97,19 @@ def test_leaks_of_a_given_split_are_an_error_with_examples():
         divide(look, None)
     columns, lines = divide(look, None, allow_leak=True)
     assert columns['split'] == parts, 'they stay where they were given'
-    assert sum(line.startswith('leak, allowed') for line in lines) == 2
+    assert sum(line.startswith('leak, allowed') for line in lines) == 2 and 'more leaks' not in ' '.join(lines)
+    look.alike[160:163] = 1, 2, 3
+    with pytest.raises(UserError, match=r'^5 leaks (?!.*0162\.png).* \.\.\.\. Correct them'):
+        divide(look, None)
+    assert 'and 2 more leaks' in divide(look, None, allow_leak=True)[1]
+
+
+def test_an_image_without_a_part_follows_its_group():
+    groups = [f'p{i // 2}' for i in range(200)]
+    kinds = ['train'] * 70 + ['val'] * 10 + ['test'] * 20
+    parts = [part for kind in kinds for part in (kind, '')]
+    columns, _ = divide(looked(200, groups, parts), None)
+    assert columns['split'] == [kind for kind in kinds for _ in range(2)]
 
 
 @pytest.mark.parametrize(
@@ -110,8 +122,11 @@ def test_a_part_that_is_not_given_comes_from_the_training_part(tmp_path, given, 
     assert set(columns['split']) == {'train', 'val', 'test'}
     for before, after in zip(parts, columns['split']):
         assert after == before or (before in ('', 'train') and after in ('train', taken))
+    assert columns['split'].count(taken) == pytest.approx(150 * (0.2 if taken == 'test' else 1 / 8), abs=2)
     write_samples(tmp_path / 'samples.csv', look.samples, columns)
-    assert divide(look, read_parts(tmp_path / 'samples.csv'))[0] == columns
+    more = looked(260, parts=[*parts, *[given[0]] * 60])
+    more.samples.targets[:200] = look.samples.targets
+    assert divide(more, read_parts(tmp_path / 'samples.csv'))[0]['split'][:200] == columns['split']
 
 
 def test_folds_test_each_image_once_by_a_model_that_has_not_seen_it(tmp_path):
@@ -123,7 +138,9 @@ def test_folds_test_each_image_once_by_a_model_that_has_not_seen_it(tmp_path):
     assert ((table == 'val').sum(0) == 1).all()
     assert (table[:, ::2] == table[:, 1::2]).all()
     write_samples(tmp_path / 'samples.csv', look.samples, columns)
-    assert divide(look, read_parts(tmp_path / 'samples.csv'), folds=4)[0] == columns
+    more = looked(240, [*groups, *(f'q{i // 2}' for i in range(40))])
+    again, _ = divide(more, read_parts(tmp_path / 'samples.csv'), folds=4)
+    assert {name: column[:200] for name, column in again.items()} == columns
     with pytest.raises(UserError, match='folds=2: give 3 or more'):
         divide(look, None, folds=2)
 
@@ -142,6 +159,7 @@ def test_samples_csv_has_no_name_of_a_group_and_all_labels(tmp_path):
     salted = write_samples(tmp_path / 'samples.csv', samples, {'split': ['train', 'test']}, salt)
     assert hash_group('Smith') not in salted, 'guessed'
     assert kept_salt(tmp_path / '.group_salt') == salt != kept_salt(tmp_path / 'other')
+    assert (tmp_path / '.group_salt').stat().st_mode & 0o777 == 0o600
     (tmp_path / '.group_salt').write_text('00')
     with pytest.raises(UserError, match=r'\.group_salt is damaged: remove it'):
         kept_salt(tmp_path / '.group_salt')

@@ -103,6 +103,8 @@ def test_a_regular_expression_takes_what_its_brackets_hold():
     ):
         with pytest.raises(UserError, match=message):
             grouped(files, stated=stated)
+    with pytest.raises(UserError, match=r'x\.png has no such'):
+        grouped(['cat/x.png', 'dog/y.png'], stated='name')
     with pytest.raises(UserError, match="all images are in one group, 'P7', which cannot be divided"):
         grouped(files[:3], stated=r'-(P\d+)-')
     assert [is_path_rule(text) for text in ('name', r'(P\d)', '(P', 'patient', r'P\d')] == [True] * 3 + [False] * 2
