@@ -18,7 +18,18 @@ from .importing import Importing
 STANDALONE = True
 
 PACKAGES = ('torch', 'torchvision', 'triton', 'numpy', 'pillow', 'opencv-python', 'opencv-python-headless')
-EXTRAS = ('onnx', 'onnxruntime', 'openvino', 'fastapi', 'grad-cam', 'pydicom', 'tensorboard', 'timm', 'mmdet')
+EXTRAS = (
+    'onnx',
+    'onnxruntime',
+    'openvino',
+    'fastapi',
+    'grad-cam',
+    'pydicom',
+    'simplejpeg',
+    'tensorboard',
+    'timm',
+    'mmdet',
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,12 @@ from .tiff_header import tiff_bits, tiff_pages, why_not_decoded
 MAX_PIXELS = 1 << 27
 _MARKERS_WITH_SIZE = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN = 0xDA
+_BASELINE = 0xC0
+_JFIF = b'\xff\xd8\xff\xe0'
+#: JFIF's own, colour profiles, comments and the tables of a baseline JPEG
+_USUAL_MARKERS = {0xE0, 0xE2, 0xFE, 0xDB, 0xDD, 0xC4, _BASELINE, _START_OF_SCAN}
+#: of a frame's length, precision, count of components and their factors
+_SAMPLINGS = {bytes((0, 17, 8, 3, luma, 0x11, 0x11)): luma for luma in (0x11, 0x21, 0x22)}
 _PNG = b'\x89PNG\r\n\x1a\n'
 _JPEG, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 _OTHER_FORMATS = {
@@ -31,7 +37,7 @@ def check_content(path: str, content: bytes, max_pixels: int) -> None:
     """Raise BadImageError if the header states more pixels, the file ends early, or holds several images. Nothing is
     decoded."""
     is_jpeg = content.startswith(_JPEG)
-    width, height, scan = _jpeg_head(content) if is_jpeg else (*image_size(content), 0)
+    width, height, scan = _jpeg_head(content)[:3] if is_jpeg else (*image_size(content), 0)
     if width * height > max_pixels:
         raise BadImageError.of(path, f'{width}x{height} is more than max_pixels={max_pixels:,}')
     if _ends_early(content, scan) if is_jpeg else _is_cut_png(content):
@@ -156,30 +162,45 @@ def _is_cut_png(content: bytes) -> bool:
     return True
 
 
+def usual_sampling(content: bytes) -> int | None:
+    """The luma's factors (0x11, 0x21 or 0x22) of a JPEG as most are: baseline, JFIF's three components of 8 bits, and
+    without a segment that may state an orientation or other colours. None for others. Nothing is decoded."""
+    return _jpeg_head(content)[3]
+
+
 #: the last JPEG's bytes up to its first scan, and what is found in them: those of a data set are often all the same
-_last_head: tuple[bytes, tuple[int, int, int]] = b'\0', (0, 0, 0)
+_last_head: tuple[bytes, tuple[int, int, int, int | None]] = b'\0', (0, 0, 0, None)
 
 
-def _jpeg_head(content: bytes) -> tuple[int, int, int]:
-    """Width, height (0, 0 if no segment has them) and where the first scan begins (the end if there is none)."""
+def _jpeg_head(content: bytes) -> tuple[int, int, int, int | None]:
+    """Width, height (0, 0 if no segment has them), where the first scan begins (the end if there is none), and
+    :func:`usual_sampling`."""
     global _last_head
     head, found = _last_head
-    position, end, size = 2, len(content) - 9, None
+    position, end, size, markers, sampling = 2, len(content) - 9, None, [], None
     if found[2] < end and content.startswith(head):
         return found
     while position < end and content[position] == 0xFF:
         marker = content[position + 1]
+        markers.append(marker)
         if marker == _START_OF_SCAN:
-            found = *(size or (0, 0)), position
+            is_usual = content.startswith(_JFIF) and content.startswith(b'JFIF\0', 6)
+            is_usual = is_usual and {*markers} <= _USUAL_MARKERS and markers.count(_BASELINE) == 1
+            found = *(size or (0, 0)), position, sampling if is_usual else None
             _last_head = content[: position + 7], found  # a damaged segment's size may lie behind the marker
             return found
         if size is None and marker in _MARKERS_WITH_SIZE:
             height, width = struct.unpack_from('>HH', content, position + 5)
             size = width, height
+            sampling = _SAMPLINGS.get(
+                content[position + 2 : position + 5]
+                + content[position + 9 : position + 10]
+                + content[position + 11 : position + 18 : 3]
+            )
         if marker == 0xFF:  # fill byte
             position += 1
         elif marker == 1 or 0xD0 <= marker <= 0xD8:  # without a length
             position += 2
         else:
             position += 2 + (content[position + 2] << 8 | content[position + 3])
-    return *(size or (0, 0)), len(content)
+    return *(size or (0, 0)), len(content), None

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.registry import TRANSFORMS
 
+from .decode_jpeg import decode_jpeg
 from .deep_pixels import needs_own_depth, read_8_bits
 from .image_header import MAX_PIXELS, check_content, image_size, why_unreadable
 from .tiff_header import BITS, PHOTOMETRIC, WHITE_IS_ZERO, require_known_pixels, tiff_pages
@@ -78,8 +79,8 @@ class LoadImage(LoadImageFromFile):
         is_jpeg = content.startswith(b'\xff\xd8')
         if is_jpeg and self.reduce_to is not None:
             return _decode_reduced(content, flag, self.reduce_to)
-        if is_jpeg and backend == 'cv2':  # what mmcv does, of which the checks take as long as reading a small file
-            return cv2.imdecode(np.frombuffer(content, np.uint8), imread_flags.get(flag, flag))
+        if is_jpeg and backend == 'cv2':
+            return decode_jpeg(content, imread_flags.get(flag, flag))
         if flag != 'unchanged' and not is_jpeg:  # of which decoders take no more than 8 bits
             for page in tiff_pages(content)[:1]:
                 require_known_pixels(path, page, deep=False)

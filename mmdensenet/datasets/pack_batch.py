@@ -49,7 +49,7 @@ class QuickPack(PackInputs):
         if not is_usual(image) or not isinstance(label, int) or self.algorithm_keys or 'mask' in results:
             return super().transform(results)
         if not _packs_later:
-            return _pack([Unpacked(self, results)])[0]
+            return _pack_one(self, results)
         if image.base is not None:  # the rest of a whole photograph is not kept until the batch is read
             results[self.input_key] = image.copy()
         return Unpacked(self, results)
@@ -80,17 +80,26 @@ def pack_batch(samples: list[dict | Unpacked]) -> Sequence[dict]:
     """What PackInputs makes of each; a :class:`PackedBatch` if all are unpacked images of one shape."""
     alike = all(type(sample) is Unpacked for sample in samples)
     if alike and len({results[step.input_key].shape for step, results in samples}) == 1:
-        return _pack(samples)
-    return [_pack([sample])[0] if type(sample) is Unpacked else sample for sample in samples]
+        return _pack_all(samples)
+    return [_pack_one(*sample) if type(sample) is Unpacked else sample for sample in samples]
 
 
-def _pack(samples: list[Unpacked]) -> PackedBatch:
+def _pack_one(step: QuickPack, results: dict) -> dict:
+    image = results[step.input_key]
+    planes = np.empty((image.shape[2] if image.ndim == 3 else 1, *image.shape[:2]), np.uint8)
+    cv2.split(np.ascontiguousarray(image), list(planes))  # of a view it is three times slower
+    sample = _data_sample(step, results, np.array([results['gt_label']], np.int64))
+    return dict(inputs=torch.from_numpy(planes), data_samples=sample)
+
+
+def _pack_all(samples: list[Unpacked]) -> PackedBatch:
     images = [results[step.input_key] for step, results in samples]
     height, width, *channels = images[0].shape
     inputs = _empty((len(images), *(channels or (1,)), height, width))
     divide = _divide_together if inputs.numel() <= _TOGETHER else _divide
     divide(images, inputs.numpy())
-    return PackedBatch(inputs, [_data_sample(step, results) for step, results in samples])
+    labels = np.array([[results['gt_label']] for _, results in samples], np.int64)
+    return PackedBatch(inputs, [_data_sample(*sample, label) for sample, label in zip(samples, labels)])
 
 
 def _empty(shape: tuple[int, ...]) -> torch.Tensor:
@@ -104,7 +113,7 @@ def _empty(shape: tuple[int, ...]) -> torch.Tensor:
 def _divide(images: list[np.ndarray], planes: np.ndarray) -> None:
     """Images (H, W, C) or (H, W) to (N, C, H, W)."""
     for image, *own in zip(images, *planes.swapaxes(0, 1)):
-        cv2.split(np.ascontiguousarray(image), own)  # of a view it is three times slower
+        cv2.split(np.ascontiguousarray(image), own)
 
 
 def _divide_together(images: list[np.ndarray], planes: np.ndarray) -> None:
@@ -115,14 +124,14 @@ def _divide_together(images: list[np.ndarray], planes: np.ndarray) -> None:
     planes.swapaxes(0, 1)[:] = divided.reshape(planes.shape[1], len(images), *planes.shape[2:])
 
 
-def _data_sample(step: QuickPack, results: dict) -> DataSample:
+def _data_sample(step: QuickPack, results: dict, label: np.ndarray) -> DataSample:
     """The fields that set_field sets one by one."""
     sample = DataSample.__new__(DataSample)
     meta = {key: results[key] for key in step.meta_keys if key in results}
     fields = vars(sample)
     fields['_metainfo_fields'], fields['_data_fields'] = {*meta}, {'gt_label'}
     fields.update(meta)
-    fields['gt_label'] = torch.from_numpy(np.array([results['gt_label']], np.int64))
+    fields['gt_label'] = torch.from_numpy(label)
     if 'gt_score' in results:
         sample.set_gt_score(results['gt_score'])
     return sample
