@@ -21,6 +21,10 @@ OTHER_SUFFIXES = (
 )  # fmt: skip
 
 
+#: a file of fit's work directories, whose pictures are no data
+WORK_DIR_HAS = 'pictures.jsonl'
+
+
 class FileIndex:
     """All image files below ``root``, listed once; ``others`` counts files of other kinds of images by their ending.
 
@@ -107,7 +111,7 @@ def image_files(
     root: Path, endings: Iterable[str] = IMAGE_SUFFIXES, others: Counter[str] | None = None
 ) -> Iterator[str]:
     """The paths below ``root`` of what is called as an image, and of DICOM files without an ending, as scanners write
-    them; not of what is hidden, or left behind by programs.
+    them; not of what is hidden, left behind by programs, or in a work directory of fit.
 
     Args:
         others: counts files of :data:`OTHER_SUFFIXES`.
@@ -120,6 +124,9 @@ def image_files(
             folders.clear()
             continue
         seen.add(where)
+        if WORK_DIR_HAS in names and len(seen) > 1:
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if name not in LEFT_BEHIND and not name.startswith('.'))
         below = Path(folder).relative_to(root)
         for name in names:

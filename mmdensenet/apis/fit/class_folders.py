@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from mmdensenet.datasets.class_lists import LEFT_BEHIND, ClassList, require_same_classes
-from mmdensenet.datasets.file_index import FileIndex
+from mmdensenet.datasets.file_index import WORK_DIR_HAS, FileIndex
 from mmdensenet.errors import UserError
 
 from .class_names import require_no_typo
@@ -30,10 +30,16 @@ def read_class_folders(
         UserError: for a folder that is not one of class folders, or whose parts have different classes.
     """
     index = FileIndex(root)
+    index.files = [
+        file for file in index.files if not file.startswith('work_dirs/')
+    ]  # of `train`, called in this folder
     folders = sorted(
         path.name
         for path in Path(root).iterdir()
-        if path.is_dir() and not path.name.startswith('.') and path.name not in LEFT_BEHIND
+        if path.is_dir()
+        and not path.name.startswith('.')
+        and path.name not in (*LEFT_BEHIND, 'work_dirs')
+        and not (path / WORK_DIR_HAS).exists()
     )
     filled = sorted({file.split('/')[0] for file in index.files if '/' in file})
     parts = {name: PART_NAMES.get(name.lower()) for name in filled}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mmdensenet.datasets.file_index import WORK_DIR_HAS
 from mmdensenet.datasets.near_duplicates import POSSIBLE, connected, near_pairs, same_from
 from mmdensenet.errors import UserError
 
@@ -89,7 +90,7 @@ def look(
     Raises:
         UserError: if a package is missing, weights cannot be had or are of another network, or nothing is left.
     """
-    pictures = read_pictures(samples.root, samples.files, work / 'pictures.jsonl', progress)
+    pictures = read_pictures(samples.root, samples.files, work / WORK_DIR_HAS, progress)
     good = np.array([i for i, picture in enumerate(pictures) if 'reason' not in picture], dtype=int)
     bad = [dict(image=name, reason=p['reason']) for name, p in zip(samples.images, pictures) if 'reason' in p]
     if not len(good):

@@ -138,6 +138,8 @@ def fit(
         choose_network(MOST_LARGE, weights, network)  # what is wrong without regard to the images comes before them
     stem = Path(data).stem if is_table(data) else Path(data).resolve().name
     work = WorkFolder(work_dir or Path('work_dirs', f'fit_{stem}'))
+    if work.path.resolve() == Path(data).resolve():
+        raise UserError(f'work_dir={work_dir} is the folder of the images: give another.')
     with alone_in(work.path):
         seen = _look(
             data, images, work, report, progress or (lambda done, total: None), weights, network,

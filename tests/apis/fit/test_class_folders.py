@@ -90,6 +90,19 @@ def test_empty_folders_are_said(tmp_path):
     assert 'no image is in the folder train/owl, valid: no part or class' in read_class_folders(given).facts
 
 
+def test_a_work_directory_among_the_classes_is_none(tmp_path):
+    root = blank(tmp_path, 'cat/1.png', 'dog/1.png')
+    before = read_class_folders(root)
+    for folder in ('work', 'work_dirs/fit_pets', 'cat/work'):
+        blank(tmp_path / folder, 'training/curves.png')
+        (tmp_path / folder / 'pictures.jsonl').touch()
+    blank(tmp_path, 'work_dirs/trained/curves.png')
+    found = read_class_folders(root)
+    assert (found.files, found.facts) == (before.files, before.facts)
+    (tmp_path / 'pictures.jsonl').touch()
+    assert read_class_folders(root).files == before.files, 'what is given is looked at'
+
+
 def test_a_folder_with_a_table_says_how_to_give_it(tmp_path):
     root = blank(tmp_path, '1.png')
     (tmp_path / 'labels.csv').write_text('image,label\n')

@@ -104,6 +104,8 @@ def test_mistakes(tmp_path, options, message):
     data = own_images.class_folders(tmp_path / 'data', 12, ('a', 'b'), side=16)
     with pytest.raises(UserError, match=message):
         fit(data, tmp_path / 'work', **options)
+    with pytest.raises(UserError, match='is the folder of the images: give another'):
+        fit(data, data)
     with pytest.raises(UserError, match='does not exist'):
         fit(tmp_path / 'none', tmp_path / 'work')
     with pytest.raises(UserError, match='neither a folder nor a table'):
