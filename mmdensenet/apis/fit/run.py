@@ -261,7 +261,7 @@ def _train(seen: Look, columns, work: WorkFolder, report, done: Fitted) -> tuple
     text = config.read_text(encoding='utf-8')
     unread = tuple(name for name in seen.samples.subgroups if repr(name) not in text)
     made_of = dict(
-        config=fingerprint(with_paths(text, place_of(seen, work), ['images', 'samples'])),  # wherever they are
+        config=fingerprint(with_paths(text, place_of(seen, work), ['samples', 'images'])),  # wherever they are
         images=fingerprint([p['digest'] for p in seen.pictures]),  # an image may be another under its old name
         samples=hash_table(work / 'samples.csv', unread),
     )
