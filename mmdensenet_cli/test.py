@@ -13,7 +13,7 @@ MOST_CLASSES = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
-    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('checkpoint', help='checkpoint file or URL, or a file of export')
     parser.add_argument('--work-dir', help='where the log and the metrics go (./work_dirs/CONFIG_NAME)')
     parser.add_argument(
         '--out', metavar='FILE', help='write the predictions (.json, .npz, .parquet, .pkl) or the metrics'
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     from mmdensenet.apis import test_model
 
-    metrics = test_model(**arguments(args))
+    metrics = test_model(**arguments(args), report=print)
     if os.environ.get('RANK', '0') == '0':
         for line in shown(metrics):
             print(line)

@@ -96,8 +96,8 @@ def require_checkpoint(path: str) -> None:
         raise UserError(f'checkpoint {path} does not exist.{similar_path(path)}')
     if path.lower().endswith(EXPORTED_SUFFIXES):
         raise UserError(
-            f'checkpoint {path} is an exported file: give the checkpoint that it was exported from, whose decisions it '
-            f'has. `mmdensenet predict IMAGES --model {path}` predicts with the file itself.'
+            f'checkpoint {path} is an exported file: give the checkpoint that it was exported from. `mmdensenet test '
+            f'CONFIG {path} --out FILE.npz` tests the file itself; `report` takes its predictions, with the checkpoint.'
         )
 
 

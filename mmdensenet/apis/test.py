@@ -1,5 +1,6 @@
 """Testing a checkpoint."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from mmdensenet.training.hooks import BadImagesHook, CheckLabelsHook, DecisionsH
 from mmdensenet.training.memory import out_of_memory_advised
 
 from .runner import (
+    EXPORTED_SUFFIXES,
     add_if_missing,
     build_runner,
     fetch_checkpoint,
@@ -51,6 +53,7 @@ def test_model(
     pin_memory: bool = True,
     launcher: str = 'none',
     cfg_options: dict | None = None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> dict:
     """Evaluate a checkpoint on the config's test set.
 
@@ -58,7 +61,7 @@ def test_model(
 
     Args:
         config: path of a config file, 'mmdensenet::NAME', or a loaded config.
-        checkpoint: path or URL.
+        checkpoint: path or URL; or a file of ``tools/export.py``, which says itself how images are prepared.
         work_dir: where the log goes; by default as for :func:`train_model`.
         out: file for the predictions (.json, .npz, .parquet or .pkl) or the metrics (.json, .yaml or .pkl).
         out_item: 'pred' (the default) or 'metrics', what ``out`` gets.
@@ -71,6 +74,7 @@ def test_model(
         decide: False leaves the checkpoint's decisions alone.
         partial: go on with a checkpoint that has only some of the model's tensors.
         pin_memory, launcher, cfg_options: as for :func:`train_model`.
+        report: called with lines on what is decided by an exported file; of a checkpoint they are in the log.
 
     Returns:
         The metrics by name, in the units of the config's evaluator (mmpretrain's accuracy is in percent); those of the
@@ -83,6 +87,9 @@ def test_model(
     if interval < 1:
         raise UserError(f'interval={interval}: give 1 or more.')
     set_work_dir(cfg, work_dir)
+    if checkpoint.lower().endswith(EXPORTED_SUFFIXES) and Path(checkpoint).expanduser().is_file():
+        given = dict(amp=amp, show_dir=show_dir, show=show, tta=tta, partial=partial, launcher=launcher != 'none')
+        return _test_exported(cfg, checkpoint, out, out_item, [name for name in given if given[name]], report)
     require_checkpoint(checkpoint)
     cfg.load_from = checkpoint
     cfg.resume = False
@@ -141,6 +148,26 @@ def test_model(
 
 
 test_model.__test__ = False  # not a test of pytest's
+
+
+def _test_exported(
+    cfg: Config, file: str, out: str | None, out_item: str | None, refused: list[str], report: Callable
+) -> dict:
+    from .exported_metrics import metrics_of_exported  # it needs much that checkpoints do not
+
+    if refused:
+        raise UserError(f'{refused[0]}: is for checkpoints, not for an exported file.')
+    if cfg.get('test_dataloader') is None:
+        raise UserError('the config has no test_dataloader, so there is nothing to test.')
+    require_one_task(cfg.model.get('head'), 'testing an exported file')
+    writer = _prediction_writer(out, out_item, False)
+    if isinstance(writer, DumpResults):
+        raise UserError(f'out={out}: of an exported file give .json, .npz or .parquet.')
+    prepare_data(cfg, 'test_dataloader')
+    metrics = metrics_of_exported(cfg, file, writer, report)
+    if out and out_item == 'metrics':
+        mmengine.dump(metrics, out)
+    return metrics
 
 
 def _evaluate_only_labels(runner, out: str | None, out_item: str | None) -> None:

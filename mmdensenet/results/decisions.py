@@ -25,6 +25,8 @@ FORMAT = 1
 KINDS = ('single-label', 'multi-label')
 #: the message for a model without decisions
 UNCALIBRATED = 'The scores are uncalibrated, and nothing was decided on validation images (`mmdensenet decide` does).'
+#: which figures of a test are of which scores
+OTHERS = 'The metrics decided/... are with these decisions; the others are of the scores as they are, uncalibrated.'
 #: the message for averaged scores, to which decisions do not apply
 AUGMENTED = 'The scores are uncalibrated: they are means over test-time augmentations, which decisions are not for.'
 #: the message for a model with several tasks

@@ -10,11 +10,8 @@ from mmdensenet.model_wrappers import unwrapped
 from mmdensenet.registry import HOOKS
 from mmdensenet.results.decided import keeping_logits, note_decisions, read_decisions
 from mmdensenet.results.decided_metric import DecidedMetric
-from mmdensenet.results.decisions import UNCALIBRATED, Decisions
+from mmdensenet.results.decisions import OTHERS, UNCALIBRATED, Decisions
 from mmdensenet.terminal import SHOWN
-
-#: which figures are of which scores
-OTHERS = 'The metrics decided/... are with these decisions; the others are of the scores as they are, uncalibrated.'
 
 
 @HOOKS.register_module()

@@ -13,10 +13,12 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmdensenet import get_model, inference
+from mmdensenet.apis import test_model as check_model
 from mmdensenet.apis.fit.hand_over import hand_over
 from mmdensenet.apis.fit.judge import judge
 from mmdensenet.apis.scoring import score_part
 from mmdensenet.results.decisions import Decisions
+from mmdensenet.results.scores import read_scores
 
 pytest.importorskip('onnxruntime', reason='onnxruntime is not installed (the extra export)')
 
@@ -78,6 +80,21 @@ def test_predictions_are_those_of_predict(handed):
         results = inference(model, paths, checkpoint, device='cpu')
         assert np.abs(found - [result['pred_scores'] for result in results]).max() < 1e-4
     assert done.onnx_difference < 1e-4
+
+
+def test_the_onnx_file_is_tested_as_the_checkpoint(handed, tmp_path):
+    work, done, *_ = handed
+    config = str(work / 'animals.py')
+    found = score_part(config, str(work / 'best.pth'), 'test')
+    lines = []
+    metrics = check_model(config, str(done.files['onnx']), out=str(tmp_path / 'onnx.json'), report=lines.append)
+    wanted = check_model(config, str(work / 'best.pth'), work_dir=str(tmp_path))
+    assert metrics == pytest.approx(wanted, abs=1e-4, nan_ok=True) and any(n.startswith('decided/') for n in metrics)
+    several = found.multi_label
+    rows = read_scores(tmp_path / 'onnx.json', several, found.classes)
+    assert rows.paths == found.paths and np.array_equal(rows.truth, found.truth)
+    assert np.abs(rows.logits - found.logits).max() < 1e-3 * np.abs(found.logits).max()
+    assert lines[0].startswith('Scores are ')
 
 
 def test_predictions_are_calibrated(handed):

@@ -12,8 +12,8 @@ from torch import nn
 from mmdensenet.apis.fit.decide import decide
 from mmdensenet.checkpoints.checkpoint_meta import DECISIONS, hash_weights
 from mmdensenet.results.decided_metric import DecidedMetric
-from mmdensenet.results.decisions import UNCALIBRATED
-from mmdensenet.training.hooks.decisions_hook import OTHERS, DecisionsHook
+from mmdensenet.results.decisions import OTHERS, UNCALIBRATED
+from mmdensenet.training.hooks.decisions_hook import DecisionsHook
 
 FEATURES = (torch.randn(2, 2),)
 
