@@ -21,6 +21,9 @@ def check(paramwise=None, **more):
         (dict(norm_decay_mult='0'), {}, "norm_decay_mult='0' is no number"),
         (dict(layer_decay_rate=0.5), {}, "there is no 'layer_decay_rate'"),
         (dict(custom_keys={'backbon.stem': dict(lr_mult=0.1)}), {}, "'backbon.stem' is .* Did you mean backbone.stem"),
+        (dict(custom_keys={'head.weigth': {}}), {}, "'head.weigth' is in no name .* Did you mean head.weight"),
+        (dict(layer_decay_rat=0.5), dict(constructor=LAYERS), 'Did you mean layer_decay_rate'),
+        (dict(bias_lr_mul=2), dict(constructor='mmengine.DefaultOptimWrapperConstructor'), 'Did you mean bias_lr_mult'),
         (dict(custom_keys={'head': dict(lr_mul=0.1)}), {}, "'head'.* has no 'lr_mul', .* Did you mean lr_mult"),
         (dict(custom_keys={'head': dict(lr_mult='0.1')}), {}, "lr_mult='0.1' is no number"),
         (dict(custom_keys={'head': 0.1}), {}, r'is 0.1: give a dict'),
@@ -37,9 +40,13 @@ def test_what_would_be_left_out(paramwise, more, message):
 
 def test_what_fits_passes():
     assert (
-        check(dict(custom_keys={'backbone': dict(lr_mult=0.1, momentum=0.5), 'stem.weight': dict(decay_mult=0)})) == []
+        check(
+            dict(custom_keys={'backbone': dict(lr_mult=0.1, lr=0.2, momentum=0.5), 'stem.weight': dict(decay_mult=0)})
+        )
+        == []
     )
-    assert check(dict(layer_decay_rate=0.5), constructor=LAYERS) == []
+    for constructor in (LAYERS, f'mmpretrain.{LAYERS}'):
+        assert check(dict(layer_decay_rate=0.5), constructor=constructor) == []
     assert check(dict(anything=1), constructor='OfMyOwn') == []
     assert check(clip_grad=dict(max_norm=1), accumulative_counts=2) == []
     assert require_optimizer(dict(generator=dict(), discriminator=dict()), MODEL) == []
