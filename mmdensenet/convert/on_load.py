@@ -110,30 +110,49 @@ def _with_eps(tensors: Mapping[str, Tensor], own: str, given: float, wanted: flo
 
 
 def _pretrained(original: Callable) -> Callable:
-    """Wrap ``PretrainedInit``, which with a prefix reads keys below it that other layouts do not have."""
+    """Wrap ``PretrainedInit``, which with a prefix reads keys below it that other layouts do not have, and which leaves
+    a backbone with random weights where a file is of another network."""
 
     @functools.wraps(original)
     def call(self, module):
+        import mmengine.runner.checkpoint as checkpoint
         from mmengine.model.weight_init import update_init_info
-        from mmengine.runner import CheckpointLoader
-        from mmengine.runner.checkpoint import load_state_dict
 
         from mmdensenet.models import DenseNet, RDNet
 
-        if self.prefix is None or not isinstance(module, DenseNet | RDNet):
+        if not isinstance(module, DenseNet | RDNet):
             return original(self, module)
-        loaded = CheckpointLoader.load_checkpoint(self.checkpoint, map_location=self.map_location, logger='silent')
-        below = self.prefix.rstrip('.') + '.'
-        tensors = unwrap(loaded)
-        selected = {key.removeprefix(below): value for key, value in tensors.items() if key.startswith(below)}
-        chosen = dict(state_dict=selected or tensors)
-        if not fit_checkpoint(module, chosen):
+        chosen = checkpoint.CheckpointLoader.load_checkpoint(
+            self.checkpoint, map_location=self.map_location, logger='silent'
+        )
+        if not isinstance(chosen, dict):
             return original(self, module)
-        load_state_dict(module, chosen['state_dict'], strict=False, logger='current')
+        if self.prefix is not None:
+            below = self.prefix.rstrip('.') + '.'
+            tensors = unwrap(chosen)
+            selected = {key.removeprefix(below): value for key, value in tensors.items() if key.startswith(below)}
+            chosen = dict(state_dict=selected or tensors)
+        fit_checkpoint(module, chosen)
+        _require_own(module, chosen, self.checkpoint)
+        checkpoint._load_checkpoint_to_model(module, chosen, strict=False, logger='current')
         if hasattr(module, '_params_init_info'):
             update_init_info(module, init_info=self._get_init_info())
 
     return call
+
+
+def _require_own(backbone: nn.Module, checkpoint: Mapping, source: str) -> None:
+    """Refuse weights of which none is the backbone's, or of which one has another shape."""
+    own = backbone.state_dict()
+    given = {key.removeprefix('module.'): value for key, value in unwrap(checkpoint).items()}
+    there = [key for key in own if key in given]
+    other = next((key for key in there if given[key].shape != own[key].shape), None)
+    if there and other is None:
+        return
+    what = 'has no tensor of this backbone'
+    if other is not None:
+        what = f'is of another network: {other} is {tuple(given[other].shape)} there and {tuple(own[other].shape)} here'
+    raise UserError(f'{source} {what}. `init_cfg` needs weights of this {type(backbone).__name__}.')
 
 
 @OTHER_LAYOUTS.repaired_by

@@ -19,6 +19,7 @@ from mmpretrain.registry import MODELS
 
 from mmdensenet.convert import convert_state_dict
 from mmdensenet.convert.on_load import fit_checkpoint
+from mmdensenet.errors import UserError
 from mmdensenet.models import DenseNet
 
 ARCH = dict(growth_rate=GROWTH, depths=DEPTHS, init_channels=INIT)
@@ -58,6 +59,26 @@ def test_pretrained(layout, prefix, tmp_path):
     image = torch.randn(2, 1, 64, 64)
     expected = theirs.features(image.expand(2, 3, 64, 64)).relu()
     assert (grey(image)[-1] - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize('prefix', [None, 'backbone.'])
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        (
+            dict(growth_rate=GROWTH, depths=DEPTHS, init_channels=INIT + 2),
+            'is of another network: stem.0.weight is .* here',
+        ),
+        (None, 'theirs.pth has no tensor of this backbone. `init_cfg` needs weights of this DenseNet'),
+    ],
+)
+def test_pretrained_of_another_network_is_refused(given, message, prefix, tmp_path):
+    """mmengine warns, and the backbone keeps random weights."""
+    state = {'conv1.weight': torch.zeros(1)} if given is None else DenseNet(arch=given).state_dict()
+    torch.save({f'backbone.{key}': value for key, value in state.items()}, tmp_path / 'theirs.pth')
+    mine = DenseNet(arch=ARCH, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'theirs.pth'), prefix=prefix))
+    with pytest.raises(UserError, match=message):
+        mine.init_weights()
 
 
 def test_pretrained_of_the_whole_classifier(tmp_path):
