@@ -16,6 +16,7 @@ class Backbone(BaseModule):
     A subclass calls :meth:`_set_levels`, has the modules ``stem`` and ``stages``, and defines :meth:`_level_modules`.
     """
 
+    arch_settings: dict[str, dict]
     stem: nn.Module
     norm_eval: bool
     channels_last: bool
@@ -30,6 +31,21 @@ class Backbone(BaseModule):
         if not self.channels_last or (not ops.is_exporting() and torch._C._are_functorch_transforms_active()):
             return x
         return x.to(memory_format=self.memory_format)
+
+    def _settings_of(self, arch: str | dict, required: set[str]) -> dict:
+        """The settings of a named architecture, or those of a dict.
+
+        Raises:
+            ValueError: for an unknown name, and a dict without one of the ``required`` keys.
+        """
+        if not isinstance(arch, dict):
+            arch = str(arch)  # --cfg-options reads 169 as a number
+            if arch not in self.arch_settings:
+                raise ValueError(f'arch={arch!r}: choose one of {", ".join(self.arch_settings)}, or give a dict')
+            arch = self.arch_settings[arch]
+        if missing := required - set(arch):
+            raise ValueError(f'arch lacks {", ".join(sorted(missing))}; it has {", ".join(sorted(arch)) or "nothing"}')
+        return arch
 
     def _set_levels(
         self, count: int, unit: str, out_indices: int | Sequence[int], frozen_stages: int, freeze_stem: bool

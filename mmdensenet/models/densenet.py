@@ -104,7 +104,7 @@ class DenseNet(Backbone):
                 dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
             ]
         super().__init__(init_cfg=init_cfg)
-        arch = self._resolve_arch(arch)
+        arch = self._settings_of(arch, {'growth_rate', 'depths', 'init_channels'})
         self.growth_rate = arch['growth_rate']
         self.depths = tuple(arch['depths'])
         self.init_channels = arch['init_channels']
@@ -155,19 +155,6 @@ class DenseNet(Backbone):
         self.channels_last = channels_last
         self.to(memory_format=self.memory_format)
         self._freeze_stages()
-
-    def _resolve_arch(self, arch: str | dict) -> dict:
-        if isinstance(arch, dict):
-            missing = {'growth_rate', 'depths', 'init_channels'} - set(arch)
-            if missing:
-                raise ValueError(
-                    f'arch lacks {", ".join(sorted(missing))}; it has {", ".join(sorted(arch)) or "nothing"}'
-                )
-            return arch
-        arch = str(arch)  # --cfg-options reads 169 as a number
-        if arch not in self.arch_settings:
-            raise ValueError(f'arch={arch!r}: choose one of {", ".join(self.arch_settings)}, or give a dict')
-        return self.arch_settings[arch]
 
     def _make_stem(self, stem: str, in_channels: int, norm_cfg: dict, blur: bool) -> nn.Sequential:
         if stem == 'cifar':

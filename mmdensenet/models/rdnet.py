@@ -283,14 +283,9 @@ class RDNet(Backbone):
         self._freeze_stages()
 
     def _resolve_arch(self, arch: str | dict) -> dict:
-        if isinstance(arch, str):
-            if arch not in self.arch_settings:
-                raise ValueError(f'arch={arch!r}: choose one of {", ".join(self.arch_settings)}, or give a dict')
-            arch = self.arch_settings[arch]
-        missing = {'growth_rates', 'downsample', 'init_channels'} - set(arch)
-        if missing:
-            raise ValueError(f'arch lacks {", ".join(sorted(missing))}; it has {", ".join(sorted(arch)) or "nothing"}')
-        if unknown := set(arch) - {'growth_rates', 'downsample', 'init_channels', 'depths', 'ese'}:
+        required = {'growth_rates', 'downsample', 'init_channels'}
+        arch = self._settings_of(arch, required)
+        if unknown := set(arch) - required - {'depths', 'ese'}:
             raise ValueError(f'arch: {", ".join(sorted(unknown))} is unknown; depths and ese are the optional keys')
         growth_rates, downsample = tuple(arch['growth_rates']), tuple(arch['downsample'])
         stages = len(growth_rates)
