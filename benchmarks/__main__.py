@@ -68,7 +68,7 @@ def parse() -> argparse.Namespace:
     add('--rounds', type=int, help='turns of each candidate (5 on a CPU, 10 on a GPU)')
     add('--turn-seconds', type=float, default=0.3, help='a turn has as many steps as fit, at least one (0.3)')
     add('--one-process', action='store_true', help='do not start a process for each candidate, where time is short')
-    add('--threads', type=int, default=machine.default_threads(), help='of each candidate (all processors)')
+    add('--threads', type=int, default=machine.core_count(), help='of each candidate (all processors)')
     add('--csv', type=Path, help='default: benchmarks/results/DEVICE.csv')
     add('--list', action='store_true', help='print cases and candidates, and stop')
     return parser.parse_args()

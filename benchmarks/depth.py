@@ -13,7 +13,7 @@ import csv
 from functools import partial
 from pathlib import Path
 
-from .machine import default_device, default_threads
+from .machine import core_count, default_device
 from .measure import Job, Workload, take_turns
 from .report import RESULTS, ROOT, append_rows, provenance, text_table, timing
 
@@ -149,7 +149,7 @@ def main() -> None:
     add('--batch', type=int, default=8)
     add('--rounds', type=int, default=7, help='turns of each block')
     add('--turn-seconds', type=float, default=0.3, help='a turn has as many steps as fit, at least one')
-    add('--threads', type=int, default=default_threads())
+    add('--threads', type=int, default=core_count())
     add('--csv', type=Path, default=CSV)
     add('--picture', type=Path, default=PICTURE)
     add('--draw-only', action='store_true', help='draw the last run in the CSV file')

@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .machine import default_threads
+from .machine import core_count
 from .photographs import CLASSES, write_images
 from .report import RESULTS, append_rows, provenance, text_table
 
@@ -229,7 +229,7 @@ def main() -> None:
     add('--mode', nargs='+', choices=TARGETS, default=list(TARGETS))
     add('--workers', nargs='+', type=int, default=[0, 2])
     add('--rounds', type=int, default=3)
-    add('--threads', type=int, default=default_threads())
+    add('--threads', type=int, default=core_count())
     add('--csv', type=Path, default=CSV)
     add('--bare', choices=CASES, help=argparse.SUPPRESS)
     add('--folder', type=Path, help=argparse.SUPPRESS)

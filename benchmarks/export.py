@@ -15,7 +15,7 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from .machine import MATRIX_PRODUCT, default_threads, matrix_product
+from .machine import MATRIX_PRODUCT, core_count, matrix_product
 from .measure import Job, Workload, take_turns
 from .report import RESULTS, append_rows, provenance, quartiles, text_table, timing
 
@@ -181,7 +181,7 @@ def main() -> None:
     add('--runtime', nargs='+', choices=RUNTIMES, default=list(RUNTIMES))
     add('--rounds', type=int, default=9, help='turns of each file')
     add('--turn-seconds', type=float, default=2.0, help='a turn has as many steps as fit, at least one')
-    add('--threads', type=int, default=default_threads())
+    add('--threads', type=int, default=core_count())
     add('--files', type=Path, default=Path('work_dirs/export_bench'))
     add('--csv', type=Path, default=CSV)
     add('--write-only', action='store_true', help='only write the files')

@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .machine import default_threads
+from .machine import core_count
 from .report import ROOT
 
 SLICES = ('tests', 'sanitizer', 'bench', 'profile', 'tune', 'cifar')
@@ -199,7 +199,7 @@ def _cifar(folder: Path, dry: bool) -> Iterator[Step]:
     def missing() -> str | None:
         return None if data.is_dir() else f'{data} is not there'
 
-    workers = min(12, default_threads())
+    workers = min(12, core_count())
     command = _python('tools/train.py', CIFAR, '--work-dir', work_dir, '--amp', '--resume', '--cfg-options')
     yield Step('cifar', 'cifar', [*command, f'train_dataloader.num_workers={workers}'], 530, {}, missing)
 

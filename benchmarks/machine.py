@@ -6,8 +6,9 @@ They take turns with the candidates in every benchmark, so that a step is compar
 """
 
 import argparse
-import os
 from functools import partial
+
+from mmdensenet_cli.info import core_count
 
 from .measure import Job, Workload, take_turns
 from .report import device_name, quartiles
@@ -50,17 +51,12 @@ def default_device() -> str:
     return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
-def default_threads() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.machine', description="Measure the machine's rates of arithmetic and memory."
     )
     parser.add_argument('--device', choices=['cpu', 'cuda'], help='default: a GPU if there is one')
-    parser.add_argument('--threads', type=int, default=default_threads())
+    parser.add_argument('--threads', type=int, default=core_count())
     parser.add_argument('--rounds', type=int, default=10)
     args = parser.parse_args()
     device = args.device or default_device()

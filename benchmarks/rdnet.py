@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from .cases import workload
-from .machine import DTYPES, default_device, default_threads
+from .machine import DTYPES, core_count, default_device
 from .measure import Job, UnavailableError, Workload, take_turns
 from .report import RESULTS, append_rows, provenance, text_table, timing
 
@@ -125,7 +125,7 @@ def main() -> None:
     add('--drop-path-rate', type=float, default=0.0)
     add('--rounds', type=int, default=5, help='turns of each candidate')
     add('--turn-seconds', type=float, default=1.0, help='a turn has as many steps as fit, at least one')
-    add('--threads', type=int, default=default_threads())
+    add('--threads', type=int, default=core_count())
     add(
         '--one-process',
         action='store_true',

@@ -1,6 +1,7 @@
 """Report measurements: quartiles, machine and versions, tables, CSV rows."""
 
 import csv
+import os
 import platform
 import statistics
 import subprocess
@@ -8,6 +9,8 @@ import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+
+from mmdensenet_cli.info import processor
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / 'benchmarks' / 'results'
@@ -38,17 +41,12 @@ def provenance(device: str, threads: int) -> dict[str, str | int]:
 
 
 def device_name(device: str) -> str:
-    """The GPU's name, or the processor's as Linux gives it, else its architecture."""
+    """The GPU's name, or the processor's."""
     if device == 'cuda':
         import torch
 
         return torch.cuda.get_device_name()
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return f'{names[0]} ({len(names)} CPUs)' if names else platform.machine()
+    return f'{processor()} ({os.cpu_count()} CPUs)'
 
 
 def _version(package: str) -> str:

@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .machine import default_threads
+from .machine import core_count
 from .report import RESULTS, ROOT, append_rows, provenance, quartiles, text_table
 
 CSV = RESULTS / 'serve.csv'
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument('--concurrency', type=int, nargs='+', default=[1, 4, 16, 100], metavar='N')
     parser.add_argument('--requests', type=int, default=32, metavar='N', help='of a round, or two for each client')
     parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--threads', type=int, default=default_threads(), help='of the model')
+    parser.add_argument('--threads', type=int, default=core_count(), help='of the model')
     parser.add_argument('--csv', type=Path, default=CSV)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
-from .machine import default_threads
+from .machine import core_count
 from .offline import compiling, resources, workers
 from .report import append_rows, device_name
 from .tune_cases import KERNELS, REDUCTIONS, Case, cases, launcher, tiles
@@ -72,7 +72,7 @@ def parse() -> argparse.Namespace:
     add('--out', type=Path, required=True, help='a CSV file with a row for each launch and tile')
     add('--kernels', nargs='+', choices=KERNELS, default=list(KERNELS))
     add('--seconds', type=float, default=230, help='measure no longer than that (230)')
-    add('--processes', type=int, default=max(1, min(15, default_threads() - 1)), help='that compile')
+    add('--processes', type=int, default=max(1, min(15, core_count() - 1)), help='that compile')
     add('--dry', action='store_true', help="every step of it on small sizes, in Triton's interpreter")
     add('--write', action='store_true', help='write the table from the measurements, and measure nothing')
     add('--table', type=Path, help="the table's file (mmdensenet/ops/steps/triton/tiles.json)")

@@ -97,19 +97,24 @@ def own_version() -> str:
 
 def machine() -> Iterator[tuple[str, str]]:
     yield 'system', platform.platform()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    yield 'CPU', f'{processor()}, {platform.machine()}, {cores} cores for this process'
+    yield 'CPU', f'{processor()}, {platform.machine()}, {core_count()} cores for this process'
     ours = {name: value for name, value in sorted(os.environ.items()) if name.startswith(('MMDENSENET_', 'OMP_'))}
     yield 'variables', ' '.join(f'{name}={value}' for name, value in ours.items()) or 'none'
 
 
+def core_count() -> int:
+    """The CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
 def processor() -> str:
+    """The processor's name as Linux gives it, else as Python does, else its architecture."""
     try:
         lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
     except OSError:
         lines = []
     names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.processor() or 'unknown'
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def found() -> Iterator[tuple[str, str]]:
