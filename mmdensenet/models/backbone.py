@@ -32,11 +32,11 @@ class Backbone(BaseModule):
             return x
         return x.to(memory_format=self.memory_format)
 
-    def _settings_of(self, arch: str | dict, required: set[str]) -> dict:
+    def _settings_of(self, arch: str | dict, required: set[str], optional: Sequence[str] = ()) -> dict:
         """The settings of a named architecture, or those of a dict.
 
         Raises:
-            ValueError: for an unknown name, and a dict without one of the ``required`` keys.
+            ValueError: for an unknown name, and a dict without one of the ``required`` keys or with unknown ones.
         """
         if not isinstance(arch, dict):
             arch = str(arch)  # --cfg-options reads 169 as a number
@@ -45,6 +45,10 @@ class Backbone(BaseModule):
             arch = self.arch_settings[arch]
         if missing := required - set(arch):
             raise ValueError(f'arch lacks {", ".join(sorted(missing))}; it has {", ".join(sorted(arch)) or "nothing"}')
+        # a config that merges a dict into none leaves _delete_ in it
+        if unknown := set(arch) - required - {*optional, '_delete_'}:
+            known = ', '.join([*sorted(required), *optional])
+            raise ValueError(f'arch: {", ".join(sorted(map(str, unknown)))} is unknown; known are {known}')
         return arch
 
     def _set_levels(

@@ -283,10 +283,7 @@ class RDNet(Backbone):
         self._freeze_stages()
 
     def _resolve_arch(self, arch: str | dict) -> dict:
-        required = {'growth_rates', 'downsample', 'init_channels'}
-        arch = self._settings_of(arch, required)
-        if unknown := set(arch) - required - {'depths', 'ese'}:
-            raise ValueError(f'arch: {", ".join(sorted(unknown))} is unknown; depths and ese are the optional keys')
+        arch = self._settings_of(arch, {'growth_rates', 'downsample', 'init_channels'}, ('depths', 'ese'))
         growth_rates, downsample = tuple(arch['growth_rates']), tuple(arch['downsample'])
         stages = len(growth_rates)
         if not stages or min(*growth_rates, arch['init_channels']) < 1:

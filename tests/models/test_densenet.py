@@ -153,6 +153,7 @@ def test_features_before_the_transition_are_the_blocks():
     [
         (dict(arch='122'), "arch='122': choose one of 121"),
         (dict(arch=dict(growth_rate=3, depths=[1])), 'arch lacks init_channels'),
+        (dict(arch=dict(growth_rate=3, depths=[1], init_channels=4, bn_size=2)), 'arch: bn_size is unknown'),
         (dict(stem='mnist'), "choose 'imagenet' or 'cifar'"),
         (dict(stem='cifar', stem_blur=True), 'has no pooling'),
         (dict(drop_rate=1.5), 'give a probability'),

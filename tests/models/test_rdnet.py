@@ -236,7 +236,7 @@ def test_initialisation():
         (dict(arch=dict(SMALL, downsample=(2, 1))), 'in ascending order'),
         (dict(arch=dict(SMALL, depths=(3, 3))), 'depths has 2 values for the 4 stages'),
         (dict(arch=dict(SMALL, ese=(True,))), 'ese has 1 values for the 4 stages'),
-        (dict(arch=dict(SMALL, depth=(1, 1, 1, 1))), 'arch: depth is unknown; depths and ese are the optional'),
+        (dict(arch=dict(SMALL, depth=(1, 1, 1, 1))), 'arch: depth is unknown; known are .*init_channels, depths, ese'),
         (
             dict(arch=dict(SMALL, growth_rates=(8, 0, 8, 8))),
             r'growth_rates=\(8, 0, 8, 8\) and init_channels .* positive',
