@@ -62,7 +62,7 @@ def metrics_of_exported(cfg: Config, file: str, writer: Any, report: Callable[[s
     starts = range(0, len(dataset), BATCH)
     for start in each(starts, f'testing {file} on {len(dataset):,} images', len(starts)):
         infos = [sample_info(dataset, i) for i in range(start, min(start + BATCH, len(dataset)))]
-        pixels = [inferencer.prepare(_image(info))['inputs'] for info in infos]
+        pixels = [inferencer.prepare(_image(info, inferencer.wants_bgr))['inputs'] for info in infos]
         samples = [pack({key: value for key, value in info.items() if key != 'img'})['data_samples'] for info in infos]
         for sample, row in zip(samples, torch.from_numpy(inferencer.model.scores(pixels))):
             sample.set_pred_score(row).set_pred_label(inferencer._labels(row))
@@ -74,11 +74,11 @@ def metrics_of_exported(cfg: Config, file: str, writer: Any, report: Callable[[s
     return evaluator.evaluate(len(dataset))
 
 
-def _image(info: dict) -> str | np.ndarray:
-    """The path, or the pixels in BGR order."""
+def _image(info: dict, wants_bgr: bool) -> str | np.ndarray:
+    """The path, or the pixels in BGR order; a data set has them in memory in the order that the model takes."""
     if 'img' in info:
         pixels = np.asarray(info['img'])
-        return pixels[..., ::-1] if pixels.ndim == 3 and pixels.shape[2] == 3 else pixels
+        return pixels[..., ::-1] if pixels.ndim == 3 and pixels.shape[2] == 3 and not wants_bgr else pixels
     if not info.get('img_path'):
         raise UserError('test_dataloader: its data set has neither paths nor images in memory, which a file needs.')
     return info['img_path']
