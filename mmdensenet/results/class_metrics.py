@@ -169,9 +169,12 @@ def rank_classes(scores: Scores, resampling: Resampling) -> Counted:
     weights = by_image(np.ones((1, len(scores)), np.float32))
     if drawn is not None:
         weights += by_image(drawn)
-    targets = scores.targets
+    targets, ranked = scores.targets, scores.scores
+    if count == 2 and not scores.multi_label:
+        # both by the second: of sure scores one is rounded to 1, and the other is not, so that the areas would differ
+        ranked = ranked[:, 1:] * [-1, 1]
     labels = each(range(count), 'computing AUROC and average precision')
-    values = 100 * np.stack([rank(scores.scores[:, i], targets[:, i], weights) for i in labels], 2)
+    values = 100 * np.stack([rank(ranked[:, i], targets[:, i], weights) for i in labels], 2)
     return {
         name: (found[0], found[1:] if drawn is not None else None)
         for name, found in zip(('AUROC', 'average precision'), values)

@@ -128,3 +128,15 @@ def test_confusion():
 def test_without_resamplings():
     found = by_name(compute_metrics(single(), Resampling(300, count=0))[0])
     assert all(np.isnan(value.low) and not np.isnan(value.value) for value in found.values())
+
+
+def test_the_areas_of_two_classes_are_one_where_sure_scores_are_rounded():
+    """Of logits that are 40 apart the larger softmax is 1, as of others; the smaller ones still differ."""
+    logits = np.random.default_rng(0).normal(-60, 40, 60)
+    truth = (np.random.default_rng(1).normal(logits, 60) > -60).astype(int)
+    scores = make(softmax(np.stack([-logits / 2, logits / 2], 1), axis=1), truth)
+    areas = [sklearn.roc_auc_score(truth == i, scores.scores[:, i]) for i in range(2)]
+    assert abs(areas[0] - areas[1]) > 1e-3
+    found = [each.metrics['AUROC'] for each in compute_metrics(scores, Resampling(60, None, 20))[1]]
+    assert found[0].value == pytest.approx(found[1].value) == pytest.approx(100 * areas[1])
+    assert found[0].low == pytest.approx(found[1].low)
