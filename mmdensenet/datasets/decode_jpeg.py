@@ -10,7 +10,7 @@ from .image_header import usual_sampling
 
 try:
     import simplejpeg
-except ImportError:
+except (ImportError, ValueError):  # ValueError: it was built for another NumPy
     simplejpeg = None
 
 #: by sampling, whether simplejpeg's pixels of the first such file are OpenCV's, which may be built with another libjpeg
