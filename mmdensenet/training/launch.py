@@ -9,10 +9,13 @@ import os
 import sys
 import time
 
-from mmdensenet_cli.info import core_count
-
 #: environment variable with the launch time of a job, which restarted workers share
 LAUNCH_TIME = 'MMDENSENET_LAUNCH_TIME'
+
+
+def core_count() -> int:
+    """The CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def main(args: list[str] | None = None) -> int:

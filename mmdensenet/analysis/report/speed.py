@@ -1,14 +1,15 @@
 """Measures a classifier's speed and the memory of an evaluation on this machine."""
 
+import platform
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.model import BaseModel
 
 from mmdensenet.training import memory
-from mmdensenet_cli.info import processor
 
 #: seconds and steps of a measurement
 SECONDS, FEWEST, MOST = 3.0, 5, 100
@@ -68,5 +69,10 @@ def describe_device(device: torch.device) -> str:
     """The name of the device that was measured."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
     threads = torch.get_num_threads()
-    return f'{processor()}, {threads} thread{"s" if threads > 1 else ""}'
+    return f'{names[0] if names else platform.machine()}, {threads} thread{"s" if threads > 1 else ""}'
