@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdensenet import ops
+from mmdensenet.errors import UserError
 
 
 class Backbone(BaseModule):
@@ -113,3 +114,21 @@ class Backbone(BaseModule):
         for module in frozen:
             module.eval()
             module.requires_grad_(False)
+
+
+def check_size(x: Tensor, divisor: int, network: str, advice: str) -> None:
+    """A sentence about the image, where torch's is about padding or pooling.
+
+    Args:
+        x: what a layer is given that divides height and width.
+        network, advice: for the message.
+
+    Raises:
+        UserError: if nothing would be left.
+    """
+    if isinstance(x, Tensor) and x.dim() == 4 and not ops.is_exporting() and min(x.shape[2:]) < divisor:
+        height, width = x.shape[2:]
+        raise UserError(
+            f'the image is too small: {height}x{width} is left where {network} divides height and width by {divisor}. '
+            f'{advice}'
+        )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mmdensenet import ops
 from mmdensenet.registry import MODELS
 
-from .backbone import Backbone
+from .backbone import Backbone, check_size
 from .blur_pool import BlurPool
 from .dense_block import DenseBlock, DenseTransition
 from .dense_block import DenseLayer as DenseLayer
@@ -64,6 +64,7 @@ class DenseNet(Backbone):
     Raises:
         ValueError: for an unknown ``arch``, ``stem`` or ``drop_after``, a blur without pooling, stages that do not
             exist, and a ``drop_rate`` outside [0, 1).
+        UserError: in ``forward``, for images of which nothing is left before the last transition.
     """
 
     arch_settings = {
@@ -190,6 +191,8 @@ class DenseNet(Backbone):
             if before_transition and i == last_needed:
                 outs.append(stage(x.contiguous() if contiguous else x))
                 break
+            if isinstance(transition, DenseTransition):
+                check_size(x, 2, 'DenseNet', "Enlarge the images; for small ones there is stem='cifar'.")
             # a stage may have been replaced by another module, such as a wrapper
             results = None
             if not has_legacy_hook and isinstance(stage, DenseBlock):

@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmdensenet import ops
-from mmdensenet.errors import UserError
 from mmdensenet.registry import MODELS
 
-from .backbone import Backbone
+from .backbone import Backbone, check_size
 from .dense_block import ENGINES, LEGACY_HOOK, log_once
 
 #: of all norms but the head's
 EPS = 1e-6
+ADVICE = 'All four levels need at least 32x32 pixels.'
 
 
 @ops.known
@@ -121,7 +121,7 @@ class RDNetStage(nn.Module):
     def forward(self, x: Tensor, concatenated: bool = False) -> Tensor:
         """``concatenated`` selects the reference, whose last operation is a concatenation."""
         if self.conv is not None:
-            _check_size(x, self.stride)
+            check_size(x, self.stride, 'RDNet', ADVICE)
             x = self.conv(self.norm(x))
         gammas = [getattr(block, 'gamma', None) for block in self.blocks]
         masks = [self._mask(x, rate, gamma) for rate, gamma in zip(self.drop_path_rates, gammas)]
@@ -153,16 +153,6 @@ def _share(channels: int, factor: float, name: str) -> int:
     if share < 8:
         raise ValueError(f'{name}={factor}: none of {channels} channels is left, rounded down to a multiple of 8')
     return share
-
-
-def _check_size(x: Tensor, kernel: int) -> None:
-    """A sentence about the image, where torch's is about padding."""
-    if isinstance(x, Tensor) and x.dim() == 4 and not ops.is_exporting() and min(x.shape[2:]) < kernel:
-        height, width = x.shape[2:]
-        raise UserError(
-            f'the image is too small: {height}x{width} is left where RDNet divides height and width by {kernel}. All '
-            'four levels need at least 32x32 pixels.'
-        )
 
 
 ops.watch(globals(), 'F')
@@ -302,7 +292,7 @@ class RDNet(Backbone):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of the levels in ``out_indices``, in ascending order, for images (N, in_channels, H, W)."""
         x = self._laid_out(x)
-        _check_size(x, 4)
+        check_size(x, 4, 'RDNet', ADVICE)
         x = self.stem(x)
         outs = []
         for level in range(self.out_indices[-1] + 1):

@@ -10,6 +10,7 @@ from mmengine.registry import MODELS
 from mmpretrain.models.backbones import DenseNet as TheirDenseNet
 from torch import nn
 
+from mmdensenet.errors import UserError
 from mmdensenet.models import DenseNet
 
 SMALL = dict(growth_rate=4, depths=[2, 3, 2], init_channels=8)
@@ -133,6 +134,27 @@ def test_strides_and_channels(stem):
         outs = model(x)
         assert [(64 // o.shape[2], 96 // o.shape[3]) for o in outs] == [(s, s) for s in strides]
         assert [o.shape[1] for o in outs] == channels == list(model.out_channels)
+
+
+@pytest.mark.parametrize('engine', ['auto', 'reference'])
+@pytest.mark.parametrize(
+    ('size', 'kwargs', 'fits'),
+    [
+        (28, {}, False),
+        (29, {}, True),
+        (28, dict(out_indices=2), False),
+        (28, dict(out_indices=2, out_before_transition=True), True),
+        (7, dict(stem='cifar'), False),
+        (8, dict(stem='cifar'), True),
+    ],
+)
+def test_images_that_vanish_are_a_sentence(engine, size, kwargs, fits):
+    net = DenseNet(dict(growth_rate=4, depths=(1, 1, 1, 1), init_channels=8), engine=engine, **kwargs).eval()
+    if fits:
+        assert min(net(torch.zeros(1, 3, 40, size))[0].shape) > 0
+    else:
+        with pytest.raises(UserError, match=r'too small: \d+x1 is left where DenseNet divides .* by 2. Enlarge'):
+            net(torch.zeros(1, 3, 40, size))
 
 
 def test_features_before_the_transition_are_the_blocks():
