@@ -5,10 +5,11 @@ data sets: that takes seconds, and they are half imported when they are repaired
 """
 
 import copy
-import functools
+from collections.abc import Callable
 
 import mmengine
 
+from .compat.faults import wrapping
 from .compat.mmengine import ANNOTATIONS, CONCATENATING
 from .compat.mmpretrain import CLASS_NAMES, FOLDERS, FOLDS, SEVERAL_TASKS
 from .errors import NoClassError, UserError
@@ -19,19 +20,17 @@ def read_class_names() -> None:
     from mmengine.dataset import BaseDataset as MMEngineDataset
     from mmpretrain.datasets.base_dataset import BaseDataset
 
-    merge, load, init = BaseDataset._compat_classes, BaseDataset._load_metainfo.__func__, BaseDataset.full_init
-
     def names_of(given):
         from mmdensenet.datasets.stated_classes import class_names
 
         return given if given is None or isinstance(given, (list, tuple)) else class_names(given)
 
-    @functools.wraps(merge)
-    def merge_names(self, metainfo, classes) -> dict:
+    @wrapping(BaseDataset, '_compat_classes')
+    def merge_names(merge: Callable, self, metainfo, classes) -> dict:
         return merge(self, metainfo, names_of(classes))
 
-    @functools.wraps(load)
-    def load_names(cls, metainfo=None) -> dict:
+    @wrapping(BaseDataset, '_load_metainfo')
+    def load_names(load: Callable, cls, metainfo=None) -> dict:
         from mmdensenet.datasets.stated_classes import ClassListError, require_names, require_own_numbers
 
         given = None
@@ -46,8 +45,8 @@ def read_class_names() -> None:
             require_own_numbers(metainfo['classes'], cls.METAINFO.get('classes'), cls.__name__)
         return load(cls, metainfo)
 
-    @functools.wraps(init)
-    def init_with_own_numbers(self) -> None:
+    @wrapping(BaseDataset, 'full_init')
+    def init_with_own_numbers(init: Callable, self) -> None:
         from mmdensenet.datasets.stated_classes import ClassListError, names_in, require_names, require_own_numbers
 
         if self._fully_initialized:
@@ -81,19 +80,13 @@ def read_class_names() -> None:
         elif own is not None:
             require_own_numbers(stated, own, self.ann_file)
 
-    BaseDataset._compat_classes = merge_names
-    BaseDataset._load_metainfo = classmethod(load_names)
-    BaseDataset.full_init = init_with_own_numbers
-
 
 @FOLDERS.repaired_by
 def number_folders_by_name() -> None:
     from mmpretrain.datasets.custom import CustomDataset
 
-    find = CustomDataset._find_samples
-
-    @functools.wraps(find)
-    def find_by_name(self) -> list:
+    @wrapping(CustomDataset, '_find_samples')
+    def find_by_name(find: Callable, self) -> list:
         from mmdensenet.datasets.class_lists import number_folders, require_no_hidden
         from mmdensenet.datasets.left_out import require_all_images
         from mmdensenet.datasets.spelling import require_one_spelling
@@ -115,32 +108,22 @@ def number_folders_by_name() -> None:
         self.folder_to_idx = number_folders(folders, stated, self.img_prefix)
         return [(path, self.folder_to_idx[folders[label]]) for path, label in samples]
 
-    CustomDataset._find_samples = find_by_name
-
 
 @FOLDS.repaired_by
 def divide_images_of_wrappers() -> None:
     from mmengine.dataset import BaseDataset
     from mmpretrain.datasets.dataset_wrappers import KFoldDataset
 
-    init, full_init = KFoldDataset.__init__, KFoldDataset.full_init
-
-    @functools.wraps(init)
-    def init_checked(self, dataset, fold=0, num_splits=5, *args, **kwargs) -> None:
+    @wrapping(KFoldDataset, '__init__')
+    def init_checked(init: Callable, self, dataset, fold=0, num_splits=5, *args, **kwargs) -> None:
         from mmdensenet.datasets.divide_images import require_fold
 
         require_fold(fold, num_splits)
-        init(
-            self,
-            dataset if isinstance(dataset, dict) else dict(type=lambda: dataset),
-            fold,
-            num_splits,
-            *args,
-            **kwargs,
-        )
+        given = dataset if isinstance(dataset, dict) else dict(type=lambda: dataset)
+        init(self, given, fold, num_splits, *args, **kwargs)
 
-    @functools.wraps(full_init)
-    def divide(self) -> None:
+    @wrapping(KFoldDataset, 'full_init')
+    def divide(full_init: Callable, self) -> None:
         from mmdensenet.datasets.divide_images import count_images, take_images
 
         if self._fully_initialized:
@@ -157,9 +140,6 @@ def divide_images_of_wrappers() -> None:
         full_init(self)
         self._ori_indices.sort()
         self.dataset = take_images(whole, self._ori_indices)
-
-    KFoldDataset.__init__ = init_checked
-    KFoldDataset.full_init = divide
 
 
 class _Counted:
@@ -183,11 +163,8 @@ def describe_images_of_several_tasks() -> None:
     from mmpretrain.datasets.multi_task import MultiTaskDataset
     from mmpretrain.datasets.transforms.formatting import PackMultiTaskInputs
 
-    load, parse, join = MultiTaskDataset.load_data_list, MultiTaskDataset.parse_data_info, MultiTaskDataset._join_root
-    pack = PackMultiTaskInputs.transform
-
-    @functools.wraps(load)
-    def load_or_explain(self, *args, **kwargs) -> list[dict]:
+    @wrapping(MultiTaskDataset, 'load_data_list')
+    def load_or_explain(load: Callable, self, *args, **kwargs) -> list[dict]:
         from mmdensenet.datasets.annotations import explain, require_data
 
         try:
@@ -202,24 +179,20 @@ def describe_images_of_several_tasks() -> None:
                 raise
             raise explained from error
 
-    @functools.wraps(parse)
-    def parse_without_labels(self, raw_data) -> dict:
+    @wrapping(MultiTaskDataset, 'parse_data_info')
+    def parse_without_labels(parse: Callable, self, raw_data) -> dict:
         return parse(self, dict(gt_label={}, **raw_data) if 'gt_label' not in raw_data else raw_data)
 
-    @functools.wraps(join)
-    def join_if_root(self, path):
+    @wrapping(MultiTaskDataset, '_join_root')
+    def join_if_root(join: Callable, self, path):
         return path if self.data_root is None else join(self, path)
 
-    @functools.wraps(pack)
-    def pack_with_path(self, results: dict) -> dict:
+    @wrapping(PackMultiTaskInputs, 'transform')
+    def pack_with_path(pack: Callable, self, results: dict) -> dict:
         packed = pack(self, results)
         known = {key: results[key] for key in ('sample_idx', 'img_path') if key in results}
         packed['data_samples'].set_metainfo(known)
         return packed
-
-    MultiTaskDataset.load_data_list = load_or_explain
-    MultiTaskDataset.parse_data_info = parse_without_labels
-    MultiTaskDataset._join_root = join_if_root
 
     def get_subset(self, indices):
         subset = copy.copy(self)
@@ -233,7 +206,6 @@ def describe_images_of_several_tasks() -> None:
     MultiTaskDataset.full_init = lambda self: None  # it is: RepeatDataset and the other wrappers ask for it
     MultiTaskDataset.get_subset = get_subset
     MultiTaskDataset.get_cat_ids = get_cat_ids
-    PackMultiTaskInputs.transform = pack_with_path
 
 
 @CONCATENATING.repaired_by
@@ -241,10 +213,8 @@ def name_different_classes() -> None:
     from mmengine.dataset.dataset_wrapper import ConcatDataset, RepeatDataset
     from mmengine.registry import DATASETS
 
-    init = ConcatDataset.__init__
-
-    @functools.wraps(init)
-    def init_or_name(self, datasets, *args, **kwargs) -> None:
+    @wrapping(ConcatDataset, '__init__')
+    def init_or_name(init: Callable, self, datasets, *args, **kwargs) -> None:
         built = [DATASETS.build(each) if isinstance(each, dict) else each for each in datasets]
         listed = [each for each in built if isinstance(getattr(each, '_metainfo', {}).get('classes'), (list, tuple))]
         for each in listed[1:]:  # the same names as a list and as a tuple are the same
@@ -265,7 +235,6 @@ def name_different_classes() -> None:
         dataset, index = locate(self, idx)
         return dataset.get_cat_ids(index)
 
-    ConcatDataset.__init__ = init_or_name
     ConcatDataset.get_cat_ids = RepeatDataset.get_cat_ids = get_cat_ids
 
 
@@ -273,10 +242,8 @@ def name_different_classes() -> None:
 def name_annotation_files() -> None:
     from mmengine.dataset.base_dataset import BaseDataset
 
-    full_init = BaseDataset.full_init
-
-    @functools.wraps(full_init)
-    def init_or_explain(self) -> None:
+    @wrapping(BaseDataset, 'full_init')
+    def init_or_explain(full_init: Callable, self) -> None:
         if getattr(self, '_fully_initialized', False):
             return
         from mmdensenet.datasets.annotations import explain, require_data
@@ -289,5 +256,3 @@ def name_annotation_files() -> None:
             if explained is not None:
                 raise explained from error
             raise
-
-    BaseDataset.full_init = init_or_explain

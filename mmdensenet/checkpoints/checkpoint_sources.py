@@ -17,6 +17,7 @@ from urllib.request import url2pathname
 
 import torch
 
+from mmdensenet.compat.faults import wrapping
 from mmdensenet.compat.mmengine import READING, WEIGHTS_ONLY
 from mmdensenet.errors import UserError, first_line
 from mmdensenet.similar import similar_path
@@ -145,30 +146,23 @@ def read_as_data() -> None:
     ):
         loader.register_scheme(prefixes, function, force=True)
 
-    find = loader._get_checkpoint_loader
-
-    def find_safe(cls, path: str) -> Callable:
-        return _safe(find(path))
-
-    loader._get_checkpoint_loader = classmethod(find_safe)
+    @wrapping(loader, '_get_checkpoint_loader')
+    def find_safe(find: Callable, cls, path: str) -> Callable:
+        return _safe(find(cls, path))
 
 
 @WEIGHTS_ONLY.repaired_by
 def refuse_config_text() -> None:
     from mmengine.infer import BaseInferencer
 
-    build = BaseInferencer._init_model
-
-    @functools.wraps(build)
-    def build_from_config(self, cfg, weights, device='cpu'):
+    @wrapping(BaseInferencer, '_init_model')
+    def build_from_config(build: Callable, self, cfg, weights, device='cpu'):
         if not cfg:
             raise UserError(
                 f'{weights}: its config is the text of a program, and nothing in a checkpoint is executed: give the '
                 "config too, as model=CONFIG.\nTo read the text: torch.load(weights, weights_only=True)['meta']['cfg']."
             )
         return build(self, cfg, weights, device)
-
-    BaseInferencer._init_model = build_from_config
 
 
 def _safe(load: Callable) -> Callable:

@@ -4,16 +4,16 @@ A run writes ``run.json`` before its first step, and its checkpoints carry its i
 of an older one and dies before its first checkpoint, resuming does not mistake the older run for it.
 """
 
-import functools
 import json
 import logging
 import os
 import re
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmdensenet.compat.faults import replace_everywhere
+from mmdensenet.compat.faults import wrapping
 from mmdensenet.compat.mmengine import LATEST
 from mmdensenet.errors import UserError
 
@@ -223,13 +223,11 @@ def _newest_first(work_dir: str | os.PathLike, run: Run | None) -> list[Written]
 def resume_from_whole_checkpoints() -> None:
     """Let mmengine's ``find_latest_checkpoint`` be :func:`checkpoint_to_resume`."""
     from mmengine.logging import print_log
-    from mmengine.runner.checkpoint import find_latest_checkpoint as find
+    from mmengine.runner import checkpoint
 
-    @functools.wraps(find)
-    def find_whole(path: str) -> str | None:
+    @wrapping(checkpoint, 'find_latest_checkpoint')
+    def find_whole(find: Callable, path: str) -> str | None:
         found, passed_over = checkpoint_to_resume(path)
         for file, reason in passed_over:
             print_log(f'{file} is passed over: {reason}.', 'current', logging.WARNING)
         return str(found.path) if found else None
-
-    replace_everywhere(find, find_whole)

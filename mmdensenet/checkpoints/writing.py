@@ -1,14 +1,14 @@
 """Writing checkpoints of plain data: ``torch.load(file, weights_only=True)`` reads them without mmdensenet."""
 
-import functools
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-from mmdensenet.compat.faults import replace_everywhere
+from mmdensenet.compat.faults import wrapping
 from mmdensenet.compat.mmengine import WRITING
 
 from .checkpoint_file import write_whole
@@ -51,16 +51,14 @@ def save_whole(checkpoint: Any, filename: str) -> None:
 @WRITING.repaired_by
 def write_plain_checkpoints() -> None:
     """Let mmengine's ``save_checkpoint`` write plain data, and files through :func:`save_whole`."""
-    from mmengine.runner.checkpoint import save_checkpoint as save
+    from mmengine.runner import checkpoint as checkpoint_module
 
-    @functools.wraps(save)
-    def save_plain(checkpoint, filename, file_client_args=None, backend_args=None):
+    @wrapping(checkpoint_module, 'save_checkpoint')
+    def save_plain(save: Callable, checkpoint, filename, file_client_args=None, backend_args=None):
         if '://' in str(filename) or file_client_args or backend_args:
             save(to_plain(checkpoint), filename, file_client_args, backend_args)
         else:
             save_whole(checkpoint, filename)
-
-    replace_everywhere(save, save_plain)
 
 
 def to_plain(value: Any) -> Any:

@@ -1,10 +1,13 @@
 """The list of faults; each repair is applied, or left out with a reason."""
 
+import functools
+import inspect
 import logging
 import pkgutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import wrapt
@@ -84,6 +87,30 @@ def uses(function: Callable, name: str) -> bool:
     """Whether the code of a function mentions a global, an attribute, a module or a string constant of this name."""
     code = getattr(function, '__code__', None)
     return code is None or name in code.co_names or name in code.co_consts
+
+
+def wrapping(owner: type | ModuleType, name: str) -> Callable[[Callable], Callable]:
+    """A decorator that puts a function in the place of a class's or a module's, which it gets as its first argument.
+
+    That of a module is replaced as :func:`replace_everywhere` does.
+    """
+
+    def replace(new: Callable) -> Callable:
+        given = inspect.getattr_static(owner, name)
+        is_method = isinstance(given, (classmethod, staticmethod))
+        old = given.__func__ if is_method else given
+
+        @functools.wraps(old)
+        def call(*args, **kwargs):
+            return new(old, *args, **kwargs)
+
+        if isinstance(owner, ModuleType):
+            replace_everywhere(old, call, owner.__name__.partition('.')[0])
+        else:
+            setattr(owner, name, type(given)(call) if is_method else call)
+        return new
+
+    return replace
 
 
 def replace_everywhere(old: Callable, new: Callable, *packages: str) -> None:

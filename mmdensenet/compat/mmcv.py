@@ -1,6 +1,5 @@
 """Faults of mmcv's image operations, which the transforms of every OpenMMLab package call, and of its import."""
 
-import functools
 import sys
 import warnings
 from collections.abc import Callable
@@ -12,7 +11,7 @@ import mmcv.image
 import numpy as np
 from PIL import Image
 
-from .faults import Fault, replace_everywhere
+from .faults import Fault, wrapping
 
 HUE = Fault(
     what="ColorJitter's hue raises OverflowError for half of the images, because adjust_hue converts a negative "
@@ -62,28 +61,19 @@ MISSING_OPERATION = Fault(
 )
 
 
-def _replace(old: Callable, new: Callable) -> None:
-    replace_everywhere(old, functools.wraps(old)(new), 'mmcv')
-
-
-def through_colour(operation: Callable) -> Callable:
-    """Make an operation take grey images too, (H, W) or (H, W, 1): on three equal channels, of which it returns one."""
-
-    def apply(img: np.ndarray, *args, **kwargs) -> np.ndarray:
-        if img.ndim == 3 and img.shape[2] != 1:
-            return operation(img, *args, **kwargs)
-        grey = img if img.ndim == 2 else img[..., 0]
-        result = operation(np.stack([grey] * 3, -1), *args, **kwargs)[..., 0]
-        return np.ascontiguousarray(result.reshape(img.shape))
-
-    return apply
+def through_colour(operation: Callable, img: np.ndarray, *args, **kwargs) -> np.ndarray:
+    """An operation of grey images too, (H, W) or (H, W, 1): on three equal channels, of which it returns one."""
+    if img.ndim == 3 and img.shape[2] != 1:
+        return operation(img, *args, **kwargs)
+    grey = img if img.ndim == 2 else img[..., 0]
+    result = operation(np.stack([grey] * 3, -1), *args, **kwargs)[..., 0]
+    return np.ascontiguousarray(result.reshape(img.shape))
 
 
 @HUE.repaired_by
 def shift_hue_modulo() -> None:
-    old = mmcv.image.photometric.adjust_hue
-
-    def adjust_hue(img: np.ndarray, hue_factor: float, backend: str | None = None) -> np.ndarray:
+    @wrapping(mmcv.image.photometric, 'adjust_hue')
+    def adjust_hue(old: Callable, img: np.ndarray, hue_factor: float, backend: str | None = None) -> np.ndarray:
         if not isinstance(img, np.ndarray) or img.ndim not in (2, 3) or not -0.5 <= hue_factor < 0:
             return old(img, hue_factor, backend)  # which checks its arguments
         shift = np.uint8(int(hue_factor * 255) % 256)
@@ -95,73 +85,58 @@ def shift_hue_modulo() -> None:
         hsv[..., 0] += shift
         return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR_FULL).astype(img.dtype)
 
-    _replace(old, adjust_hue)
-
 
 @CHANNELS.repaired_by
 def pad_every_channel() -> None:
-    pad, rotate = mmcv.image.geometric.impad, mmcv.image.geometric.imrotate
-
     def for_each_channel(value, img: np.ndarray):
         if isinstance(value, list):
             value = tuple(value)
         one = isinstance(value, (int, float, np.number))
         return (value,) * img.shape[2] if one and img.ndim == 3 and img.shape[2] <= 4 else value
 
-    def impad(img: np.ndarray, *, shape=None, padding=None, pad_val=0, padding_mode='constant') -> np.ndarray:
+    @wrapping(mmcv.image.geometric, 'impad')
+    def impad(
+        old: Callable, img: np.ndarray, *, shape=None, padding=None, pad_val=0, padding_mode='constant'
+    ) -> np.ndarray:
         padding = tuple(padding) if isinstance(padding, list) else padding
         value = for_each_channel(pad_val, img)
-        return pad(img, shape=shape, padding=padding, pad_val=value, padding_mode=padding_mode)
+        return old(img, shape=shape, padding=padding, pad_val=value, padding_mode=padding_mode)
 
-    def imrotate(img: np.ndarray, angle: float, center=None, scale=1.0, border_value=0, *args, **kwargs) -> np.ndarray:
-        return rotate(img, angle, center, scale, for_each_channel(border_value, img), *args, **kwargs)
-
-    _replace(pad, impad)
-    _replace(rotate, imrotate)
+    @wrapping(mmcv.image.geometric, 'imrotate')
+    def imrotate(old: Callable, img: np.ndarray, angle, center=None, scale=1.0, border_value=0, *args, **kwargs):
+        return old(img, angle, center, scale, for_each_channel(border_value, img), *args, **kwargs)
 
 
 @LIGHTING.repaired_by
 def clip_lighting() -> None:
-    old = mmcv.image.photometric.adjust_lighting
-
-    def adjust_lighting(img: np.ndarray, *args, **kwargs) -> np.ndarray:
+    @wrapping(mmcv.image.photometric, 'adjust_lighting')
+    def adjust_lighting(old: Callable, img: np.ndarray, *args, **kwargs) -> np.ndarray:
         adjusted = old(img, *args, **kwargs)
         return adjusted.clip(0, 255) if img.dtype == np.uint8 else adjusted
-
-    _replace(old, adjust_lighting)
 
 
 @GREY.repaired_by
 def take_grey_images() -> None:
-    photometric = mmcv.image.photometric
     for target in GREY.targets[:-1]:
-        old = getattr(photometric, target.partition(':')[2])
-        _replace(old, through_colour(old))
+        wrapping(mmcv.image.photometric, target.partition(':')[2])(through_colour)
 
-    resize = mmcv.image.geometric.imresize
-
-    def imresize(img: np.ndarray, *args, **kwargs):
+    @wrapping(mmcv.image.geometric, 'imresize')
+    def imresize(old: Callable, img: np.ndarray, *args, **kwargs):
         if img.ndim == 3 and img.shape[2] == 1:
-            result = resize(img[..., 0], *args, **kwargs)
+            result = old(img[..., 0], *args, **kwargs)
             return (result[0][..., None], *result[1:]) if isinstance(result, tuple) else result[..., None]
-        return resize(img, *args, **kwargs)
-
-    _replace(resize, imresize)
+        return old(img, *args, **kwargs)
 
 
 @ROUNDING.repaired_by
 def round_grey() -> None:
     from mmcv.transforms.processing import RandomGrayscale
 
-    old = RandomGrayscale.transform
-
-    @functools.wraps(old)
-    def transform(self, results: dict) -> dict:
+    @wrapping(RandomGrayscale, 'transform')
+    def transform(old: Callable, self, results: dict) -> dict:
         if results['img'].dtype == np.uint8 and self.color_format != 'hsv':
             results['img'] = results['img'] + 0.5  # it truncates
         return old(self, results)
-
-    RandomGrayscale.transform = transform
 
 
 class _QuietFinder(MetaPathFinder):

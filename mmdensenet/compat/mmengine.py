@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from .faults import Fault, find, replace_everywhere, uses
+from .faults import Fault, find, uses, wrapping
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Checkpoints
@@ -106,13 +106,9 @@ SUBSETS = Fault(
 def copy_each_subset_anew() -> None:
     from mmengine.dataset import BaseDataset
 
-    copy = BaseDataset._copy_without_annotation
-
-    @functools.wraps(copy)
-    def copy_without_annotation(self, memo: dict | None = None) -> BaseDataset:
+    @wrapping(BaseDataset, '_copy_without_annotation')
+    def copy_without_annotation(copy: Callable, self, memo: dict | None = None) -> BaseDataset:
         return copy(self, {} if memo is None else memo)
-
-    BaseDataset._copy_without_annotation = copy_without_annotation
 
 
 BYTE_ORDER_MARK = Fault(
@@ -125,14 +121,10 @@ BYTE_ORDER_MARK = Fault(
 
 @BYTE_ORDER_MARK.repaired_by
 def leave_out_byte_order_mark() -> None:
-    read = find('mmengine.fileio.parse:list_from_file')
-
-    @functools.wraps(read)
-    def list_from_file(*args, **kwargs) -> list[str]:
+    @wrapping(find('mmengine.fileio.parse'), 'list_from_file')
+    def list_from_file(read: Callable, *args, **kwargs) -> list[str]:
         lines = read(*args, **kwargs)
         return [lines[0].removeprefix('\ufeff'), *lines[1:]] if lines else lines
-
-    replace_everywhere(read, list_from_file)
 
 
 ANNOTATIONS = Fault(
@@ -160,16 +152,14 @@ TIME_STAMPS = Fault(
 def give_each_run_its_time_stamp() -> None:
     from mmengine.runner import Runner
 
-    begin, layout, latest = Runner.setup_env, '%Y%m%d_%H%M%S', 0.0
+    layout, latest = '%Y%m%d_%H%M%S', 0.0
 
-    @functools.wraps(begin)
-    def setup_env(self, *args, **kwargs) -> None:
+    @wrapping(Runner, 'setup_env')
+    def setup_env(begin: Callable, self, *args, **kwargs) -> None:
         nonlocal latest
         begin(self, *args, **kwargs)
         latest = max(time.mktime(time.strptime(self._timestamp, layout)), latest + 1)
         self._timestamp = time.strftime(layout, time.localtime(latest))
-
-    Runner.setup_env = setup_env
 
 
 ITERATING = Fault(
@@ -222,29 +212,21 @@ def allow_distributed_on_cpu() -> None:
     import mmengine.dist.utils as dist_utils
     from mmengine.model import MMDistributedDataParallel
 
-    def without_cuda(init: Callable) -> Callable:
-        @functools.wraps(init)
-        def run(backend, *args, **kwargs):
-            if torch.cuda.is_available():
-                return init(backend, *args, **kwargs)
-            set_device = torch.cuda.set_device
-            torch.cuda.set_device = lambda device: None
-            try:
-                return init('gloo' if backend == 'nccl' else backend, *args, **kwargs)
-            finally:
-                torch.cuda.set_device = set_device
-
-        return run
+    def without_cuda(init: Callable, backend, *args, **kwargs):
+        if torch.cuda.is_available():
+            return init(backend, *args, **kwargs)
+        set_device = torch.cuda.set_device
+        torch.cuda.set_device = lambda device: None
+        try:
+            return init('gloo' if backend == 'nccl' else backend, *args, **kwargs)
+        finally:
+            torch.cuda.set_device = set_device
 
     for name in ('_init_dist_pytorch', '_init_dist_slurm', '_init_dist_mpi'):
-        setattr(dist_utils, name, without_cuda(getattr(dist_utils, name)))
+        wrapping(dist_utils, name)(without_cuda)
 
-    wrap = MMDistributedDataParallel.__init__
-
-    @functools.wraps(wrap)
-    def wrap_on_any_device(self, module, *args, **kwargs):
+    @wrapping(MMDistributedDataParallel, '__init__')
+    def wrap_on_any_device(wrap: Callable, self, module, *args, **kwargs):
         if all(parameter.device.type == 'cpu' for parameter in module.parameters()):
             kwargs['device_ids'] = None
         wrap(self, module, *args, **kwargs)
-
-    MMDistributedDataParallel.__init__ = wrap_on_any_device

@@ -1,13 +1,13 @@
 """Faults of mmengine in how it finds packages and reads configs; its other faults are in :mod:`.mmengine`."""
 
-import functools
 import importlib.metadata
 import importlib.util
 import os.path as osp
 import sys
+from collections.abc import Callable
 from types import FunctionType, ModuleType
 
-from .faults import Fault, find, replace_everywhere, uses
+from .faults import Fault, find, replace_everywhere, uses, wrapping
 from .json_data import load_json
 from .yaml_data import DataLoader
 
@@ -85,23 +85,18 @@ def find_our_configs() -> None:
     from mmengine.config import Config
 
     config_utils.MODULE2PACKAGE.setdefault('mmdensenet', 'mmdensenet')
-    split = config_utils._get_package_and_cfg_path
-    locate = Config._get_cfg_path
 
-    @functools.wraps(split)
-    def split_ours(cfg_path: str) -> tuple[str, str]:
+    @wrapping(config_utils, '_get_package_and_cfg_path')
+    def split_ours(split: Callable, cfg_path: str) -> tuple[str, str]:
         package, separator, path = cfg_path.partition('::')
         if package != 'mmdensenet' or not separator:
             return split(cfg_path)
         return package, path if path.endswith('.py') else f'{path}.py'
 
-    @functools.wraps(locate)
-    def locate_ours(cfg_path: str, filename: str) -> tuple[str, str | None]:
+    @wrapping(Config, '_get_cfg_path')
+    def locate_ours(locate: Callable, cfg_path: str, filename: str) -> tuple[str, str | None]:
         path, scope = locate(cfg_path, filename)
         return path, CONFIG_SCOPE if scope == 'mmdensenet' else scope
-
-    replace_everywhere(split, split_ours)
-    Config._get_cfg_path = staticmethod(locate_ours)
 
 
 YAML = Fault(
@@ -155,25 +150,17 @@ STANDARD_LIBRARY = Fault(
 
 @STANDARD_LIBRARY.repaired_by
 def know_the_standard_library() -> None:
-    is_builtin = find('mmengine.config.utils:_is_builtin_module')
-
-    @functools.wraps(is_builtin)
-    def is_builtin_or_standard(module_name: str) -> bool:
-        return module_name.split('.')[0] in sys.stdlib_module_names or is_builtin(module_name)
-
-    replace_everywhere(is_builtin, is_builtin_or_standard)
-
     from mmengine.config import Config
 
-    read = Config.fromfile
+    @wrapping(find('mmengine.config.utils'), '_is_builtin_module')
+    def is_builtin_or_standard(is_builtin: Callable, module_name: str) -> bool:
+        return module_name.split('.')[0] in sys.stdlib_module_names or is_builtin(module_name)
 
-    @functools.wraps(read)
-    def read_values(*args, **kwargs) -> Config:
+    @wrapping(Config, 'fromfile')
+    def read_values(read: Callable, *args, **kwargs) -> Config:
         cfg = read(*args, **kwargs)
         if hasattr(cfg, '_imported_names'):  # a pure-Python config; mmengine itself removes them from others
             values = cfg._cfg_dict
             for name in [k for k, value in dict.items(values) if isinstance(value, (FunctionType, ModuleType))]:
                 del values[name]
         return cfg
-
-    Config.fromfile = staticmethod(read_values)

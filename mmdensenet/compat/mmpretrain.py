@@ -2,11 +2,12 @@
 
 import copy
 import functools
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
 
-from .faults import Fault
+from .faults import Fault, wrapping
 
 CLASS_NAMES = Fault(
     what='a file of class names keeps its byte-order mark and empty lines; metainfo.classes may be an unordered set; '
@@ -105,28 +106,20 @@ IN1D = Fault(
 def build_with_hyperparameters() -> None:
     from mmpretrain.datasets.transforms.auto_augment import TRANSFORMS, AutoAugment, RandomChoice
 
-    init = AutoAugment.__init__
-
-    @functools.wraps(init)
-    def init_with_hparams(self, *args, **kwargs) -> None:
+    @wrapping(AutoAugment, '__init__')
+    def init_with_hparams(init: Callable, self, *args, **kwargs) -> None:
         init(self, *args, **kwargs)
         RandomChoice.__init__(self, [[TRANSFORMS.build(step) for step in policy] for policy in self.policies])
-
-    AutoAugment.__init__ = init_with_hparams
 
 
 @SOLARIZING.repaired_by
 def add_in_floats() -> None:
     from mmpretrain.datasets.transforms.auto_augment import SolarizeAdd
 
-    init = SolarizeAdd.__init__
-
-    @functools.wraps(init)
-    def init_with_float(self, *args, **kwargs) -> None:
+    @wrapping(SolarizeAdd, '__init__')
+    def init_with_float(init: Callable, self, *args, **kwargs) -> None:
         init(self, *args, **kwargs)
         self.magnitude = None if self.magnitude is None else float(self.magnitude)
-
-    SolarizeAdd.__init__ = init_with_float
 
 
 @PADDING_MODE.repaired_by
@@ -134,10 +127,8 @@ def pad_as_said() -> None:
     import mmcv
     from mmpretrain.datasets.transforms.processing import RandomCrop
 
-    old = RandomCrop.transform
-
-    @functools.wraps(old)
-    def transform(self, results: dict) -> dict:
+    @wrapping(RandomCrop, 'transform')
+    def transform(old: Callable, self, results: dict) -> dict:
         if self.padding is None or self.padding_mode == 'constant':
             return old(self, results)
         results['img'] = mmcv.impad(
@@ -147,8 +138,6 @@ def pad_as_said() -> None:
         padded.padding = None
         return old(padded, results)
 
-    RandomCrop.transform = transform
-
 
 @GREY.repaired_by
 def take_grey_images() -> None:
@@ -157,22 +146,17 @@ def take_grey_images() -> None:
 
     from .mmcv import through_colour
 
-    fill, blur = RandomErasing._fill_pixels, GaussianBlur.transform
+    @wrapping(RandomErasing, '_fill_pixels')
+    def fill_pixels(fill: Callable, self, img: np.ndarray, *place) -> np.ndarray:
+        return through_colour(functools.partial(fill, self), img, *place)
 
-    @functools.wraps(fill)
-    def fill_pixels(self, img: np.ndarray, *place) -> np.ndarray:
-        return through_colour(functools.partial(fill, self))(img, *place)
-
-    @functools.wraps(blur)
-    def transform(self, results: dict) -> dict:
+    @wrapping(GaussianBlur, 'transform')
+    def transform(blur: Callable, self, results: dict) -> dict:
         img = results['img']
         if img.ndim == 3 and img.shape[2] == 1:
             results['img'] = img[..., 0]
             return {**blur(self, results), 'img': results['img'][..., None]}
         return blur(self, results)
-
-    RandomErasing._fill_pixels = fill_pixels
-    GaussianBlur.transform = transform
 
 
 @IN1D.repaired_by

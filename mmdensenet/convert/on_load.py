@@ -1,6 +1,5 @@
 """Lets mmengine load weights of any layout: in ``load_from``, ``Pretrained`` and the tools."""
 
-import functools
 import json
 import logging
 import re
@@ -11,6 +10,7 @@ from mmengine.logging import MMLogger, print_log
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmdensenet.compat.faults import wrapping
 from mmdensenet.compat.mmengine import OTHER_LAYOUTS
 from mmdensenet.errors import UserError
 from mmdensenet.model_wrappers import unwrapped
@@ -109,36 +109,31 @@ def _with_eps(tensors: Mapping[str, Tensor], own: str, given: float, wanted: flo
     return {**tensors, **changed}
 
 
-def _pretrained(original: Callable) -> Callable:
-    """Wrap ``PretrainedInit``, which with a prefix reads keys below it that other layouts do not have, and which leaves
-    a backbone with random weights where a file is of another network."""
+def _initialise(original: Callable, self, module: nn.Module) -> None:
+    """``PretrainedInit``, which with a prefix reads keys below it that other layouts do not have, and which leaves a
+    backbone with random weights where a file is of another network."""
+    import mmengine.runner.checkpoint as checkpoint
+    from mmengine.model.weight_init import update_init_info
 
-    @functools.wraps(original)
-    def call(self, module):
-        import mmengine.runner.checkpoint as checkpoint
-        from mmengine.model.weight_init import update_init_info
+    from mmdensenet.models import DenseNet, RDNet
 
-        from mmdensenet.models import DenseNet, RDNet
-
-        if not isinstance(module, DenseNet | RDNet):
-            return original(self, module)
-        chosen = checkpoint.CheckpointLoader.load_checkpoint(
-            self.checkpoint, map_location=self.map_location, logger='silent'
-        )
-        if not isinstance(chosen, dict):
-            return original(self, module)
-        if self.prefix is not None:
-            below = self.prefix.rstrip('.') + '.'
-            tensors = unwrap(chosen)
-            selected = {key.removeprefix(below): value for key, value in tensors.items() if key.startswith(below)}
-            chosen = dict(state_dict=selected or tensors)
-        fit_checkpoint(module, chosen)
-        _require_own(module, chosen, self.checkpoint)
-        checkpoint._load_checkpoint_to_model(module, chosen, strict=False, logger='current')
-        if hasattr(module, '_params_init_info'):
-            update_init_info(module, init_info=self._get_init_info())
-
-    return call
+    if not isinstance(module, DenseNet | RDNet):
+        return original(self, module)
+    chosen = checkpoint.CheckpointLoader.load_checkpoint(
+        self.checkpoint, map_location=self.map_location, logger='silent'
+    )
+    if not isinstance(chosen, dict):
+        return original(self, module)
+    if self.prefix is not None:
+        below = self.prefix.rstrip('.') + '.'
+        tensors = unwrap(chosen)
+        selected = {key.removeprefix(below): value for key, value in tensors.items() if key.startswith(below)}
+        chosen = dict(state_dict=selected or tensors)
+    fit_checkpoint(module, chosen)
+    _require_own(module, chosen, self.checkpoint)
+    checkpoint._load_checkpoint_to_model(module, chosen, strict=False, logger='current')
+    if hasattr(module, '_params_init_info'):
+        update_init_info(module, init_info=self._get_init_info())
 
 
 def _require_own(backbone: nn.Module, checkpoint: Mapping, source: str) -> None:
@@ -158,16 +153,12 @@ def _require_own(backbone: nn.Module, checkpoint: Mapping, source: str) -> None:
 @OTHER_LAYOUTS.repaired_by
 def convert_while_loading() -> None:
     """Let mmengine's functions that put a checkpoint into a model convert it first."""
-    import mmengine.runner.checkpoint as checkpoint
-    import mmengine.runner.runner as runner
+    import mmengine.runner.checkpoint as checkpoint_module
     from mmengine.model.weight_init import PretrainedInit
 
-    load_to_model = checkpoint._load_checkpoint_to_model
-
-    @functools.wraps(load_to_model)
-    def load_fitting(model, checkpoint, *args, **kwargs):
+    @wrapping(checkpoint_module, '_load_checkpoint_to_model')
+    def load_fitting(load_to_model: Callable, model, checkpoint, *args, **kwargs):
         fit_checkpoint(model, checkpoint)
         return load_to_model(model, checkpoint, *args, **kwargs)
 
-    checkpoint._load_checkpoint_to_model = runner._load_checkpoint_to_model = load_fitting
-    PretrainedInit.__call__ = _pretrained(PretrainedInit.__call__)
+    wrapping(PretrainedInit, '__call__')(_initialise)

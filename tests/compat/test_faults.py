@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from mmdensenet.compat import faults
-from mmdensenet.compat.faults import Fault, find, replace_everywhere, uses
+from mmdensenet.compat.faults import Fault, find, replace_everywhere, uses, wrapping
 
 
 @pytest.fixture(autouse=True)
@@ -99,3 +99,33 @@ def test_replaced_wherever_it_was_imported(monkeypatch):
     finally:
         replace_everywhere(new, old)
     assert mmengine.fileio.exists is old
+
+
+class Parent:
+    def method(self, x):
+        """Its own words."""
+        return x
+
+    @classmethod
+    def of_class(cls, x):
+        return cls, x
+
+    @staticmethod
+    def of_none(x):
+        return x
+
+
+class Child(Parent):
+    pass
+
+
+def test_each_kind_of_method_is_wrapped_in_its_class_alone():
+    for name in ('method', 'of_class', 'of_none'):
+        wrapping(Child, name)(lambda old, *args: ('wrapped', old(*args)))
+    assert Child().method(1) == ('wrapped', 1)
+    assert Child().of_class(2) == Child.of_class(2) == ('wrapped', (Child, 2))
+    assert Child().of_none(3) == Child.of_none(3) == ('wrapped', 3)
+    assert Child.method.__doc__ == 'Its own words.'
+    assert (Parent().method(1), Parent.of_class(2), Parent.of_none(3)) == (1, (Parent, 2), 3)
+    with pytest.raises(AttributeError, match='not_there'):
+        wrapping(Child, 'not_there')(lambda old: None)
