@@ -51,6 +51,9 @@ def require_known_pixels(path: str, page: dict, deep: bool) -> None:
     Raises:
         BadImageError: naming what the file has.
     """
+    for tag, value in page.items():
+        if not all(isinstance(each, int) for each in (value if isinstance(value, tuple) else (value or 0,))):
+            raise BadImageError.of(path, f'its tag {tag} is {value!r:.30}, not a whole number')
     number = page[PHOTOMETRIC]
     bits, samples = _bits(page), page[_SAMPLES] or 1
     if number is not None and number not in _CHANNELS:

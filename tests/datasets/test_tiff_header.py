@@ -19,6 +19,7 @@ from mmdensenet.datasets.tiff_header import (
 from mmdensenet.errors import BadImageError
 
 GREY = (np.arange(6 * 8, dtype=np.uint16).reshape(6, 8) * 1300).astype(np.uint16)
+FLAT = GREY.astype(np.uint8)
 RGB = np.stack([GREY // 256, 200 - GREY // 512, GREY // 300], -1).astype(np.uint8)
 
 
@@ -29,8 +30,12 @@ def refusal(path, content, loader):
     return caught.value.reason
 
 
+def of_kind(tag, kind):
+    """A TIFF one of whose tags is of another kind, as 2 for text and 7 for bytes of no kind."""
+    return tiff(FLAT.tobytes(), 8).replace(struct.pack('<HH', tag, 3), struct.pack('<HH', tag, kind))
+
+
 BOTH, COLOUR, DEEP = (LoadImage(), LoadGreyImage('full')), (LoadImage(),), (LoadGreyImage('full'),)
-FLAT = GREY.astype(np.uint8)
 REFUSED = {
     'lab': (tiff(RGB.tobytes(), 8, 3, 8), BOTH, 'PhotometricInterpretation 8'),
     'two channels': (tiff(np.stack([FLAT, FLAT], -1).tobytes(), 8, 2), BOTH, 'it has 2 channels'),
@@ -43,6 +48,8 @@ REFUSED = {
     ),
     'four bits': (tiff(packed(GREY >> 12, 4), 4), BOTH, '4 bits a channel'),
     'white float': (tiff(GREY.astype('<f4').tobytes(), 32, photometric=0, more={FORMAT: [3]}), DEEP, 'white'),
+    'bits as text': (of_kind(BITS, 2), BOTH, r"its tag 258 is ('\x08',), not a whole number"),
+    'bytes of no kind': (of_kind(SAMPLES, 7), BOTH, r"its tag 277 is b'\x01', not a whole number"),
     'pages': (tiff(FLAT.tobytes(), 8, pages=2), BOTH, 'it has 2 pages'),
     'pages of BigTIFF': (tiff(FLAT.tobytes(), 8, pages=3, big=True), BOTH, 'it has 3 pages'),
     'pages of floats': (tiff(RGB.astype('<f4').tobytes(), 32, 3, 2, {FORMAT: [3] * 3}, pages=2), BOTH, '2 pages'),
