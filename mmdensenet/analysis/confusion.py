@@ -12,6 +12,7 @@ from mmdensenet.errors import UserError
 from mmdensenet.results.class_metrics import count_confusions, count_labels
 from mmdensenet.results.figures import SHARES, contrasting, label_ticks, new_figure, shorten
 from mmdensenet.results.predictions import read_columns
+from mmdensenet.results.scores import one_hot, require_labels
 
 NORMALISATIONS = ('true', 'predicted', 'none')
 
@@ -160,22 +161,17 @@ def _predictions(columns: dict, file: str | Path) -> Predictions:
     several = 'gt_score' in columns and labels is None
     several |= any(np.ndim(value) for part in (labels, predicted) if part is not None for value in part)
     if not several:
-        if labels is None:
+        known = np.asarray([] if labels is None else labels, dtype=np.int64) >= 0
+        if not known.any():
             raise UserError(f'{file} has no true labels.')
-        return Predictions(np.asarray(labels, dtype=np.int64), np.asarray(predicted, dtype=np.int64), count)
+        parts = (require_labels(np.asarray(part)[known], count, file) for part in (labels, predicted))
+        return Predictions(*parts, count)
     if 'gt_score' in columns:
         truth = np.asarray(columns['gt_score'], dtype=float).reshape(images, count)
     elif labels is not None:
-        truth = _one_hot(labels, count)
+        truth = one_hot(labels, count, file)
     else:
         raise UserError(f'{file} has no true labels.')
     if 'undecided_label' in columns:  # as if they were not known
-        truth[_one_hot(columns['undecided_label'], count) == 1] = -1
-    return Predictions(truth, _one_hot(predicted, count), count)
-
-
-def _one_hot(labels: Sequence, count: int) -> np.ndarray:
-    rows = np.zeros((len(labels), count))
-    for row, some in zip(rows, labels):
-        row[np.asarray(some, dtype=np.int64).reshape(-1)] = 1
-    return rows
+        truth[one_hot(columns['undecided_label'], count, file) == 1] = -1
+    return Predictions(truth, one_hot(predicted, count, file), count)

@@ -57,8 +57,7 @@ class DumpPredictions(BaseMetric):
             import pyarrow
             import pyarrow.parquet
 
-            records = [{key: _to_utf8(value) for key, value in record.items()} for record in results]
-            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), self.file)
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(_of_one_kind(results)), self.file)
             return {}
         with open(self.file, 'w', encoding='utf-8') as file:
             json.dump(results, file, indent=0)
@@ -142,6 +141,18 @@ def _to_array(column: list) -> np.ndarray:
     if len({np.shape(value) for value in column}) == 1 and np.array(column).dtype.kind in 'biufU':
         return np.array(column)
     return np.array([json.dumps(value) for value in column])  # several labels, whose number varies
+
+
+def _of_one_kind(records: list[dict]) -> list[dict]:
+    """With lists in the whole column where one image has several labels: a table has no numbers beside lists."""
+    lists = {name for record in records for name, value in record.items() if isinstance(value, list)}
+    return [
+        {
+            name: [value] if name in lists and not isinstance(value, list) else _to_utf8(value)
+            for name, value in record.items()
+        }
+        for record in records
+    ]
 
 
 def _to_utf8(value):

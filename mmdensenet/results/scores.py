@@ -169,18 +169,38 @@ def _truth(columns: dict, images: int, count: int, multi_label: bool, file) -> n
         if 'gt_label' not in columns:
             raise UserError(f'{file} has no true labels (gt_label), so there is nothing to report.')
         truth = np.asarray([_only(label) for label in columns['gt_label']], dtype=np.int64)
-        if truth.max(initial=-1) >= count:
-            raise UserError(f'{file} has the label {truth.max()}, and the model only {count} classes.')
+        require_labels(truth[truth >= 0], count, file)
         return truth
     if 'gt_score' in columns:
         truth = np.asarray([np.atleast_1d(row) for row in columns['gt_score']], dtype=np.float64).reshape(images, count)
         return np.where(truth < 0, -1.0, truth > POSITIVE_ABOVE)  # also for soft labels
     if 'gt_label' not in columns:
         raise UserError(f'{file} has no true labels (gt_score or gt_label), so there is nothing to report.')
-    truth = np.zeros((images, count))
-    for row, labels in zip(truth, columns['gt_label']):
-        row[np.asarray(labels, dtype=np.int64).reshape(-1)] = 1
-    return truth
+    return one_hot(columns['gt_label'], count, file)
+
+
+def one_hot(labels: Sequence, count: int, file: str | Path) -> np.ndarray:
+    """(N, C) of 1 and 0 for the labels that each image of a file has, a number or several.
+
+    Raises:
+        UserError: for a label that is none of the model's, such as -1.
+    """
+    rows = np.zeros((len(labels), count))
+    for row, some in zip(rows, labels):
+        row[require_labels(some, count, file)] = 1
+    return rows
+
+
+def require_labels(labels, count: int, file: str | Path) -> np.ndarray:
+    """The labels of a file as (N,) int64.
+
+    Raises:
+        UserError: for one that is none of the model's, such as -1.
+    """
+    labels = np.asarray(labels, dtype=np.int64).reshape(-1)
+    if (wrong := labels[(labels < 0) | (labels >= count)]).size:
+        raise UserError(f'{file} has the label {wrong[0]}, and the model only {count} classes, numbered from 0.')
+    return labels
 
 
 def _only(label) -> int:

@@ -128,11 +128,21 @@ def test_files_that_are_no_predictions(tmp_path):
         ('x.json', b'{', 'is no file of predictions'),
         ('y.json', b'{"accuracy/top1": 98.0}', 'predictions'),
         ('z.json', json.dumps([dict(pred_label=1, pred_score=[0.2, 0.8])]).encode(), 'has no true labels'),
+        ('z.json', json.dumps([dict(gt_label=-1, pred_label=1, pred_score=[0.2, 0.8])]).encode(), 'has no true labels'),
         ('e.json', b'[]', 'has no predictions'),
     ]:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=message):
             read_predictions(tmp_path / name)
+
+
+def test_labels_are_classes_of_the_model(tmp_path):
+    """An image without a label is not counted; a label that no class has would be counted as another."""
+    rows = [dict(gt_label=label, pred_label=answer, pred_score=[0.2, 0.3, 0.5]) for label, answer in [(-1, 2), (1, 2)]]
+    assert read_predictions(dump(tmp_path / 'p.json', rows)).truth.tolist() == [1]
+    for wrong in (dict(gt_label=3), dict(pred_label=3), dict(gt_label=[0, 3]), dict(gt_label=[0, -1])):
+        with pytest.raises(UserError, match=r'has the label (3|-1), and the model only 3 classes'):
+            read_predictions(dump(tmp_path / 'p.json', [rows[1], rows[1] | wrong]))
 
 
 @pytest.mark.parametrize('suffix', ['npz', 'json'])

@@ -25,6 +25,10 @@ def test_reading(tmp_path):
     assert read_scores(npz, True).truth.tolist() == [[1, 0, -1], [0, 0, 1]]
     np.savez(npz, pred_score=np.full((2, 3), 0.5), gt_label=np.array(['[0, 2]', '1']))
     assert read_scores(npz, True).truth.tolist() == [[1, 0, 1], [0, 1, 0]]
+    for label in (-1, 3):
+        np.savez(npz, pred_score=np.full((2, 3), 0.5), gt_label=np.array(['[0, 2]', f'[1, {label}]']))
+        with pytest.raises(UserError, match=f'has the label {label}, and the model only 3 classes'):
+            read_scores(npz, True)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +39,7 @@ def test_reading(tmp_path):
         ('p.npz', 'x', 'is no file of predictions'),
         ('p.json', '[{"pred_score": [0.5, 0.5]}]', 'has no true labels'),
         ('p.json', '[{"pred_score": [0.5, 0.5], "gt_label": 2}]', 'has the label 2, and the model only 2'),
+        ('p.json', '[{"pred_score": [0.5, 0.5], "gt_label": 5}, {"pred_score": [0, 1], "gt_label": -1}]', 'label 5,'),
         ('p.json', '[{"pred_score": [0.5, 0.5], "gt_label": [0, 1]}]', 'the head is for one class'),
         ('p.json', '[{"pred_score": [0.5, 0.5], "gt_label": -1}]', 'no image has a true label'),
         ('p.json', '[{"pred_score": [0.1, 0.2, 0.7], "gt_label": 0}]', 'scores of 3 classes, and the model has 2'),
