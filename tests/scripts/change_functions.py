@@ -64,4 +64,4 @@ def _differing(old: CodeType, new: CodeType) -> list[tuple[CodeType, CodeType]] 
 
 
 def _bare(code: CodeType) -> CodeType:
-    return code.replace(co_consts=())
+    return code.replace(co_consts=(), co_linetable=b'')
