@@ -75,11 +75,7 @@ def divide(look: Look, before: dict[str, list[str]] | None, *, folds: int | None
         lines += [f'leak, allowed: {leak}' for leak in leaks[:SHOWN]]
         if len(leaks) > SHOWN:
             lines.append(f'and {len(leaks) - SHOWN} more leaks')
-        given = set(samples.parts)
-        for i, image in enumerate(samples.images):  # what an earlier call took from the training part
-            was = before.get(image, [''])[0]
-            if parts[i] in ('', 'train') and was in PARTS and was not in given:
-                parts[i] = was
+        _take_again(samples, parts, groups, before)
     elif before:
         parts = np.array([before.get(image, [''])[0] for image in samples.images], dtype=object)
         kept = int((parts != '').sum())
@@ -89,7 +85,7 @@ def divide(look: Look, before: dict[str, list[str]] | None, *, folds: int | None
     _fill(samples, parts, groups, lines)
     counts = [f'{part} {int((parts == part).sum())}' for part in PARTS]
     lines.append(f'{", ".join(counts)} images, {_by(samples)}')
-    if samples.parts is None and before:
+    if before:
         leaks = find_leaks(samples, parts, look)
         if leaks and not allow_leak:
             raise UserError(
@@ -126,6 +122,19 @@ def find_leaks(samples: Samples, parts: np.ndarray, look: Look) -> list[str]:
                 name = f'group {member}' if what == 'group' else 'the same image'
                 leaks.append(f'{name} is in {" and ".join(f"{part} ({image})" for part, image in there.items())}')
     return leaks
+
+
+def _take_again(samples: Samples, parts: np.ndarray, groups: np.ndarray, before: dict[str, list[str]]) -> None:
+    """What an earlier call took from the given training part, and the added images of the same groups."""
+    given = set(samples.parts)
+    taken = {}
+    for i, image in enumerate(samples.images):
+        was = before.get(image, [''])[0]
+        if parts[i] in ('', 'train') and was in PARTS and was not in given:
+            taken[groups[i]] = parts[i] = was
+    for i, image in enumerate(samples.images):
+        if parts[i] == 'train' and image not in before:
+            parts[i] = taken.get(groups[i], 'train')
 
 
 def _follow_groups(parts: np.ndarray, groups: np.ndarray) -> None:

@@ -25,20 +25,21 @@ def test_one_class_per_image():
     assert Decisions.from_dict(found.to_dict(), 'file') == found
 
 
-@pytest.mark.parametrize('count', [9, 10, 57, 100, 399])
+@pytest.mark.parametrize('count', [9, 10, 57, 100, 399, 20000])
 def test_conformal_quantile_is_that_of_the_formula(count):
     """Equation 1 of arXiv:2107.07511; the quantile is the smallest that is right, but for less than SLACK."""
     distances = np.random.default_rng(count).random(count)
     found = conformal_quantile(distances, 0.9)
     level = np.ceil((count + 1) * 0.9) / count
     expected = np.quantile(distances, level, method='inverted_cdf')
-    assert 0 <= found - expected <= SLACK
+    assert 0 < found - expected <= SLACK
     assert (distances <= found).sum() == np.ceil((count + 1) * 0.9)
 
 
 def test_conformal_quantile_of_too_few():
     assert conformal_quantile(np.arange(8.0), 0.9) is None
     assert conformal_quantile(np.linspace(0, 0.8, 9), 0.9) >= 0.8
+    assert conformal_quantile(np.linspace(0, 1, 9), 0.9) == 1
     assert conformal_quantile(np.zeros(30), 0.9) == pytest.approx(SLACK), 'all alike'
 
 
@@ -99,18 +100,20 @@ def test_several_labels_each_by_itself():
 
 
 def test_what_cannot_be_fitted_is_named_and_left_out():
-    scores = with_logits(several(images=60, labels=3, unknown=0))
+    scores = with_logits(several(images=60, labels=4, unknown=0))
     scores.truth[:, 0] = 0  # no positive
+    scores.truth[:, 3] = np.arange(60) < 2
     # six, fewer than the 9 that a set needs
     scores.truth[:, 1] = np.isin(np.argsort(np.argsort(scores.logits[:, 1])), [59, 58, 57, 56, 30, 20])
     scores.truth[:, 2] = -1  # nothing known
     scores.truth[:, 2][:4] = 0.5  # or not for sure
     found = decide(scores)
     assert found.temperatures[0] is None and found.temperatures[1] and found.temperatures[2] is None
-    assert found.undecided == ['class 0', 'class 2'] and found.coverage is None
+    assert found.undecided == ['class 0', 'class 2', 'class 3'] and found.coverage is None
     said = ' '.join(found.left_out)
     assert 'class 0: no operating point, of 0 images with it and 60 without' in said
     assert 'class 2: no operating point, of 0 images with it and 0 without' in said
+    assert 'class 3: no operating point, of 2 images with it and 58 without' in said
     assert 'class 1: no conformal set, as 90% needs 9 images with it' in said
     assert 'class 2: the scores stay uncalibrated, of 0 images with it and 0 without' in said
     assert not found.apply(scores.logits).positive[:, [0, 2]].any()
@@ -131,6 +134,10 @@ def test_a_perfect_model_has_no_temperature():
     scores = make(softmax(logits, axis=1), truth, logits=logits)
     found = decide(scores)
     assert found.temperatures == (None,) and 'no minimum' in found.left_out[0]
+    right, wrong = np.sign(np.arange(60) % 3 - 0.5), np.sign(np.arange(60) % 4 - 0.5)
+    truth, logits = np.stack([right, right], 1) > 0, np.stack([right, wrong], 1) / 2  # of the second label some are
+    first, second = decide(make(expit(logits), truth.astype(int), logits=logits)).temperatures
+    assert first is None and second > 0
 
 
 def test_without_logits_there_is_no_energy():
@@ -181,6 +188,7 @@ def test_mistakes():
     scores = with_logits(single(images=30))
     for arguments, named in [
         (dict(coverage=1.0), 'coverage=1.0'),
+        (dict(coverage=0), 'coverage=0'),
         (dict(operating_point='best'), 'operating_point=best'),
     ]:
         with pytest.raises(UserError, match=named):

@@ -28,7 +28,9 @@ def test_shares_are_stratified_and_do_not_depend_on_the_order():
     order = np.random.default_rng(1).permutation(500)
     other = Look(look.samples.take(order), [], np.arange(500))
     assert divide(other, None)[0]['split'] == parts[order].tolist()
-    assert 'each image for itself' in lines[-1]
+    counts = [columns['split'].count(part) for part in ('train', 'val', 'test')]
+    each = 'images, each image for itself (no group is known)'
+    assert lines[-1] == f'train {counts[0]}, val {counts[1]}, test {counts[2]} {each}'
 
 
 def test_groups_and_duplicates_stay_together():
@@ -129,6 +131,24 @@ def test_a_part_that_is_not_given_comes_from_the_training_part(tmp_path, given, 
     assert divide(more, read_parts(tmp_path / 'samples.csv'))[0]['split'][:200] == columns['split']
 
 
+def test_an_added_image_follows_its_group_out_of_the_given_training_part():
+    groups = [f'p{i // 2}' for i in range(200)]
+    parts = [('train', 'test')[i // 2 % 4 == 0] for i in range(200)]
+    look = looked(200, groups, parts)
+    first = divide(look, None)[0]['split']
+    before = {image: [part] for image, part in zip(look.samples.images, first)}
+    taken, kept = first.index('val'), first.index('train')
+
+    def added(group, alike=200):
+        more = looked(201, [*groups, group], [*parts, 'train'], [*range(200), alike])
+        more.samples.targets[:200] = look.samples.targets
+        return divide(more, before)[0]['split']
+
+    assert added(groups[taken]) == [*first, 'val'] and added(groups[kept]) == [*first, 'train']
+    with pytest.raises(UserError, match='added images join what is in two parts: the same image is in train'):
+        added(groups[taken], alike=kept)
+
+
 def test_folds_test_each_image_once_by_a_model_that_has_not_seen_it(tmp_path):
     groups = [f'p{i // 2}' for i in range(200)]
     look = looked(200, groups)
@@ -153,7 +173,7 @@ def test_samples_csv_has_no_name_of_a_group_and_all_labels(tmp_path):
     text = write_samples(tmp_path / 'samples.csv', samples, {'split': ['train', 'test']})
     assert 'Smith' not in text
     first, second = csv.DictReader(text.splitlines())
-    assert (first['x'], first['y'], second['x'], second['sex']) == ('1', '0.25', '', 'M')
+    assert [(row['x'], row['y'], row['sex']) for row in (first, second)] == [('1', '0.25', 'F'), ('', '0', 'M')]
     assert first['group'] == second['group']
     salt = kept_salt(tmp_path / '.group_salt')
     salted = write_samples(tmp_path / 'samples.csv', samples, {'split': ['train', 'test']}, salt)
@@ -198,8 +218,11 @@ def test_groups_that_are_named_later_say_what_to_remove(tmp_path):
         divide(look, read_parts(tmp_path / 'samples.csv'))
 
 
-def test_many_rare_classes_leave_no_part_empty():
-    look = looked(180, classes=[f'class {k:02d}' for k in range(60)])
-    look.samples.targets = np.arange(180) % 60  # three images each
+@pytest.mark.parametrize(('images', 'classes'), [(180, 60), (30, 22)])
+def test_many_rare_classes_leave_no_part_empty(images, classes):
+    """Three images each; and so few that one of each class is more than the first part's share."""
+    look = looked(images, classes=[f'class {k:02d}' for k in range(classes)])
+    look.samples.targets = np.arange(images) % classes
     parts = divide(look, None)[0]['split']
-    assert min(parts.count(part) / 180 / share for part, share in (('train', 0.7), ('val', 0.1), ('test', 0.2))) > 0.5
+    for part, share in (('train', 0.7), ('val', 0.1), ('test', 0.2)):
+        assert parts.count(part) / images > share / 2

@@ -16,7 +16,15 @@ from sklearn import metrics as sklearn
 from mmdensenet import get_model, inference
 from mmdensenet.apis import Inferencer
 from mmdensenet.apis.fit.decide import decide
-from mmdensenet.apis.fit.folds import NO_PAIRS, PART, calibrated, decide_members, judge_folds, out_of_fold
+from mmdensenet.apis.fit.folds import (
+    NO_PAIRS,
+    PART,
+    calibrated,
+    decide_members,
+    ensemble_energies,
+    judge_folds,
+    out_of_fold,
+)
 from mmdensenet.apis.fit.hand_over import Folds, hand_over
 from mmdensenet.apis.runner import open_config
 from mmdensenet.errors import UserError
@@ -125,6 +133,17 @@ def test_images_are_marked_by_the_threshold_of_what_scored_them(labels):
     assert any("model's own threshold, of the images that chose its epoch" in line for line in caveats)
     unpaired = decide_members(parts, validation=[each.take(np.arange(150)) for each in validation])[1]
     assert unpaired.ood_threshold is None and NO_PAIRS in unpaired.left_out
+
+
+@pytest.mark.parametrize('labels', [False, True])
+def test_of_two_models_nothing_is_estimated(labels):
+    """Neither was trained on an image: their ensemble has the energies that it has."""
+    draw, score = other_models(labels, 3)
+    folds = [draw(40), draw(50)]
+    parts, validation = ([score(k, *folds[abs(k - more)]) for k in range(2)] for more in (0, 1))
+    pairs = [torch.from_numpy(np.stack([score(k, *fold).logits for k in range(2)])) for fold in folds]
+    expected = [energy(mean_logits(pair, labels).numpy(), labels) for pair in pairs]
+    assert ensemble_energies(parts, validation) == pytest.approx(np.concatenate(expected))
 
 
 @pytest.fixture(scope='module')
