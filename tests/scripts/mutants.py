@@ -95,12 +95,15 @@ def mutate(module: Path, operator: str, occurrence: int) -> tuple[str, str]:
     return changed, '\n'.join(line for line in lines if not line.startswith(('---', '+++')))
 
 
+def _name(file: Path) -> str:
+    return '.'.join(file.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__')
+
+
 class Changed(importlib.abc.SourceLoader, importlib.abc.MetaPathFinder):
     """Imports one module with other code."""
 
     def __init__(self, file: Path, code: str):
-        self.name = '.'.join(file.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__')
-        self.file, self.code = file, code
+        self.name, self.file, self.code = _name(file), file, code
 
     def find_spec(self, fullname, path=None, target=None):
         if fullname == self.name:
@@ -163,6 +166,7 @@ class OneByOne:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        importlib.import_module(_name(self.module))  # some tests do while they run
         self.functions.stop()
         original = self.module.read_text(encoding='utf-8')
         with tempfile.NamedTemporaryFile('r') as times:
