@@ -19,6 +19,12 @@ def test_length_follows_images_and_minutes():
     assert short.epochs == 9
     assert short.expected <= 45 < cost.of(420, 60, 10, 1)
     assert training_length(100_000, 9, cost, True, 1).epochs == 1
+    nine = cost.of(420, 60, 9, 1) / 60 / module.SHARE
+    assert [training_length(420, 60, cost, False, nine * share).epochs for share in (0.999, 1.001)] == [8, 9]
+    for pretrained, most in ((True, 40), (False, 80)):  # and no more, however many minutes
+        assert training_length(420, 60, cost, pretrained, 1000).epochs == most
+    fine = [training_length(images, 60, cost, True, None) for images in (500, 484)]
+    assert [(length.epochs, length.val_interval) for length in fine] == [(30, 1), (31, 2)]
 
 
 def test_everything_of_a_run_is_counted():
