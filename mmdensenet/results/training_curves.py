@@ -142,7 +142,7 @@ def draw_curves(
         marker = MARKERS[number % len(MARKERS)] if len(x) <= 60 else None
         if len(x) > 200 and not rates:
             axes.plot(x, y, color=colour, alpha=0.2, linewidth=0.7)
-            y = smooth(y, max(3, len(x) // 50))
+            y = smooth(y, len(x) // 50)
         [lines[name]] = axes.plot(
             x, y, color=colour, linestyle=style, marker=marker, markersize=4, linewidth=1.2, label=name
         )

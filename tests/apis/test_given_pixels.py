@@ -98,7 +98,7 @@ def test_pillow_images_of_another_white(tmp_path, name, window):
                 inferencer.prepare(image)
             return
         given = inferencer.prepare(image)['inputs'].numpy()[0]
-    assert np.abs(given.astype(float) - expected).max() <= 1 and given.max() > 100
+    assert np.abs(given.astype(float) - expected).max() <= (name == 'a.pgm') and given.max() > 100
 
 
 @pytest.mark.parametrize('mode', ['I', 'F'])

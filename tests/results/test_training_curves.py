@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -63,6 +64,7 @@ def test_the_best_validation():
     assert best_point({'loss': ([1], [1.0]), 'lr': ([1], [0.1]), 'unheard/of': ([1], [3.0])}) is None
     assert best_point({'accuracy/top1': ([1, 2, 3], [nan, 40.0, 30.0])}) == ('accuracy/top1', 2, 40.0)
     assert best_point({'accuracy/top1': ([1], [nan]), 'multi-label/mAP': ([1, 2], [3.0, 2.0])})[0] == 'multi-label/mAP'
+    assert best_point({'unheard/of': ([1], [3.0]), 'accuracy/top1': ([1], [4.0])}) == ('accuracy/top1', 1, 4.0)
 
 
 def test_empty_work_dir(tmp_path):
@@ -73,6 +75,7 @@ def test_runs_that_count_iterations(tmp_path):
     write(
         tmp_path / 'a',
         [
+            {'accuracy/top1': 20.0, 'step': 0},
             dict(loss=4.0, iter=5, step=5),
             {'accuracy/top1': 30.0, 'step': 0},
             dict(loss=3.0, iter=10, step=10),
@@ -81,7 +84,7 @@ def test_runs_that_count_iterations(tmp_path):
     )
     curves, unit = read_scalars(tmp_path)
     assert unit == 'iteration'
-    assert curves['accuracy/top1'] == ([5, 10], [30.0, 60.0])
+    assert curves['accuracy/top1'] == ([0, 5, 10], [20.0, 30.0, 60.0])
 
 
 def test_picture_shows_three_panels(tmp_path):
@@ -107,6 +110,18 @@ def test_a_run_stopped_in_its_first_epoch(tmp_path):
     assert curves['loss'][0] == [i / 100 for i in range(5, 101, 5)]
     write(tmp_path / 'c', training(500, 50))
     assert max(read_scalars(tmp_path)[0]['loss'][0]) == 10
+
+
+@pytest.mark.parametrize(
+    ('steps', 'length'),
+    [([(1, 10), (2, 11)], 10), ([(2, 20), (3, 21)], 10), ([(2, 12)], 11), ([(3, 23)], 11)],
+)
+def test_the_length_of_another_runs_epoch_is_taken_where_it_is_possible(tmp_path, steps, length):
+    """An epoch of the other has 11 steps: of this one it can be so many only if no later epoch began before."""
+    write(tmp_path / 'a', [dict(loss=1.0, epoch=1, step=11)])
+    write(tmp_path / 'b', [dict(loss=2.0, epoch=epoch, step=step) for epoch, step in steps])
+    x, values = read_scalars(tmp_path)[0]['loss']
+    assert [place for place, value in zip(x, values) if value == 2.0] == [step / length for _, step in steps]
 
 
 def test_long_curves_are_smoothed_over_pale_ones():

@@ -69,6 +69,7 @@ class Labels(list):
     ([dict(gt_label=1), dict(gt_label=1)], False),
     ([dict(gt_score=[1, 0]), dict(gt_score=[0.4, -1])], True),
     ([dict(gt_score=[1, 0]), dict(gt_score=[-1, 0.5])], False),
+    ([dict(gt_score=[1]), dict(gt_score=[0.5])], True),
     ([dict(gt_score=[1, 1])], False),
     ([dict(), dict()], True),  # nothing is known
 ])  # fmt: skip
