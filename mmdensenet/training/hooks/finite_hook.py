@@ -70,8 +70,9 @@ class FiniteHook(Hook):
         for part in ('state_dict', 'ema_state_dict'):
             for name, tensor in checkpoint.get(part, {}).items():
                 if isinstance(tensor, torch.Tensor) and not torch.isfinite(tensor).all():
+                    iteration = checkpoint['meta']['iter']  # the runner's own is one less before the end of an epoch
                     raise UserError(
-                        f'{part} {name} is not finite at iteration {runner.iter + 1}: no checkpoint is written.\n'
+                        f'{part} {name} is not finite at iteration {iteration}: no checkpoint is written.\n'
                         f'{_what_to_do(runner)}'
                     )
 

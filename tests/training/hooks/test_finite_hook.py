@@ -54,7 +54,7 @@ def test_weights_that_are_not_finite_are_not_saved(run_tool, short_config, tmp_p
     config = short_config("custom_hooks = [dict(type='Poison')]")
     done = run_tool('train.py', config, '--work-dir', tmp_path / 'w')
     assert done.status == 2
-    assert 'state_dict head.fc.weight is not finite at iteration' in done.err and 'epoch_1.pth' in done.err
+    assert 'state_dict head.fc.weight is not finite at iteration 6: no' in done.err and 'epoch_1.pth' in done.err
     assert not (tmp_path / 'w/epoch_2.pth').exists()
 
 
