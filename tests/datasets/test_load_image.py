@@ -209,6 +209,15 @@ def test_large_images_can_be_allowed(tmp_path):
         load(tmp_path / 'a.png', max_pixels=11_999_999)
 
 
+def test_the_decoder_is_the_one_that_is_named(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr('mmcv.imfrombytes', lambda content, flag, backend: asked.append(backend) or RGB)
+    PICTURE.save(tmp_path / 'a.png')
+    for backend in ('pillow', None, 'cv2'):
+        load(tmp_path / 'a.png', imdecode_backend=backend)
+    assert asked == ['pillow', 'cv2', 'cv2']
+
+
 def test_another_image_is_never_taken():
     with pytest.raises(UserError, match='BadImagesHook'):
         LoadImage(ignore_empty=True)

@@ -32,6 +32,8 @@ def test_a_share_of_all_is_not_sure():
     groups = np.repeat(np.arange(5), 20)
     found = share(np.ones(100, bool), groups < 4, Resampling(100, groups, 50), groups)
     assert (found.value, found.low) == (1, pytest.approx(wilson(4, 4).low)) and found.low < 0.6
+    none = share(np.zeros(100, bool), groups < 4, Resampling(100, groups, 50), groups)
+    assert (none.value, none.low, none.high) == (0, 0, pytest.approx(wilson(0, 4).high))
     assert np.isnan(share(np.ones(100, bool), np.zeros(100, bool), Resampling(100, groups, 50), groups).value)
 
 

@@ -42,7 +42,7 @@ def require_labels(samples: Samples, inside: np.ndarray, part: str, lines: list[
     if lacking:
         if samples.multi_label:
             why = ', and is left out of the mean of all labels'
-        elif len(samples.classes) > 2 and part.startswith('val'):
+        elif part.startswith('val'):
             why = (
                 f': the mean recall counts it as 0, so that it is at most {1 - len(lacking) / len(samples.classes):.0%}'
             )

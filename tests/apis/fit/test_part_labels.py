@@ -26,7 +26,8 @@ def test_what_a_small_part_lacks_is_said_with_what_follows():
     assert said([0] * 9 + [1] * 9, 'abc') == [
         'the val part has no image of c: the mean recall counts it as 0, so that it is at most 67%'
     ]
-    assert said([0] * 9 + [1] * 1, 'ab', 'train part') == []
+    assert said([0] * 9 + [1] * 9, 'abc', 'test part') == ['the test part has no image of c']
+    assert said([0] * 9 + [1] * 1, 'ab', 'train part') == said([0, 1], 'ab', 'train part') == []
 
 
 def test_labels_with_few_images_with_or_without_them():
