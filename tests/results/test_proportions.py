@@ -14,6 +14,7 @@ def test_wilson(hits, count):
     found = wilson(hits, count, 0.9)
     assert (found.value, found.low, found.high) == pytest.approx((hits / count, expected.low, expected.high))
     assert np.isnan(wilson(0, 0).value)
+    assert all(wilson(0, n).low == 0 and wilson(n, n).high == 1 for n in range(1, 300)), 'to the last bit'
 
 
 def test_groups_are_resampled():

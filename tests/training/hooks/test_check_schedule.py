@@ -21,13 +21,16 @@ def runner(kind, by_iterations=False, **settings):
     ('kind', 'settings', 'message'),
     [
         (MultiStepLR, dict(milestones=[2.5]), r'MultiStepLR.milestones has 2.5: it counts steps'),
+        (MultiStepLR, dict(milestones=[2, -1]), r'MultiStepLR.milestones has -1'),
         (StepLR, dict(step_size=0), r'StepLR.step_size has 0'),
         (StepLR, dict(step_size=1, by_iterations=True), r'StepLR counts epochs and the training iterations'),
     ],
 )
 def test_what_cannot_be(kind, settings, message):
+    run = runner(kind, **settings)
+    run.param_schedulers.insert(0, SimpleNamespace(need_val_args=True))
     with pytest.raises(UserError, match=message):
-        require_schedule(runner(kind, **settings))
+        require_schedule(run)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +41,8 @@ def test_what_cannot_be(kind, settings, message):
         (CosineAnnealingLR, dict(T_max=11, begin=2, by_epoch=False), '13 iterations, and the training ends after 12'),
         (OneCycleLR, dict(eta_max=1, total_steps=9), '9 epochs'),
         (LinearLR, dict(start_factor=0.1, end=50), '49 epochs'),
-        (MultiStepLR, dict(milestones=[2, 4]), None),
+        (MultiStepLR, dict(milestones=[0, 4]), None),
+        (StepLR, dict(step_size=1), None),
         (CosineAnnealingLR, dict(T_max=4), None),
         (LinearLR, dict(start_factor=0.1, end=12, by_epoch=False), None),
         (StepLR, dict(step_size=3), None),
