@@ -34,6 +34,14 @@ def test_parts_with_a_word_behind_and_folds(tmp_path):
     assert "'kfold' has no parts: give a column of train, val and test, split=COLUMN, or folds=K" in samples.facts
 
 
+def test_a_column_that_is_something_else_has_no_parts(tmp_path):
+    """Classes may be called train and test, in the column of the label that is said."""
+    samples = labelled(tmp_path, ['image', 'kind'], lambda i: [f'{i}.png', ('train', 'test')[i % 2]], label='kind')
+    assert samples.parts is None and samples.classes == ['test', 'train']
+    samples = labelled(tmp_path, ['image', 'label', 'kind'], lambda i: [f'{i}.png', 'ab'[i % 2], 'train'])
+    assert samples.parts is None, 'a column of one word and of no name that says so'
+
+
 def test_columns_of_ids_are_patients_or_asked_for(tmp_path):
     samples = labelled(
         tmp_path,

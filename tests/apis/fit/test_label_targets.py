@@ -12,6 +12,7 @@ from mmdensenet.errors import UserError
         (['1', ''], dict(missing='negative'), ['0', '1'], [1, 0]),  # a list of the positive
         (['1.0', '0.0', '-1.0', ''], dict(uncertain='positive', missing='ignore'), ['0', '1'], [1, 0, 1]),
         (['True', 'False', ''], dict(missing='negative'), ['False', 'True'], [1, 0, 0]),
+        (['True', 'False', 'NA'], dict(missing='positive'), ['False', 'True'], [1, 0, 1]),
         (['1', '-1'], dict(uncertain='negative'), ['0', '1'], [1, 0]),
     ],
 )
@@ -41,9 +42,12 @@ def test_several_columns_are_scores(tmp_path):
     assert samples.targets.tolist() == [[1, 0, 0], [0.25, 1, 1], [-1, 0, 1], [0, 0, 0.75]]
     contradiction = "1 rows have 'No Finding' beside other labels, the first is row 3"
     assert [fact for fact in samples.facts if 'beside other labels' in fact] == [contradiction]
-    cells[0] = ('1', '1.5', '0')
-    with pytest.raises(UserError, match=r"row 2, column 'B': '1\.5' is none of 0 to 1, -1 \(uncertain\) and empty"):
-        labelled(tmp_path, header, lambda i: [f'{i}.png', *cells[i]], 4, **options)
+    for wrong in ('1.5', '-0.5'):
+        cells[0] = ('1', wrong, '0')
+        with pytest.raises(
+            UserError, match=f"row 2, column 'B': '{wrong}' is none of 0 to 1, -1 .uncertain. and empty"
+        ):
+            labelled(tmp_path, header, lambda i: [f'{i}.png', *cells[i]], 4, **options)
 
 
 def test_lists_of_labels_are_marks(tmp_path):
@@ -55,6 +59,12 @@ def test_lists_of_labels_are_marks(tmp_path):
     cells[5] = 'No Finding|c'
     with pytest.raises(UserError, match=r"row 7: label is 'No Finding\|c', none and some: correct it"):
         labelled(tmp_path, ['image', 'label'], lambda i: [f'{i}.png', cells[i]], 6, **options)
+
+
+def test_a_label_of_a_list_that_is_not_among_the_named_ones(tmp_path):
+    cells = ['a|b', 'b', 'a|c|d']
+    with pytest.raises(UserError, match="row 4: label is 'c', none of labels=a,b"):
+        labelled(tmp_path, ['image', 'label'], lambda i: [f'{i}.png', cells[i]], 3, label='label', labels=['a', 'b'])
 
 
 def test_what_is_no_word_may_mean_missing(tmp_path):
