@@ -12,7 +12,7 @@ from mmdensenet.errors import UserError
 from mmdensenet.results.class_metrics import count_confusions, count_labels
 from mmdensenet.results.figures import SHARES, contrasting, label_ticks, new_figure, shorten
 from mmdensenet.results.predictions import read_columns
-from mmdensenet.results.scores import one_hot, require_labels
+from mmdensenet.results.scores import one_hot, require_labels, truth_of_labels
 
 NORMALISATIONS = ('true', 'predicted', 'none')
 
@@ -166,12 +166,7 @@ def _predictions(columns: dict, file: str | Path) -> Predictions:
             raise UserError(f'{file} has no true labels.')
         parts = (require_labels(np.asarray(part)[known], count, file) for part in (labels, predicted))
         return Predictions(*parts, count)
-    if 'gt_score' in columns:
-        truth = np.asarray(columns['gt_score'], dtype=float).reshape(images, count)
-    elif labels is not None:
-        truth = one_hot(labels, count, file)
-    else:
-        raise UserError(f'{file} has no true labels.')
+    truth = truth_of_labels(columns, images, count, file)
     if 'undecided_label' in columns:  # as if they were not known
         truth[one_hot(columns['undecided_label'], count, file) == 1] = -1
     return Predictions(truth, one_hot(predicted, count, file), count)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from mmengine.dataset import default_collate
 from mmengine.model import BaseModel
 
+from mmdensenet.datasets.labels import POSITIVE_ABOVE
 from mmdensenet.datasets.wrappers import sample_labels
 from mmdensenet.errors import UserError
 from mmdensenet.results.figures import COLOURS, MARKERS, new_figure, shorten
@@ -133,7 +134,7 @@ def embedding_figure(
 def _classes(sample) -> tuple[int, ...]:
     if 'gt_label' in sample:
         return tuple(sample.gt_label.tolist())
-    return tuple(torch.nonzero(sample.gt_score == 1).flatten().tolist())
+    return tuple(torch.nonzero(sample.gt_score > POSITIVE_ABOVE).flatten().tolist())
 
 
 def _groups(labels: Sequence[tuple[int, ...]], classes: Sequence[str] | None) -> list[str]:

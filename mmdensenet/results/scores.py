@@ -84,7 +84,8 @@ def join_scores(parts: Sequence[Scores]) -> Scores:
     Raises:
         UserError: if the parts have other classes.
     """
-    _require_same_classes(parts)
+    if not parts or any(part.classes != parts[0].classes for part in parts):
+        raise UserError('the parts have other classes than each other, or there are none.')
 
     def joined(arrays: list) -> np.ndarray | None:
         return None if any(array is None for array in arrays) else np.concatenate(arrays)
@@ -97,11 +98,6 @@ def join_scores(parts: Sequence[Scores]) -> Scores:
         first += 0 if of_part is None else len(np.unique(of_part))
     paths = [path for part in parts for path in part.paths]
     return replace(parts[0], paths=paths, groups=joined(numbers), positive=None, undecided=(), **together)
-
-
-def _require_same_classes(parts: Sequence[Scores]) -> None:
-    if not parts or any(part.classes != parts[0].classes for part in parts):
-        raise UserError('the parts have other classes than each other, or there are none.')
 
 
 def read_scores(
@@ -171,9 +167,14 @@ def _truth(columns: dict, images: int, count: int, multi_label: bool, file) -> n
         truth = np.asarray([_only(label) for label in columns['gt_label']], dtype=np.int64)
         require_labels(truth[truth >= 0], count, file)
         return truth
+    return truth_of_labels(columns, images, count, file)
+
+
+def truth_of_labels(columns: dict, images: int, count: int, file: str | Path) -> np.ndarray:
+    """(N, C) of 1, 0 and, where unknown, -1, from columns of predictions of several labels; soft ones are rounded."""
     if 'gt_score' in columns:
         truth = np.asarray([np.atleast_1d(row) for row in columns['gt_score']], dtype=np.float64).reshape(images, count)
-        return np.where(truth < 0, -1.0, truth > POSITIVE_ABOVE)  # also for soft labels
+        return np.where(truth < 0, -1.0, truth > POSITIVE_ABOVE)
     if 'gt_label' not in columns:
         raise UserError(f'{file} has no true labels (gt_score or gt_label), so there is nothing to report.')
     return one_hot(columns['gt_label'], count, file)

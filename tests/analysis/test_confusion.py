@@ -79,6 +79,16 @@ def test_several_labels(several):
     assert label_counts(predictions).tolist() == [[1, 1, 0, 2], [1, 0, 0, 2], [1, 1, 1, 0]]
 
 
+def test_soft_labels_are_counted_as_everywhere(tmp_path):
+    """Above 0.5 positive, and no image is left out but those with unknown labels."""
+    samples = [
+        dict(gt_score=torch.tensor([t]), pred_score=torch.tensor([0.9]), pred_label=torch.tensor([0]))
+        for t in (1.0, 0.7, 0.5, 0.2, 0.0, -1.0)
+    ]
+    predictions = read_predictions(dump(tmp_path / 'p.json', samples))
+    assert label_counts(predictions).tolist() == [[2, 0, 3, 0]]
+
+
 def test_normalisations():
     matrix = np.array([[8, 2], [1, 3]])
     image = confusion_figure(matrix).axes[0].images[0]

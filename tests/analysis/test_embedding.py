@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_images
+from mmpretrain.structures import DataSample
 
 from mmdensenet.analysis.embedding import choose_images, embedding_figure, pooled_features, tsne
 from mmdensenet.apis import get_model, load_config
@@ -67,6 +68,12 @@ def test_features_are_what_the_last_layer_gets(digits):
     model.neck = None  # then the head gets maps
     maps, _ = pooled_features(model, dataset, [4, 7])
     np.testing.assert_allclose(maps, features[:2], rtol=1e-5, atol=1e-6)
+
+
+def test_soft_labels_are_those_above_a_half(digits):
+    model, dataset = digits
+    sample = DataSample().set_gt_score(torch.tensor([0.7, 0.5, -1.0, 1.0]))
+    assert pooled_features(model, [dict(inputs=dataset[0]['inputs'], data_samples=sample)])[1] == [(0, 3)]
 
 
 def test_images_of_several_sizes_are_refused(digits, tmp_path):
