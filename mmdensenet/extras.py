@@ -1,9 +1,28 @@
-"""The command that installs an extra, for how this copy of mmdensenet was installed."""
+"""Packages that not every installation has, and the command that installs them."""
 
+import importlib
 import importlib.metadata
 import json
 import os
 from pathlib import Path
+from types import ModuleType
+
+from mmdensenet.errors import UserError
+
+
+def imported(module: str, needed: str) -> ModuleType:
+    """Import a module of another package.
+
+    Args:
+        needed: the beginning of the message, such as 'FILE is DICOM, which needs pydicom'.
+
+    Raises:
+        UserError: if it is missing, with the command that installs the package, whose name the module's begins with.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(f'{needed}. Run: pip install {module.partition(".")[0]}') from error
 
 
 def install_command(extra: str) -> str:

@@ -12,7 +12,8 @@ from conftest import ROOT
 #: from below: a package imports what stands on floors before its own
 FLOORS = (
     ('compat',),
-    ('errors', 'extras', 'model_wrappers', 'registry', 'similar', 'terminal', 'version'),
+    ('errors',),
+    ('extras', 'model_wrappers', 'registry', 'similar', 'terminal', 'version'),
     ('output',),
     ('ops',),
     ('checkpoints', 'datasets', 'models'),

@@ -50,7 +50,11 @@ def load_from_file(filename: str, map_location=None, called: str | None = None) 
     if path.lower().endswith(KERAS_SUFFIXES):
         return load_keras(filename, path)
     try:
-        _require_intact(filename, path)
+        if reason := changed_since_written(path):  # torch does not compare a file with its checksum
+            raise UserError(
+                f'{filename} is damaged: {reason}. Copy it again from where it is whole, or take another one; '
+                'resuming without a file takes the newest that is whole.'
+            )
         check_claims(path)
         with torch.serialization.safe_globals(_STAND_INS):
             loaded = torch.load(path, map_location=map_location, weights_only=True)
@@ -71,17 +75,7 @@ def load_from_file(filename: str, map_location=None, called: str | None = None) 
         raise
     except Exception as error:  # damaged bytes can make torch's readers raise any exception
         raise UserError(f'{filename} is damaged or not a checkpoint: {first_line(error)}') from error
-    return _without_config_text(loaded)
-
-
-def _require_intact(filename: str, path: str) -> None:
-    """Compare a file with its own checksum, which torch does not."""
-    reason = changed_since_written(path)
-    if reason is not None:
-        raise UserError(
-            f'{filename} is damaged: {reason}. Copy it again from where it is whole, or take another one; '
-            'resuming without a file takes the newest that is whole.'
-        )
+    return _as_resumed(loaded)
 
 
 def _load_safetensors(filename: str, path: str, map_location) -> dict:
@@ -106,40 +100,26 @@ def as_data(loaded: Any, filename: str) -> Any:
         loaded = _materialise(loaded)
     except (pickle.UnpicklingError, RecursionError) as error:
         raise UserError(f'{filename} holds more than plain data: {first_line(error)}') from error
-    return _without_config_text(loaded)
+    return _as_resumed(loaded)
 
 
-def _without_config_text(loaded: Any) -> Any:
-    if isinstance(loaded, dict):
-        _disarm_config_text(loaded)
-        _restore_message_hub(loaded)
-    return loaded
-
-
-def _disarm_config_text(checkpoint: dict) -> None:
-    """Rename the keys whose text mmengine's resume and inferencers would execute as Python."""
-    meta = checkpoint.get('meta')
+def _as_resumed(loaded: Any) -> Any:
+    """A checkpoint without the keys whose text mmengine's resume and inferencers would execute as Python, and with the
+    message hub's histories."""
+    meta, hub = (loaded.get(key) if isinstance(loaded, dict) else None for key in ('meta', 'message_hub'))
     if isinstance(meta, dict):
         for key in ('config', 'cfg'):
             if key in meta:
                 meta[f'{key}_text'] = meta.pop(key)
-    hub = checkpoint.get('message_hub')
-    if isinstance(hub, dict):
-        for part in ('runtime_info', 'resumed_keys'):
-            if isinstance(hub.get(part), dict):
-                hub[part].pop('cfg', None)
-
-
-def _restore_message_hub(checkpoint: dict) -> None:
-    hub = checkpoint.get('message_hub')
-    if not isinstance(hub, dict) or not isinstance(hub.get('log_scalars'), dict):
-        return
-    scalars = hub['log_scalars']
+    parts = {key: value for key, value in hub.items() if isinstance(value, dict)} if isinstance(hub, dict) else {}
+    for part in ('runtime_info', 'resumed_keys'):
+        parts.get(part, {}).pop('cfg', None)
+    scalars = parts.get('log_scalars', {})
     for name, value in scalars.items():
         if isinstance(value, dict) and set(value) == {'log_history', 'count_history', 'max_length'}:
-            scalars[name] = HistoryBuffer(
-                value['log_history'].tolist(), value['count_history'].tolist(), value['max_length']
-            )
+            log, count = value['log_history'].tolist(), value['count_history'].tolist()
+            scalars[name] = HistoryBuffer(log, count, value['max_length'])
+    return loaded
 
 
 class _DType:

@@ -279,12 +279,10 @@ def remove_leftovers(folder: str | os.PathLike) -> list[str]:
 
 
 def _is_running(pid: int) -> bool:
-    if pid == os.getpid():
-        return False  # an earlier process had this number: this one is not writing
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:
-        return True
-    return True
+    except OSError:  # a process of another user
+        pass
+    return pid != os.getpid()  # an earlier process had this number: this one is not writing

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mmdensenet.errors import UserError, first_line
+from mmdensenet.extras import imported
 
 SUFFIXES = ('.h5', '.hdf5', '.keras')
 #: a norm's variables, in their order in files that number them
@@ -38,10 +39,7 @@ def load_keras(filename: str, path: str) -> dict:
     Raises:
         UserError: if h5py is missing, for a damaged file, and for one that refers to others or names no layers.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise UserError(f'{filename} is a file of Keras, which needs h5py. Run: pip install h5py') from error
+    h5py = imported('h5py', f'{filename} is a file of Keras, which needs h5py')
     try:
         source, config = _open(filename, path)
         with h5py.File(source, 'r') as file:

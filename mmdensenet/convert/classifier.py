@@ -9,21 +9,16 @@ from torch import nn
 
 
 class ClassifierArchitecture:
-    """``num_classes`` is None without a head; ``features`` is the number of channels that the head reads."""
+    """``num_classes`` is None without a head; ``features`` is the number of channels that the head reads.
+
+    A subclass also has ``backbone``, the arguments of the backbone, whose registered type is ``kind``, and ``neck``.
+    """
 
     kind: ClassVar[str]
     num_classes: int | None
     features: int
     #: whether the weights of a neck are there, which they may be without a head
     has_neck: bool = False
-
-    def backbone(self, in_channels: int | None = None) -> dict:
-        """The arguments of the backbone, whose registered type is ``kind``."""
-        raise NotImplementedError
-
-    def neck(self) -> dict:
-        """Type and arguments of a classifier's neck."""
-        raise NotImplementedError
 
     def modules(self) -> tuple[nn.Module, nn.Module]:
         """The backbone, and the neck of a classifier."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmdensenet.errors import UserError
+from mmdensenet.extras import imported
 
 from .classifier import ClassifierArchitecture, layers_per_stage
 
@@ -143,10 +144,7 @@ def timm_rdnet(arch: RDNetArchitecture, weights: Mapping[str, Tensor]) -> nn.Mod
     Raises:
         UserError: without timm.
     """
-    try:
-        from timm.models.rdnet import RDNet
-    except ImportError as error:
-        raise UserError('`verify` of these weights needs timm. Run: pip install timm') from error
+    RDNet = imported('timm.models.rdnet', '`verify` of these weights needs timm').RDNet  # noqa: N806  a class
     stages = range(len(arch.growth_rates))
     model = RDNet(
         in_chans=arch.in_channels,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmdensenet.errors import UserError
+from mmdensenet.extras import imported
 
 from .architecture import Architecture
 from .convert import Report, convert_state_dict, unwrap
@@ -34,7 +35,7 @@ def verify_conversion(checkpoint: Mapping, report: Report, images: Sequence[str]
     if report.missing or arch.num_classes is None:
         raise UserError('`verify` needs weights with all tensors and a head: there are no logits to compare.')
     theirs, library = source_model(unwrap(checkpoint), tensors, report)
-    ours = our_model(arch)
+    ours = _Classifier(*arch.modules(), arch.features, arch.num_classes)
     ours.load_state_dict(convert_state_dict(checkpoint, prefix=report.prefix, partial=True)[0])
     batch = read_images(images, arch) if images else random_images(arch)
     with torch.no_grad():
@@ -59,10 +60,6 @@ class _Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head.fc(self.neck(self.backbone(x))[0])
-
-
-def our_model(arch: Architecture | RDNetArchitecture) -> nn.Module:
-    return _Classifier(*arch.modules(), arch.features, arch.num_classes)
 
 
 def source_model(everything: Mapping[str, Tensor], tensors: Mapping[str, Tensor], report: Report):
@@ -127,29 +124,21 @@ def _torchvision(weights: dict[str, Tensor], arch: Architecture) -> nn.Module:
 
 
 def _timm(weights: dict[str, Tensor], arch: Architecture) -> nn.Module:
-    try:
-        from timm.layers import BlurPool2d
-        from timm.models.densenet import DenseNet
-    except ImportError as error:
-        raise UserError('`verify` of these weights needs timm. Run: pip install timm') from error
-    model = DenseNet(
+    needed = '`verify` of these weights needs timm'
+    model = imported('timm.models.densenet', needed).DenseNet(
         arch.growth_rate,
         arch.depths,
         num_classes=arch.num_classes,
         in_chans=arch.in_channels,
         bn_size=arch.bn_size,
         stem_type='deep',
-        aa_layer=BlurPool2d if arch.stem_blur else None,
+        aa_layer=imported('timm.layers', needed).BlurPool2d if arch.stem_blur else None,
     )
     return _load(model, weights)
 
 
 def _monai(weights: dict[str, Tensor], arch: Architecture) -> nn.Module:
-    try:
-        from monai.networks.nets import DenseNet
-    except ImportError as error:
-        raise UserError('`verify` of these weights needs MONAI. Run: pip install monai') from error
-    model = DenseNet(
+    model = imported('monai.networks.nets', '`verify` of these weights needs MONAI').DenseNet(
         2, arch.in_channels, arch.num_classes, arch.init_channels, arch.growth_rate, arch.depths, arch.bn_size
     )
     return _load(model, weights)

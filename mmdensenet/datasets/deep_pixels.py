@@ -27,7 +27,8 @@ def read_pixels(path: str, content: bytes, max_pixels: int) -> tuple[np.ndarray,
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
         if pages and has_straight_alpha(pages[0]) and pixels is not None and pixels.dtype == np.uint8:
-            pixels = _without_alpha(content)
+            with Image.open(BytesIO(content)) as image:
+                pixels = np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
     except (cv2.error, OSError, ValueError, MemoryError) as error:
         raise BadImageError.of(path, why_unreadable(content)) from error
     if pixels is None:
@@ -60,8 +61,3 @@ def read_8_bits(path: str, content: bytes, max_pixels: int, color_type: str) -> 
     if color_type.startswith('grayscale'):
         return pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
     return pixels if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
-
-
-def _without_alpha(content: bytes) -> np.ndarray:
-    with Image.open(BytesIO(content)) as image:
-        return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])

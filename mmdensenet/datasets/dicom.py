@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmdensenet.errors import BadImageError, UserError, first_line
+from mmdensenet.extras import imported
 
 GREY = ('MONOCHROME1', 'MONOCHROME2')
 COLOUR = ('RGB', 'YBR_FULL', 'YBR_FULL_422', 'YBR_ICT', 'YBR_RCT')
@@ -40,10 +41,7 @@ def read_dicom(path: str, content: bytes, max_pixels: int) -> Dicom:
         UserError: if pydicom or a decoder of the file's compression is missing.
         BadImageError: for a file that is damaged, has several frames, or pixels of a kind that is not known.
     """
-    try:
-        import pydicom
-    except ImportError as error:
-        raise UserError(f'{path} is DICOM, which needs pydicom. Run: pip install pydicom') from error
+    pydicom = imported('pydicom', f'{path} is DICOM, which needs pydicom')
     try:
         file = pydicom.dcmread(io.BytesIO(content), force=True)
         _require_one_image(path, file, max_pixels)

@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from mmdensenet.errors import UserError
@@ -78,9 +79,10 @@ class FileIndex:
             return '/'.join(parts)
         found = self._fitting(parts, self._by_name, _composed)
         found = found or self._fitting(parts, self._by_folded_name, _folded)
-        if len(found) > 1 and not self._are_copies(found):
-            raise UserError(f'{text} is {found[0]} as well as {found[1]} below {self.root}: write the folder, too.')
-        return found[0] if found else None
+        first, *others = found or [None]
+        if not all(filecmp.cmp(self.root / first, self.root / other, shallow=False) for other in others):
+            raise UserError(f'{text} is {first} as well as {others[0]} below {self.root}: write the folder, too.')
+        return first
 
     def _fitting(self, parts: list[str], by_name: dict[str, list[str]], same: Callable[[str], str]) -> list[str]:
         """The files with the longest common end with the path of these ``parts``."""
@@ -102,9 +104,6 @@ class FileIndex:
         found = [file for file in found if common[file] == best]
         whole = [file for file in found if len(folders[file]) == best]  # the text ends with all of its path
         return whole or (found if best else [])
-
-    def _are_copies(self, files: list[str]) -> bool:
-        return all(filecmp.cmp(self.root / files[0], self.root / file, shallow=False) for file in files[1:])
 
 
 def image_files(
@@ -166,9 +165,5 @@ def _stem(name: str) -> str:
 
 
 def _common_end(one, other) -> int:
-    count = 0
-    for here, there in zip(reversed(one), reversed(other)):
-        if here != there:
-            break
-        count += 1
-    return count
+    pairs = zip(reversed(one), reversed(other))
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -110,15 +110,11 @@ def image_size(content: bytes) -> tuple[int, int]:
 
 def is_cut(content: bytes) -> bool:
     """Whether a JPEG or PNG lacks a part, which decoders see late or not at all. Of other formats False."""
-    return _is_cut_jpeg(content) or _is_cut_png(content)
-
-
-def _is_cut_jpeg(content: bytes) -> bool:
-    """Whether a JPEG ends before its end marker. OpenCV before version 5 fills such an image up with grey."""
-    return content.startswith(_JPEG) and _ends_early(content, _first_scan(content))
+    return _ends_early(content, _jpeg_head(content)[2]) if content.startswith(_JPEG) else _is_cut_png(content)
 
 
 def _ends_early(content: bytes, scan: int) -> bool:
+    """Whether a JPEG ends before its end marker. OpenCV before version 5 fills such an image up with grey."""
     # inside a scan 0xFF is followed by 0, so it is no other byte's half
     return not content.endswith(_JPEG_END, scan) and content.find(_JPEG_END, scan) < 0
 
@@ -130,11 +126,7 @@ def jpeg_scans(content: bytes) -> int:
     """
     if not content.startswith(b'\xff\xd8'):
         return 0
-    return content.count(bytes((0xFF, _START_OF_SCAN)), _first_scan(content))
-
-
-def _first_scan(content: bytes) -> int:
-    return _jpeg_head(content)[2]
+    return content.count(bytes((0xFF, _START_OF_SCAN)), _jpeg_head(content)[2])
 
 
 def _is_cut_png(content: bytes) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmdensenet.errors import BadImageError, UserError, first_line
+from mmdensenet.extras import imported
 
 SUFFIXES = ('.nii', '.nii.gz')
 #: anatomical planes, by the axis of the volume in the order left-right, posterior-anterior, inferior-superior
@@ -39,10 +40,7 @@ def read_nifti_slice(
         UserError: if nibabel is missing.
         BadImageError: for a damaged file, several volumes, colours, and a slice that the volume does not have.
     """
-    try:
-        import nibabel
-    except ImportError as error:
-        raise UserError(f'{path} is NIfTI, which needs nibabel. Run: pip install nibabel') from error
+    nibabel = imported('nibabel', f'{path} is NIfTI, which needs nibabel')
     try:
         volume = _open(nibabel, path, content)
         shape = tuple(int(size) for size in volume.shape)
@@ -52,7 +50,7 @@ def read_nifti_slice(
         if len(shape) != 3 or stored.kind not in 'iuf':
             what = f'an array of shape {volume.shape} of {stored}'
             raise BadImageError.of(path, f'it holds {what}, not one volume of three axes of numbers')
-        place, steps = _axis(nibabel, volume, axis)
+        place, towards, steps = _axis(nibabel, volume, axis)
         number = shape[place] // 2 if index == 'middle' else index
         if not 0 <= number < shape[place]:
             raise BadImageError.of(path, f'it has slices 0 to {shape[place] - 1} along {axis}, not {index}')
@@ -68,7 +66,10 @@ def read_nifti_slice(
     except Exception as error:  # nibabel raises whatever the bytes lead to
         raise BadImageError.of(path, f'as NIfTI: {first_line(error)}') from error
     if steps is not None:
-        pixels = _as_seen(pixels, [i for i in range(3) if i != place], steps, volume, nibabel)
+        # columns towards left or back, rows towards back or feet
+        first, second = (i for i in range(3) if i != place)
+        pixels = pixels[:: -steps[first], :: -steps[second]]
+        pixels = pixels.T if towards[first] < towards[second] else pixels
     return pixels, _range(volume, stored)
 
 
@@ -81,22 +82,16 @@ def _open(nibabel, path: str, content: bytes | None):
     return kind.from_stream(io.BytesIO(content))
 
 
-def _axis(nibabel, volume, axis: int | str) -> tuple[int, list[int] | None]:
-    """The stored axis; of a plane also whether each stored axis grows towards right, front and head (1) or not (-1)."""
+def _axis(nibabel, volume, axis: int | str) -> tuple[int, list[int] | None, list[int] | None]:
+    """The stored axis; of a plane also which axis of :data:`PLANES` each stored one is, and whether it grows towards
+    right, front and head (1) or not (-1)."""
     if axis not in PLANES:
-        return int(axis), None
+        return int(axis), None, None
     orientation = nibabel.io_orientation(volume.affine)
     if np.isnan(orientation).any():
         raise ValueError('its affine does not say how the volume lies')
     towards = orientation[:, 0].astype(int).tolist()
-    return towards.index(PLANES[axis]), orientation[:, 1].astype(int).tolist()
-
-
-def _as_seen(pixels: np.ndarray, axes: list[int], steps: list[int], volume, nibabel) -> np.ndarray:
-    """Columns towards left or back, rows towards back or feet."""
-    towards = nibabel.io_orientation(volume.affine)[:, 0].astype(int).tolist()
-    pixels = pixels[tuple(slice(None, None, -steps[axis]) for axis in axes)]
-    return pixels.T if towards[axes[0]] < towards[axes[1]] else pixels
+    return towards.index(PLANES[axis]), towards, orientation[:, 1].astype(int).tolist()
 
 
 def _range(volume, stored: np.dtype) -> tuple[float, float] | None:

@@ -3,7 +3,7 @@
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mmdensenet.errors import UserError
@@ -13,10 +13,8 @@ from .stated_classes import ClassListError
 
 def require_one_spelling(folders: Iterable[str], folder: str) -> None:
     """Refuse ``Bee`` beside ``bee``, unless both are stated; letters of an alphabet are two classes."""
-    known: dict[str, str] = {}
-    for name in sorted(folders):
-        other = known.setdefault(unicodedata.normalize('NFKC', name).casefold().strip(), name)
-        if other != name and len(name) > 1:
+    for name, other in _pairs(sorted(folders), lambda name: unicodedata.normalize('NFKC', name).casefold().strip()):
+        if len(name) > 1:
             raise ClassListError(
                 f'{Path(folder, name)} is likely the class of {Path(folder, other)} ({apart(name, other)}): put both '
                 'into one folder, or name all classes if they are two, metainfo=dict(classes=[...]).'
@@ -45,24 +43,22 @@ def apart(one: str, other: str) -> str:
 
 def two_spellings(names: Iterable[str]) -> tuple[str, str] | None:
     """Two names that are likely one: Cat and cat, an accent as one character and as two; None if there are none."""
-    known: dict[str, str] = {}
-    for name in sorted(names):
-        bare = unicodedata.normalize('NFKC', name).casefold()
-        other = known.setdefault(bare, name)
-        if other != name:
-            return name, other
-    return None
+    return next(_pairs(sorted(names), lambda name: unicodedata.normalize('NFKC', name).casefold()), None)
 
 
 def require_one_id(ids: Iterable[str], where: str) -> None:
     """Refuse two groups that are likely one: P7 and p7, 007 and 7."""
+    number = r'\A(\D*)0*(\d+)\Z'  # not the digits within hexadecimal ids
+    for name, other in _pairs(dict.fromkeys(ids), lambda name: re.sub(number, r'\1\2', name.casefold())):
+        raise UserError(
+            f'{where} has {other!r} and {name!r}, which are likely one: write both alike, or rename one if they are '
+            'two.'
+        )
+
+
+def _pairs(names: Iterable[str], bare: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+    """Each name of which ``bare`` makes the same as of one before it, and that one."""
     known: dict[str, str] = {}
-    for name in dict.fromkeys(ids):
-        number = re.fullmatch(r'(\D*)0*(\d+)', name.casefold())  # not the digits within hexadecimal ids
-        bare = ''.join(number.groups()) if number else name.casefold()
-        other = known.setdefault(bare, name)
-        if other != name:
-            raise UserError(
-                f'{where} has {other!r} and {name!r}, which are likely one: write both alike, or rename one if they '
-                'are two.'
-            )
+    for name in names:
+        if (other := known.setdefault(bare(name), name)) != name:
+            yield name, other

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmdensenet.errors import UserError
+from mmdensenet.extras import imported
 from mmdensenet.similar import similar_path
 
 DELIMITERS = ',;\t|'
@@ -178,10 +179,7 @@ def _parse(file: str, text: str, encoding: str) -> Table:
 
 
 def _read_parquet(file: str) -> Table:
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise UserError(f'{file} needs pyarrow. Run: pip install pyarrow') from error
+    parquet = imported('pyarrow.parquet', f'{file} needs pyarrow')
     try:
         rows = parquet.read_table(file).to_pylist()
     except FileNotFoundError as error:

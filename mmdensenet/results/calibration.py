@@ -56,12 +56,11 @@ def compute_calibration(scores: Scores, resampling: Resampling, seed: int = 0) -
     loss, and evaluated on the other half, never on the images of the fit. Groups stay together.
     """
     values = logits_of(scores)
-    before = _probabilities(scores, values)
-    error, loss = calibration_error(scores, before, resampling), mean_log_loss(scores, values, resampling)
+    before = _judge(scores, _probabilities(scores, values), values, resampling)
     groups = np.arange(len(scores)) if scores.groups is None else scores.groups
     distinct = np.unique(groups)
     if len(distinct) < 2 or len(scores) < FEWEST_IMAGES:
-        return Calibration(_bins(scores, before), error, loss)
+        return Calibration(*before)
     rng = np.random.default_rng(seed)
     first = np.isin(groups, rng.permutation(distinct)[: len(distinct) // 2])
     scaled, temperatures = np.empty_like(values), []
@@ -71,16 +70,8 @@ def compute_calibration(scores: Scores, resampling: Resampling, seed: int = 0) -
         temperature = fit_temperature(values[some], scores.truth[some])
         scaled[judge] = values[judge] / temperature
         temperatures.append(temperature)
-    after = _probabilities(scores, scaled)
-    return Calibration(
-        _bins(scores, before),
-        error,
-        loss,
-        (temperatures[0], temperatures[1]),
-        _bins(scores, after),
-        calibration_error(scores, after, resampling),
-        mean_log_loss(scores, scaled, resampling),
-    )
+    after = _judge(scores, _probabilities(scores, scaled), scaled, resampling)
+    return Calibration(*before, (temperatures[0], temperatures[1]), *after)
 
 
 def stored_calibration(scores: Scores, decided: Scores, resampling: Resampling) -> Calibration:
@@ -91,16 +82,15 @@ def stored_calibration(scores: Scores, decided: Scores, resampling: Resampling) 
         decided: the same images, see :func:`.decided.decided_scores`.
     """
     values = logits_of(scores)
-    before = _probabilities(scores, values)
-    return Calibration(
-        _bins(scores, before),
-        calibration_error(scores, before, resampling),
-        mean_log_loss(scores, values, resampling),
-        None,
-        _bins(scores, decided.scores),
-        calibration_error(scores, decided.scores, resampling),
-        mean_log_loss(scores, decided.logits, resampling),
-    )
+    before = _judge(scores, _probabilities(scores, values), values, resampling)
+    return Calibration(*before, None, *_judge(scores, decided.scores, decided.logits, resampling))
+
+
+def _judge(
+    scores: Scores, probabilities: np.ndarray, logits: np.ndarray, resampling: Resampling
+) -> tuple[Bins, Estimate, Estimate]:
+    error = calibration_error(scores, probabilities, resampling)
+    return _bins(scores, probabilities), error, mean_log_loss(scores, logits, resampling)
 
 
 def is_at_bound(temperature: float) -> bool:

@@ -55,14 +55,14 @@ def compute_metrics(scores: Scores, resampling: Resampling) -> tuple[list[Metric
     ranking = rank_classes(scores, resampling)
     if scores.multi_label:
         counted, parts = _per_label(scores, resampling)
-        kappa = None
+        kappa, predicted = None, (scores.predicted & (scores.truth >= 0)).sum(0)
     else:
         counted, kappa = _per_class(scores, resampling)
         parts = [None] * len(scores.classes)
+        predicted = np.bincount(scores.predicted, minlength=len(scores.classes))
     counted |= ranking
     overall = _overall(scores, resampling, counted, kappa)
     positive, negative = (scores.targets == 1).sum(0), (scores.targets == 0).sum(0)
-    predicted = _indicator(scores).sum(0)
     classes = []
     for i, name in enumerate(scores.classes):
         few = min(positive[i], negative[i]) < FEWEST_IMAGES
@@ -86,13 +86,6 @@ def count_labels(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     predicted in columns. Unknown labels, neither 1 nor 0, are not counted."""
     counts = [(truth == value) & (predicted == answer) for value in (1, 0) for answer in (True, False)]
     return np.stack([count.sum(0) for count in counts], 1).reshape(-1, 2, 2)
-
-
-def _indicator(scores: Scores) -> np.ndarray:
-    """(N, C) mask of predictions; with several labels, only of known ones."""
-    if scores.multi_label:
-        return scores.predicted & (scores.truth >= 0)
-    return np.eye(len(scores.classes), dtype=bool)[scores.predicted]
 
 
 Counted = dict[str, tuple[np.ndarray, np.ndarray | None]]

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
 from mmdensenet.errors import UserError
+from mmdensenet.extras import imported
 from mmdensenet.similar import similar_path
 
 
@@ -38,10 +40,7 @@ class DumpPredictions(BaseMetric):
         self.file = file
         self.more = {'tta': True} if tta else {}
         if Path(file).suffix == '.parquet':
-            try:
-                import pyarrow.parquet  # noqa: F401  before hours of testing, not after
-            except ImportError as error:
-                raise UserError(f'{file}: parquet needs pyarrow. Run: pip install pyarrow') from error
+            _parquet(file)  # before hours of testing, not after
 
     def process(self, data_batch, data_samples) -> None:
         for sample in data_samples:
@@ -49,18 +48,16 @@ class DumpPredictions(BaseMetric):
 
     def compute_metrics(self, results: list) -> dict:
         if Path(self.file).suffix == '.npz':
-            names = _common_names(results)
+            names = [name for name in results[0] if all(name in record for record in results)] if results else []
             arrays = {name: _to_array([record[name] for record in results]) for name in names}
             np.savez_compressed(self.file, **arrays)
-            return {}
-        if Path(self.file).suffix == '.parquet':
+        elif Path(self.file).suffix == '.parquet':
             import pyarrow
-            import pyarrow.parquet
 
-            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(_of_one_kind(results)), self.file)
-            return {}
-        with open(self.file, 'w', encoding='utf-8') as file:
-            json.dump(results, file, indent=0)
+            _parquet(self.file).write_table(pyarrow.Table.from_pylist(_of_one_kind(results)), self.file)
+        else:
+            with open(self.file, 'w', encoding='utf-8') as file:
+                json.dump(results, file, indent=0)
         return {}
 
 
@@ -72,11 +69,6 @@ def _fields(sample: dict) -> dict:
             # an image is the same for all tasks
             fields.setdefault(key if key in ('img_path', 'sample_idx') else f'{task}/{key}', value)
     return fields
-
-
-def _common_names(records: list[dict]) -> list[str]:
-    """The names that all records have, in the order of the first."""
-    return [name for name in records[0] if all(name in record for record in records)] if records else []
 
 
 def require_predictions(file: str | Path) -> Path:
@@ -98,7 +90,8 @@ def read_columns(file: str | Path) -> dict[str, Sequence]:
         if path.suffix == '.npz':
             columns = _read_npz(path)
         else:
-            records = json.loads(path.read_text(encoding='utf-8')) if path.suffix == '.json' else _read_parquet(path)
+            is_json = path.suffix == '.json'
+            records = json.loads(path.read_text('utf-8')) if is_json else _parquet(path).read_table(path).to_pylist()
             names = [name for name in DumpPredictions.FIELDS if all(name in record for record in records)]
             columns = {name: [record[name] for record in records] for name in names}
         wrong = [i for i, row in enumerate(columns.get('pred_score', ())) if not _are_probabilities(row)]
@@ -128,12 +121,8 @@ def _read_npz(path: Path) -> dict[str, Sequence]:
     return columns
 
 
-def _read_parquet(path: Path) -> list[dict]:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise UserError(f'{path}: parquet needs pyarrow. Run: pip install pyarrow') from error
-    return pyarrow.parquet.read_table(path).to_pylist()
+def _parquet(file: str | Path) -> ModuleType:
+    return imported('pyarrow.parquet', f'{file}: parquet needs pyarrow')
 
 
 def _to_array(column: list) -> np.ndarray:

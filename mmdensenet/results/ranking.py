@@ -110,6 +110,10 @@ def rank(score: np.ndarray, target: np.ndarray, weights: Sequence[np.ndarray]) -
 
     Returns:
         nan for rows without positives or negatives, and where a score is nan: it has no rank.
+
+    >>> score, target = np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1])
+    >>> rank(score, target, by_image(np.ones((1, 4))))[0].tolist()
+    [0.75]
     """
     from scipy.sparse import csr_array
 
@@ -137,21 +141,6 @@ def rank(score: np.ndarray, target: np.ndarray, weights: Sequence[np.ndarray]) -
             mean = (at * precision).sum(0) / total
         found.append(np.where((total > 0) & (negatives > 0), (area, mean), np.nan))
     return tuple(np.concatenate(found, 1))
-
-
-def auroc(score: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(B,) areas under the ROC curve of scores and targets (N,), for each row of weights (B, N); nan if undefined.
-
-    >>> score, target = np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1])
-    >>> auroc(score, target, np.ones((1, 4))).tolist()
-    [0.75]
-    """
-    return rank(score, target, by_image(weights))[0]
-
-
-def average_precision(score: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(B,) means of the precision over the steps of recall; arguments and result as in :func:`auroc`."""
-    return rank(score, target, by_image(weights))[1]
 
 
 _ITEMS = ('auroc', 'ap')

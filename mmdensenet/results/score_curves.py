@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from .class_metrics import ClassMetrics
-from .ranking import auroc, average_precision
+from .ranking import by_image, rank
 from .scores import Scores
 
 #: the most classes with a curve each; of more classes only those with the lowest average precision
@@ -54,7 +54,7 @@ def _curve(name: str, truth: np.ndarray, score: np.ndarray) -> ScoreCurve | None
         return None
     false, true, _ = roc_curve(truth, score)
     precision, recall, _ = precision_recall_curve(truth, score)
-    under = [100 * float(area(score, truth, np.ones((1, len(score))))[0]) for area in (auroc, average_precision)]
+    under = [100 * float(area[0]) for area in rank(score, truth, by_image(np.ones((1, len(score)))))]
     # the last point, at recall 0, is a convention of the library, not a measurement
     return ScoreCurve(name, _thin(false, true), _thin(recall[-2::-1], precision[-2::-1]), *under)
 
