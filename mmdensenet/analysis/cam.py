@@ -5,6 +5,7 @@ import copy
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import cv2
 import matplotlib
@@ -61,9 +62,8 @@ def class_activation(
         raise UserError(f'activation maps need a model in float32, this one is in {weight.dtype}: call model.float().')
     library = require_grad_cam()
     with torch.inference_mode(False), torch.enable_grad():
-        inputs = (
-            inputs.detach().to(weight.device, weight.dtype).clone()
-        )  # tensors of a caller's inference_mode have no gradients
+        # tensors of a caller's inference_mode have no gradients
+        inputs = inputs.detach().to(weight.device, weight.dtype).clone()
         if layer is not None:
             network = _Copy(model).eval()
             module = _find(network, layer)
@@ -148,16 +148,11 @@ def _copied(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module).requires_grad_(False)
 
 
-class _Score:
+def _score(label: int, scores: Tensor) -> Tensor:
     """The score of one class, from whose gradient the map is computed."""
-
-    def __init__(self, label: int):
-        self.label = label
-
-    def __call__(self, scores: Tensor) -> Tensor:
-        if not 0 <= self.label < len(scores):
-            raise UserError(f'class {self.label} does not exist: the model has the classes 0 to {len(scores) - 1}.')
-        return scores[self.label]
+    if not 0 <= label < len(scores):
+        raise UserError(f'class {label} does not exist: the model has the classes 0 to {len(scores) - 1}.')
+    return scores[label]
 
 
 @contextmanager
@@ -176,7 +171,7 @@ def _activation(library, method: str, network: nn.Module, layer: nn.Module, inpu
         labels = [int(label) for label in targets]
         if len(labels) != len(inputs):
             raise UserError(f'there are {len(labels)} targets for {len(inputs)} images.')
-        scores = [_Score(label) for label in labels]
+        scores = [partial(_score, label) for label in labels]
     cam = getattr(library, METHODS[method])(model=network, target_layers=[layer])
     handle = network.register_forward_hook(_require_finite)
     try:

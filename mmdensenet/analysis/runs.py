@@ -80,5 +80,5 @@ def _short_names(folders: Sequence[str | Path]) -> list[str]:
     for length in range(1, max(map(len, paths)) + 1):
         names = [str(Path(*parts[-length:])) for parts in paths]
         if len(set(names)) == len(names):
-            return names
-    return [str(Path(*parts)) for parts in paths]
+            break
+    return names

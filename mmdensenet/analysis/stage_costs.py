@@ -6,7 +6,7 @@ its costs. The measurement runs real steps, each engine in its own process.
 
 import multiprocessing as mp
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -90,7 +90,10 @@ def count_stages(cfg: Config, shape: tuple[int, int, int]) -> tuple[list[Stage],
         shape: (C, H, W) of one image.
     """
     model = build_meta_model(cfg, 'reference')
-    stages = [Stage(name, _parameters(modules)) for name, modules in _parts(model)]
+    stages = [
+        Stage(name, sum(parameter.numel() for module in modules for parameter in module.parameters()))
+        for name, modules in _parts(model)
+    ]
     reason = None
     for engine in ENGINES:
         model = model if engine == 'reference' else build_meta_model(cfg, engine)
@@ -209,10 +212,6 @@ def _parts(model: BaseModel) -> Iterator[tuple[str, list[nn.Module]]]:
     yield 'head', [module for module in (getattr(model, 'neck', None), getattr(model, 'head', None)) if module]
 
 
-def _parameters(modules: list[nn.Module]) -> int:
-    return sum(parameter.numel() for module in modules for parameter in module.parameters())
-
-
 def _run(model: BaseModel, x: Tensor, alone: bool) -> Iterator[tuple[str, object]]:
     """Run the backbone and the head stage by stage: names and outputs.
 
@@ -228,14 +227,12 @@ def _run(model: BaseModel, x: Tensor, alone: bool) -> Iterator[tuple[str, object
             x = stage(x)
             yield f'stage {i + 1}', x
     else:
-        for name, out in _run_densenet(backbone, x, alone):
-            yield name, out
-        x = out
+        x = yield from _run_densenet(backbone, x, alone)
     features = (x,) if getattr(model, 'neck', None) is None else model.neck((x,))
     yield 'head', model.head(features)
 
 
-def _run_densenet(backbone: DenseNet, x: Tensor, alone: bool) -> Iterator[tuple[str, Tensor]]:
+def _run_densenet(backbone: DenseNet, x: Tensor, alone: bool) -> Generator[tuple[str, Tensor], None, Tensor]:
     x = backbone._run_stem(x)
     yield 'stem', x
     for i, (block, transition) in enumerate(zip(backbone.stages, backbone.transitions)):
@@ -249,6 +246,7 @@ def _run_densenet(backbone: DenseNet, x: Tensor, alone: bool) -> Iterator[tuple[
         else:
             _, x = block.with_transition(x, transition)
             yield f'transition {i + 1}', x
+    return x
 
 
 @torch.no_grad()

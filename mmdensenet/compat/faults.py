@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
 
 import wrapt
 
@@ -78,9 +77,8 @@ class Fault:
 FAULTS: list[Fault] = []
 
 
-def find(target: str) -> Any:
-    """Return the object that a target names. Raises ImportError or AttributeError if it does not exist."""
-    return pkgutil.resolve_name(target)
+#: the object that a target names; raises ImportError or AttributeError if it does not exist
+find = pkgutil.resolve_name
 
 
 def uses(function: Callable, name: str) -> bool:

@@ -190,13 +190,9 @@ class Int8Graph:
     def features(self, x: Any) -> Any:
         """The features after the last norm and ReLU, in float, for normalised images in float."""
         net, writer = self.net, self.writer
-        low, high = self.ranges['input'].low.min(), self.ranges['input'].high.max()
-        low, high = min(low, 0.0), max(high, SMALLEST)  # one of the levels is zero, with which convolutions pad
-        scale = (high - low) / LEVELS
-        zero = int(np.clip(np.rint(-low / scale), 0, LEVELS))
+        scale, zero = scale_and_zero(self.ranges['input'].low.min(), self.ranges['input'].high.max())
         channels = net.in_channels
-        image = Stored(writer.quantise(x, scale, zero), np.full(channels, scale), np.full(channels, float(zero)))
-        x = image
+        x = Stored(writer.quantise(x, scale, zero), np.full(channels, scale), np.full(channels, float(zero)))
         for conv in (*net.deep, net.stem):
             x = self._convolution(x, conv, relu=net.pool is not None, zero=zero)
             zero = 0
@@ -207,7 +203,8 @@ class Int8Graph:
         for i, block in enumerate(net.blocks):
             for layer in block:
                 new = self._layer(x, layer)
-                x = Stored(writer.concat(x.levels, new.levels), *_joined(x, new))
+                scale, offset = np.concatenate([x.scale, new.scale]), np.concatenate([x.offset, new.offset])
+                x = Stored(writer.concat(x.levels, new.levels), scale, offset)
             if i < len(net.transitions):
                 transition = net.transitions[i]
                 y = self._norm_relu(x, transition.norm, transition.conv)
@@ -252,6 +249,13 @@ class Int8Graph:
         return Stored(written, scale, offset)
 
 
+def scale_and_zero(low: float, high: float) -> tuple[float, int]:
+    """Scale and zero point of unsigned bytes for a range, extended to contain zero, with which convolutions pad."""
+    low, high = min(low, 0.0), max(high, SMALLEST)
+    scale = (high - low) / LEVELS
+    return scale, int(np.clip(np.rint(-low / scale), 0, LEVELS))
+
+
 def _affine_of_levels(x: Stored, norm: NormReLU) -> tuple[np.ndarray, np.ndarray]:
     """m and n of ``norm(x) = m * q + n``."""
     scale, shift = norm.scale.double().numpy(), norm.shift.double().numpy()
@@ -272,7 +276,3 @@ def clamped(factor: np.ndarray, shift: np.ndarray, zeros: np.ndarray) -> tuple[n
     never = low == high  # then it is 0 for every level
     # the level of a result of 0 is rounded; the offset corrects its mean
     return low, high, np.where(never, 0, factor), np.where(never, level, zero + (level - zero) * zeros)
-
-
-def _joined(x: Stored, y: Stored) -> tuple[np.ndarray, np.ndarray]:
-    return np.concatenate([x.scale, y.scale]), np.concatenate([x.offset, y.offset])

@@ -94,7 +94,11 @@ class OnnxWriter:
 
     def average_pool(self, x: str, channels: int) -> str:
         # a convolution too: integer pooling is slow in runtimes
-        levels = np.full((channels, 1, 2, 2), WEIGHT_LEVELS, np.int8)
+        return self._pooling_convolution(x, np.full((channels, 1, 2, 2), WEIGHT_LEVELS, np.int8))
+
+    def _pooling_convolution(self, x: str, levels: np.ndarray) -> str:
+        """A depthwise one with stride 2, whose weights in quarters of :data:`.int8.WEIGHT_LEVELS` add up to 1."""
+        channels = len(levels)
         weight = Weight(levels, np.full(channels, 0.25 / WEIGHT_LEVELS))
         return self.convolution(x, weight, np.zeros(channels), 2, 0, group=channels)
 
@@ -111,5 +115,4 @@ class OnnxWriter:
     def blur_pool(self, x: str, channels: int) -> str:
         padded = self.node('Pad', x, self.constant(np.array([0, 0, 1, 1, 0, 0, 1, 1])), mode='reflect')
         levels = np.broadcast_to(BINOMIAL * (WEIGHT_LEVELS // 4), (channels, 1, 3, 3)).astype(np.int8)
-        weight = Weight(levels, np.full(channels, 0.25 / WEIGHT_LEVELS))
-        return self.convolution(padded, weight, np.zeros(channels), 2, 0, group=channels)
+        return self._pooling_convolution(padded, levels)

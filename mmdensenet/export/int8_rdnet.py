@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from .files import to_onnx, to_openvino
 from .fold import ScoresOf
-from .int8 import LEVELS, SMALLEST, Range, Weight, require_finite, run_with_hooks
+from .int8 import SMALLEST, Range, Weight, require_finite, run_with_hooks, scale_and_zero
 
 
 def int8_rdnet(model: nn.Module, batches: Iterable[Tensor], batch: int | None, size: tuple[int, int], format: str):
@@ -101,7 +101,7 @@ class _Writer:
 
     def quantise(self, node, conv: nn.Conv2d, given: tuple[float, float], out: tuple[float, float]) -> None:
         """Quantise the input and output of a Conv node, and its weights and bias."""
-        scale, zero = _bytes(*given)
+        scale, zero = scale_and_zero(*given)
         weight = conv.weight.detach().double().numpy()
         bias = conv.bias.detach().double().numpy()
         integers = Weight.of(weight, bias / scale)
@@ -114,7 +114,7 @@ class _Writer:
         del node.input[:]
         node.input.extend([x, w, b])
         node.output[0] = f'{result}_float'
-        self._through_bytes(node.output[0], *_bytes(*out), node, result, after=True)
+        self._through_bytes(node.output[0], *scale_and_zero(*out), node, result, after=True)
 
     def _through_bytes(
         self, x: str, scale: float, zero: int, beside, result: str | None = None, after: bool = False
@@ -131,9 +131,8 @@ class _Writer:
     def _integers(self, levels: np.ndarray, steps: np.ndarray, before) -> str:
         name = self._name()
         inputs = [self._constant(levels), self._constant(steps), self._constant(np.zeros(len(steps), levels.dtype))]
-        self._insert(
-            [self.helper.make_node('DequantizeLinear', inputs, [name], name=self._name(), axis=0)], before, False
-        )
+        node = self.helper.make_node('DequantizeLinear', inputs, [name], name=self._name(), axis=0)
+        self._insert([node], before, False)
         return name
 
     def _insert(self, nodes: list, beside, after: bool) -> None:
@@ -149,10 +148,3 @@ class _Writer:
     def _name(self) -> str:
         self.made += 1
         return f'int8_{self.made}'
-
-
-def _bytes(low: float, high: float) -> tuple[float, int]:
-    """Scale and zero point of unsigned bytes for a range, extended to contain zero."""
-    low, high = min(low, 0.0), max(high, SMALLEST)
-    scale = (high - low) / LEVELS
-    return scale, int(np.clip(np.rint(-low / scale), 0, LEVELS))

@@ -39,19 +39,15 @@ def _more_outputs(conv: nn.Conv2d, multiple: int) -> nn.Conv2d:
     given = conv.out_channels
     total = -(-given // multiple) * multiple
     places = torch.arange(given)
-    made = _like(conv, conv.in_channels, total, _zeros_but(conv.weight, places, total, 0))
-    if conv.bias is not None:
-        made.bias.data = _zeros_but(conv.bias, places, total, 0)
+    weight, bias = (None if t is None else _zeros_but(t, places, total, 0) for t in (conv.weight, conv.bias))
+    made = _like(conv, weight, bias)
     made.given_channels = given
     return made
 
 
 def _spread(conv: nn.Conv2d, places: Tensor, total: int) -> nn.Conv2d:
     """Read the channels at ``places`` of ``total``."""
-    made = _like(conv, total, conv.out_channels, _zeros_but(conv.weight, places, total, 1))
-    if conv.bias is not None:
-        made.bias.data = conv.bias.data
-    return made
+    return _like(conv, _zeros_but(conv.weight, places, total, 1), conv.bias)
 
 
 def _spread_norm(norm: NormReLU, places: Tensor, total: int) -> NormReLU:
@@ -60,9 +56,12 @@ def _spread_norm(norm: NormReLU, places: Tensor, total: int) -> NormReLU:
     return norm
 
 
-def _like(conv: nn.Conv2d, into: int, out: int, weight: Tensor) -> nn.Conv2d:
-    made = nn.Conv2d(into, out, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)
+def _like(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
+    out, into = weight.shape[:2]
+    made = nn.Conv2d(into, out, conv.kernel_size, conv.stride, conv.padding, bias=bias is not None)
     made.weight.data = weight
+    if bias is not None:
+        made.bias.data = bias.data
     return made.to(weight.dtype).requires_grad_(False)
 
 

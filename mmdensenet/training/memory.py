@@ -62,7 +62,7 @@ def advise(runner, error: BaseException) -> str:
         runner.optim_wrapper.zero_grad()
     try:
         constant, share = measure(runner, device, part=part)
-        fits = largest_power_of_two(_room(device, available_bytes(device), constant, share), batch)
+        fits = largest_power_of_two(largest_batch(device, available_bytes(device), constant, share), batch)
     except Exception as failure:  # two images may not fit either
         if not is_out_of_memory(failure):
             runner.logger.warning(f'The memory of a step could not be measured: {failure}')
@@ -83,7 +83,7 @@ def _part(error: BaseException) -> str:
     return 'test' if any(isinstance(loop, TestLoop) for loop in loops) else 'train'
 
 
-def largest_power_of_two(number: float, below: int) -> int:
+def largest_power_of_two(number: int, below: int) -> int:
     """At most ``number`` and less than ``below``; 0 if there is none."""
     power = 1
     while power * 2 <= number and power * 2 < below:
@@ -93,11 +93,8 @@ def largest_power_of_two(number: float, below: int) -> int:
 
 def largest_batch(device: torch.device, available: float, constant: float, share: float) -> int:
     """The number of images that fit into this many bytes; a tenth stays free on a GPU, a fifth on a CPU."""
-    return max(0, int(_room(device, available, constant, share)))
-
-
-def _room(device: torch.device, available: float, constant: float, share: float) -> float:
-    return ((_SHARE_ON_CPU if device.type == 'cpu' else _SHARE) * available - constant) / share
+    usable = _SHARE_ON_CPU if device.type == 'cpu' else _SHARE
+    return max(0, int((usable * available - constant) / share))
 
 
 def measure(runner, device: torch.device, images: tuple[int, int] = (2, 4), part: str = 'train') -> tuple[float, float]:

@@ -9,8 +9,8 @@ from backbones import BACKBONES
 from mmengine.registry import MODELS
 from torch import nn
 
-from mmdensenet.export.int8 import Range
-from mmdensenet.export.int8_rdnet import _bytes, _calibrate, _equalise, int8_rdnet
+from mmdensenet.export.int8 import Range, scale_and_zero
+from mmdensenet.export.int8_rdnet import _calibrate, _equalise, int8_rdnet
 
 
 def test_equalised_channels_fill_the_range_and_change_nothing():
@@ -36,7 +36,7 @@ def test_equalised_channels_fill_the_range_and_change_nothing():
 
 @pytest.mark.parametrize(('low', 'high', 'scale', 'zero'), [(-1, 1.55, 0.01, 100), (2, 5.1, 0.02, 0)])
 def test_bytes_stand_for_zero_too(low, high, scale, zero):
-    assert _bytes(low, high) == (pytest.approx(scale), zero)
+    assert scale_and_zero(low, high) == (pytest.approx(scale), zero)
 
 
 def test_ranges_are_those_of_all_batches():

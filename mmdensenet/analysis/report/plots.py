@@ -76,15 +76,13 @@ def count_chart(bins: Bins) -> Markup:
 def roc_chart(curves: Sequence[ScoreCurve]) -> Markup:
     figure, axes = _unit_square('false positive rate', 'true positive rate')
     axes.plot([0, 1], [0, 1], '--', color='grey', linewidth=1, label='chance')
-    for number, curve in enumerate(curves):
-        _line(axes, curve.roc, number, f'{shorten(curve.name)} ({curve.auroc:.1f})')
+    _lines(axes, [(curve.name, curve.roc, curve.auroc) for curve in curves])
     return _render(figure, 'ROC curves')
 
 
 def precision_recall_chart(curves: Sequence[ScoreCurve]) -> Markup:
     figure, axes = _unit_square('recall', 'precision')
-    for number, curve in enumerate(curves):
-        _line(axes, curve.pr, number, f'{shorten(curve.name)} ({curve.average_precision:.1f})')
+    _lines(axes, [(curve.name, curve.pr, curve.average_precision) for curve in curves])
     return _render(figure, 'precision-recall curves')
 
 
@@ -149,12 +147,13 @@ def _unit_square(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1), ylim=(0, 1.02))
 
 
-def _line(axes: Axes, points: Curve, number: int, name: str) -> None:
-    style = '-' if number < len(COLOURS) else '--'
-    # the first curve, of all classes, is drawn above the thin ones of single classes
-    width, above = (2, 3) if number == 0 else (0.8, 2)
-    colour = COLOURS[number % len(COLOURS)]
-    axes.plot(*points, color=colour, linestyle=style, linewidth=width, zorder=above, label=name)
+def _lines(axes: Axes, curves: Sequence[tuple[str, Curve, float]]) -> None:
+    for number, (name, points, area) in enumerate(curves):
+        style = '-' if number < len(COLOURS) else '--'
+        # the first curve, of all classes, is drawn above the thin ones of single classes
+        width, above = (2, 3) if number == 0 else (0.8, 2)
+        look = dict(color=COLOURS[number % len(COLOURS)], linestyle=style, linewidth=width, zorder=above)
+        axes.plot(*points, **look, label=f'{shorten(name)} ({area:.1f})')
 
 
 def _bars(axes: Axes, edges: np.ndarray, tops: np.ndarray, titles: Sequence[str]) -> dict[str, str]:

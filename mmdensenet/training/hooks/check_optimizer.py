@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from numbers import Real
 
 import torch
@@ -70,7 +71,7 @@ def _require_paramwise(optim_wrapper: Mapping, names: list[str], options: list[s
         if key not in ('custom_keys', 'bypass_duplicate') and value is not None and not _is_number(value):
             raise UserError(f'{PARAMWISE}.{key}={value!r} is no number.')
     custom = given.get('custom_keys')
-    parts, unmatched = {part for name in names for part in _prefixes(name)}, []
+    parts, unmatched = {part for name in names for part in accumulate(name.split('.'), '{}.{}'.format)}, []
     for key, settings in custom.items() if isinstance(custom, Mapping) else ():
         _require_settings(f'{PARAMWISE}.custom_keys[{key!r}]', settings, options)
         if any(key in name for name in names):
@@ -106,9 +107,3 @@ def _hint(key: str, known: Iterable[str]) -> str:
 
 def _is_number(value) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _prefixes(name: str) -> list[str]:
-    """'a.b.c' -> 'a', 'a.b', 'a.b.c'."""
-    parts = name.split('.')
-    return ['.'.join(parts[:end]) for end in range(1, len(parts) + 1)]

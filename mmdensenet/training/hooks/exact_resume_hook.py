@@ -108,7 +108,7 @@ class ExactResumeHook(Hook):
         loop = runner.train_loop
         if is_main_process():
             self._run = _begin(runner)
-            for folder in {runner.work_dir, *(hook.out_dir for hook in _checkpoint_hooks(runner))}:
+            for folder in {runner.work_dir, *(hook.out_dir for hook in _hooks(runner, CheckpointHook))}:
                 for name in remove_leftovers(folder) if osp.isdir(folder) else ():
                     runner.logger.info(f'{name} is removed: a killed process left it.', extra=SHOWN)
         self._signals.catch()
@@ -121,7 +121,7 @@ class ExactResumeHook(Hook):
         if loaded is None:
             return
         _continue_checkpoint_hooks(runner)
-        for hook, state in zip(_early_stopping(runner), loaded['early_stopping']):
+        for hook, state in zip(_hooks(runner, EarlyStoppingHook), loaded['early_stopping']):
             hook.best_score, hook.wait_count = state['best_score'], state['wait_count']
         restore_position(loop, loaded)
         states = loaded['random']
@@ -226,7 +226,8 @@ class ExactResumeHook(Hook):
             validated=(meta['epoch'], meta['iter']) == self._validated,
             max_epochs=loop.max_epochs,
             early_stopping=[
-                dict(best_score=float(hook.best_score), wait_count=hook.wait_count) for hook in _early_stopping(runner)
+                dict(best_score=float(hook.best_score), wait_count=hook.wait_count)
+                for hook in _hooks(runner, EarlyStoppingHook)
             ],
         )
         self._saved_at = time.monotonic()
@@ -255,8 +256,8 @@ def _state_of_rank(runner) -> dict:
     return dict(random=get_random_state(), gradients=pending_gradients(runner))
 
 
-def _checkpoint_hooks(runner) -> list[CheckpointHook]:
-    return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+def _hooks(runner, kind: type) -> list:
+    return [hook for hook in runner.hooks if isinstance(hook, kind)]
 
 
 def _stop_early_before_saving(runner) -> None:
@@ -265,7 +266,7 @@ def _stop_early_before_saving(runner) -> None:
     Their priorities give the opposite order, in which that checkpoint would lack the validation's score.
     """
     hooks = runner._hooks
-    early = _early_stopping(runner)
+    early = _hooks(runner, EarlyStoppingHook)
     first = next((i for i, hook in enumerate(hooks) if isinstance(hook, CheckpointHook)), len(hooks))
     if any(hook in hooks[first:] for hook in early):
         others = [hook for hook in hooks if hook not in early]
@@ -273,12 +274,8 @@ def _stop_early_before_saving(runner) -> None:
         runner._hooks = [*others[:first], *early, *others[first:]]
 
 
-def _early_stopping(runner) -> list[EarlyStoppingHook]:
-    return [hook for hook in runner.hooks if isinstance(hook, EarlyStoppingHook)]
-
-
 def _folder(runner) -> str:
-    return next((hook.out_dir for hook in _checkpoint_hooks(runner)), runner.work_dir)
+    return next((hook.out_dir for hook in _hooks(runner, CheckpointHook)), runner.work_dir)
 
 
 def _begin(runner) -> Run:
@@ -305,11 +302,8 @@ def _own_files(runner, run: Run) -> list[Path]:
 def _continue_checkpoint_hooks(runner) -> None:
     """Restore each hook's last file, which a repeated validation may update, and delete what it was about to delete."""
     last = runner.message_hub.runtime_info.get('last_ckpt')
-    for hook in _checkpoint_hooks(runner):
-        if (
-            hook.last_ckpt is None
-            and isinstance(last, str)
-            and osp.dirname(osp.abspath(last)) == osp.abspath(hook.out_dir)
-        ):
+    for hook in _hooks(runner, CheckpointHook):
+        is_of_hook = isinstance(last, str) and osp.dirname(osp.abspath(last)) == osp.abspath(hook.out_dir)
+        if hook.last_ckpt is None and is_of_hook:
             hook.last_ckpt = last
         remove_outdated(hook, runner)

@@ -171,11 +171,9 @@ def image_paths(data_batch) -> list[str]:
     samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
     found = []
     for sample in samples or ():
-        name = sample.get('img_path') if hasattr(sample, 'get') else None
-        if name is None and hasattr(sample, 'get') and sample.get('sample_idx') is not None:
-            name = f'sample {int(sample.get("sample_idx"))}'
-        if name is not None:
-            found.append(str(name))
+        path, index = (sample.get(key) if hasattr(sample, 'get') else None for key in ('img_path', 'sample_idx'))
+        if path is not None or index is not None:
+            found.append(f'sample {int(index)}' if path is None else str(path))
     return found
 
 

@@ -44,7 +44,17 @@ class ProgressHook(Hook):
             self._begin(runner, mode, len(getattr(runner, f'{mode}_dataloader')))
 
     def _after_iter(self, runner, batch_idx, data_batch=None, outputs=None, mode: str = 'train') -> None:
-        self._update(runner, mode, runner.iter + 1 if mode == 'train' else batch_idx + 1)
+        completed = runner.iter + 1 if mode == 'train' else batch_idx + 1
+        if mode in self._tasks:
+            self.progress.update(self._tasks[mode], completed=completed)
+        now = time.monotonic()
+        if now - self._logged >= self.seconds:
+            self._logged = now
+            start, before, total = self._starts[mode]
+            left = (now - start) / (completed - before) * (total - completed)
+            text = f'{mode}: {completed} of {total} batches, {timedelta(seconds=round(left))} left'
+            is_visible = self.progress is not None or terminal.silence() < self.seconds
+            runner.logger.info(text, extra=None if is_visible else terminal.SHOWN)
 
     def _after_epoch(self, runner, mode: str = 'train') -> None:
         if mode != 'train':
@@ -76,18 +86,6 @@ class ProgressHook(Hook):
                 self._redirected.append((handler, stream))
                 handler.setStream(sys.stdout)
         atexit.register(self._stop)  # after an error no hook is called
-
-    def _update(self, runner, name: str, completed: int) -> None:
-        if name in self._tasks:
-            self.progress.update(self._tasks[name], completed=completed)
-        now = time.monotonic()
-        if now - self._logged >= self.seconds:
-            self._logged = now
-            start, before, total = self._starts[name]
-            left = (now - start) / (completed - before) * (total - completed)
-            text = f'{name}: {completed} of {total} batches, {timedelta(seconds=round(left))} left'
-            is_visible = self.progress is not None or terminal.silence() < self.seconds
-            runner.logger.info(text, extra=None if is_visible else terminal.SHOWN)
 
     def _end(self, name: str) -> None:
         if name not in self._tasks:
