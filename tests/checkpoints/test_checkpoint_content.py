@@ -1,7 +1,12 @@
 """A checkpoint with a part of the wrong kind is refused in one message, before a step is trained."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+
+from mmdensenet.checkpoints.checkpoint_content import _compare_optimizer, _compare_schedules
+from mmdensenet.errors import UserError
 
 
 @pytest.fixture(scope='module')
@@ -58,6 +63,22 @@ def test_resume_refuses(saved, run_tool, change, message):
     assert done.status == 2, done.err
     assert 'changed.pth' in done.err and message in done.err
     assert 'Epoch(train)' not in done.out + done.err, 'nothing was trained'
+
+
+def test_settings_of_groups_and_schedules_of_several_optimizers():
+    group = dict(params=[0], lr=0.1, betas=(0.9, 0.99))
+    ours = dict(state={}, param_groups=[group])
+    for wrong, message in ((dict(lr='x'), r"\[0\]\.lr is 'x', not a number"), (dict(betas=0.9), 'betas is a float')):
+        given = dict(state={}, param_groups=[group | wrong])
+        for named in (lambda part: part, lambda part: dict(a=part)):
+            with pytest.raises(UserError, match=message):
+                _compare_optimizer(named(given), named(ours), 'file')
+            _compare_optimizer(named(ours), named(ours), 'file')
+    runner = SimpleNamespace(param_schedulers=dict(a=[], b=[]))
+    _compare_schedules(runner, dict(a=[], b=[]), 'file')
+    for given in ([], dict(a=[])):
+        with pytest.raises(UserError, match=r'param_schedulers is a .*, not a dict of lists'):
+            _compare_schedules(runner, given, 'file')
 
 
 def test_resume_names_load_from_for_weights(saved, run_tool):

@@ -51,6 +51,24 @@ def test_files_that_refer_to_others(tmp_path, kind, message):
         read_checkpoint(str(tmp_path / 'x.weights.h5'))
 
 
+def test_files_of_more_weights_than_there_are(tmp_path, monkeypatch):
+    write_named(tmp_path / 'x.h5', layers_of(keras_network()), whole=False, old=False)
+    with zipfile.ZipFile(tmp_path / 'x.keras', 'w') as archive:
+        for name, size in (('model.weights.h5', 600), ('config.json', 401)):
+            archive.writestr(name, bytes(size))
+    state = read_checkpoint(str(tmp_path / 'x.h5'))['state_dict']
+    size = sum(tensor.nbytes for tensor in state.values())
+    monkeypatch.setattr(keras_file, 'MOST', size)
+    assert read_checkpoint(str(tmp_path / 'x.h5'))['state_dict'].keys() == state.keys()
+    for most, name, message in (
+        (size - 1, 'x.h5', 'more than it can hold'),
+        (1000, 'x.keras', 'weights of 1,001 bytes'),
+    ):
+        monkeypatch.setattr(keras_file, 'MOST', most)
+        with pytest.raises(UserError, match=message):
+            read_checkpoint(str(tmp_path / name))
+
+
 def test_files_without_weights_of_keras(tmp_path, monkeypatch):
     (tmp_path / 'cut.h5').write_bytes(b'\x89HDF\r\n\x1a\n' + bytes(50))
     with pytest.raises(UserError, match=r'cut\.h5 is damaged or not a file of Keras'):
