@@ -127,7 +127,7 @@ def _shared(names: Sequence[str | None], stems: Sequence[str] | None = None) -> 
     """Whether at least two groups are named, and some images share one; by ``stems`` only those of several names."""
     counts = Counter(name for name, _ in set(zip(names, range(len(names)) if stems is None else stems)) if name)
     shared = [count for count in counts.values() if count > 1]
-    return len(counts) > 1 and sum(shared) >= max(2, ENOUGH * len(names))
+    return len(counts) > 1 and sum(shared) >= ENOUGH * len(names)
 
 
 def _patient_of(path: list[str]) -> str | None:

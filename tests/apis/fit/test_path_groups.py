@@ -29,6 +29,7 @@ def grouped(files, stated=None, answer=None, skip=1, classes=None, **options):
         (['sub-01_T1w', 'sub-01_T2w', 'sub-02_T1w'], ['sub-01', 'sub-01', 'sub-02']),
         (['case-3f2a_1', 'case-3f2a_2', 'case-3f9b_1'], ['case-3f2a', 'case-3f2a', 'case-3f9b']),
         (['pat7L', 'pat7R', 'pat8L'], ['pat7', 'pat7', 'pat8']),
+        (['patient1/view1', 'patient1/view2', 'patient2/view1'], ['patient1'] * 2 + ['patient2']),
         (['patient1/study1/view1', 'patient1/study2/view1', 'patient2/study1/view1'], ['patient1'] * 2 + ['patient2']),
     ],
 )
@@ -43,6 +44,7 @@ def test_names_and_folders_with_the_word_for_a_patient_are_groups(names, groups)
     ('files', 'choice', 'groups'),
     [
         (['cat/P012_03.png', 'dog/P012_04.png', 'cat/P013_01.png'], 'name', ['P012', 'P012', 'P013']),
+        (['cat/x/P012_03.png', 'dog/y/P012_04.png', 'cat/z/P013_01.png'], 'name', ['P012', 'P012', 'P013']),
         (['cat/P012a.png', 'dog/P012b.png', 'cat/P013.png'], 'name', ['P012', 'P012', 'P013']),
         (['mild/10_left.jpeg', 'none/10_right.jpeg', 'none/13_left.jpeg'], 'name', ['10', '10', '13']),
         (['a/00000013_005.png', 'a/00000013_006.png', 'b/00000014_001.png', 'a/00000015_001.png'], 'name',
@@ -73,6 +75,7 @@ def test_what_may_be_patients_is_asked_for(files, choice, groups):
     [
         [f'{name}/{i:03d}.png' for name in 'ab' for i in range(4)],  # numbered class by class
         [f'{name}/{name}_{i}.png' for name in 'ab' for i in range(4)],
+        [f'{name}/patient1_{i}.png' for name in 'ab' for i in range(4)],  # of one alone nothing can be divided
         [f'{name}/IMG_{i}.JPG' for name in 'ab' for i in range(4)],
         [f'{name}/{name}({i}).png' for name in 'ab' for i in range(4)],
         [f'n{k}/n{k}_{i}.JPEG' for k in (1440764, 1443537) for i in range(4)],  # the number of the class
