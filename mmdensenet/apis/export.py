@@ -250,7 +250,7 @@ def _require_fits(model: BaseModel, pixels: Tensor) -> None:
     try:
         with torch.no_grad():
             ScoresOf(model).eval()(_normalised(model, pixels[None]))
-    except RuntimeError as error:
+    except (RuntimeError, UserError) as error:
         height, width = pixels.shape[1:]
         raise UserError(
             f'the model cannot take images of {height} x {width} pixels: give another `input_size` '
