@@ -128,11 +128,10 @@ class CSVDataset(BaseDataset):
         else:
             scores = self._scores(table) if self.separator is None else self._listed(table)
             targets, onehot = [dict(gt_score=score) for score in scores], (scores > POSITIVE_ABOVE).astype(float)
-        self._find = ImageFinder(self.img_prefix or '')
+        find = ImageFinder(self.img_prefix or '')
         samples = []
         names = None if self.group_column is None else group_names(table, self.group_column)
-        chosen = choose_rows(table, self.image_column, onehot, self.split, self.split_column, self.split_by)
-        for i in chosen:
+        for i in choose_rows(table, self.image_column, onehot, self.split, self.split_column, self.split_by):
             if targets[i] is None:
                 continue
             row = table.rows[i]
@@ -142,8 +141,7 @@ class CSVDataset(BaseDataset):
                 raise UserError(f'{table.where(i)}: {error}') from error
             group = {} if names is None else dict(group=names[i])
             place = {} if self.slice_column is None else dict(slice=_slice(table, i, row[self.slice_column]))
-            samples.append(dict(img_path=self._find(path), **targets[i], **group, **place))
-        del self._find
+            samples.append(dict(img_path=find(path), **targets[i], **group, **place))
         if not samples:
             raise UserError(f'{self.ann_file}: no rows for split={self.split!r}.')
         return samples

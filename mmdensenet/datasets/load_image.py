@@ -23,7 +23,6 @@ from .tiff_header import BITS, PHOTOMETRIC, WHITE_IS_ZERO, require_known_pixels,
 
 #: bytes that are read before a file's kind and length are asked for
 _SMALL = 1 << 16
-_NOT_REGULAR = 'it is not a regular file'
 #: a pipe is opened without waiting for its other end; the others are Windows'
 _READ_ONLY = os.O_RDONLY | sum(getattr(os, name, 0) for name in ('O_NONBLOCK', 'O_CLOEXEC', 'O_BINARY', 'O_NOINHERIT'))
 
@@ -158,13 +157,13 @@ def read_bytes(path: str, file_client_args: dict | None = None, backend_args: di
         BadImageError: with the system's reason, or for a pipe or a device, which may never end.
     """
     try:
+        if file_client_args is None and not backend_args and '://' not in str(path):
+            return _read_file(path)
+        with suppress(OSError, ValueError):  # not of this file system; or the reader says what is wrong
+            _require_regular(path, os.stat(path))
         if file_client_args is not None:
-            _check_kind(path)
             return fileio.FileClient.infer_client(file_client_args, path).get(path)
-        if backend_args or '://' in str(path):
-            _check_kind(path)
-            return fileio.get(path, backend_args=backend_args)
-        return _read_file(path)
+        return fileio.get(path, backend_args=backend_args)
     except OSError as error:
         raise BadImageError.of(path, (error.strerror or str(error)).lower()) from error
 
@@ -183,8 +182,7 @@ def _read_file(path: str) -> bytes:
         except OSError:  # what kind of file it is says which error is raised
             pass
         status = os.fstat(file)
-        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-            raise BadImageError.of(path, _NOT_REGULAR)
+        _require_regular(path, status)
         # one more byte than there should be: the file may grow
         parts = [content, os.read(file, max(status.st_size - len(content), 0) + 1)]
         while parts[-1] and sum(map(len, parts)) != status.st_size:
@@ -194,8 +192,6 @@ def _read_file(path: str) -> bytes:
         os.close(file)
 
 
-def _check_kind(path: str) -> None:
-    with suppress(OSError, ValueError):  # not of this file system; or the reader says what is wrong
-        mode = os.stat(path).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise BadImageError.of(path, _NOT_REGULAR)
+def _require_regular(path: str, status: os.stat_result) -> None:
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise BadImageError.of(path, 'it is not a regular file')

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmdensenet.errors import UserError
 from mmdensenet.registry import MODELS
 
+from .fixed_buffers import FixedBuffers
+
 
 @MODELS.register_module()
-class MaskedBCELoss(nn.Module):
+class MaskedBCELoss(FixedBuffers):
     """Binary cross-entropy with logits for several labels, some of them unknown.
 
     The loss is the mean over the known labels of the batch, weighted by ``class_weight``; without any it is 0.
@@ -31,20 +33,8 @@ class MaskedBCELoss(nn.Module):
         class_weight: Sequence[float] | None = None,
         loss_weight: float = 1.0,
     ):
-        super().__init__()
-        self._factors = dict(pos_weight=pos_weight, class_weight=class_weight)
-        for name, factors in self._factors.items():
-            # not persistent: the config sets them, and a checkpoint has the same keys with any loss
-            self.register_buffer(name, None if factors is None else torch.tensor(factors), persistent=False)
+        super().__init__(pos_weight=pos_weight, class_weight=class_weight)
         self.loss_weight = loss_weight
-
-    def _apply(self, fn, recurse: bool = True):
-        had_no_values = [name for name, tensor in self._buffers.items() if tensor is not None and tensor.is_meta]
-        super()._apply(fn, recurse)
-        for name in had_no_values:
-            if not getattr(self, name).is_meta:  # to_empty gives it none, and no state dict has them
-                getattr(self, name).copy_(torch.tensor(self._factors[name]))
-        return self
 
     def forward(self, cls_score: Tensor, target: Tensor, weight: Tensor | None = None, **_) -> Tensor:
         """The loss, a scalar, of logits (N, L) and targets (N, L) from 0 to 1, negative where unknown.

@@ -37,11 +37,7 @@ def figures(
     calibrated = replace(scores, scores=decided.probabilities)
     truth, targets = scores.truth, np.where(np.isin(scores.targets, (0, 1)), scores.targets, -1)
     known, present = targets >= 0, targets == 1
-    ranks = {
-        name: (values / 100, None if drawn is None else drawn / 100)
-        for name, (values, drawn) in rank_classes(calibrated, resampling).items()
-    }
-    names = {'AUROC': 'AUROC', 'AP': 'average precision'}
+    ranks = _ranks(calibrated, resampling)
     right, all_of = decided.positive == present, np.ones(len(scores), bool)
 
     def mean(hits: np.ndarray, of: np.ndarray | None = None) -> Estimate:
@@ -52,8 +48,7 @@ def figures(
         return share_of_counts(hits, of, resampling, scores.groups, confidence)
 
     overall = {}
-    for name, key in names.items():
-        values, drawn = ranks[key]
+    for name, (values, drawn) in ranks.items():
         macro = (nan_mean(values, 0), None) if drawn is None else mean_of_labels(values, drawn)
         overall[f'macro {name}'] = estimate(*macro, confidence)
     if scores.multi_label:
@@ -87,10 +82,7 @@ def figures(
     for i in [1] if len(scores.classes) == 2 and not scores.multi_label else range(len(scores.classes)):
         yes, no, called = present[:, i], known[:, i] & ~present[:, i], decided.positive[:, i]
         few = min(yes.sum(), no.sum()) < FEWEST_IMAGES
-        values_of = {}
-        for name, key in names.items():
-            values, drawn = ranks[key]
-            values_of[name] = estimate(values[i], None if few or drawn is None else drawn[:, i], confidence)
+        values_of = _of_label(ranks, i, few, confidence)
         values_of['AUROC (DeLong)'] = delong(decided.probabilities[:, i], targets[:, i], scores.groups, confidence)
         nothing = scores.classes[i] in undecided
         for name, hits, of in (
@@ -116,6 +108,20 @@ def _squares(probabilities: np.ndarray, targets: np.ndarray, each: bool) -> np.n
     return squares[:, 1:] if squares.shape[1] == 2 and not each else squares
 
 
+def _ranks(scores: Scores, resampling: Resampling) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+    """:func:`.class_metrics.rank_classes` as shares of 1, 'AUROC' and 'AP'."""
+    found = rank_classes(scores, resampling)
+    named = {'AUROC': found['AUROC'], 'AP': found['average precision']}
+    return {name: (values / 100, None if drawn is None else drawn / 100) for name, (values, drawn) in named.items()}
+
+
+def _of_label(ranks: dict, label: int, few: bool, confidence: float) -> dict[str, Estimate]:
+    return {
+        name: estimate(values[label], None if few or drawn is None else drawn[:, label], confidence)
+        for name, (values, drawn) in ranks.items()
+    }
+
+
 def figures_by_group(
     scores: Scores, decided: Decided, confidence: float, resamplings: int, seed: int
 ) -> list[LabelJudgement]:
@@ -134,12 +140,8 @@ def figures_by_group(
         has = np.bincount(group[known], targets[known, i], count) > 0
         target = np.where(images > 0, has, -1)
         one = Scores(mean[:, None], target[:, None], np.arange(count), [''] * count, [scores.classes[i]])
-        ranks = rank_classes(one, Resampling(count, None, resamplings, seed))
         yes, no = int((target == 1).sum()), int((target == 0).sum())
-        values_of = {}
-        for name, key in (('AUROC', 'AUROC'), ('AP', 'average precision')):
-            values, drawn = ranks[key]
-            few = min(yes, no) < FEWEST_IMAGES or drawn is None
-            values_of[name] = estimate(values[0] / 100, None if few else drawn[:, 0] / 100, confidence)
+        ranks = _ranks(one, Resampling(count, None, resamplings, seed))
+        values_of = _of_label(ranks, 0, min(yes, no) < FEWEST_IMAGES, confidence)
         found.append(LabelJudgement(scores.classes[i], yes, no, values_of))
     return found

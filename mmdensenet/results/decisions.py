@@ -111,11 +111,6 @@ class Decisions:
         pairs = zip(self.classes, self.quantiles) if self.multi_label else ()
         return [name for name, quantile in pairs if quantile is None]
 
-    @property
-    def calibrated(self) -> bool:
-        """Whether every score is calibrated."""
-        return None not in self.temperatures
-
     def require_names(self, names: Sequence[str] | None, source: str) -> None:
         """Compare the classes with equally many ``names``, unless either are unknown or only numbers.
 

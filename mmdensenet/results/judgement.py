@@ -95,21 +95,19 @@ class Judgement:
         """The figures as sentences."""
         of = '' if self.groups is None else f' of {self.groups:,} groups'
         lines = [f'{self.images:,} images{of}; intervals of {self.confidence:.0%}.']
-        lines.append(_sentence(self.overall, [name for name in self.overall if 'uncalibrated' not in name]))
-        before = {name: value for name, value in self.overall.items() if 'uncalibrated' in name}
-        if before:
-            lines.append(_sentence(before, list(before)))
+        lines.append(_sentence(self.overall))
+        if any('uncalibrated' in name for name in self.overall):
+            lines.append(_sentence(self.overall, uncalibrated=True))
         for label in self.labels[:MOST_LINES]:
-            figures = _sentence(label.figures, list(label.figures))
+            figures = _sentence(label.figures)
             lines.append(f'{label.name} ({label.images:,} with, {label.others:,} without): {figures}')
         if len(self.labels) > MOST_LINES:
             lines.append(f'{len(self.labels) - MOST_LINES} more are in the report.')
         for label in (self.by_group or [])[:MOST_LINES]:
-            figures = _sentence(label.figures, list(label.figures))
+            figures = _sentence(label.figures)
             lines.append(f'{label.name}, by group ({label.images:,} with, {label.others:,} without): {figures}')
         for part in self.subgroups:
-            figures = _sentence(part.overall, [name for name in part.overall if 'uncalibrated' not in name])
-            lines.append(f'{part.column} {part.value} ({part.images:,} images): {figures}')
+            lines.append(f'{part.column} {part.value} ({part.images:,} images): {_sentence(part.overall)}')
         return lines + self.caveats
 
 
@@ -124,8 +122,9 @@ def in_words(name: str, value: Estimate) -> str:
     return f'{name} {write(value.value)}{interval}'
 
 
-def _sentence(figures: Mapping[str, Estimate], names: list[str]) -> str:
-    return ', '.join(in_words(name, figures[name]) for name in names) + '.'
+def _sentence(figures: Mapping[str, Estimate], uncalibrated: bool = False) -> str:
+    some = [name for name in figures if ('uncalibrated' in name) == uncalibrated]
+    return ', '.join(in_words(name, figures[name]) for name in some) + '.'
 
 
 def _estimates(figures: Mapping[str, Mapping]) -> dict[str, Estimate]:

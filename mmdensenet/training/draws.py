@@ -25,7 +25,7 @@ from mmdensenet.datasets.uniforms import draw_from, uniforms_of
 
 from .end_workers import end_workers_at_exit
 from .random_state import seed_everything, unchanged_random_state
-from .signals import OutliveSignals
+from .signals import outlive_signals
 
 _CHUNK = 4096
 
@@ -230,6 +230,6 @@ def number_draws(dataloader: DataLoader, seed: int, rank: int) -> NumberedSample
         sampler.skip = batch_sampler.sampler.begin_at
     # each iterator draws a seed for its workers; its own generator keeps the model's unchanged
     dataloader.generator = torch.Generator().manual_seed(seed)
-    dataloader.worker_init_fn = OutliveSignals(dataloader.worker_init_fn)
+    dataloader.worker_init_fn = partial(outlive_signals, dataloader.worker_init_fn)
     end_workers_at_exit()
     return batch_sampler.sampler

@@ -43,18 +43,13 @@ class StopSignals:
         self._handlers.clear()
 
 
-class OutliveSignals:
-    """A data loader's ``worker_init_fn``: the worker ignores Ctrl-C and survives its first SIGTERM for :data:`GRACE`
-    seconds; a second SIGTERM ends it at once. torch ends a worker whose parent is gone."""
-
-    def __init__(self, init: Callable[[int], None] | None):
-        self.init = init
-
-    def __call__(self, worker_id: int) -> None:
-        signal.signal(signal.SIGTERM, _end_later)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if self.init is not None:
-            self.init(worker_id)
+def outlive_signals(init: Callable[[int], None] | None, worker_id: int) -> None:
+    """A data loader's ``worker_init_fn`` after ``init``: the worker ignores Ctrl-C and survives its first SIGTERM for
+    :data:`GRACE` seconds; a second SIGTERM ends it at once. torch ends a worker whose parent is gone."""
+    signal.signal(signal.SIGTERM, _end_later)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if init is not None:
+        init(worker_id)
 
 
 def _end_later(number: int, frame) -> None:

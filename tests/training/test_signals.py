@@ -48,10 +48,9 @@ def test_a_second_signal_and_time_end_a_worker(monkeypatch):
 
 def test_an_init_function_is_still_called():
     called = []
-    initialise = worker_signals.OutliveSignals(called.append)
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     try:
-        initialise(3)
+        worker_signals.outlive_signals(called.append, 3)
     finally:
         for number, handler in zip((signal.SIGTERM, signal.SIGINT), handlers):
             signal.signal(number, handler)

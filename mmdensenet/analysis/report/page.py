@@ -18,7 +18,7 @@ def render(**content) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= dict(number=number, interval=interval, whole=whole, seconds=seconds, size=size)
+    environment.filters |= dict(number=number, interval=interval, seconds=seconds, size=size)
     style = Markup(Path(__file__).with_name('page.css').read_text(encoding='utf-8'))
     return environment.get_template('page.html.j2').render(style=style, **content)
 
@@ -32,10 +32,6 @@ def interval(estimate: Estimate, digits: int = 2) -> str:
     if math.isnan(estimate.low):
         return ''
     return f'{number(estimate.low, digits)} to {number(estimate.high, digits)}'
-
-
-def whole(value: float) -> str:
-    return f'{value:,.0f}'
 
 
 def seconds(value: float) -> str:

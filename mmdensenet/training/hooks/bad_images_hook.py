@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from mmengine.dist import get_world_size, master_only
@@ -56,7 +57,7 @@ class BadImagesHook(Hook):
             if hasattr(dataset, 'max_refetch'):
                 dataset.max_refetch = 0  # else mmengine draws another sample when a pipeline returns None
         if self.policy == 'skip':
-            fetch_of(dataloader).keep = Skip(Path(runner.work_dir, LIST).absolute(), self.budget)
+            fetch_of(dataloader).keep = partial(skip, Path(runner.work_dir, LIST).absolute(), self.budget)
             if hasattr(loop, 'may_be_empty'):
                 allow_empty(dataloader)
                 loop.may_be_empty = True
@@ -72,35 +73,31 @@ class BadImagesHook(Hook):
         self._reported = number
 
 
-class Skip:
-    """Lists images that cannot be read in a file to which all processes and workers append."""
+def skip(file: Path, budget: int, get: Callable):
+    """What ``get`` gives. An image that cannot be read is listed in a file to which all processes and workers append,
+    and :class:`.draws.Dropped`."""
+    try:
+        return get()
+    except BadImageError as error:
+        _list(file, budget, error)
+        raise Dropped(error) from error
 
-    def __init__(self, file: Path, budget: int):
-        self.file = file
-        self.budget = budget
 
-    def __call__(self, get: Callable):
-        try:
-            return get()
-        except BadImageError as error:
-            self._list(error)
-            raise Dropped(error) from error
-
-    def _list(self, error: BadImageError) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open('a+', encoding='utf-8', errors='surrogateescape') as file:
-            _lock(file)
-            file.seek(0)
-            known = {line.split('\t')[0] for line in file}
-            path = os.fspath(error.path).replace('\n', '?').replace('\t', '?')
-            if path not in known:
-                known.add(path)
-                file.write(f'{path}\t{error.reason}\n')
-        if len(known) > self.budget:
-            raise UserError(
-                f'{len(known)} images cannot be read, and {self.budget} may be left out (BadImagesHook.budget): '
-                f'{self.file} lists them.'
-            )
+def _list(file: Path, budget: int, error: BadImageError) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open('a+', encoding='utf-8', errors='surrogateescape') as opened:
+        _lock(opened)
+        opened.seek(0)
+        known = {line.split('\t')[0] for line in opened}
+        path = os.fspath(error.path).replace('\n', '?').replace('\t', '?')
+        if path not in known:
+            known.add(path)
+            opened.write(f'{path}\t{error.reason}\n')
+    if len(known) > budget:
+        raise UserError(
+            f'{len(known)} images cannot be read, and {budget} may be left out (BadImagesHook.budget): {file} lists '
+            'them.'
+        )
 
 
 def listed(file: Path) -> list[str]:

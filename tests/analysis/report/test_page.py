@@ -5,7 +5,7 @@ import math
 import pytest
 from jinja2 import UndefinedError
 
-from mmdensenet.analysis.report.page import interval, number, render, seconds, size, whole
+from mmdensenet.analysis.report.page import interval, number, render, seconds, size
 from mmdensenet.results.bootstrap import Estimate
 
 DASH = '\N{EN DASH}'
@@ -20,7 +20,7 @@ DASH = '\N{EN DASH}'
         (number(math.nan), DASH),
         (interval(Estimate(0.5, 0.25, 0.75), 1), '0.2 to 0.8'),
         (interval(Estimate(0.5)), ''),
-        (whole(1e6), '1,000,000'),
+        (number(1e6, 0), '1,000,000'),
         (seconds(0.0123), '12.3 ms'),
         (seconds(61.5), '61.50 s'),
         (size(999 * 1024), '999.0 KiB'),

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.training.draws import fetch_of
-from mmdensenet.training.hooks.bad_images_hook import LIST, BadImagesHook, Skip, listed
+from mmdensenet.training.hooks.bad_images_hook import LIST, BadImagesHook, listed, skip
 
 
 @pytest.fixture
@@ -228,12 +229,12 @@ class Spoiled(Dataset):
 @pytest.mark.parametrize('workers', [0, 2])
 def test_workers_share_the_count(tmp_path, workers):
     loader = DataLoader(Spoiled(), batch_size=4, num_workers=workers)
-    fetch_of(loader).keep = Skip(tmp_path / LIST, budget=10)
+    fetch_of(loader).keep = partial(skip, tmp_path / LIST, 10)
     for _ in range(2):
         assert sorted(i for batch in loader for i in batch.tolist()) == [i for i in range(40) if i % 4]
     assert sorted(listed(tmp_path / LIST)) == sorted(f'/data/ö {i}?.jpg' for i in range(0, 40, 4))
     os.truncate(tmp_path / LIST, 0)
-    fetch_of(loader).keep = Skip(tmp_path / LIST, budget=9)
+    fetch_of(loader).keep = partial(skip, tmp_path / LIST, 9)
     batches = iter(loader)
     with pytest.raises(UserError, match='10 images cannot be read, and 9 may be left out'):
         list(batches)

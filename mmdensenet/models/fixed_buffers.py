@@ -1,0 +1,27 @@
+"""Buffers whose values the config sets, and no checkpoint."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+class FixedBuffers(nn.Module):
+    """A module with a buffer of each of these values, in no state dict; None registers one that is not there.
+
+    ``to_empty`` leaves buffers without values, and no state dict would set them: they get their values again.
+    """
+
+    def __init__(self, **values: Sequence | None):
+        super().__init__()
+        self._values = values
+        for name, given in values.items():
+            self.register_buffer(name, None if given is None else torch.tensor(given), persistent=False)
+
+    def _apply(self, fn, recurse: bool = True):
+        had_no_values = [name for name, tensor in self._buffers.items() if tensor is not None and tensor.is_meta]
+        super()._apply(fn, recurse)
+        for name in had_no_values:
+            if not getattr(self, name).is_meta:
+                getattr(self, name).copy_(torch.tensor(self._values[name]))
+        return self
