@@ -86,6 +86,7 @@ def test_it_is_read_without_modules_and_functions(config):
     assert Config.fromfile(other).width == 10, 'what inherits may call the functions'
 
 
+@pytest.mark.slow
 def test_what_is_here_takes_it(config, tmp_path):
     """default_scope = None, so that names alone are not found: the tools add entries by name, and look at names."""
     config, images = str(config), str(config.parent / 'images')

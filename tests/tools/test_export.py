@@ -77,11 +77,11 @@ SUFFIX = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2'}
 @pytest.mark.parametrize(
     ('format', 'extra'),
     [
-        ('onnx', ['--batch', '5']),
+        pytest.param('onnx', ['--batch', '5'], marks=pytest.mark.slow),
         ('onnx', ['--with-preprocess', '--dynamic']),
         ('openvino', ['--with-preprocess', '--batch', '3']),
-        ('openvino', ['--dynamic']),
-        ('torch-export', ['--batch', '7']),
+        pytest.param('openvino', ['--dynamic'], marks=pytest.mark.slow),
+        pytest.param('torch-export', ['--batch', '7'], marks=pytest.mark.slow),
         ('torch-export', ['--with-preprocess', '--dynamic']),
     ],
 )
@@ -117,7 +117,7 @@ def test_the_same_predictions(check_tool, config, checkpoint, images, tmp_path, 
     assert [r['predictions'][0]['class'] for r in json.loads(listed.out)] == [r['pred_class'] for r in expected]
 
 
-@pytest.mark.parametrize('format', ['onnx', 'openvino'])
+@pytest.mark.parametrize('format', ['onnx', pytest.param('openvino', marks=pytest.mark.slow)])
 def test_int8(check_tool, config, checkpoint, images, tmp_path, format):
     out = tmp_path / f'tiny{SUFFIX[format]}'
     arguments = ['--format', format, '--out', out, '--int8', '--calib', '12', '--dynamic', '--with-preprocess']

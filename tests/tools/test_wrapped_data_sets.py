@@ -66,6 +66,7 @@ def test_predict_and_pictures(check_tool, trained, tmp_path):
         assert out.is_file()
 
 
+@pytest.mark.slow
 def test_export_and_report(check_tool, trained, tmp_path):
     pytest.importorskip('onnxscript', reason='the extra export is not installed')
     _, wrapped, checkpoint = trained
@@ -88,7 +89,9 @@ test_dataloader = dict(dataset=wrapped)
 """
 
 
-@pytest.mark.parametrize('tool', ['decide.py', 'verify_dataset.py', 'report.py', 'test.py'])
+@pytest.mark.parametrize(
+    'tool', ['decide.py', 'verify_dataset.py', pytest.param('report.py', marks=pytest.mark.slow), 'test.py']
+)
 def test_mmpretrains_data_sets_inside_mmengines_wrappers(check_tool, short_config, tmp_path, tool):
     """These build what they wrap in the default scope, which each tool must have set by then."""
     config = short_config(FOLDERS.format(root=str(write_images(tmp_path / 'd'))))

@@ -21,7 +21,12 @@ def launch(tmp_path, code, *arguments):
     ('code', 'status', 'message'),
     [
         ('import sys, os; sys.exit(7 if os.environ["RANK"] == "1" else 0)', 7, 'rank 1 ended with status 7'),
-        ('import os, signal; os.kill(os.getpid(), signal.SIGKILL)', 137, 'was killed by signal 9'),
+        pytest.param(
+            'import os, signal; os.kill(os.getpid(), signal.SIGKILL)',
+            137,
+            'was killed by signal 9',
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=['status', 'signal'],
 )

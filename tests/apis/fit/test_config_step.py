@@ -59,6 +59,7 @@ def test_what_was_moved_has_other_paths_and_is_no_other_training(tmp_path, monke
     assert made_of[2] == made_of[0] != made_of[3] == made_of[4]
 
 
+@pytest.mark.slow
 def test_columns_to_judge_by_are_no_part_of_the_config(tmp_path):
     rows = [[f'{i}.png', 'ab'[i % 2], 'fm'[i // 2 % 2]] for i in range(24)]
     for name, *_ in rows:

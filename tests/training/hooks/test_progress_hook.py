@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 from conftest import ROOT, TOOLS
 
 
@@ -44,6 +45,7 @@ def test_bar_with_time_left_below_the_log(short_config, tmp_path):
     assert '━' not in log and '\x1b' not in log
 
 
+@pytest.mark.slow
 def test_cursor_comes_back_after_a_mistake(short_config, tmp_path):
     config = short_config(
         "custom_imports = dict(imports=['mmdensenet', 'fails_later'])\ncustom_hooks = [dict(type='Fails')]"
