@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 from foreign_models import GROWTH, INIT
 
 h5py = pytest.importorskip('h5py', reason='h5py is not installed (the extra keras)')
@@ -67,6 +68,22 @@ def test_files_of_more_weights_than_there_are(tmp_path, monkeypatch):
         monkeypatch.setattr(keras_file, 'MOST', most)
         with pytest.raises(UserError, match=message):
             read_checkpoint(str(tmp_path / name))
+
+
+def test_float64_stays_and_what_is_no_weight_is_left_out(tmp_path):
+    write_named(tmp_path / 'x.h5', layers_of(keras_network()), whole=False, old=False)
+    before = read_checkpoint(str(tmp_path / 'x.h5'))['state_dict']
+    with h5py.File(tmp_path / 'x.h5', 'a') as file:
+        layer = file['conv1_bn']
+        layer['conv1_bn/seed'] = np.ones(2, np.int64)
+        layer.attrs['weight_names'] = np.array([b'conv1_bn/seed', *layer.attrs['weight_names']])
+        values = layer['conv1_bn/gamma'][()].astype(np.float64)
+        del layer['conv1_bn/gamma']
+        layer['conv1_bn/gamma'] = values
+    after = read_checkpoint(str(tmp_path / 'x.h5'))['state_dict']
+    assert after.keys() == before.keys()
+    changed = {name: after[name].dtype for name in before if after[name].dtype != before[name].dtype}
+    assert changed == {'conv1_bn.weight': torch.float64}
 
 
 def test_files_without_weights_of_keras(tmp_path, monkeypatch):
