@@ -136,8 +136,9 @@ def test_a_perfect_model_has_no_temperature():
     assert found.temperatures == (None,) and 'no minimum' in found.left_out[0]
     right, wrong = np.sign(np.arange(60) % 3 - 0.5), np.sign(np.arange(60) % 4 - 0.5)
     truth, logits = np.stack([right, right], 1) > 0, np.stack([right, wrong], 1) / 2  # of the second label some are
-    first, second = decide(make(expit(logits), truth.astype(int), logits=logits)).temperatures
-    assert first is None and second > 0
+    found = decide(make(expit(logits), truth.astype(int), logits=logits))
+    assert found.temperatures[0] is None and found.temperatures[1] > 0
+    assert 'class 0: the scores stay uncalibrated, as every image is right' in found.left_out[0]
 
 
 def test_without_logits_there_is_no_energy():
