@@ -72,7 +72,10 @@ def main() -> None:
             print(f'{step.name}: cut short, again next time', flush=True)
             break
         state[step.name] = outcome
-        write_state(args.folder, state)
+        # all at once: a session may end at any time
+        temporary = args.folder / 'state.json.new'
+        temporary.write_text(json.dumps(state, indent=1) + '\n')
+        temporary.replace(args.folder / 'state.json')
 
 
 def parse() -> argparse.Namespace:
@@ -267,13 +270,6 @@ def last_line(file: Path) -> str:
 def read_state(folder: Path) -> dict[str, dict]:
     file = folder / 'state.json'
     return json.loads(file.read_text()) if file.exists() else {}
-
-
-def write_state(folder: Path, state: dict) -> None:
-    """All at once: a session may end at any time."""
-    temporary = folder / 'state.json.new'
-    temporary.write_text(json.dumps(state, indent=1) + '\n')
-    temporary.replace(folder / 'state.json')
 
 
 if __name__ == '__main__':

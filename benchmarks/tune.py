@@ -290,7 +290,8 @@ def measure(case: Case, candidates: list[tuple[dict, dict]], dry: bool) -> list[
 
     def row(tile: dict, report: dict) -> dict:
         time_, error = trial.time_and_error(tile, 3)
-        return described | outcome(complete(trial.rule, without_columns(tile)), time_, error, report)
+        tile = {key: value for key, value in tile.items() if key not in ('FIRST', 'SECOND')}
+        return described | outcome(complete(trial.rule, tile), time_, error, report)
 
     rows = [row(trial.rule, {}), *(row(*candidate) for candidate in candidates)]
     if case.kernel in REDUCTIONS:
@@ -320,10 +321,6 @@ def by_cudnn(trial: Trial) -> dict:
         return outcome('cudnn', seconds(trial.run, 3, trial.device), error, {})
     finally:
         conv.IMPLICIT = before
-
-
-def without_columns(tile: dict) -> dict:
-    return {key: value for key, value in tile.items() if key not in ('FIRST', 'SECOND')}
 
 
 if __name__ == '__main__':

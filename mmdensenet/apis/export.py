@@ -28,7 +28,7 @@ from mmdensenet.export.graph import inference_graph
 from mmdensenet.export.int8_graph import int8_graph, require_quantisable
 from mmdensenet.export.metadata import Metadata
 from mmdensenet.export.preprocess import Preprocess
-from mmdensenet.export.resample import NotInGraphError, ResizeAndCrop, is_at_an_end, resizes_and_crops
+from mmdensenet.export.resample import NotInGraphError, is_at_an_end, resizes_and_crops
 from mmdensenet.output import output_file
 from mmdensenet.results.decided import decisions_of
 from mmdensenet.terminal import each, waiting
@@ -156,7 +156,10 @@ def export_model(
     if with_preprocess and first.dtype != torch.uint8:
         raise UserError(f'`with_preprocess` is for images of 8 bits; the test pipeline gives {first.dtype}.')
     _require_fits(model, first)
-    steps = _steps_in_graph(pipeline) if with_preprocess else []
+    try:
+        steps = resizes_and_crops(pipeline) if with_preprocess else []
+    except NotInGraphError as error:
+        raise UserError(f'`with_preprocess` cannot put this into the graph: {error}.') from error
     metadata = describe(cfg, model, checkpoint, first, None if dynamic else batch, with_preprocess, bool(steps), int8)
     metadata.decisions = None if decisions is None else decisions.to_dict()
     models = [model]
@@ -226,13 +229,6 @@ def _normalisations(models: Sequence[BaseModel]) -> list[tuple[Tensor, Tensor]] 
     found = [(each.mean.flatten(), each.std.flatten()) for each in preprocessors]
     same = all(torch.equal(mean, found[0][0]) and torch.equal(std, found[0][1]) for mean, std in found)
     return None if same else found
-
-
-def _steps_in_graph(pipeline: list[dict]) -> list[ResizeAndCrop]:
-    try:
-        return resizes_and_crops(pipeline)
-    except NotInGraphError as error:
-        raise UserError(f'`with_preprocess` cannot put this into the graph: {error}.') from error
 
 
 def _resize_last(pipeline: list[dict], size: Sequence[int]) -> None:

@@ -60,18 +60,15 @@ class ExportedInferencer(Inferencer):
             steps = [step for step in steps if is_at_an_end(step)]
         try:
             self.use_pipeline(steps, self.metadata.channels, self.metadata.reads == 'BGR')
-            self._try_pipeline()
+            # run once: the steps' arguments come from the file, and only a run shows a wrong one
+            height, width = self.metadata.size
+            shape = (height, width) if self.metadata.channels == 1 else (height, width, self.metadata.channels)
+            image = np.zeros(shape, np.float32 if hasattr(self.loader, 'apply_window') else np.uint8)
+            self.after_loading(dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2]))['inputs']
         except (AssertionError, KeyError, TypeError, ValueError, cv2.error) as error:
             raise UserError(
                 f'{file}: its description has a pipeline that cannot run ({type(error).__name__}). Export it again.'
             ) from error
-
-    def _try_pipeline(self) -> None:
-        """Run the steps once: their arguments come from the file, and only a run shows a wrong one."""
-        height, width = self.metadata.size
-        shape = (height, width) if self.metadata.channels == 1 else (height, width, self.metadata.channels)
-        image = np.zeros(shape, np.float32 if hasattr(self.loader, 'apply_window') else np.uint8)
-        self.after_loading(dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2]))['inputs']
 
     def _collate(self, batch: list[dict]) -> dict:
         if self.metadata.any_size:

@@ -101,14 +101,11 @@ class Timer:
             yield
         self.seconds[name] = self.seconds.get(name, 0) + time.perf_counter() - start
 
-    def beyond_inference(self) -> float:
-        """Return the seconds since the start without those of the test."""
-        return time.perf_counter() - self.start - self.seconds.get('inference', 0)
-
     def __str__(self) -> str:
         parts = ', '.join(f'{name} {value:.1f} s' for name, value in self.seconds.items() if name != 'inference')
+        beyond = time.perf_counter() - self.start - self.seconds.get('inference', 0)
         test = f'inference {self.seconds["inference"]:.1f} s, ' if 'inference' in self.seconds else ''
-        return f'{test}all else {self.beyond_inference():.1f} s: {parts}'
+        return f'{test}all else {beyond:.1f} s: {parts}'
 
 
 def make_report(

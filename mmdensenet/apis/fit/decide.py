@@ -61,7 +61,11 @@ def decide(
         raise UserError(f'{part}: there are no images to decide on.')
     if not np.isfinite(logits).all():
         raise UserError(f'{part}: the scores are not all finite numbers: the weights are damaged.')
-    rule = _rule(operating_point, scores)
+    rule = operating_point
+    if rule is None:
+        rule = 'youden' if scores.multi_label or len(scores.classes) == 2 else ARGMAX
+    else:
+        require_options(rule, several=scores.multi_label)
     left_out: list[str] = []
     # (N, labels) of 1, 0 and, where it is not known or not sure, -1
     truth = np.where(np.isin(scores.targets, (0, 1)), scores.targets, -1)
@@ -99,13 +103,6 @@ def require_options(operating_point: str | None, coverage: float = 0.9, several:
         raise UserError(f'coverage={coverage}: give a number between 0 and 1, such as 0.9.')
     if operating_point is not None and (several or operating_point != ARGMAX):
         parse_rule(operating_point)
-
-
-def _rule(operating_point: str | None, scores: Scores) -> str:
-    if operating_point is None:
-        return 'youden' if scores.multi_label or len(scores.classes) == 2 else ARGMAX
-    require_options(operating_point, several=scores.multi_label)
-    return operating_point
 
 
 def _temperatures(scores: Scores, logits: np.ndarray, truth: np.ndarray, left_out: list[str]) -> tuple:

@@ -56,7 +56,10 @@ def divide(look: Look, before: dict[str, list[str]] | None, *, folds: int | None
         if samples.parts is not None:
             lines.append('the parts that are given are not used, for there are folds')
         number = _folds(samples, groups, before, folds)
-        columns = {f'fold{k}': _parts_of_fold(number, k, folds) for k in range(folds)}
+        columns = {
+            f'fold{k}': ['test' if n == k else 'val' if n == (k + 1) % folds else 'train' for n in number.tolist()]
+            for k in range(folds)
+        }
         for name, column in columns.items():
             for part in ('train', 'val'):  # the test parts are judged together
                 require_labels(samples, np.array(column) == part, f'{part} part of {name}', lines)
@@ -202,10 +205,6 @@ def _folds(samples: Samples, groups: np.ndarray, before: dict[str, list[str]], f
     if len(new):
         known[new] = _assign(samples, groups, new, [1.0] * folds)
     return known
-
-
-def _parts_of_fold(number: np.ndarray, k: int, folds: int) -> list[str]:
-    return ['test' if n == k else 'val' if n == (k + 1) % folds else 'train' for n in number.tolist()]
 
 
 def _by(samples: Samples) -> str:

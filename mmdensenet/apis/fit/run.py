@@ -126,7 +126,10 @@ def fit(
             raise UserError(f'{name}={values!r}: give a list of different names.')
     require_options(operating_point)
     data = str(data)
-    _require_data(data)
+    if not Path(data).exists():
+        raise UserError(f'{data} does not exist: give a folder of class folders, or a table.{similar_path(data)}')
+    if not (is_table(data) or Path(data).is_dir()):
+        raise UserError(f'{data} is neither a folder nor a table (.csv, .tsv, .txt, .parquet).')
     if predict is not None:
         named_images(predict, images, path)
     earlier = None
@@ -180,13 +183,6 @@ def fit(
         report('\n7. Hand over')
         done.files = hand_over_step(work, model, judgement, predict, report, folds=found, **called)
         return done
-
-
-def _require_data(data: str) -> None:
-    if not Path(data).exists():
-        raise UserError(f'{data} does not exist: give a folder of class folders, or a table.{similar_path(data)}')
-    if not (is_table(data) or Path(data).is_dir()):
-        raise UserError(f'{data} is neither a folder nor a table (.csv, .tsv, .txt, .parquet).')
 
 
 def _look(data, images, work: WorkFolder, report, progress, weights, network, options: dict) -> Look:

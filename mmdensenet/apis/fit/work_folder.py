@@ -98,16 +98,12 @@ def write_bytes(path: Path, content: bytes) -> None:
             out.write(content)
             out.flush()
             os.fsync(out.fileno())
-        os.chmod(beside, 0o666 & ~_umask())
+        mask = os.umask(0)  # it can be read only by setting it
+        os.umask(mask)
+        os.chmod(beside, 0o666 & ~mask)
         os.replace(beside, path)
     except OSError as error:
         raise UserError(f'{path} cannot be written: {(error.strerror or str(error)).lower()}.') from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def hash_table(file: Path, without: Sequence[str] = ()) -> str:
