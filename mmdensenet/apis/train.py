@@ -14,6 +14,7 @@ from mmdensenet.checkpoints.one_run import alone_in
 from mmdensenet.checkpoints.work_dir import checkpoint_to_resume, newest_that_verifies
 from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.errors import UserError
+from mmdensenet.extras import imported
 from mmdensenet.terminal import is_first
 from mmdensenet.training.end_workers import end_workers_of
 from mmdensenet.training.hooks import (
@@ -97,7 +98,7 @@ def train_model(
             )
         cfg.auto_scale_lr.enable = True
     if tensorboard:
-        _require_tensorboard()
+        imported('tensorboard', '`tensorboard` needs the package tensorboard')
         visualizer = cfg.setdefault('visualizer', ConfigDict(type='Visualizer'))
         backends = visualizer.get('vis_backends') or [dict(type='LocalVisBackend')]
         visualizer.vis_backends = [*backends, dict(type='TensorboardVisBackend')]
@@ -162,10 +163,3 @@ def _require_known_hook_keys(runner: Runner) -> None:
         unknown = set(getattr(hook, 'args', ())) - known if isinstance(hook, CheckpointHook) else set()
         if unknown:
             raise UserError(f'default_hooks.checkpoint: CheckpointHook has no key {sorted(unknown)[0]!r}.')
-
-
-def _require_tensorboard() -> None:
-    try:
-        import torch.utils.tensorboard  # noqa: F401
-    except ImportError as error:
-        raise UserError('`tensorboard` needs the package tensorboard. Run: pip install tensorboard') from error

@@ -96,7 +96,8 @@ def judge_decided(
     parts, by_group = [], None
     for column, values in (subgroups or {}).items():
         for value, which in subgroups_of(values):
-            found, each = figures(scores.take(which), _take(decided, which), curves=False, **settings)
+            taken = Decided(*(None if part is None else part[which] for part in vars(decided).values()))
+            found, each = figures(scores.take(which), taken, curves=False, **settings)
             parts.append(Subgroup(column, value, int(which.sum()), found, each))
     groups = None if scores.groups is None else len(np.unique(scores.groups))
     if groups not in (None, len(scores)):
@@ -135,10 +136,6 @@ def facts_of(judgement: Judgement, resamplings: int, tested: str) -> dict[str, s
         uncertainty=uncertainty,
         precision=uncertainty,
     )
-
-
-def _take(decided: Decided, which: np.ndarray) -> Decided:
-    return Decided(*(None if part is None else part[which] for part in vars(decided).values()))
 
 
 def _caveats(scores: Scores, labels: list[LabelJudgement], groups: int | None) -> list[str]:

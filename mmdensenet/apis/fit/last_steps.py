@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -128,21 +129,10 @@ def judge_step(
 ) -> Judgement:
     """Judge on the test part."""
     model.test = kept_scores(work, 'test', work / 'config.py', model.checkpoint, 'test', options, unread)
-    made_of = dict(
-        scores=[hash_file(work / 'test.npz')], decisions=[hash_file(model.checkpoint)], subgroups=list(subgroups)
-    )
-
-    def made() -> Judgement:
-        rows = rows_of(work, model)
-        columns = _columns(work, subgroups)
-        return judge(
-            model.test,
-            model.decisions,
-            groups=_groups(work, rows),
-            subgroups={name: [values[i] for i in rows] for name, values in columns.items()},
-        )
-
-    return _judged(work, made_of, made, report)
+    made_of = dict(scores=[hash_file(work / 'test.npz')], decisions=[hash_file(model.checkpoint)])
+    rows = rows_of(work, model)
+    made = partial(judge, model.test, model.decisions, groups=_groups(work, rows))
+    return _judged(work, made_of, subgroups, rows, made, report)
 
 
 def judge_folds_step(
@@ -158,31 +148,30 @@ def judge_folds_step(
     parts, validation = ([getattr(model, part) for model in models] for part in ('test', 'validation'))
     found = out_of_fold(parts, validation=validation, operating_point=operating_point).numbered(rows)
     found = replace(found, scores=replace(found.scores, groups=_groups(work, found.scores.index)))
-    made_of = dict(
-        scores=_hashes(work, models),
-        decisions=[fingerprint(ensemble.decisions.to_dict())],
-        subgroups=list(subgroups),
-    )
-
-    def made() -> Judgement:
-        columns = _columns(work, subgroups)
-        return judge_folds(
-            found, subgroups={name: [values[i] for i in found.scores.index] for name, values in columns.items()}
-        )
-
-    return _judged(work, made_of, made, report), Folds(ensemble, found)
+    made_of = dict(scores=_hashes(work, models), decisions=[fingerprint(ensemble.decisions.to_dict())])
+    judgement = _judged(work, made_of, subgroups, found.scores.index, partial(judge_folds, found), report)
+    return judgement, Folds(ensemble, found)
 
 
 def _hashes(work: WorkFolder, models: Sequence[Model]) -> list[str]:
     return [hash_file(work / f'{part}_{model.column}.npz') for part in ('test', 'validation') for model in models]
 
 
-def _judged(work: WorkFolder, made_of: dict, made: Callable[[], Judgement], report: Callable) -> Judgement:
-    made_of['samples'] = hash_table(work / 'samples.csv')
+def _judged(
+    work: WorkFolder,
+    made_of: dict,
+    subgroups: Sequence[str],
+    rows: np.ndarray,
+    made: Callable[..., Judgement],
+    report: Callable,
+) -> Judgement:
+    """The judgement as it was if it is made of the same, else as ``made`` gives it for the subgroups of the rows."""
+    made_of |= dict(subgroups=list(subgroups), samples=hash_table(work / 'samples.csv'))
     done = work.done('judgement', made_of)
     work.report_changes('judgement', made_of, report)
     if done is None:
-        found = made()
+        columns = _columns(work, subgroups)
+        found = made(subgroups={name: [values[i] for i in rows] for name, values in columns.items()})
         work.write('judgement', made_of, dict(figures=found.to_dict(), lines=found.lines()))
     else:
         found = Judgement.from_dict(done['figures'])
