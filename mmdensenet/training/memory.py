@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from ctypes import CDLL
 from pathlib import Path
+from statistics import median
 
 import torch
 from mmengine.model import is_model_wrapper
@@ -23,7 +24,7 @@ _ON_CPU = "can't allocate memory"
 _SHARE, _SHARE_ON_CPU = 0.9, 0.8
 _MMAP_THRESHOLD, _MMAP_MAX = -3, -4  # glibc's M_MMAP_THRESHOLD and M_MMAP_MAX
 #: repetitions of the measurement
-ROUNDS = 3
+ROUNDS = 5
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -103,20 +104,19 @@ def measure(runner, device: torch.device, images: tuple[int, int] = (2, 4), part
     Args:
         part: 'train' for training steps, 'val' or 'test' for predictions.
     """
-    rounds = []
+    needed, peaks = [], []
     with _large_blocks_apart():
         for _ in range(ROUNDS):
-            needed = []
             for count in images:
                 reset_peak(device)
                 before = peak(device)  # the system may reclaim pages between two steps
                 _step(runner, count, part)
-                needed.append(peak(device) - before)
-            share = max((needed[1] - needed[0]) / (images[1] - images[0]), 1.0)
-            rounds.append((share, before + needed[1]))
-    # the median: the system may reclaim pages within a step too
-    share, most = sorted(rounds)[ROUNDS // 2]
-    constant = max(most - images[1] * share, 0.0)
+                peaks.append(peak(device))
+                needed.append(peaks[-1] - before)
+    # medians, each of its own: the system may reclaim pages within a step too
+    few, many = (median(needed[i::2]) for i in range(2))
+    share = max((many - few) / (images[1] - images[0]), 1.0)
+    constant = max(median(peaks[1::2]) - images[1] * share, 0.0)
     if part == 'train' and not runner.optim_wrapper.optimizer.state:  # the first step allocates it
         constant += state_bytes(runner.optim_wrapper.optimizer)
     return constant, share

@@ -68,8 +68,8 @@ def test_message(run_tool, short_config, tmp_path, monkeypatch, room, fits):
 
 
 def test_a_step_in_which_pages_are_reclaimed(monkeypatch):
-    """As by a system that reclaims memory of processes: one of three measurements is too small."""
-    needed = iter([8, 16, 8, 14, 8, 16])
+    """As by a system that reclaims memory of processes: two of five measurements of each are too small."""
+    needed = iter([8, 14, 8, 16, 3, 16, 8, 16, 6, 9])
     peaks = iter(value for more in needed for value in (100, 100 + more))
     monkeypatch.setattr(memory, 'reset_peak', lambda device: None)
     monkeypatch.setattr(memory, 'peak', lambda device: next(peaks))
