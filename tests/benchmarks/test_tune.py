@@ -14,6 +14,7 @@ from benchmarks.tune_cases import KERNELS, cases, tiles
 from benchmarks.tune_table import write_table
 
 
+@pytest.mark.slow
 def test_search_in_the_interpreter(run_command, tmp_path):
     """Tiles compile in another process for a GPU and run in the interpreter."""
     file = tmp_path / 'tiles.csv'

@@ -89,6 +89,7 @@ def test_bytes_become_tensors():
     assert same(to_plain([b'ab', bytearray()]), [torch.tensor([97, 98], dtype=torch.uint8), torch.zeros(0).byte()])
 
 
+@pytest.mark.slow
 def test_a_short_fuzz(run_command):
     done = run_command(sys.executable, ROOT / 'tests/scripts/fuzz_checkpoint.py', '--inputs', '5000')
     assert done.status == 0, done.out + done.err

@@ -67,6 +67,7 @@ def test_imports_look_for_no_garbage(on, keep, monkeypatch):
     assert frozen == [False] * keep
 
 
+@pytest.mark.slow
 def test_only_what_a_command_imports_itself_is_kept(run_command, monkeypatch):
     """A caller's objects may be garbage later."""
     code = 'import gc; from mmdensenet_cli.main import main; main(); print(gc.get_freeze_count() > 100000)'

@@ -58,6 +58,7 @@ def project(trained, tmp_path, monkeypatch, request):
     return folder
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_warns_of_nothing(run_command, tmp_path):
     """In a process of its own, as a reader has it: one line for each of the images, and nothing else."""
     (block,) = (block for block in blocks(ROOT / 'README.md') if block.language == 'python')

@@ -37,6 +37,7 @@ def test_passes_on_the_exit_code(tmp_path, code, status, message):
     assert 'Traceback' not in printed
 
 
+@pytest.mark.slow
 def test_restarts_workers(tmp_path):
     code = f"""
 import os, sys, pathlib

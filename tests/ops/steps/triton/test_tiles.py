@@ -86,6 +86,7 @@ def run(dtype):
     return results, launched
 
 
+@pytest.mark.slow
 def test_results_are_the_same_with_other_tiles():
     """The tile changes the order of sums alone, so a tile that loses rows or columns shows."""
     plain, rule = run(torch.bfloat16)

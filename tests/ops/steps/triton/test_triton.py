@@ -66,6 +66,7 @@ def assert_fits(compiled_rows):
         assert row['occupancy'] >= 1 / 8, row
 
 
+@pytest.mark.slow
 def test_kernels_compile_for_hopper_without_spilling():
     done = compiled('bfloat16', '--networks', 'densenet121', '--targets', '90', '--kernel', 'norm_relu_', timeout=300)
     names = {row['kernel'] for row in done}
