@@ -98,7 +98,7 @@ def train_model(
             )
         cfg.auto_scale_lr.enable = True
     if tensorboard:
-        imported('tensorboard', '`tensorboard` needs the package tensorboard')
+        imported('tensorboard.summary.writer.event_file_writer', '`tensorboard` needs the package tensorboard')
         visualizer = cfg.setdefault('visualizer', ConfigDict(type='Visualizer'))
         backends = visualizer.get('vis_backends') or [dict(type='LocalVisBackend')]
         visualizer.vis_backends = [*backends, dict(type='TensorboardVisBackend')]

@@ -191,7 +191,8 @@ class DenseNet(Backbone):
             if before_transition and i == last_needed:
                 outs.append(stage(x.contiguous() if contiguous else x))
                 break
-            if isinstance(transition, DenseTransition):
+            pool = getattr(transition, 'pool', None)  # it may have been replaced, as for dilated features
+            if type(pool) is nn.AvgPool2d and (pool.kernel_size, pool.padding, pool.ceil_mode) == (2, 0, False):
                 check_size(x, 2, 'DenseNet', "Enlarge the images; for small ones there is stem='cifar'.")
             # a stage may have been replaced by another module, such as a wrapper
             results = None

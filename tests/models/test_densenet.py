@@ -157,6 +157,14 @@ def test_images_that_vanish_are_a_sentence(engine, size, kwargs, fits):
             net(torch.zeros(1, 3, 40, size))
 
 
+@pytest.mark.parametrize('engine', ['auto', 'reference'])
+@pytest.mark.parametrize('pool', [nn.Identity(), nn.AvgPool2d(2, 2, ceil_mode=True)])
+def test_only_images_that_vanish_are_refused(engine, pool):
+    net = DenseNet(dict(growth_rate=4, depths=(1, 1, 1, 1), init_channels=8), engine=engine).eval()
+    net.transitions[2].pool = pool
+    assert net(torch.zeros(1, 3, 28, 28))[0].shape[2:] == (1, 1)
+
+
 def test_features_before_the_transition_are_the_blocks():
     model = DenseNet('121', out_indices=(0, 1, 2, 3), out_before_transition=True).eval()
     blocks = []
