@@ -239,7 +239,7 @@ def _as_key(value: Any) -> Any:
 def _plain_tensor(value: torch.Tensor) -> torch.Tensor:
     """The tensor without attributes. A few bytes could claim any shape: by strides of 0, sparse, or without storage."""
     if value.layout != torch.strided or value.is_quantized or value.is_meta:
-        raise pickle.UnpicklingError(f'unsupported kind of tensor ({value.layout}, {value.device})')
+        raise pickle.UnpicklingError(f'unsupported kind of tensor ({value.dtype}, {value.layout}, {value.device})')
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         raise pickle.UnpicklingError(f'a tensor of shape {tuple(value.shape)} is larger than its data')
     return value.detach()

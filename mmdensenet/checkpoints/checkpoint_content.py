@@ -53,7 +53,9 @@ def require_weights(checkpoint: Any, source: str) -> None:
 def not_finite(state_dict: Mapping) -> str | None:
     """The number of tensors with NaN or infinite values, as text; None if all are finite."""
     tensors = {key: value for key, value in state_dict.items() if torch.is_tensor(value) and value.is_floating_point()}
-    found = [key for key, value in tensors.items() if not (value.is_meta or torch.isfinite(value).all())]
+    # torch does not test numbers of one byte
+    wide = {key: value.float() if value.element_size() == 1 else value for key, value in tensors.items()}
+    found = [key for key, value in wide.items() if not (value.is_meta or torch.isfinite(value).all())]
     if not found:
         return None
     have = 'tensor has' if len(found) == 1 else 'tensors have'

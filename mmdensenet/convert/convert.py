@@ -109,8 +109,8 @@ def convert_state_dict(
         ``head.fc.*``), and the report.
 
     Raises:
-        UserError: if the keys are those of neither, if there are several models, or if the match is incomplete and
-            ``partial`` is false.
+        UserError: if the keys are those of neither, if there are several models, or if the match is incomplete or the
+            weights are integers and ``partial`` is false.
     """
     checkpoint = state_dict
     tensors = unwrap(checkpoint)
@@ -143,6 +143,8 @@ def convert_state_dict(
         report.notes.append('there is no head: it starts anew')
     if problem := not_finite(converted):
         report.notes.append(problem)
+    if not partial:
+        require_floating({found.names[key]: value for key, value in converted.items()})
     counters = [key for key in wanted if key.endswith('.num_batches_tracked') and key not in converted]
     report.missing = [key for key in wanted if key not in converted and key not in counters]
     report.used = [found.names[key] for key in converted]
@@ -169,13 +171,37 @@ def convert_state_dict(
 
 
 def unwrap(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, without the containers around them."""
+    """The tensors of a checkpoint, without the containers around them.
+
+    Of unknown names, a container is what alone has tensors.
+    """
     for _ in range(3):  # containers may be nested
-        name = _container(checkpoint)
+        name = _container(checkpoint) or _only_one(checkpoint)
         if name is None:
             break
         checkpoint = checkpoint[name]
-    return {key: value for key, value in checkpoint.items() if isinstance(value, Tensor) and isinstance(key, str)}
+    return _tensors(checkpoint)
+
+
+def _tensors(mapping: Mapping) -> dict[str, Tensor]:
+    return {key: value for key, value in mapping.items() if isinstance(value, Tensor) and isinstance(key, str)}
+
+
+def _only_one(checkpoint: Mapping) -> str | None:
+    having = [key for key, value in checkpoint.items() if isinstance(value, Mapping) and _tensors(value)]
+    return having[0] if len(having) == 1 and not _tensors(checkpoint) else None
+
+
+def require_floating(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse integers for weights: only the library of a quantised model knows their scales. Counters are integers.
+
+    Raises:
+        UserError: naming the first.
+    """
+    for key, value in tensors.items():
+        if not (value.is_floating_point() or key.endswith('num_batches_tracked')):
+            kind = str(value.dtype).removeprefix('torch.')
+            raise UserError(f'{key} is of {kind}, as in a quantised model: give the weights in floating point.')
 
 
 def notes_on_ema(checkpoint: Mapping) -> list[str]:
@@ -197,6 +223,7 @@ def adapt_channels(weight: Tensor, in_channels: int) -> Tensor:
     A grey image in all channels then gives what it gave before, where ``in_channels`` is 1 or a multiple of I.
     """
     given = weight.shape[1]
+    weight = weight.float() if weight.element_size() < 4 else weight  # narrower numbers would be rounded again
     if in_channels == 1:
         return weight.sum(1, keepdim=True)
     repeated = weight.repeat(1, ceil(in_channels / given), 1, 1)[:, :in_channels]

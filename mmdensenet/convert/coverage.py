@@ -1,6 +1,7 @@
 """Refuses a checkpoint of another model, where mmengine warns and continues with random weights."""
 
 import re
+from collections.abc import Sequence
 
 from mmengine.hooks import Hook
 
@@ -8,7 +9,10 @@ from mmdensenet.errors import UserError
 from mmdensenet.model_wrappers import unwrapped
 from mmdensenet.registry import HOOKS
 
-from .on_load import fit_checkpoint
+from .on_load import backbone_of, fit_checkpoint
+
+#: the last names of tensors on which every output behind them depends, unlike counters or the FLOPs of thop
+_PARAMETERS = 'weight|bias|gamma|beta|p|running_mean|running_var'
 
 
 @HOOKS.register_module()
@@ -17,8 +21,8 @@ class CheckpointCoverageHook(Hook):
 
     A checkpoint in another library's layout is converted first.
 
-    Testing and resuming need the whole model. Fine-tuning (``load_from`` in training) needs only the backbone: a head
-    for other classes is initialised anew.
+    Testing and resuming need the whole model, and a model with all of the checkpoint's backbone and neck. Fine-tuning
+    (``load_from`` in training) needs only the backbone: a head for other classes is initialised anew.
 
     Args:
         source: the name of the checkpoint in messages.
@@ -43,20 +47,27 @@ class CheckpointCoverageHook(Hook):
             wanted = {key: value for key, value in wanted.items() if not key.startswith('head.')}
         missing = [key for key in wanted if key not in given]
         other = [key for key in wanted if key in given and given[key].shape != wanted[key].shape]
-        if missing or other:
-            raise UserError(describe(self.source, wanted, given, missing, other))
+        own, backbone = backbone_of(runner.model)
+        below = re.compile(rf'({re.escape(own)}|neck\.)(.+\.)?({_PARAMETERS})')
+        extra = [key for key in given if backbone is not None and key not in wanted and below.fullmatch(key)]
+        if missing or other or (extra and not self.head_may_differ):
+            raise UserError(describe(self.source, wanted, given, missing, other, extra))
 
 
-def describe(source: str, wanted: dict, given: dict, missing: list[str], other: list[str]) -> str:
+def describe(
+    source: str, wanted: dict, given: dict, missing: list[str], other: list[str], extra: Sequence[str] = ()
+) -> str:
     """One or two lines: how much fits, the first keys that do not, and the likely reason."""
     first = [f'{key} is missing' for key in missing[:2]]
     first += [f'{key} is {tuple(given[key].shape)}, not {tuple(wanted[key].shape)}' for key in other[:2]]
     fits = len(wanted) - len(missing) - len(other)
-    if not missing and all(key.startswith('head.') for key in other):
+    has = f'has {fits} of the {len(wanted)} tensors of this model: {"; ".join(first)}'
+    reason = 'It is likely of another architecture: test it with the config that it was trained with.'
+    if not first:
+        has = f'has tensors that this model does not have: {", ".join(extra[:2])}'
+    elif not missing and all(key.startswith('head.') for key in other):
         classes = given[other[0]].shape[0]
         reason = f'It was trained for {classes} classes: set model.head.num_classes={classes}.'
     elif fits == 0 and not other:
         reason = 'Its keys are of another library or another kind of model.'
-    else:
-        reason = 'It is likely of another architecture: test it with the config that it was trained with.'
-    return f'{source} has {fits} of the {len(wanted)} tensors of this model: {"; ".join(first)}.\n{reason}'
+    return f'{source} {has}.\n{reason}'

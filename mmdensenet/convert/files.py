@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from mmdensenet.checkpoints.checkpoint import load_from_file
 from mmdensenet.checkpoints.checkpoint_file import replacing, sha256
 from mmdensenet.checkpoints.checkpoint_meta import DECISIONS
@@ -129,6 +131,8 @@ def write(state_dict: dict, target: str, meta: dict) -> None:
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in meta.items()}
     with replacing(Path(target)) as beside:
         try:
-            save_file({key: value.contiguous() for key, value in state_dict.items()}, beside, dict(texts, format='pt'))
+            # copied, because the format has no tensors that share memory
+            tensors = {key: value.clone(memory_format=torch.contiguous_format) for key, value in state_dict.items()}
+            save_file(tensors, beside, dict(texts, format='pt'))
         except SafetensorError as error:
             raise UserError(f'cannot write {target}: {first_line(error)}. Make room, or give another.') from None

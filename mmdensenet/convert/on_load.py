@@ -16,7 +16,7 @@ from mmdensenet.errors import UserError
 from mmdensenet.model_wrappers import unwrapped
 from mmdensenet.terminal import SHOWN
 
-from .convert import EMA_CONTAINERS, adapt_channels, convert_state_dict, notes_on_ema, unwrap
+from .convert import EMA_CONTAINERS, Report, adapt_channels, convert_state_dict, notes_on_ema, require_floating, unwrap
 from .layouts import prefixes
 
 
@@ -32,16 +32,13 @@ def fit_checkpoint(model: nn.Module, checkpoint: MutableMapping, fit_channels: b
 
     Returns:
         Whether the checkpoint changed.
-    """
-    from mmdensenet.models import DenseNet, RDNet
 
-    if not isinstance(checkpoint, MutableMapping):
+    Raises:
+        UserError: for integers in the place of weights.
+    """
+    own, backbone = backbone_of(model)
+    if not isinstance(checkpoint, MutableMapping) or backbone is None:
         return False
-    model = unwrapped(model)
-    name, backbone = next(((n, m) for n, m in model.named_modules() if isinstance(m, DenseNet | RDNet)), (None, None))
-    if backbone is None:
-        return False
-    own = f'{name}.' if name else ''
     tensors = unwrap(checkpoint)
     converted, done = tensors, notes_on_ema(checkpoint)
     eps = _stated_eps(checkpoint)
@@ -62,9 +59,13 @@ def fit_checkpoint(model: nn.Module, checkpoint: MutableMapping, fit_channels: b
             for key, value in converted.items()
             if key.startswith('backbone.') or own
         }
+        # what has no place in our network stays, for those who load all or nothing to refuse it
+        converted |= {own + key: tensors[report.prefix + key] for key in _left_of_network(report)}
         report.source = 'the checkpoint'
         done.append(report.summary())
         eps = getattr(report.architecture, 'norm_eps', eps)
+    floating = {key for key, value in unwrapped(model).state_dict().items() if value.is_floating_point()}
+    require_floating({key: value for key, value in converted.items() if key.removeprefix('module.') in floating})
     key = next((k for k in (f'{own}stem.0.weight', f'module.{own}stem.0.weight') if k in converted), None)
     wanted = backbone.stem[0].in_channels
     if fit_channels and key is not None and converted[key].dim() == 4 and converted[key].shape[1] != wanted:
@@ -76,15 +77,33 @@ def fit_checkpoint(model: nn.Module, checkpoint: MutableMapping, fit_channels: b
     if norm is not None and eps not in (None, norm.eps):
         converted = _with_eps(converted, own, eps, norm.eps)
         done.append(f'running variances carry the difference of epsilon, {eps} in the file, {norm.eps} in the model')
-    if not done:
+    given = checkpoint.get('state_dict', checkpoint) or {}  # where mmengine looks
+    if not done and tensors.keys() <= given.keys():
         return False
     for name in EMA_CONTAINERS:
         checkpoint.pop(name, None)
     if 'backbone' in (checkpoint.get('meta') or {}):
         checkpoint['meta'] = {**checkpoint['meta'], 'backbone': {}}  # the epsilon is not adapted a second time
     checkpoint['state_dict'] = converted
-    MMLogger.get_current_instance().info('; '.join(done), extra=SHOWN)
+    if done:
+        MMLogger.get_current_instance().info('; '.join(done), extra=SHOWN)
     return True
+
+
+def backbone_of(model: nn.Module) -> tuple[str, nn.Module | None]:
+    """What the keys of our backbone in a model begin with, and the backbone; None without one."""
+    from mmdensenet.models import DenseNet, RDNet
+
+    found = ((n, m) for n, m in unwrapped(model).named_modules() if isinstance(m, DenseNet | RDNet))
+    name, backbone = next(found, ('', None))
+    return f'{name}.' if name else '', backbone
+
+
+def _left_of_network(report: Report) -> list[str]:
+    """The names, without the prefix, of unused tensors between image and head."""
+    below = '' if report.layout.ours or report.layout.name == 'Keras' else r'(features|dense_stages|stem)\.'
+    found = (re.match(f'{re.escape(report.prefix)}({below}.*)', key) for key in report.left)
+    return [match[1] for match in found if match]
 
 
 def _stated_eps(checkpoint: MutableMapping) -> float | None:
@@ -123,7 +142,7 @@ def _initialise(original: Callable, self, module: nn.Module) -> None:
         self.checkpoint, map_location=self.map_location, logger='silent'
     )
     if not isinstance(chosen, dict):
-        return original(self, module)
+        raise UserError(f'{self.checkpoint} holds a {type(chosen).__name__}, not tensors by name.')
     if self.prefix is not None:
         below = self.prefix.rstrip('.') + '.'
         tensors = unwrap(chosen)

@@ -68,6 +68,15 @@ def test_more_channels_are_repeated_and_rescaled(wanted):
         assert (actual - source(grey.expand(2, given.shape[1], 64, 64))).abs().max() < 1e-9
 
 
+@pytest.mark.parametrize('kind', [torch.float16, torch.float8_e4m3fn])
+def test_narrow_numbers_are_not_rounded_again(kind):
+    state = randomise(torchvision_model()).state_dict()
+    state = {key: value.to(kind) if value.is_floating_point() else value for key, value in state.items()}
+    given = state['features.conv0.weight'].double()
+    grey = convert_state_dict(state, in_channels=1)[0]['backbone.stem.0.weight']
+    assert (grey.double() - given.sum(1, keepdim=True)).abs().max() < 1e-6 < given.abs().max()
+
+
 def test_other_classes_leave_the_head_fresh():
     state = torchvision_model().state_dict()
     converted, report = convert_state_dict(state, num_classes=3)

@@ -39,6 +39,16 @@ def test_plain_state_dict(source, tmp_path):
     assert written['meta']['sha256'] == sha256(source) and written['meta']['num_classes'] == CLASSES
 
 
+def test_tensors_that_share_memory(source, tmp_path):
+    """safetensors has none; torch.save writes them once."""
+    state, counter = torch.load(source, weights_only=True), torch.tensor(5)
+    state = {key: counter if key.endswith('num_batches_tracked') else value for key, value in state.items()}
+    torch.save(state, tmp_path / 'shared.pth')
+    convert_checkpoint(str(tmp_path / 'shared.pth'), str(tmp_path / 'o.safetensors'))
+    written, expected = read_checkpoint(str(tmp_path / 'o.safetensors'))['state_dict'], convert_state_dict(state)[0]
+    assert written.keys() == expected.keys() and all(torch.equal(written[key], expected[key]) for key in expected)
+
+
 def test_decisions_are_left_out_and_that_is_said(source, tmp_path):
     meta = dict(decisions=dict(format=1))
     torch.save(dict(state_dict=torch.load(source, weights_only=True), meta=meta), tmp_path / 'decided.pth')

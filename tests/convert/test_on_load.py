@@ -1,5 +1,7 @@
 """mmengine's ways of loading weights take any layout."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from conftest import write_images
@@ -18,6 +20,7 @@ from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS
 
 from mmdensenet.convert import convert_state_dict
+from mmdensenet.convert.coverage import CheckpointCoverageHook
 from mmdensenet.convert.on_load import fit_checkpoint
 from mmdensenet.errors import UserError
 from mmdensenet.models import DenseNet
@@ -45,6 +48,71 @@ def test_load_checkpoint(form, tmp_path):
     load_checkpoint(mine, str(tmp_path / 'theirs.pth'), strict=True)
     images = torch.randn(2, 3, 64, 64)
     assert (logits_of(mine.eval(), images) - theirs(images)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize('container', ['state_dict', 'model', 'net', 'params', 'ema_state_dict', 'model.state_dict'])
+@pytest.mark.parametrize('layout', ['torchvision', 'ours', 'backbone'])
+def test_containers(layout, container, tmp_path):
+    """Of any name, as training scripts choose them. mmengine looks into 'state_dict' only."""
+    theirs = randomise(torchvision_model())
+    state = theirs.state_dict() if layout == 'torchvision' else convert_state_dict(theirs.state_dict())[0]
+    if layout == 'backbone':
+        state = {key.removeprefix('backbone.'): value for key, value in state.items() if key.startswith('backbone.')}
+    for name in reversed(container.split('.')):
+        state = dict({name: state}, epoch=3, optimizer=dict(state={0: dict(step=torch.ones(1))}))
+    torch.save(state, tmp_path / 'theirs.pth')
+    mine = classifier()
+    load_checkpoint(mine, str(tmp_path / 'theirs.pth'))
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'theirs.pth'))
+    alone = DenseNet(arch=ARCH, init_cfg=init_cfg)
+    alone.init_weights()
+    for backbone in (mine.backbone, alone):
+        assert torch.equal(backbone.stem[0].weight, theirs.features.conv0.weight)
+    assert layout == 'backbone' or torch.equal(mine.head.fc.bias, theirs.classifier.bias)
+
+
+def test_pretrained_of_a_file_without_tensors_by_name(tmp_path):
+    torch.save([torch.zeros(1)], tmp_path / 'list.pth')
+    mine = DenseNet(arch=ARCH, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'list.pth')))
+    with pytest.raises(UserError, match=r'list\.pth holds a list, not tensors by name'):
+        mine.init_weights()
+
+
+@pytest.mark.parametrize('layout', ['torchvision', 'ours', 'ours, elsewhere'])
+def test_a_layer_that_our_network_does_not_have(layout):
+    """Without it the logits would be others. What is not between image and head has no part in them."""
+    state = dict(randomise(torchvision_model()).state_dict())
+    inside, outside = 'features.denseblock1.attention', 'criterion'
+    if layout != 'torchvision':
+        state = convert_state_dict(state)[0]
+        inside = 'backbone.attention'
+    prefix = 'net.' if layout == 'ours, elsewhere' else ''
+
+    def checkpoint(**extra):
+        return dict(state_dict={f'{prefix}{key}': value.clone() for key, value in {**state, **extra}.items()})
+
+    def load(checkpoint, **options):
+        hook = CheckpointCoverageHook('theirs.pth', **options)
+        hook.after_load_checkpoint(SimpleNamespace(model=classifier()), checkpoint)
+
+    harmless = {f'{inside}.total_ops': torch.zeros(1), f'{outside}.weight': torch.zeros(CLASSES)}
+    load(checkpoint(**harmless))
+    other = checkpoint(**{f'{inside}.weight': torch.zeros(3)})
+    with pytest.raises(UserError, match=r'that this model does not have: backbone\..*attention\.weight\.\n'):
+        load(other)
+    load(other, head_may_differ=True)
+
+
+@pytest.mark.parametrize('layout', ['torchvision', 'ours'])
+def test_integers_are_no_weights(layout):
+    """As of a quantised head, whose scales have other names."""
+    state = dict(torchvision_model().state_dict())
+    state['classifier.weight'] = state['classifier.weight'].mul(100).to(torch.int8)
+    with pytest.raises(UserError, match=r'classifier\.weight is of int8, as in a quantised model'):
+        convert_state_dict(state)
+    state = state if layout == 'torchvision' else convert_state_dict(state, partial=True)[0]
+    with pytest.raises(UserError, match=r'head\.fc\.weight is of int8'):
+        fit_checkpoint(classifier(), state)
 
 
 @pytest.mark.parametrize('prefix', [None, 'backbone.', 'backbone'])

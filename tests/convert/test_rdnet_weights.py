@@ -1,12 +1,15 @@
 """RDNet's weights of timm and of the authors: recognised, renamed, compared, and loaded where mmengine loads them."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
 from helpers import randomise
+from mmengine.config import Config
 from torch import nn
 
+from mmdensenet import get_model
 from mmdensenet.convert import convert_checkpoint, convert_state_dict, to_torchvision
 from mmdensenet.convert.on_load import fit_checkpoint
 from mmdensenet.errors import UserError
@@ -95,6 +98,34 @@ def test_fits_where_a_checkpoint_is_loaded(theirs, layout, bare):
         backbone.stages[1].blocks[1].ese.fc.bias, state['dense_stages.1.2.dense_block1.layers.layers.5.fc.bias']
     )
     assert not fit_checkpoint(model, dict(state_dict=model.state_dict())), 'our own names stay'
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(), None),
+        (dict(neck=dict(type='GlobalAveragePooling')), r'does not have: neck\.norm\.weight, neck\.norm\.bias'),
+        (dict(backbone=dict(layer_scale_init_value=0.0)), r'does not have: backbone\.stages\.0\.blocks\.0\.gamma'),
+        (dict(backbone=dict(arch=dict(ARCH, ese=(False,) * 3))), r'backbone\.stages\.1\.blocks\.0\.ese\.fc\.weight'),
+    ],
+    ids=['same', 'no norm', 'no layer scale', 'no ese'],
+)
+@pytest.mark.parametrize('layout', ['timm', 'ours'])
+def test_a_model_without_some_of_its_layers_is_refused(theirs, tmp_path, layout, change, message):
+    """All tensors of the model are there, and its logits would be others."""
+    state = theirs.state_dict() if layout == 'timm' else convert_state_dict(theirs.state_dict())[0]
+    torch.save(dict(state_dict=state), tmp_path / 'theirs.pth')
+    features = theirs.head.fc.in_features
+    model = dict(
+        type='ImageClassifier',
+        backbone=dict(dict(type='mmdensenet.RDNet', arch=ARCH), **change.get('backbone', {})),
+        neck=change.get('neck', dict(type='mmdensenet.NormedAveragePooling', in_channels=features)),
+        head=dict(type='LinearClsHead', num_classes=2, in_channels=features),
+    )
+    config = Config(dict(default_scope='mmpretrain', model=model))
+    with nullcontext() if message is None else pytest.raises(UserError, match=message):
+        get_model(config, str(tmp_path / 'theirs.pth'))
+    get_model(config, str(tmp_path / 'theirs.pth'), num_classes=3)
 
 
 def test_norm_of_a_model_without_a_head_is_kept(theirs):
