@@ -23,7 +23,7 @@ from rich.progress import track
 
 from mmdensenet.datasets.image_header import why_unreadable
 from mmdensenet.datasets.in_memory import in_memory
-from mmdensenet.datasets.wrappers import config_pipeline
+from mmdensenet.datasets.wrappers import config_pipeline, reads_files
 from mmdensenet.errors import BadImageError, UserError
 from mmdensenet.results.decided import decide_samples, decided_result, decisions_of, is_multi_label, keeping_logits
 from mmdensenet.results.visualizer import FastVisualizer
@@ -155,14 +155,16 @@ class Inferencer(ImageClassificationInferencer):
     def _init_pipeline(self, cfg: Config):
         """All of the test pipeline."""
         channels = self.model.backbone.stem[0].in_channels if hasattr(self.model.backbone, 'stem') else 3
-        wants_bgr = bool(getattr(self.model.data_preprocessor, 'to_rgb', False))
-        return self.use_pipeline(pipeline_of(cfg), channels, wants_bgr)
+        pipeline = pipeline_of(cfg)
+        # a model without to_rgb gets files in the order in which they are read, BGR, and images in memory as they are
+        wants_bgr = reads_files(pipeline) or bool(getattr(self.model.data_preprocessor, 'to_rgb', False))
+        return self.use_pipeline(pipeline, channels, wants_bgr)
 
     def use_pipeline(self, pipeline: Sequence[dict], channels: int, wants_bgr: bool) -> Compose:
         """Prepare images with these steps; ``self.after_loading`` is what follows a loading step.
 
         Args:
-            wants_bgr: the model's preprocessor takes colours in BGR order, not RGB.
+            wants_bgr: the model's preprocessor gets colours in BGR order, not RGB.
         """
         steps = [TRANSFORMS.build(step) for step in pipeline]
         self.loads = bool(steps) and 'Load' in type(steps[0]).__name__

@@ -61,14 +61,15 @@ def test_data_without_a_loading_step(check_tool, tmp_path):
     assert np.allclose(from_file[0]['pred_scores'], results[0]['pred_scores'], atol=1e-6)
 
 
-@pytest.mark.parametrize('to_rgb', [True, False])
-def test_arrays_and_pil_images_are_the_files_pixels(config, checkpoint, images, to_rgb):
+@pytest.mark.parametrize(('loads', 'to_rgb'), [(True, True), (True, False), (False, False)])
+def test_arrays_and_pil_images_are_the_files_pixels(config, checkpoint, images, loads, to_rgb):
+    """Files are read as BGR, also for a model that has learned BGR; CIFAR's arrays are RGB already."""
     import mmcv
     from mmengine.config import Config
 
     cfg = Config.fromfile(config)
-    if not to_rgb:  # data that is RGB already, as CIFAR's arrays are
-        cfg.data_preprocessor.to_rgb = False
+    cfg.data_preprocessor.to_rgb = to_rgb
+    if not loads:
         cfg.test_dataloader.dataset.pipeline = cfg.test_dataloader.dataset.pipeline[1:]
     inferencer = Inferencer(cfg, str(checkpoint))
     file = str(images / 'class_1/56.jpg')

@@ -20,8 +20,7 @@ class VisualizationHook(_VisualizationHook):
 
     def before_run(self, runner) -> None:
         model = unwrapped(runner.model)
-        # a preprocessor that converts BGR to RGB gets BGR images
-        self._bgr = bool(getattr(getattr(model, 'data_preprocessor', None), 'to_rgb', False))
+        self._to_rgb = bool(getattr(getattr(model, 'data_preprocessor', None), 'to_rgb', False))
 
     def _draw_samples(self, batch_idx: int, data_batch: dict, data_samples, step: int = 0) -> None:
         if not self.enable or not data_samples:  # a batch without any image
@@ -43,6 +42,7 @@ class VisualizationHook(_VisualizationHook):
                 labels = torch.as_tensor(sample.decided_label, dtype=torch.long).reshape(-1)
                 sample = sample.clone().set_pred_score(sample.calibrated_score).set_pred_label(labels)
             picture = image.permute(1, 2, 0).cpu().numpy().astype('uint8')
-            if self._bgr and picture.shape[2] == 3:
+            # files are read as BGR; of images in memory, those are BGR that the preprocessor converts to RGB
+            if picture.shape[2] == 3 and (self._to_rgb or 'img_path' in sample):
                 picture = picture[..., ::-1]
             self._visualizer.visualize_cls(image=picture, data_sample=sample, step=step, name=name, **args)

@@ -28,18 +28,21 @@ def make_hook():
 
 
 @pytest.mark.parametrize('augmented', [True, False])
-@pytest.mark.parametrize('bgr', [True, False])
-def test_names_and_colours(bgr, augmented, tmp_path, make_hook):
+@pytest.mark.parametrize('files', [True, False])
+@pytest.mark.parametrize('to_rgb', [True, False])
+def test_names_and_colours(to_rgb, files, augmented, tmp_path, make_hook):
+    """Files are read as BGR, also where the model takes BGR."""
     hook, drawn = make_hook(interval=2, out_dir=str(tmp_path))
-    model = SimpleNamespace(data_preprocessor=SimpleNamespace(to_rgb=bgr), backbone=None)
+    model = SimpleNamespace(data_preprocessor=SimpleNamespace(to_rgb=to_rgb), backbone=None)
     hook.before_run(SimpleNamespace(model=SimpleNamespace(module=model) if augmented else model))
     places = [(0, 'cat/0001.jpg'), (1, 'cat/0002.jpg'), (2, 'dog/0001.jpg')]
-    samples = [DataSample(metainfo=dict(sample_idx=index, img_path=path)) for index, path in places]
+    samples = [DataSample(metainfo=dict(sample_idx=i, **({'img_path': path} if files else {}))) for i, path in places]
     hook._draw_samples(0, dict(inputs=[PIXELS] * 3), samples)
-    assert [given['name'] for given in drawn] == ['000000_0001', '000002_0001'], 'every second one'
+    names = ['000000_0001', '000002_0001'] if files else ['000000', '000002']
+    assert [given['name'] for given in drawn] == names, 'every second one'
     for given in drawn:
         assert given['out_file'] == str(tmp_path / f'{given["name"]}.png')
-        assert np.array_equal(given['image'][0, 0], [30, 20, 10] if bgr else [10, 20, 30])
+        assert np.array_equal(given['image'][0, 0], [30, 20, 10] if to_rgb or files else [10, 20, 30])
 
 
 @pytest.mark.parametrize('labels', [1, [0, 1], []])
