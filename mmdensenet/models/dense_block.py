@@ -127,9 +127,9 @@ class DenseBlock(nn.Module):
     @torch.compiler.disable
     def _fused(self, x: Tensor) -> Tensor | None:
         plan = ops.plan_block(x, self.block)
-        if plan.reason is None and self._is_full_backward_hook is not False:
+        reason = plan.reason or (LEGACY_HOOK if has_legacy_hook(self) else None)
+        if reason is None:
             return ops.compute_block(x, plan)
-        reason = plan.reason or LEGACY_HOOK
         if self.engine == 'fused':
             raise RuntimeError(f"engine='fused' does not apply: {reason}. Use engine='auto' or 'reference'.")
         log_once(reason)
@@ -151,6 +151,11 @@ class DenseBlock(nn.Module):
             if plan.out_contiguous:
                 out = out.contiguous()
         return features, out
+
+
+def has_legacy_hook(module: nn.Module) -> bool:
+    """Whether a module has hooks of ``register_backward_hook``; torch keeps its mark where they have been removed."""
+    return module._is_full_backward_hook is False and bool(module._backward_hooks)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from mmdensenet.registry import MODELS
 
 from .backbone import Backbone, check_size
 from .blur_pool import BlurPool
-from .dense_block import DenseBlock, DenseTransition
+from .dense_block import DenseBlock, DenseTransition, has_legacy_hook
 from .dense_block import DenseLayer as DenseLayer
 
 DROP_AFTER = ('layer', 'convolution')
@@ -181,7 +181,7 @@ class DenseNet(Backbone):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of the stages in ``out_indices``, in ascending order, for images (N, in_channels, H, W)."""
         # a legacy backward hook receives the gradients of the last operation, which must then be a module's
-        has_legacy_hook = self._is_full_backward_hook is False
+        concatenated = has_legacy_hook(self)
         x, contiguous = self._stem(self._laid_out(x))
         outs = []
         last_needed = self.out_indices[-1]
@@ -196,7 +196,7 @@ class DenseNet(Backbone):
                 check_size(x, 2, 'DenseNet', "Enlarge the images; for small ones there is stem='cifar'.")
             # a stage may have been replaced by another module, such as a wrapper
             results = None
-            if not has_legacy_hook and isinstance(stage, DenseBlock):
+            if not concatenated and isinstance(stage, DenseBlock):
                 results = stage.fused_with(x, transition, before_transition and i in self.out_indices, contiguous)
             out_contiguous = contiguous
             if results is None:
@@ -211,7 +211,8 @@ class DenseNet(Backbone):
                 if contiguous if before_transition else out_contiguous:
                     out = out.contiguous()
                 outs.append(out)
-                if not before_transition and out.requires_grad:
+                # asked in this order, a tracer such as torch.fx need not know whether there is a gradient
+                if out is not x and not before_transition and out.requires_grad:
                     x = out  # the next stage reads the returned tensor, so that gradients with respect to it are right
             contiguous = out_contiguous
         return tuple(outs)

@@ -10,7 +10,7 @@ from mmdensenet import ops
 from mmdensenet.registry import MODELS
 
 from .backbone import Backbone, check_size
-from .dense_block import ENGINES, LEGACY_HOOK, log_once
+from .dense_block import ENGINES, LEGACY_HOOK, has_legacy_hook, log_once
 
 #: of all norms but the head's
 EPS = 1e-6
@@ -140,7 +140,7 @@ class RDNetStage(nn.Module):
     def _is_buffered(self, x: Tensor) -> bool:
         if self.engine == 'reference' or ops.is_exporting():
             return False
-        reason = LEGACY_HOOK if self._is_full_backward_hook is False else ops.why_not_buffered(x, self.blocks)
+        reason = LEGACY_HOOK if has_legacy_hook(self) else ops.why_not_buffered(x, self.blocks)
         if reason is not None and self.engine == 'fused':
             raise RuntimeError(f"engine='fused' does not apply: {reason}. Use engine='auto' or 'reference'.")
         if reason is not None:
@@ -298,7 +298,7 @@ class RDNet(Backbone):
         for level in range(self.out_indices[-1] + 1):
             for stage in self._level_modules(level):
                 # a legacy backward hook of the network receives the gradients of the last operation
-                x = stage(x, concatenated=True) if self._is_full_backward_hook is False else stage(x)
+                x = stage(x, concatenated=True) if has_legacy_hook(self) else stage(x)
             if level in self.out_indices:
                 outs.append(x)
         return tuple(outs)

@@ -3,11 +3,15 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from fused_blocks import pair, random
 from helpers import assert_same
 from torch import nn
 
-from mmdensenet.models import DenseNet, dense_block
+from mmdensenet.models import DenseNet, RDNet, dense_block
+
+ARCH = dict(growth_rate=4, depths=[2, 2], init_channels=8)
+SMALL = dict(growth_rates=(8, 16), downsample=(1,), init_channels=16)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +43,22 @@ def test_the_reason_is_logged_once(monkeypatch):
     for _ in range(3):
         block(random(2, 5, 4, 4))
     assert len([r for r in reasons if 'SiLU' in r]) == 1
+
+
+@pytest.mark.parametrize('kind', [DenseNet, RDNet])
+def test_legacy_hooks_that_were_removed_do_not_forbid_fusing(kind):
+    """torch's mark of them stays."""
+    arch = ARCH if kind is DenseNet else SMALL
+    net, x = kind(arch, engine='fused'), torch.randn(2, 3, 64, 64)
+    handles = [net.stages[0].register_backward_hook(lambda *_: None)]
+    with pytest.raises(RuntimeError, match='a legacy'):
+        net(x)
+    handles.append(net.register_backward_hook(lambda *_: None))
+    assert dense_block.has_legacy_hook(net)
+    for handle in handles:
+        handle.remove()
+    net(x)
+    assert not any(map(dense_block.has_legacy_hook, net.modules()))
 
 
 def test_unknown_engine():

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from support import model_changes
 from support.model_steps import loss_of, state, step
+from support.model_uses import backward_under
 from support.returned_uses import between, functions_of, kernel_replaced
 from support.watched_uses import class_property, function_patched, under
 from torch import nn
@@ -177,6 +178,7 @@ USES = dict(
     approximate_of_class=class_property(nn.GELU, 'approximate', lambda self: 'tanh'),
     gamma_of_class=class_property(rdnet.RDNetBlock, 'gamma', lambda self: self._parameters['gamma'] * 2),
     ese_of_class=class_property(rdnet.RDNetBlock, 'ese', lambda self: None),
+    backward_in_inference_mode=backward_under(torch.inference_mode),
     mutation_allowed=under(torch.autograd.graph.allow_mutation_on_saved_tensors),
 )
 

@@ -13,6 +13,7 @@ cannot be cached.
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from operator import attrgetter
+from types import MethodType
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +55,8 @@ _KERNELS = frozenset(
                 'CompositeExplicitAutograd')
 )  # fmt: skip
 _libraries = torch.library._impls
-_libraries_at_import = len(_libraries)
+#: as long as there are as many, none of them has replaced a kernel
+_libraries_at_import = len(_libraries) if _libraries.isdisjoint(_KERNELS) else -1
 #: functions of torch that the functions above call
 _TORCH_FUNCTIONS = ('relu', 'relu_', 'batch_norm', 'max_pool2d')
 
@@ -184,9 +186,10 @@ def check_modes(x: Tensor) -> bool:
         raise RefusedError('a library has replaced a kernel of torch')
     if list(map(len, _classes.values())) != _counts:
         for cls, own in _classes.items():
-            # other names may be added, if they do not override what is called or read
-            added = own.keys() - _names[cls]
-            if not added.isdisjoint(_TENSOR_METHODS if cls is Tensor else _CALLED):
+            # other names may be added, if they do not override what is called or read; a tool that has replaced an
+            # inherited method for a while may have put that itself into the class
+            added = (own.keys() - _names[cls]) & (_TENSOR_METHODS if cls is Tensor else _CALLED)
+            if any(own[name] is not getattr(super(cls, cls), name, own) for name in added):
                 raise RefusedError(f'{cls.__name__} has other attributes')
     return counting
 
@@ -197,11 +200,20 @@ def state_of(module: nn.Module, cls: type, what: str) -> dict:
         raise RefusedError(f'{what} is {type(module).__name__}, not a plain {cls.__name__}')
     own = module.__dict__
     if not _reserved[cls].isdisjoint(own):
-        names = ', '.join(sorted(own.keys() & _reserved[cls]))
-        raise RefusedError(f'{what} has {names} of its own')
+        names = sorted(name for name in own.keys() & _reserved[cls] if not _is_put_back(module, cls, name))
+        if names:
+            raise RefusedError(f'{what} has {", ".join(names)} of its own')
     if own['_forward_hooks'] or own['_forward_pre_hooks'] or own['_backward_hooks'] or own['_backward_pre_hooks']:
         raise RefusedError(f'there are hooks on {what}')
     return own
+
+
+def _is_put_back(module: nn.Module, cls: type, name: str) -> bool:
+    """Whether an instance has what it would have without it: tools that replaced a method for a while leave that."""
+    value, of_class = module.__dict__[name], getattr(cls, name, module)
+    if value is None:  # as where torch.compile was
+        return of_class is None
+    return type(value) is MethodType and value.__self__ is module and value.__func__ is of_class
 
 
 class Tensors:

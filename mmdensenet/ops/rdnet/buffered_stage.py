@@ -96,8 +96,9 @@ class _Stage(torch.autograd.Function):
             if by_operations([grad]) or torch._C._functorch.is_legacy_batchedtensor(grad):
                 x = ctx.graphs[0][0].detach() if ctx.leaves is not None else kept[0]
                 of_x, *others = differentiable_backward(ctx, standing, x.to(ctx.x_dtype), parameters, grad)
-            else:
-                of_x, *others = stage_backward(ctx, parameters, kept, grad)
+            else:  # autograd differentiates the blocks, also where backward runs in inference mode
+                with torch.inference_mode(False), torch.no_grad():
+                    of_x, *others = stage_backward(ctx, parameters, kept, grad)
         if of_stand_in is not None:
             of_x = of_x + of_stand_in
         return of_x, None, None, None, *others

@@ -5,6 +5,7 @@ model_uses.py.
 """
 
 import copy
+import importlib.util
 import json
 import os
 import warnings
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 
 from mmdensenet import ops
 from mmdensenet.models import DenseNet
+from mmdensenet.ops.block import contract
 
 #: type, kernels and error allowed, relative to the largest value of a tensor
 WAYS = {
@@ -295,6 +297,42 @@ def test_harmless_things_do_not_forbid_fusing():
     with torch.device('cpu'), torch.inference_mode():
         assert ops.why_not_fused(x, layers) is None
         assert ops.plan_stage(x, layers, model.transitions[0], model.stages[0]).reason is None
+
+
+def test_methods_that_were_put_back_do_not_forbid_fusing(monkeypatch):
+    """Tools set what they read, also where it was inherited, and the instance or the class then has it itself."""
+    model = network(torch.float32, True)
+    layers, x = model.stages[0].block, torch.randn(2, 8, 6, 6)
+    for module in model.modules():
+        module.forward, module._compiled_call_impl = module.forward, None
+    restored = copy.deepcopy(model)
+    owners = [(nn.Conv2d, '__call__'), (nn.BatchNorm2d, 'forward'), (nn.Sequential, '__getattr__'), (Tensor, 'add')]
+    for owner, name in owners:
+        old = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *args, old=old: old(*args))
+        assert 'other attributes' in ops.why_not_fused(x, layers)
+        monkeypatch.setattr(owner, name, old)
+        assert name in vars(owner)
+        for net in (model, restored):
+            plan = ops.plan_stage(x, net.stages[0].block, net.transitions[0], net.stages[0])
+            assert plan.reason is None and ops.is_stem(images(torch.float32), net.stem)
+    for forward in (layers[1].conv1.forward, nn.Conv2d.forward, None):
+        layers[0].conv1.forward = forward
+        assert ops.why_not_fused(x, layers) == 'a convolution has forward of its own'
+
+
+def test_kernels_that_were_replaced_before_the_import():
+    library = torch.library.Library('aten', 'IMPL')
+    library.impl('relu', lambda x: torch.clamp(x, min=0) * 0.5, 'CPU')
+    try:
+        spec = importlib.util.spec_from_file_location('contract_of_later', contract.__file__)
+        later = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(later)
+        with pytest.raises(later.RefusedError, match='a library has replaced a kernel'):
+            later.check_modes(torch.ones(1))
+    finally:
+        library._destroy()
+    assert later.check_modes(torch.ones(1)) is False
 
 
 @st.composite

@@ -11,6 +11,7 @@ from fused_blocks import SHAPES, pair, random, set_norms
 from helpers import TOLERANCE, assert_same, assert_same_state, randomise
 from pairwise import pairwise
 from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from mmdensenet.models import DenseNet, DenseTransition
 from mmdensenet.ops.steps import passes, steps_for
@@ -149,6 +150,21 @@ def test_tracing_and_export_go_through_the_reference():
     with torch.no_grad():
         assert_same(torch.jit.trace(model, x)(x)[0], model(x)[0], 1e-5)
         assert_same(torch.export.export(model, (x,)).module()(x)[0], model(x)[0], 1e-5)
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_traced_by_fx(training):
+    model = DenseNet(dict(growth_rate=4, depths=[2, 2], init_channels=8), out_indices=(0, 1)).double().train(training)
+    traced = torch.fx.symbolic_trace(copy.deepcopy(model))
+    part = create_feature_extractor(copy.deepcopy(model), ['stages.1.block.0.act'])
+    x = random(2, 3, 32, 32)
+    outs, expected = traced(x), model(x)
+    for call in (outs, expected):
+        sum((out * random(*out.shape, seed=1)).sum() for out in call).backward()
+    for out, other in zip(outs, expected, strict=True):
+        assert_same(out, other)
+    assert_same_state(traced, model, 1e-9)
+    assert part(x)['stages.1.block.0.act'].shape == (2, 8, 4, 4)
 
 
 @pytest.mark.parametrize('training', [True, False])
