@@ -1,7 +1,8 @@
 """What images are called in the tables that go to the user: as in the table or folder that they are from."""
 
 import csv
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def named_images(
         raise UserError(f'predict={predict} does not exist: give a folder or a table of images.')
     if not is_table(str(predict)):
         pairs = called_images(predict)
+        require_tabular((name for name, _ in pairs), str(predict))
         called = in_style([name for name, _ in pairs], like)
         return Unlabelled(column or 'image', [(name, path) for name, (_, path) in zip(called, pairs)])
     table = read_table(predict)
@@ -67,6 +69,27 @@ def named_images(
             )
         pairs.append((row[column], str(index.root / file)))
     return Unlabelled(column, pairs)
+
+
+def require_tabular(names: Iterable[str], folder: str, is_read: bool = False) -> None:
+    """Refuse a file whose name the tables that fit writes, in UTF-8, cannot hold: archives of Windows leave such names.
+
+    Args:
+        is_read: whether they are read again, without spaces around a name.
+
+    Raises:
+        UserError: naming the file.
+    """
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            why = 'is not UTF-8'
+        else:
+            why = 'has a carriage return' if '\r' in name else ''
+            why = why or ('begins or ends with a space' if is_read and name != name.strip() else '')
+        if why:
+            raise UserError(f'{os.path.join(folder, name)!a}: this name {why}, so no table can hold it: rename it.')
 
 
 def in_style(names: Sequence[str], like: Sequence[str]) -> list[str]:

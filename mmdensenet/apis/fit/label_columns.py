@@ -119,7 +119,7 @@ def _one_column(table: Table, column: str, why: str, names: Sequence[str] | None
     _refuse_other_lists(table, column, {value for value in values if not is_missing(value)} - set(names or ()))
     if _is_label_of_numbers(table, column) and any(_number(v) not in (None, 0.0, 1.0, -1.0) for v in values):
         return LabelColumns([column], 'labels', f'{why}; soft labels from 0 to 1')
-    separator = _separator(values)
+    separator = _separator(values, names or ())
     if separator is None and not names:
         _refuse_unclear_lists(table, column, values)
     if separator is not None:
@@ -184,12 +184,14 @@ def _repeats_text(table: Table, column: str) -> bool:
     return 0 < len(set(texts)) <= max(1, len(texts) // 2)
 
 
-def _separator(values: set[str]) -> str | None:
-    """Return the separator of lists of labels: | always, ; and , where their parts are values elsewhere too."""
-    if any('|' in value for value in values):
+def _separator(values: set[str], names: Sequence[str] = ()) -> str | None:
+    """Return the separator of lists of labels: | always, ; and , where their parts are values elsewhere too. What is
+    among ``names`` is a class, and no list."""
+    unnamed = values - set(names)
+    if any('|' in value for value in unnamed):
         return '|'
     for mark in ';,':
-        lists = [[part.strip() for part in value.split(mark)] for value in values if mark in value]
+        lists = [[part.strip() for part in value.split(mark)] for value in unnamed if mark in value]
         times = Counter(part for parts in lists for part in set(parts))
         times.update(value for value in values if mark not in value)
         if lists and all(times[part] > 1 for parts in lists for part in parts):

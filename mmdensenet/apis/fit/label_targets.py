@@ -130,7 +130,7 @@ def _sides(table: Table, found: LabelColumns, names: Sequence[str]) -> dict[str,
     """Return the names of negative and positive in one column of 0 and 1, in which missing may be either; else {}."""
     if found.kind != 'classes':
         return {}
-    texts = {canonical(row[found.columns[0]]) for row in table.rows}
+    texts = {_name_of(row[found.columns[0]], names) for row in table.rows}
     known = {text for text in texts if text in names or not (is_missing(text) or text == '-1')}
     called = {number_of(text): text for text in sorted(known)}
     if not called or not set(called) <= {0.0, 1.0}:
@@ -139,9 +139,14 @@ def _sides(table: Table, found: LabelColumns, names: Sequence[str]) -> dict[str,
 
 
 def _class_of(text: str, policies: dict[str, str], sides: dict[str, str], names: Sequence[str]) -> str:
-    name = canonical(text)
+    name = _name_of(text, names)
     key = 'missing' if is_missing(name) else 'uncertain' if name == '-1' else None
     return name if key is None or name in names else sides.get(policies[key], name)
+
+
+def _name_of(text: str, names: Sequence[str]) -> str:
+    """1 for 1.0, unless that is what the class is said to be called."""
+    return text if text in names else canonical(text)
 
 
 def _score(table: Table, i: int, column: str, policies: dict[str, str]) -> float:

@@ -14,7 +14,7 @@ from .config_step import config_step, place_of, with_paths
 from .decide import require_options
 from .divide import divide, kept_salt, read_earlier, read_parts, write_samples
 from .hand_over import require_hand_over
-from .image_names import named_images
+from .image_names import named_images, require_tabular
 from .labelled_table import is_table, read_labelled_table
 from .last_steps import decide_folds_step, decide_step, hand_over_step, judge_folds_step, judge_step
 from .look import Look, look
@@ -196,6 +196,7 @@ def _look(data, images, work: WorkFolder, report, progress, weights, network, op
         if images is not None:
             raise UserError(f'images={images}: is for a table, and {data} is a folder.')
         samples, absent = read_class_folders(data, options['labels'], options['group'], options['ask']), []
+    require_tabular(samples.files, samples.root, is_read=True)
     seen = look(samples, absent, work, progress, weights, network)
     if seen.samples.groups is None and not seen.samples.alone:  # DICOM files that name no patient
         skip = 0 if is_table(data) else 1 + (samples.parts is not None)

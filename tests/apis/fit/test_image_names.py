@@ -1,12 +1,20 @@
 """Tables call images as the user's table does."""
 
 import csv
+import os
 
 import numpy as np
 import own_images
 import pytest
 
-from mmdensenet.apis.fit.image_names import Unlabelled, called_images, in_style, named_images, names_of_images
+from mmdensenet.apis.fit.image_names import (
+    Unlabelled,
+    called_images,
+    in_style,
+    named_images,
+    names_of_images,
+    require_tabular,
+)
 from mmdensenet.errors import UserError
 
 
@@ -68,3 +76,23 @@ def test_a_folder_and_a_table_of_images_without_labels(tmp_path):
         named_images(table, tmp_path / 'new')
     with pytest.raises(UserError, match='predict=none does not exist'):
         named_images('none', None)
+
+
+def test_names_that_no_table_holds(tmp_path):
+    require_tabular(['a b.png', ' a\n"1";.png', 'größe.png'], 'data')
+    require_tabular(['a b.png', 'a/ b.png', 'größe.png'], 'data', is_read=True)
+    not_utf8 = os.fsdecode(b'a/K\xe4se.png')  # as archives of Windows leave it
+    for name, is_read, message in (
+        (not_utf8, False, r"^'data/a/K\\udce4se\.png': this name is not UTF-8, so no table can hold it: rename it\.$"),
+        ('a\r1.png', False, r"^'data/a\\r1\.png': this name has a carriage return"),
+        (' a/1.png', True, r"^'data/ a/1\.png': this name begins or ends with a space"),
+    ):
+        with pytest.raises(UserError, match=message):
+            require_tabular(['1.png', name], 'data', is_read=is_read)
+    own_images.write(tmp_path / 'new/1.png', np.zeros((2, 2), np.uint8))
+    try:
+        os.rename(tmp_path / 'new/1.png', tmp_path / 'new' / not_utf8[2:])
+    except OSError:
+        pytest.skip('this file system has names in UTF-8 only')
+    with pytest.raises(UserError, match='is not UTF-8'):
+        named_images(tmp_path / 'new', None)

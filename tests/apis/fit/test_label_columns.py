@@ -32,6 +32,12 @@ def test_classes_that_are_named_may_be_anything(tmp_path):
             tmp_path, ['image', 'label'], lambda i, names=classes: [f'{i}.png', names[i % len(names)]], labels=classes
         )
         assert samples.classes == classes
+    for classes in (['1;2', '2', '1'], ['b|c', 'a']):  # which are lists where nothing is named
+        cells = [f'"{name}"' for name in classes]
+        samples = labelled(
+            tmp_path, ['image', 'label'], lambda i, cells=cells: [f'{i}.png', cells[i % len(cells)]], labels=classes
+        )
+        assert (samples.classes, samples.targets[:3].tolist()) == (classes, [i % len(classes) for i in range(3)])
     samples = labelled(tmp_path, ['image', 'label'], lambda i: [f'{i}.png', ('New York', 'York', 'Rome')[i % 3]])
     assert samples.classes == ['New York', 'Rome', 'York']
 

@@ -24,6 +24,19 @@ def test_one_column_of_zeros_and_ones_takes_every_policy(tmp_path, cells, option
     assert samples.policies == options
 
 
+def test_classes_are_called_as_they_are_named(tmp_path):
+    for cells, options, targets in (
+        (['1.0', '2.0'], {}, [1, 0]),
+        (['1.0', '0.0', ''], dict(missing='negative'), [0, 1, 1]),
+    ):
+        names = ['2.0', '1.0'] if not options else ['1.0', '0.0']
+        samples = labelled(
+            tmp_path, ['image', 'label'], lambda i, cells=cells: [f'{i}.png', cells[i]], len(cells),
+            label='label', labels=names, **options,
+        )  # fmt: skip
+        assert (samples.classes, samples.targets.tolist()) == (names, targets)
+
+
 def test_other_classes_have_no_positive_one(tmp_path):
     with pytest.raises(UserError, match=r'1 labels are empty .* Say it: missing=ignore\.$'):
         labelled(tmp_path, ['image', 'label'], lambda i: [f'{i}.png', ('1', '2', '')[i]], 3, label='label')

@@ -112,6 +112,13 @@ def test_mistakes(tmp_path, options, message):
         fit(data / 'a/000.png', tmp_path / 'work')
 
 
+def test_a_name_that_samples_csv_cannot_hold_comes_before_the_images_are_read(tmp_path):
+    data = own_images.class_folders(tmp_path / 'data', 12, (' a', 'b'), side=16)
+    with pytest.raises(UserError, match=r"data/ a/000\.png': this name begins or ends with a space"):
+        fit(data, tmp_path / 'work')
+    assert not (tmp_path / 'work' / 'pictures.jsonl').exists()
+
+
 def test_a_rule_for_one_class_is_refused_for_labels_before_the_training(tmp_path):
     table = own_images.chexpert(tmp_path, 24, side=16)
     options = dict(uncertain='ignore', missing='ignore', work_dir=tmp_path / 'work', report=lambda line: None)
