@@ -70,7 +70,9 @@ def explain(dataset, error: Exception) -> UserError | None:
         error: what reading it raised.
     """
     file = str(getattr(dataset, 'ann_file', '') or '')
-    if not file or isinstance(error, UserError):
+    if (
+        not file or isinstance(error, UserError) or hasattr(dataset, 'label_column')
+    ):  # a table says itself what is wrong
         return None
     if not Path(file).is_file():
         if not isinstance(error, OSError):

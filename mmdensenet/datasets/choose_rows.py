@@ -1,6 +1,7 @@
 """Which rows of a table are of a part, and what belongs together in it."""
 
 import os
+from numbers import Integral
 
 import numpy as np
 
@@ -40,14 +41,15 @@ def choose_rows(
         UserError: for a part that is not there or spelt otherwise, and an image of two groups.
     """
     if split_column is not None:
-        parts = {row[split_column] for row in table.rows} - {split}
-        other = next((part for part in parts if part.casefold() == split.casefold()), None)
+        split = canonical(split)
+        of_row = [canonical(row[split_column]) for row in table.rows]
+        other = next((part for part in {*of_row} - {split} if part.casefold() == split.casefold()), None)
         if other is not None:
             raise UserError(
                 f'{table.file}: {split_column!r} has {other!r} beside split={split!r}: these rows would be left out; '
                 'write both alike.'
             )
-        return [i for i, row in enumerate(table.rows) if row[split_column] == split]
+        return [i for i, part in enumerate(of_row) if part == split]
     if split_by is None:
         return list(range(len(table.rows)))
     rule = dict(split_by)
@@ -55,6 +57,8 @@ def choose_rows(
     folds, fold, fractions = rule.pop('folds', None), rule.pop('fold', None), rule.pop('fractions', None)
     if rule or (folds is None) == (fractions is None) or (folds is None) != (fold is None):
         raise UserError('dataset.split_by: give fractions, or folds and fold; beside them group, stratify and seed.')
+    if folds is not None and not (isinstance(folds, Integral) and isinstance(fold, Integral)):
+        raise UserError(f'dataset.split_by: folds={folds!r} and fold={fold!r}: give whole numbers.')
     names = list(fractions) if folds is None else ['train', 'val']
     if split not in names or (folds is not None and not 0 <= fold < folds):
         raise UserError(f'dataset.split={split!r}: choose {", ".join(map(repr, names))}; fold from 0 to folds - 1.')

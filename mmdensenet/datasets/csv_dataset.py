@@ -42,7 +42,8 @@ class CSVDataset(BaseDataset):
         with_label: False for images without labels, whose table needs no column of them. ``label_columns`` or
             ``classes`` still name what is predicted.
         uncertain, missing: what -1 and empty fields count as. Without one a file that has them is refused.
-        split_column, split: take the rows whose ``split_column`` is ``split``.
+        split_column, split: take the rows whose ``split_column`` is ``split``; a number, such as that of a fold, is
+            compared as 1 for 1.0.
         split_by: divide the rows without such a column. A dict with ``fractions`` (part names to shares, such as
             ``dict(train=0.8, val=0.2)``; ``split`` is the part to take), or with ``folds`` and ``fold`` (``split`` is
             'train' or 'val', the fold); and with ``group`` (a column such as the patient, whose rows stay together),
@@ -73,7 +74,7 @@ class CSVDataset(BaseDataset):
         uncertain: str | None = None,
         missing: str | None = None,
         split_column: str | None = None,
-        split: str | None = None,
+        split: str | int | None = None,
         split_by: dict | None = None,
         group_column: str | None = None,
         slice_column: str | None = None,
@@ -94,14 +95,19 @@ class CSVDataset(BaseDataset):
             raise UserError('CSVDataset: say with split which part of the rows to take.')
         if split is not None and split_column is None and split_by is None:
             raise UserError(f'dataset.split={split!r} needs split_column or split_by.')
+        for key, given in (('split', split), ('separator', separator), ('no_label', no_label)):
+            if isinstance(given, (list, tuple, dict)) or (key == 'separator' and given == ''):
+                raise UserError(f'dataset.{key}={given!r}: give one text.')
         self.image_column = image_column
         self.label_column = label_column
+        label_columns = [label_columns] if isinstance(label_columns, str) else label_columns
         self.label_columns = None if label_columns is None else list(label_columns)
         if separator is not None and label_column is None:
             raise UserError(f'dataset.separator={separator!r} divides the labels of label_column: give that.')
         self.separator, self.no_label, self.with_label = separator, no_label, with_label
         self.policies = dict(uncertain=uncertain, missing=missing)
-        self.split_column, self.split, self.split_by = split_column, split, split_by
+        self.split_column, self.split_by = split_column, split_by
+        self.split = split if split_column is None else str(split)  # a fold is a number
         self.group_column = group_column or (split_by or {}).get('group')
         self.slice_column = slice_column
         if self.label_columns is not None:

@@ -52,6 +52,8 @@ def test_each_fold_is_for_validation_once_with_its_share_of_each_label(tmp_path)
     ('test', dict(folds=2, fold=0), "split='test': choose 'train', 'val'"),
     ('val', dict(folds=2, fold=2), 'fold from 0'),
     ('val', dict(folds=2, fold=-1), 'fold from 0'),
+    ('val', dict(folds='2', fold=0), "folds='2' and fold=0: give whole numbers"),
+    ('val', dict(folds=2, fold=0.0), 'folds=2 and fold=0.0: give whole numbers'),
     ('val', dict(folds=2), 'give fractions, or folds and fold'),
     ('val', dict(), 'give fractions, or folds and fold'),
     ('val', dict(fractions=dict(val=1), folds=2, fold=0), 'give fractions, or folds and fold'),

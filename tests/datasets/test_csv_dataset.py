@@ -44,6 +44,29 @@ def test_split_column(single):
         CSVDataset(label_column='kind', split_column='part', split='test', **single)
 
 
+def test_a_part_may_be_a_number(tmp_path):
+    """A column of folds, which pandas writes as 0.0 where a row has none."""
+    rows = ''.join(f'{i}.png,{"ab"[i % 2]},{["0.0", "1.0", "0", ""][i % 4]}\n' for i in range(8))
+    numbered = write(tmp_path, 'image,kind,fold\n' + rows)
+    for fold, found in ((0, [0, 2, 4, 6]), ('0', [0, 2, 4, 6]), (0.0, [0, 2, 4, 6]), (1, [1, 5])):
+        dataset = CSVDataset(label_column='kind', split_column='fold', split=fold, **numbered)
+        assert [dataset.get_data_info(i)['img_path'][-5] for i in range(len(dataset))] == [*map(str, found)]
+    with pytest.raises(UserError, match="no rows for split='2'"):
+        CSVDataset(label_column='kind', split_column='fold', split=2, **numbered)
+
+
+def test_one_column_of_labels_may_be_a_text(multi):
+    dataset = CSVDataset(label_columns='edema', uncertain='ignore', **multi)
+    assert tuple(dataset.CLASSES) == ('edema',)
+    assert [dataset.get_data_info(i)['gt_score'].tolist() for i in range(4)] == [[1], [0], [-1], [1]]
+
+
+def test_a_fault_that_is_not_in_the_table_is_not_said_to_be_there(single):
+    """The messages for annotation files are of lines of a path and a number."""
+    with pytest.raises(TypeError):
+        CSVDataset(label_column='kind', split_by=dict(fractions=dict(a=1, b=1), seed='x'), split='a', **single)
+
+
 def test_classes_in_the_order_of_the_config_and_numbers_by_value(single, tmp_path):
     dataset = CSVDataset(label_column='kind', classes=['dog', 'cat'], **single)
     assert dataset.get_gt_labels().tolist() == [1, 0, 1]
@@ -156,6 +179,9 @@ def test_folds_are_each_once_for_validation(patients):
         (dict(label_column='kind', split='train'), 'needs split_column or split_by'),
         (dict(label_column='kind', split_column='part'), 'say with split'),
         (dict(label_column='kind', ann_file='gone.csv'), r'gone\.csv does not exist'),
+        (dict(label_column='kind', split_column='part', split=['train', 'val']), r"split=\['train', 'val'\]: give one"),
+        (dict(label_column='kind', separator=''), "separator='': give one text"),
+        (dict(label_column='kind', separator='|', no_label=['cat']), r"no_label=\['cat'\]: give one text"),
         (dict(label_column='kind', split_column='part', split='Train'), "'part' has 'train' beside split='Train'"),
     ],
 )
