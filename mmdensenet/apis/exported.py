@@ -55,7 +55,11 @@ class ExportedInferencer(Inferencer):
         self.multi_label = self.metadata.multi_label
         self.decisions = self.metadata.read_decisions(str(file))
         init_default_scope('mmpretrain')
-        steps = self.metadata.pipeline
+        steps = [
+            # JSON has no tuples, and some steps take no list
+            {key: tuple(value) if isinstance(value, list) else value for key, value in step.items()}
+            for step in self.metadata.pipeline
+        ]
         if self.metadata.any_size:  # the graph does the others
             steps = [step for step in steps if is_at_an_end(step)]
         try:

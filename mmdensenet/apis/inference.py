@@ -24,7 +24,7 @@ from rich.progress import track
 from mmdensenet.datasets.image_header import why_unreadable
 from mmdensenet.datasets.in_memory import in_memory
 from mmdensenet.datasets.wrappers import config_pipeline, reads_files
-from mmdensenet.errors import BadImageError, UserError
+from mmdensenet.errors import BadImageError, UserError, first_line
 from mmdensenet.results.decided import decide_samples, decided_result, decisions_of, is_multi_label, keeping_logits
 from mmdensenet.results.visualizer import FastVisualizer
 from mmdensenet.terminal import is_screen
@@ -131,18 +131,29 @@ class Inferencer(ImageClassificationInferencer):
             UserError: if it cannot be read.
         """
         if isinstance(image, bytes) and self.loads:
-            return self.after_loading(self._load_content(image))
+            return self._after_loading(self._load_content(image), 'the image')
         if isinstance(image, str) and not image.endswith('.npy') and self.loads:
             try:
-                return self.pipeline(dict(img_path=image))
+                loaded = self.loader(dict(img_path=image))
             except (AssertionError, ImportError, OSError, ValueError, URLError, HTTPException, cv2.error) as error:
                 raise _unreadable(image, error) from error
+            if loaded is None:  # of mmcv's loader with ignore_empty
+                raise _unreadable(image, None)
+            return self._after_loading(loaded, image)
         pixels = self._pixels(image)
         if hasattr(self.loader, 'apply_window'):  # LoadGreyImage: arrays have the file's values
             pixels = self.loader.apply_window(pixels[..., 0])
         shape = pixels.shape[:2]
         path = dict(img_path=image) if isinstance(image, str) else {}
-        return self.after_loading(dict(img=pixels, img_shape=shape, ori_shape=shape, **path))
+        return self._after_loading(
+            dict(img=pixels, img_shape=shape, ori_shape=shape, **path), image if path else 'an array'
+        )
+
+    def _after_loading(self, loaded: dict, what: str) -> dict:
+        try:
+            return self.after_loading(loaded)
+        except (AssertionError, ValueError, cv2.error) as error:
+            raise UserError(f'{what} is read, but the test pipeline cannot prepare it: {first_line(error)}.') from error
 
     def predict(self, prepared: Sequence[dict]) -> list[dict]:
         """The results, as of a call, of images of :meth:`prepare`, in one forward pass. Of one thread at a time.

@@ -15,6 +15,15 @@ def test_a_file_as_it_describes_itself(tmp_path):
 
 
 @pytest.mark.parametrize(
+    'step', [dict(type='CenterCrop', crop_size=[8, 8]), dict(type='Resize', scale=[8, 9], keep_ratio=True)]
+)
+def test_steps_that_take_two_sizes(tmp_path, step):
+    pipeline = [step, dict(type='Resize', scale=[8, 8]), dict(type='PackInputs')]
+    (result,) = open_inferencer(written(tmp_path, pipeline=pipeline))(IMAGE)
+    assert result['pred_scores'].tolist() == [4.0, 2.0, 1.0]
+
+
+@pytest.mark.parametrize(
     ('changed', 'message'),
     [
         (dict(num_classes=4, classes=list('abcd')), 'not one for each of the 4 classes'),

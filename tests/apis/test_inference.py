@@ -83,6 +83,20 @@ def test_arrays_and_pil_images_are_the_files_pixels(config, checkpoint, images, 
     assert not np.allclose(flipped['pred_scores'], results[0]['pred_scores'], atol=2e-3)
 
 
+def test_a_step_that_fails_is_not_blamed_on_the_file(config, checkpoint, images):
+    from mmengine.config import Config
+
+    cfg = Config.fromfile(config)
+    load, *rest = cfg.test_dataloader.dataset.pipeline
+    resize = dict(type='Resize', scale=(32, 32), backend='pillow')
+    cfg.test_dataloader.dataset.pipeline = [dict(load, to_float32=True), resize, *rest]
+    inferencer, file = Inferencer(cfg, str(checkpoint)), images / 'class_1/56.jpg'
+    floats = np.zeros((8, 8, 3), np.float32)
+    for image, name in ((str(file), str(file)), (file.read_bytes(), 'the image'), (floats, 'an array')):
+        with pytest.raises(UserError, match=f'^{name} is read, but .* cannot prepare it: Pillow backend'):
+            inferencer([image])
+
+
 def test_urls_and_pictures(run_tool, config, checkpoint, images, tmp_path):
     arguments = ['--model', config, '--checkpoint', checkpoint, '--show', tmp_path / 'shown']
     with served(images) as address:
