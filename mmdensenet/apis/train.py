@@ -121,8 +121,11 @@ def _train(cfg: Config, partial: bool, passed_over: list[tuple[Path, str]]) -> R
     runner.register_hook(CheckLabelsHook(source))
     runner.register_hook(CheckKeysHook())
     runner.register_hook(CheckpointContentHook(source))
-    if cfg.get('resume') or not partial:
-        runner.register_hook(CheckpointCoverageHook(source, head_may_differ=not cfg.get('resume')))
+    if cfg.get('resume'):
+        runner.register_hook(CheckpointCoverageHook(source))
+    else:  # before EMAHook, which reads the weights too
+        hook = CheckpointCoverageHook(source, head_may_differ=True, partial=partial)
+        runner.register_hook(hook, priority='VERY_HIGH')
     for path, reason in passed_over:
         runner.logger.warning(f'{path} is passed over: {reason}.')
     exact, *_ = [add_if_missing(runner, cls) for cls in (ExactResumeHook, FiniteHook, BadImagesHook)]

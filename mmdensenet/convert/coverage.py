@@ -27,18 +27,24 @@ class CheckpointCoverageHook(Hook):
     Args:
         source: the name of the checkpoint in messages.
         head_may_differ: True for fine-tuning.
+        partial: convert only, and compare nothing.
 
     Raises:
         UserError: if they differ; the message names the first keys and the likely reason.
     """
 
-    def __init__(self, source: str, head_may_differ: bool = False):
+    def __init__(self, source: str, head_may_differ: bool = False, partial: bool = False):
         self.source = source
         self.head_may_differ = head_may_differ
+        self.partial = partial
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         fit_checkpoint(runner.model, checkpoint, fit_channels=self.head_may_differ)
-        given = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else {}
+        if isinstance(checkpoint, dict) and 'state_dict' not in checkpoint:
+            checkpoint['state_dict'] = dict(checkpoint)  # where EMAHook looks for the weights
+        if self.partial:
+            return
+        given = checkpoint['state_dict'] if isinstance(checkpoint, dict) else {}
         given = {re.sub(r'^module\.', '', key): value for key, value in given.items() if hasattr(value, 'shape')}
         # a counter that no result depends on; weights from before torch 0.4.1 lack it, and torch loads them
         wanted = unwrapped(runner.model).state_dict()

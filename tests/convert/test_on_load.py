@@ -225,6 +225,28 @@ def test_tools_test_refuses_another_architecture(run_tool, tmp_path, config):
     assert done.status == 2 and 'stem.0.weight is (10, 1, 7, 7), not (10, 3, 7, 7)' in done.err
 
 
+@pytest.mark.parametrize('options', [[], ['--partial']], ids=['whole', 'partial'])
+@pytest.mark.parametrize('layout', ['torchvision', 'ours'])
+def test_load_from_with_an_average(check_tool, tmp_path, config, layout, options):
+    """Of tensors alone, as torchvision's files have them. EMAHook reads the checkpoint before the model does."""
+    theirs = randomise(torchvision_model())
+    expected = convert_state_dict(theirs.state_dict())[0]
+    torch.save(theirs.state_dict() if layout == 'torchvision' else expected, tmp_path / 'theirs.pth')
+    with config.open('a') as file:
+        file.write(f"""load_from = {str(tmp_path / 'theirs.pth')!r}
+custom_hooks = [dict(type='EMAHook', momentum=0.1)]
+optim_wrapper = dict(optimizer=dict(lr=0.0, weight_decay=0.0))
+model['backbone']['norm_eval'] = True
+""")
+    done = check_tool('train.py', config, '--work-dir', tmp_path / 'w', '--no-validate', *options)
+    assert done.out.count('layout of torchvision, converted') == (layout == 'torchvision')
+    assert 'do not match' not in done.out
+    trained = torch.load(tmp_path / 'w/epoch_1.pth', weights_only=True)
+    for weights in (trained['state_dict'], trained['ema_state_dict']):
+        weights = {key.removeprefix('module.'): value for key, value in weights.items()}
+        assert all(torch.equal(weights[key], expected[key]) for key in expected if 'tracked' not in key)
+
+
 def test_load_from(check_tool, tmp_path, config):
     """Fine-tuning from a grey model's weights in MONAI's layout, for other classes."""
     theirs = randomise(MODELS_OF['monai'](in_channels=1))
