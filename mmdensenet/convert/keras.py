@@ -22,7 +22,8 @@ def names_in_keras(tensors: Mapping[str, Tensor], prefix: str) -> tuple[dict[str
     """Our key to the file's, the tensors below ``prefix`` without a place in a DenseNet, and those from elsewhere.
 
     The head is the one linear layer of the file, whatever its name: ``predictions`` or, of an own model around the
-    network, ``dense`` beside it. Of several layers none alone is the head.
+    network, ``dense`` beside it. Of several layers none alone is the head. Beside a head nothing is from elsewhere:
+    Keras writes one network, and a norm in front of the head is part of it.
     """
     stages = [int(n) for key in tensors for n in re.findall(rf'^{re.escape(prefix)}conv(\d+)_block', key)]
     names, left, elsewhere = {}, [], []
@@ -30,7 +31,6 @@ def names_in_keras(tensors: Mapping[str, Tensor], prefix: str) -> tuple[dict[str
     if len(linear) == 1:
         names = {f'head.fc.{end}': linear[0].removesuffix('weight') + end for end in ('weight', 'bias')}
         names = {ours: key for ours, key in names.items() if key in tensors}
-    heads = {key.rpartition('.')[0] for key in linear}
     for key in tensors:
         ours = _translate(key.removeprefix(prefix), max(stages) - 2) if key.startswith(prefix) else None
         if key in names.values():
@@ -38,7 +38,7 @@ def names_in_keras(tensors: Mapping[str, Tensor], prefix: str) -> tuple[dict[str
         if ours is not None and ours not in names:
             names[ours] = key
         else:
-            (left if key.startswith(prefix) or key.rpartition('.')[0] in heads else elsewhere).append(key)
+            (left if linear or key.startswith(prefix) else elsewhere).append(key)
     return names, left, elsewhere
 
 

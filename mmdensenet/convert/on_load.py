@@ -60,7 +60,7 @@ def fit_checkpoint(model: nn.Module, checkpoint: MutableMapping, fit_channels: b
             if key.startswith('backbone.') or own
         }
         # what has no place in our network stays, for those who load all or nothing to refuse it
-        converted |= {own + key: tensors[report.prefix + key] for key in _left_of_network(report)}
+        converted |= {own + name: tensors[key] for name, key in _left_of_network(report).items()}
         report.source = 'the checkpoint'
         done.append(report.summary())
         eps = getattr(report.architecture, 'norm_eps', eps)
@@ -99,11 +99,12 @@ def backbone_of(model: nn.Module) -> tuple[str, nn.Module | None]:
     return f'{name}.' if name else '', backbone
 
 
-def _left_of_network(report: Report) -> list[str]:
-    """The names, without the prefix, of unused tensors between image and head."""
-    below = '' if report.layout.ours or report.layout.name == 'Keras' else r'(features|dense_stages|stem)\.'
-    found = (re.match(f'{re.escape(report.prefix)}({below}.*)', key) for key in report.left)
-    return [match[1] for match in found if match]
+def _left_of_network(report: Report) -> dict[str, str]:
+    """The file's names of unused tensors between image and head, by those names without the prefix."""
+    known = '' if report.layout.ours else '(features|dense_stages|stem)\\.'
+    below = re.compile(re.escape(report.prefix) + known)
+    of_network = [key for key in report.left if report.layout.name == 'Keras' or below.match(key)]
+    return {key.removeprefix(report.prefix): key for key in of_network}
 
 
 def _stated_eps(checkpoint: MutableMapping) -> float | None:

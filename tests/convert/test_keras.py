@@ -83,3 +83,28 @@ def test_a_head_of_an_own_model(tmp_path):
         convert_state_dict(read_checkpoint(str(tmp_path / 'two.h5')))
     _, report = convert_state_dict(read_checkpoint(str(tmp_path / 'two.h5')), partial=True)
     assert report.architecture.num_classes is None
+
+
+@pytest.mark.parametrize('inside', ['', 'densenet121'])
+def test_a_norm_before_the_head(tmp_path, inside):
+    """It is beside the network in the file, and the logits depend on it."""
+    layers = layers_of(keras_network())
+    layers['batch_normalization'] = {name: np.ones(10, np.float32) for name in layers['bn']}
+    file = tmp_path / 'own.h5'
+    write_named(file, layers, whole=True, old=False, inside=inside)
+    with pytest.raises(UserError, match=r'missing: none; left: batch_normalization\.weight, '):
+        convert_state_dict(read_checkpoint(str(file)))
+    model = dict(
+        type='ImageClassifier',
+        backbone=dict(type='mmdensenet.DenseNet', arch=dict(growth_rate=GROWTH, depths=DEPTHS, init_channels=INIT)),
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', num_classes=CLASSES, in_channels=layers['predictions']['kernel'].shape[0]),
+    )
+    with pytest.raises(
+        UserError, match=r'tensors that this model does not have: backbone\.batch_normalization\.weight'
+    ):
+        get_model(Config(dict(default_scope='mmpretrain', model=model)), str(file))
+    del layers['predictions']
+    write_named(file, layers, whole=True, old=False, inside=inside)
+    if inside:
+        assert 'batch_normalization.bias' in convert_state_dict(read_checkpoint(str(file)))[1].elsewhere

@@ -62,7 +62,7 @@ def write_named(file, layers: dict, whole: bool, old: bool, inside: str = '') ->
         groups: dict[str, list[str]] = {}
         for layer, values in layers.items():
             path = re.sub(r'^conv1_', 'conv1/', layer) if old else layer
-            outer = inside if inside and layer != 'predictions' else path
+            outer = inside if inside and layer not in ('predictions', 'batch_normalization') else path
             group = root.require_group(outer)
             for variable, array in values.items():
                 name = f'{path}/{variable}' + (':0' if old else '')
