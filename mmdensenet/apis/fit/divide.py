@@ -44,7 +44,8 @@ def divide(look: Look, before: dict[str, list[str]] | None, *, folds: int | None
         dict of columns, ``split`` or ``fold0``, ``fold1`` and so on, with N parts each; and lines to print.
 
     Raises:
-        UserError: for a group or duplicates in two parts of a given split, without ``allow_leak``.
+        UserError: for a group or duplicates in two parts of a given split, also by way of images without a part,
+            without ``allow_leak``.
     """
     samples = look.samples
     groups = joined_groups(samples, look.alike)
@@ -66,38 +67,43 @@ def divide(look: Look, before: dict[str, list[str]] | None, *, folds: int | None
         counts = np.bincount(number, minlength=folds)
         lines.append(f'{folds} folds of {counts.min()} to {counts.max()} images, {_by(samples)}')
         return columns, lines
+    leaks: list[str] = []
     parts = np.array(samples.parts if samples.parts is not None else [''] * len(samples), dtype=object)
     if samples.parts is not None:
         lines.append('the given parts are kept')
         leaks = find_leaks(samples, parts, look)
-        if leaks and not allow_leak:
-            raise UserError(
-                f'{len(leaks)} leaks between the given parts: {"; ".join(leaks[:SHOWN])}'
-                f'{" ..." if len(leaks) > SHOWN else ""}. Correct them, or go on with allow_leak=True.'
-            )
-        lines += [f'leak, allowed: {leak}' for leak in leaks[:SHOWN]]
-        if len(leaks) > SHOWN:
-            lines.append(f'and {len(leaks) - SHOWN} more leaks')
+        what = f'{len(leaks)} leaks between the given parts'
+        _allow(leaks, allow_leak, what, 'Correct them, or go on with allow_leak=True', lines)
         _take_again(samples, parts, groups, before)
     elif before:
         parts = np.array([before.get(image, [''])[0] for image in samples.images], dtype=object)
         kept = int((parts != '').sum())
         lines.append(f'{kept} images stay in their part, {len(samples) - kept} are new')
-    if samples.parts is None or not leaks:
+    if not leaks:
         _follow_groups(parts, groups)
     _fill(samples, parts, groups, lines)
     counts = [f'{part} {int((parts == part).sum())}' for part in PARTS]
     lines.append(f'{", ".join(counts)} images, {_by(samples)}')
     if before:
-        leaks = find_leaks(samples, parts, look)
-        if leaks and not allow_leak:
-            raise UserError(
-                f'added images join what is in two parts: {"; ".join(leaks[:SHOWN])}. Remove them, or '
-                'samples.csv for a new division.'
-            )
+        joined, remedy = 'added images join what is in two parts', 'Remove them, or samples.csv for a new division'
+    else:  # an image of no part has a group in one and a duplicate in another
+        joined = 'images without a part join what is in two'
+        remedy = 'Give them a part, leave them out, or go on with allow_leak=True'
+    if not leaks:
+        _allow(find_leaks(samples, parts, look), allow_leak, joined, remedy, lines)
     for part in PARTS:
         require_labels(samples, parts == part, f'{part} part', lines)
     return {'split': parts.tolist()}, lines
+
+
+def _allow(leaks: list[str], allow_leak: bool, what: str, remedy: str, lines: list[str]) -> None:
+    """Say the first leaks, as an error unless they are allowed."""
+    if leaks and not allow_leak:
+        more = ' ...' if len(leaks) > SHOWN else ''
+        raise UserError(f'{what}: {"; ".join(leaks[:SHOWN])}{more}. {remedy}.')
+    lines += [f'leak, allowed: {leak}' for leak in leaks[:SHOWN]]
+    if len(leaks) > SHOWN:
+        lines.append(f'and {len(leaks) - SHOWN} more leaks')
 
 
 def joined_groups(samples: Samples, alike: np.ndarray) -> np.ndarray:

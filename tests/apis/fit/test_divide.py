@@ -114,6 +114,23 @@ def test_an_image_without_a_part_follows_its_group():
     assert columns['split'] == [kind for kind in kinds for _ in range(2)]
 
 
+def test_an_image_without_a_part_that_joins_two_is_named():
+    """Its patient's other image is for the test, and its duplicate is trained on."""
+    parts, groups = ['train'] * 140 + ['val'] * 20 + ['test'] * 40, [f'p{i}' for i in range(200)]
+    parts[7], groups[7] = '', 'p170'
+    alike = list(range(200))
+    alike[7] = 3
+    look = looked(200, groups, parts, alike)
+    with pytest.raises(
+        UserError,
+        match=r'^images without a part join what is in two: group p170 is in train \(0007.* and test .*\. Give them a part,',
+    ):
+        divide(look, None)
+    columns, lines = divide(look, None, allow_leak=True)
+    assert [part for i, part in enumerate(columns['split']) if i != 7] == [*parts[:7], *parts[8:]]
+    assert sum(line.startswith('leak, allowed: group p170') for line in lines) == 1
+
+
 @pytest.mark.parametrize(
     ('given', 'taken'), [(('train', 'val'), 'test'), (('train', 'test'), 'val'), (('', 'test'), 'val')]
 )
