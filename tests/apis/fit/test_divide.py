@@ -123,7 +123,7 @@ def test_an_image_without_a_part_that_joins_two_is_named():
     look = looked(200, groups, parts, alike)
     with pytest.raises(
         UserError,
-        match=r'^images without a part join what is in two: group p170 is in train \(0007.* and test .*\. Give them a part,',
+        match=r'^images without a part join what is in two: group p170 is in train \(0007.* Give them a part,',
     ):
         divide(look, None)
     columns, lines = divide(look, None, allow_leak=True)
