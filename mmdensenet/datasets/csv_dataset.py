@@ -50,7 +50,7 @@ class CSVDataset(BaseDataset):
             ``stratify`` (equal shares of each label; True by default) and ``seed`` (0).
             Rows of one image are in one part.
         group_column: samples get this column's text as ``group``, as metrics that resample patients need it; by default
-            that of ``split_by``. A row without one is a group for itself.
+            that of ``split_by``. A row without one is a group for itself, 'row N of FILE'.
         slice_column: the column with the number of the slice, from 0, where ``image_column`` names volumes; samples get
             it as ``slice``, which :class:`LoadGreyImage` takes.
 
@@ -137,6 +137,9 @@ class CSVDataset(BaseDataset):
         find = ImageFinder(self.img_prefix or '')
         samples = []
         names = None if self.group_column is None else group_names(table, self.group_column)
+        for i, row in enumerate(table.rows if names else ()):
+            if is_missing(row[self.group_column]):
+                names[i] += f' of {table.file}'  # another table has such a row, too
         for i in choose_rows(table, self.image_column, onehot, self.split, self.split_column, self.split_by):
             if targets[i] is None:
                 continue

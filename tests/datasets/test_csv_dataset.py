@@ -161,6 +161,17 @@ def test_samples_know_their_patient(patients, tmp_path):
         CSVDataset(label_columns=LABELS, group_column='person', **patients)
 
 
+def test_rows_without_a_patient_are_no_group_of_two_tables(tmp_path):
+    found = []
+    for part in ('train', 'val'):
+        (tmp_path / part).mkdir()
+        settings = write(tmp_path / part, 'image,kind,patient\na.png,cat,7\nb.png,dog,\nc.png,dog,NA\n')
+        dataset = CSVDataset(label_column='kind', group_column='patient', **settings)
+        found.append([dataset.get_data_info(i)['group'] for i in range(3)])
+        assert found[-1] == ['7', f'row 3 of {dataset.ann_file}', f'row 4 of {dataset.ann_file}']
+    assert {*found[0]} & {*found[1]} == {'7'}
+
+
 def test_folds_are_each_once_for_validation(patients):
     rule = dict(folds=4, group='patient')
     val = [paths(patients, 'val', fold=fold, **rule) for fold in range(4)]
