@@ -16,26 +16,71 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from mmpretrain.models.backbones import densenet as theirs
 from mmpretrain.models.heads import MultiLabelClsHead
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmdensenet.models import BlurPool
+from mmdensenet.models import BlurPool, DenseNet
+from mmdensenet.models import dense_block as ours
+from mmdensenet.models.sync_bn import SyncBatchNorm
+
+#: the classes whose instances are computed without calling them
+_KNOWN = {
+    *(nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Dropout, nn.Sequential, nn.ModuleList, BlurPool),
+    *(getattr(file, name) for file in (ours, theirs) for name in ('DenseBlock', 'DenseLayer', 'DenseTransition')),
+}
+_NORMS = {cls.forward for cls in (_BatchNorm, nn.SyncBatchNorm, SyncBatchNorm)}
 
 
 def why_not_foldable(backbone: nn.Module) -> str | None:
-    """Return why a backbone cannot be folded, or None for a DenseNet with batch norm and ReLU, which can."""
+    """Return why a backbone cannot be folded, or None for a DenseNet with batch norm and ReLU, which can.
+
+    A network with a forward of its own, or other modules in DenseNet's places, may compute anything: it is not folded.
+    """
     for name in ('stem', 'stages', 'transitions'):
         if not hasattr(backbone, name):
             return f'{type(backbone).__name__} is no DenseNet'
+    own = type(backbone)
+    methods = own.forward, getattr(own, '_stem', None)
+    if methods[0] is not theirs.DenseNet.forward and methods != (DenseNet.forward, DenseNet._stem):
+        return f'{own.__name__} has a forward of its own'
     for name, module in backbone.named_modules():
-        if 'norm' in name.rpartition('.')[2] and not isinstance(module, _BatchNorm):
-            return f'{name} is {type(module).__name__}, not batch norm'
+        kind = type(module)
+        if 'norm' in (name.rpartition('.')[2] + kind.__name__).lower() and kind.forward not in _NORMS:
+            return f'{name} is {kind.__name__}, not batch norm'
         if isinstance(module, _BatchNorm) and module.running_mean is None:
             return f'{name} keeps no running statistics'
-        if name.rpartition('.')[2] == 'act' and not isinstance(module, nn.ReLU):
-            return f'{name} is {type(module).__name__}, not ReLU'
+        if name.rpartition('.')[2] == 'act' and kind is not nn.ReLU:
+            return f'{name} is {kind.__name__}, not ReLU'
+        if name and kind not in _KNOWN and kind.forward not in _NORMS:
+            return f'{name} is {kind.__name__}, which is no part of DenseNet'
+        if kind is nn.Conv2d and (module.groups, module.padding_mode) != (1, 'zeros'):
+            return f'{name} has groups, or does not pad with zeros'
+    if max(backbone.out_indices) != len(backbone.stages) - 1:
+        return f'out_indices={tuple(backbone.out_indices)} end before the last stage'
+    unit, whole, half = ['Conv2d', 'norm', 'ReLU'], nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(3, 1, 1)
+    ends = [_described(whole)], [_described(half), 'BlurPool']
+    between = ['norm', 'ReLU', 'pointwise', _described(nn.AvgPool2d(2, 2))]
+    *transitions, last = backbone.transitions
+    for name, part, expected in (
+        ('stem', backbone.stem, [['Conv2d'], *([*unit * n, *end] for n in (1, 3) for end in ends)]),
+        *((f'transitions.{i}', transition, [between]) for i, transition in enumerate(transitions)),
+        (f'transitions.{len(transitions)}', last, [['norm', 'ReLU']]),
+    ):
+        if [_described(module) for module in part if type(module) is not nn.Dropout] not in expected:
+            return f'{name} has other modules than those of DenseNet'
     return None
+
+
+def _described(module: nn.Module) -> str:
+    """The kind of a module in a stem or transition, with what decides whether it can be folded."""
+    kind = type(module)
+    if isinstance(module, (nn.MaxPool2d, nn.AvgPool2d)):
+        return f'{kind.__name__}{[getattr(module, name) for name in module.__constants__]}'
+    if isinstance(module, nn.Conv2d) and (*module.kernel_size, *module.stride, *module.padding) == (1, 1, 1, 1, 0, 0):
+        return 'pointwise'
+    return 'norm' if kind.forward in _NORMS else kind.__name__
 
 
 def scale_and_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:

@@ -42,11 +42,12 @@ def int8_rdnet(model: nn.Module, batches: Iterable[Tensor], batch: int | None, s
     quantised = {}
     for stage in graph.backbone.stages:
         for norm, conv in [(stage.norm, stage.conv), *((block.norm, block.pwconv1) for block in stage.blocks)]:
-            if conv is not None:
+            if conv in ranges:  # a first stage has none, and stages behind the last of out_indices do not run
                 quantised[conv] = _equalise(norm, conv, ranges[conv][0])
         for block in stage.blocks:
-            given = ranges[block.pwconv2][0]
-            quantised[block.pwconv2] = (float(given.low.min()), float(given.high.max()))
+            if block.pwconv2 in ranges:
+                given = ranges[block.pwconv2][0]
+                quantised[block.pwconv2] = (float(given.low.min()), float(given.high.max()))
     example = torch.zeros(batch or 2, graph.backbone.stem[0].in_channels, *size)
     proto = to_onnx(graph, example, {0: torch.export.Dim('batch')} if batch is None else None)
     nodes = [node for node in proto.graph.node if node.op_type == 'Conv']

@@ -63,3 +63,15 @@ def test_what_cannot_calibrate(batches, message):
     model = SimpleNamespace(backbone=MODELS.build(dict(backbone)), with_neck=False, head=mean)
     with pytest.raises(ValueError, match=message):
         int8_rdnet(model, batches, None, (32, 32), 'onnx')
+
+
+def test_stages_behind_the_last_that_is_needed_are_left_out():
+    backbone, _ = BACKBONES['RDNet']
+    torch.manual_seed(0)
+    model = SimpleNamespace(backbone=MODELS.build(dict(backbone, out_indices=0)).eval(), with_neck=False, head=mean)
+    images = torch.randn(2, 3, 32, 32)
+    proto = int8_rdnet(model, [images], None, (32, 32), 'onnx')
+    runtime = pytest.importorskip('onnxruntime')
+    scores = runtime.InferenceSession(proto.SerializeToString()).run(None, {'images': images.numpy()})[0]
+    expected = torch.softmax(mean(model.backbone(images)), 1)
+    assert scores == pytest.approx(expected.detach().numpy(), abs=0.01)
