@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,4 +195,7 @@ def _text_of(value: object) -> str:
     """A cell of Parquet as a CSV file has it; a list as ``a|b``."""
     if isinstance(value, list):
         return '|'.join(_text_of(each) for each in value)
+    if isinstance(value, bytes):  # text of writers that know no other; or an image
+        with suppress(UnicodeDecodeError):
+            value = value.decode()
     return '' if value is None else str(value).strip()

@@ -50,6 +50,12 @@ def test_parquet(tmp_path):
 
     parquet.write_table(pa.table(dict(image=['a', 'b'], A=[1.0, None])), tmp_path / 't.parquet')
     assert read_table(tmp_path / 't.parquet').rows == [dict(image='a', A='1.0'), dict(image='b', A='')]
+    columns = dict(image=[b'a.png', None], kind=[[b'B\xc3\xa4r', b'cat'], []], picture=[b'\xff\xd8', b''])
+    parquet.write_table(pa.table(columns), tmp_path / 't.parquet')
+    assert read_table(tmp_path / 't.parquet').rows == [
+        dict(image='a.png', kind='Bär|cat', picture=str(b'\xff\xd8')),
+        dict(image='', kind='', picture=''),
+    ]
 
 
 @pytest.mark.parametrize(
