@@ -1,7 +1,8 @@
-"""mmengine's loops with two additions: they can start inside an epoch, and skip batches without readable images."""
+"""mmengine's loops, which can start inside an epoch, skip batches without readable images, and validate one model."""
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_reduce, broadcast, get_world_size
+from mmengine.hooks import EMAHook
 from mmengine.runner import EpochBasedTrainLoop as _EpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as _IterBasedTrainLoop
 from mmengine.runner import TestLoop as _TestLoop
@@ -129,9 +130,20 @@ class _SkippingEvalLoop(_Quick):
 
 @LOOPS.register_module()
 class ValLoop(_SkippingEvalLoop, _ValLoop):
-    """mmengine's loop of this name, which skips batches without readable images."""
+    """mmengine's loop of this name, which skips batches without readable images.
+
+    All ranks validate the model that the first one saves: without SyncBN each has running statistics of its own.
+    """
 
     _name = 'val'
+
+    def run(self) -> dict:
+        if get_world_size() > 1:
+            averages = (hook.ema_model for hook in self.runner.hooks if isinstance(hook, EMAHook))
+            for model in (self.runner.model, *averages):
+                for buffer in model.buffers():
+                    broadcast(buffer)
+        return super().run()
 
 
 @LOOPS.register_module()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from mmengine.dist import get_rank
 from mmengine.runner import EpochBasedTrainLoop
 
 from mmdensenet.errors import UserError
@@ -32,6 +33,23 @@ def restore_gradients(runner, gradients: dict[str, torch.Tensor]) -> None:
             parameter.grad = gradient.to(parameter.device, parameter.dtype)
 
 
+def own_buffers(runner) -> dict[str, torch.Tensor]:
+    """A rank's running statistics, on the CPU, by name; empty on the first rank, whose own are in the checkpoint.
+
+    Without SyncBN those of the ranks differ, and mmengine's SyncBuffersHook averages them after an epoch.
+    """
+    buffers = unwrapped(runner.model).named_buffers() if get_rank() else ()
+    return {name: buffer.detach().cpu() for name, buffer in buffers}
+
+
+def restore_buffers(runner, buffers: dict[str, torch.Tensor]) -> None:
+    """Set the running statistics that still have this name and shape."""
+    for name, buffer in unwrapped(runner.model).named_buffers():
+        saved = buffers.get(name)
+        if saved is not None and saved.shape == buffer.shape:
+            buffer.copy_(saved)
+
+
 def checked(loaded: dict) -> dict:
     """The saved state, converted to the types that resuming needs.
 
@@ -49,10 +67,12 @@ def checked(loaded: dict) -> dict:
                 for saved in loaded.get('early_stopping', ())
             ],
             gradients=[dict(gradients) for gradients in loaded.get('gradients', ())],
+            buffers=[dict(buffers) for buffers in loaded.get('buffers', ())],
         )
         int(loaded['sampler']['seed']), loaded['sampler']['sampler_seed']
-        if len(state['gradients']) not in (0, len(state['random'])):
-            raise ValueError('gradients')
+        for name in ('gradients', 'buffers'):
+            if len(state[name]) not in (0, len(state['random'])):
+                raise ValueError(name)
         if not 0 <= state['position'] <= state['batches']:
             raise ValueError('position')
         return state

@@ -127,6 +127,59 @@ def test_two_ranks_resume_where_they_were(configure, tmp_path):
         assert_equal(parts['parameters'], whole['parameters'])
 
 
+RANKS = """
+train_dataloader = dict(batch_size=4, dataset=dict(indices=28))
+default_hooks.update(
+    curves=dict(type='Statistics', _delete_=True), exact_resume=dict(type='mmdensenet.ExactResumeHook', interval=1))
+custom_hooks = {hooks}
+"""
+
+
+@HOOKS.register_module()
+class Statistics(Hook):
+    """Dies before an iteration, and keeps the running statistics with which a rank validates."""
+
+    priority = 'LOWEST'
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == Watch.die_at:
+            raise KeyError('died')
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        buffers = {name.removeprefix('module.'): b for name, b in runner.model.named_buffers() if '.stages.' in name}
+        torch.save(buffers, f'{runner.work_dir}/validated_{runner.epoch}_{runner.rank}.pt')
+
+
+@pytest.mark.parametrize(
+    'hooks',
+    [
+        [],
+        [dict(type='EMAHook', momentum=0.1, update_buffers=True)],
+        pytest.param([dict(type='SyncBuffersHook')], marks=pytest.mark.slow),
+    ],
+)
+def test_two_ranks_validate_what_the_first_saves(short_config, tmp_path, hooks):
+    """Also those that resume inside an epoch, whose running statistics differ without SyncBN."""
+    config = str(short_config(RANKS.format(hooks=hooks)))
+    assert train_on_two_ranks(config, tmp_path / 'whole')[0] == [0, 0]
+    Watch.die_at = 6
+    assert train_on_two_ranks(config, tmp_path / 'parts')[0] == [1, 1]
+    Watch.die_at = None
+    statuses, out = train_on_two_ranks(config, tmp_path / 'parts', resume='auto')
+    assert statuses == [0, 0] and 'resumed epoch: 1, iter: 6' in out, out
+    whole, parts = (torch.load(tmp_path / run / 'epoch_2.pth', weights_only=True) for run in ('whole', 'parts'))
+    assert_equal(parts['state_dict'], whole['state_dict'])
+    assert_equal(parts['exact_resume'], whole['exact_resume'])
+    scores = [saved['message_hub']['runtime_info']['best_score'] for saved in (parts, whole)]
+    assert scores[0] == scores[1]
+    for epoch in (1, 2):
+        saved = torch.load(tmp_path / f'whole/epoch_{epoch}.pth', weights_only=True)['state_dict']
+        for rank in (0, 1):
+            buffers = torch.load(tmp_path / f'whole/validated_{epoch}_{rank}.pt')
+            assert len(buffers) > 8
+            assert_equal(buffers, {name: saved[name] for name in buffers})
+
+
 @pytest.mark.parametrize('sampler', ['InfiniteSampler', pytest.param('DefaultSampler', marks=pytest.mark.slow)])
 @pytest.mark.parametrize('workers', [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_training_by_iterations(configure, tmp_path, workers, sampler):

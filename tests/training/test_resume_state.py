@@ -12,9 +12,9 @@ from mmdensenet.training.resume_state import checked, pending_gradients, restore
 STATE = dict(random=[{}], position=2, batches=3, validated=False, sampler=dict(seed=1, sampler_seed=None))
 
 
-def test_checkpoints_of_earlier_versions_lack_gradients_and_early_stopping():
+def test_checkpoints_of_earlier_versions_lack_gradients_buffers_and_early_stopping():
     expected = {key: value for key, value in STATE.items() if key != 'sampler'}
-    assert checked(STATE) == dict(expected, gradients=[], early_stopping=[])
+    assert checked(STATE) == dict(expected, gradients=[], buffers=[], early_stopping=[])
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,8 @@ def test_checkpoints_of_earlier_versions_lack_gradients_and_early_stopping():
         dict(sampler=dict(seed='x', sampler_seed=0)),
         dict(sampler=dict(seed=1)),
         dict(gradients=[{}, {}]),
+        dict(buffers=[{}, {}]),
+        dict(buffers=[3]),
         dict(early_stopping=[dict(best_score=1.0)]),
     ],
 )

@@ -26,7 +26,9 @@ from mmdensenet.training.resume_state import (
     KEY,
     VARIANT_KEY,
     checked,
+    own_buffers,
     pending_gradients,
+    restore_buffers,
     restore_gradients,
     restore_position,
     validation_is_due,
@@ -41,10 +43,10 @@ class ExactResumeHook(Hook):
     """Make a resumed run end with the weights of the run that was never interrupted, bit for bit on a CPU.
 
     The hook adds to every resumable checkpoint the random state of all processes, the seeds of the sampler, the
-    position inside the epoch, the accumulated gradients, the state of early stopping, and whether the run has already
-    validated. It also writes checkpoints inside an epoch, ``resume_iter_N.pth``: every ``interval`` iterations, every
-    ``minutes`` minutes, and on SIGTERM and Ctrl-C, which then end the run with status 143 and 130. It keeps the last
-    one until training ends.
+    position inside the epoch, the accumulated gradients and running statistics of each process, the state of early
+    stopping, and whether the run has already validated. It also writes checkpoints inside an epoch,
+    ``resume_iter_N.pth``: every ``interval`` iterations, every ``minutes`` minutes, and on SIGTERM and Ctrl-C, which
+    then end the run with status 143 and 130. It keeps the last one until training ends.
 
     Args:
         interval: iterations between checkpoints inside an epoch; None for no such interval.
@@ -129,6 +131,8 @@ class ExactResumeHook(Hook):
             set_random_state(states[runner.rank])
             if loaded['gradients']:
                 restore_gradients(runner, loaded['gradients'][runner.rank])
+            if loaded['buffers']:
+                restore_buffers(runner, loaded['buffers'][runner.rank])
         else:
             runner.logger.warning(
                 f'{len(states)} processes wrote the checkpoint and there are {get_world_size()}: the run continues, '
@@ -220,6 +224,7 @@ class ExactResumeHook(Hook):
         checkpoint[KEY] = dict(
             random=[state['random'] for state in states],
             gradients=[state['gradients'] for state in states],  # of each rank; empty between optimizer steps
+            buffers=[state['buffers'] for state in states],
             sampler=self._sampler.state_dict(),
             position=getattr(loop, 'position', 0) if inside else 0,
             batches=len(loop.dataloader),
@@ -253,7 +258,7 @@ class ExactResumeHook(Hook):
 
 
 def _state_of_rank(runner) -> dict:
-    return dict(random=get_random_state(), gradients=pending_gradients(runner))
+    return dict(random=get_random_state(), gradients=pending_gradients(runner), buffers=own_buffers(runner))
 
 
 def _hooks(runner, kind: type) -> list:
