@@ -1,9 +1,11 @@
 """Checks of a checkpoint file before torch reads it: a few hostile bytes can expand to any size."""
 
 import io
+import math
 import os
 import pickle
 import pickletools
+import re
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
@@ -54,12 +56,17 @@ class _Hash(int):
 
 
 class _Object:
-    """What an opcode makes: only its parts, and its hash if that is known."""
+    """What an opcode makes: only its parts, the last one first, and what is known of its hash, number and name."""
 
-    __slots__ = ('hash', 'keys', 'parts', 'size')
+    __slots__ = ('caller', 'hash', 'keys', 'name', 'number', 'parts', 'size')
 
-    def __init__(self, parts: list['_Object'] | tuple = (), hash_: _Hash | None = None):
+    def __init__(
+        self, parts: list['_Object'] | tuple = (), hash_: _Hash | None = None, number: int | None = None, name: str = ''
+    ):
         self.parts = parts
+        self.number = number
+        self.name = name  # of a function or class
+        self.caller = ''  # the function that returned it
         self.size = 0  # unknown; -1 while :func:`_count` visits it
         self.hash = hash_
         self.keys: dict[_Hash, int] | None = None  # of a dict or set: the number of keys by hash
@@ -97,7 +104,7 @@ def _simulate(file: BinaryIO, allowed: int) -> Iterator[_Object]:
     """Yield the containers that a pickle makes, without making them. Its calls may read ``allowed`` items in all."""
     stack: list[_Object] = []
     memo: dict[int, _Object] = {}
-    leaves: dict[int, _Object] = {}
+    leaves: dict[tuple[int, int | None], _Object] = {}
 
     def down_to_mark() -> list[_Object]:
         items = []
@@ -128,11 +135,14 @@ def _simulate(file: BinaryIO, allowed: int) -> Iterator[_Object]:
                 made = _Object([], _Hash(hash(())))
             elif name.startswith('EMPTY_'):
                 made = _Object([])
+            elif name == 'GLOBAL':
+                made = _Object(name=argument.replace(' ', '.'))
             elif isinstance(argument, (int, float, str)):
-                number = _Hash(hash(argument))
-                made = leaves.get(number)
+                hash_ = _Hash(hash(argument))
+                number = int(hash_) if isinstance(argument, int) and hash_ == argument else None  # below 2**61
+                made = leaves.get((hash_, number))
                 if made is None:
-                    made = leaves[number] = _Object(hash_=number)
+                    made = leaves[hash_, number] = _Object(hash_=hash_, number=number)
             else:
                 made = _LEAF
             stack.append(made)
@@ -145,8 +155,13 @@ def _simulate(file: BinaryIO, allowed: int) -> Iterator[_Object]:
                 made[0].add_keys(items[1::2])
             elif name == 'FROZENSET':
                 made[0].add_keys(items)
-            elif name in ('REDUCE', 'NEWOBJ') and len(items[0].parts) == 1:
-                allowed -= _call(made[0], items[0].parts[0])
+            elif name == 'BINPERSID':
+                made[0].caller = name
+            elif name in ('REDUCE', 'NEWOBJ'):
+                made[0].caller = items[1].name
+                _check_call(items[1].name, items[0])
+                if len(items[0].parts) == 1:
+                    allowed -= _call(made[0], items[0].parts[0])
                 if allowed < 0:
                     raise pickle.UnpicklingError('it goes over more items than a file of its size can hold')
             stack.extend(made)
@@ -161,6 +176,8 @@ def _extend(stack: list[_Object], items: list[_Object], name: str) -> None:
     top = stack[-1]
     if top in (_LEAF, _MARK):
         raise ValueError('items for something that has none')
+    if name == 'BUILD' and top.caller.startswith(('torch._utils.', 'torch._tensor.')):
+        raise pickle.UnpicklingError('it gives a tensor other data')
     top.parts.extend(items)
     if name in ('SETITEM', 'SETITEMS'):
         top.add_keys(items[1::2])
@@ -170,6 +187,49 @@ def _extend(stack: list[_Object], items: list[_Object], name: str) -> None:
 
 def _tuple_hash(items: Sequence[_Object]) -> _Hash:
     return _Hash(hash(tuple(item.hash for item in items)))
+
+
+def _check_call(name: str, given: _Object) -> None:
+    """Refuse calls that ``torch.save`` does not write, and that make much of little: memory for a number of bytes or a
+    shape, texts that grow each time they are encoded, copies of a tensor whose strides are 0, items of tensors."""
+    arguments = given.parts[::-1]
+    fits = _is_tuple(given)
+    if re.fullmatch(r'torch\..*(Tensor|Storage)', name):
+        fits = not arguments
+    elif name.endswith('.bytearray'):
+        of_bytes = all(argument.caller.endswith(('.encode', '.bytes')) for argument in arguments)
+        fits &= of_bytes or len(arguments) == 2  # a text and its encoding
+    elif name == '_codecs.encode':
+        fits &= not any(argument.parts for argument in arguments)
+    elif name.startswith(('torch._utils._rebuild_tensor', 'torch._utils._rebuild_qtensor')):
+        fits &= _is_within_storage(arguments[0], arguments[2])
+    elif name == 'torch._utils._rebuild_device_tensor_from_cpu_tensor':
+        fits &= _is_rebuilt(arguments[0])
+    elif name == 'torch._utils._rebuild_sparse_tensor':
+        fits &= all(_is_rebuilt(part) for part in arguments[1].parts if part.caller not in ('', 'torch.Size'))
+    elif name == 'torch._tensor._rebuild_from_type_v2':
+        fits &= arguments[0].name.startswith('torch._utils.')
+        _check_call(arguments[0].name, arguments[2])
+    elif re.fullmatch(r'.*\.(set|OrderedDict|Counter|Size)', name):
+        fits &= not any(argument.caller for argument in arguments)
+    if not fits:
+        raise pickle.UnpicklingError(f'it calls {name} as no file of torch.save does')
+
+
+def _is_tuple(item: _Object) -> bool:
+    return item.hash is not None and not item.caller
+
+
+def _is_rebuilt(item: _Object) -> bool:
+    return item.caller.startswith('torch._utils._rebuild_tensor')
+
+
+def _is_within_storage(storage: _Object, size: _Object) -> bool:
+    """Whether a tensor of this size has an item of the storage for each of its own."""
+    numbers = [part.number for part in size.parts]
+    if storage.caller != 'BINPERSID' or not _is_tuple(size) or None in numbers:
+        return False
+    return math.prod(numbers) <= (storage.parts[0].parts[::-1][4].number or 0)
 
 
 def _call(made: _Object, argument: _Object) -> int:

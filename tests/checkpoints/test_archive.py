@@ -4,6 +4,7 @@ import os
 import resource
 import sys
 import time
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -86,7 +87,15 @@ def test_what_torch_writes_is_read(tmp_path):
         e=[None] * 5000,
         f=torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last),
         g=['the same text'] * 1000,
+        h=torch.Size([2, 3]),
+        i={1, 'a'},
+        j=bytearray(b'ab'),
+        k=OrderedDict(a=1),
+        l=bytearray(),
+        m=torch.zeros(0, 3),
+        n=torch.tensor(3),
     )
+    content['d'].note = content['c'].note = 'an attribute, for which torch writes another call'
     for new in (True, False):
         torch.save(content, tmp_path / 'a.pth', _use_new_zipfile_serialization=new)
         loaded = load_from_file(str(tmp_path / 'a.pth'))

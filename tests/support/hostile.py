@@ -81,6 +81,43 @@ def size(*numbers: int) -> bytes:
     return b'(' + b''.join(b'\x8a\x08' + struct.pack('<q', number) for number in numbers) + b't'
 
 
+def integer(value: int) -> bytes:
+    return b'\x8a\x08' + struct.pack('<q', value)
+
+
+#: functions and types as a pickle names them
+REBUILD, PLAIN_TENSOR, FLOATS = b'ctorch._utils\n_rebuild_tensor_v2\n', b'ctorch\nTensor\n', b'ctorch\nFloatTensor\n'
+FOUR_FLOATS = b'(' + text('storage') + b'ctorch\nFloatStorage\n' + text('0') + text('cpu') + integer(4) + b'tQ'
+
+
+def of_floats(items: int) -> bytes:
+    """The arguments, without the end of their tuple, of a tensor of so many items over four floats."""
+    return b'(' + FOUR_FLOATS + b'K\x00' + size(items) + size(items == 4) + b'\x89}'
+
+
+def other_data() -> bytes:
+    """The tensor on the stack becomes one of many items over four floats, as before torch 0.2."""
+    return b'(' + FOUR_FLOATS + b'K\x00' + size(1 << 22) + size(0) + b'tb'
+
+
+def copied(made: bytes) -> bytes:
+    """A tensor in another type, which takes memory for each item."""
+    arguments = made + b'ctorch\nfloat64\n' + text('cpu') + b'\x89'
+    return called(b'torch._utils\n_rebuild_device_tensor_from_cpu_tensor\n', arguments)
+
+
+def expanded(made: bytes) -> bytes:
+    return archive(pickled(made), {'c/data/0': bytes(16)})
+
+
+def grown(levels: int = 22) -> bytes:
+    """A text that is twice as long after each call."""
+    made = called(b'_codecs\nencode\n', text('a'), text('latin1'))
+    for _ in range(levels):
+        made = called(b'_codecs\nencode\n', made, text('hex'))
+    return made
+
+
 def bomb(levels: int = 30) -> bytes:
     """A list of ten times a list of ten times a list ..."""
     made = b']q\x00'
@@ -286,6 +323,33 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     'beyond the storage': lambda: archive(
         pickled(tensor('_rebuild_tensor_v2', 4, size(2, 2), size(1 << 40, 1))), {'c/data/0': bytes(16)}
     ),
+    'a tensor of a size': lambda: archive(pickled(called(b'torch\nFloatTensor\n', integer(1 << 22)))),
+    'a new tensor of a size': lambda: archive(
+        pickled(b'ctorch\nTensor\n(' + integer(1 << 11) + integer(1 << 11) + b't\x81')
+    ),
+    'a storage of a size': lambda: archive(pickled(called(b'torch.storage\nUntypedStorage\n', integer(1 << 24)))),
+    'bytearray of a length': lambda: archive(pickled(called(b'__builtin__\nbytearray\n', integer(1 << 24)))),
+    'a tensor of a size, called for': lambda: archive(
+        pickled(called(b'torch._tensor\n_rebuild_from_type_v2\n', FLOATS, PLAIN_TENSOR, size(1 << 22), b'}'))
+    ),
+    'a shape, called for': lambda: expanded(
+        called(b'torch._tensor\n_rebuild_from_type_v2\n', REBUILD, PLAIN_TENSOR, of_floats(1 << 22) + b't', b'}')
+    ),
+    'a shape of an argument that is called': lambda: expanded(
+        copied(REBUILD + b'(' + FOUR_FLOATS + b'K\x00' + called(b'torch\nSize\n', size(1 << 22)) + size(0) + b'\x89}tR')
+    ),
+    'a shape with a truth value': lambda: expanded(
+        copied(REBUILD + b'(' + FOUR_FLOATS + b'K\x00(' + integer(1 << 22) + b'\x88t' + size(0, 0) + b'\x89}tR')
+    ),
+    'a list of arguments': lambda: expanded(
+        copied(REBUILD + b']' + b'a'.join([FOUR_FLOATS, b'K\x00', size(1 << 22), size(0), b'\x89', b'}', b'R']))
+    ),
+    'texts that grow': lambda: archive(pickled(grown())),
+    'a set of a shape': lambda: expanded(called(b'__builtin__\nset\n', REBUILD + of_floats(1 << 21) + b'tR')),
+    'a set of a tensor': lambda: expanded(called(b'__builtin__\nset\n', REBUILD + of_floats(4) + b'tR')),
+    'copy of a shape': lambda: expanded(copied(REBUILD + of_floats(1 << 22) + b'tR')),
+    'copy of other data': lambda: expanded(copied(REBUILD + of_floats(4) + b'tR' + other_data())),
+    'copy of a new tensor': lambda: expanded(copied(PLAIN_TENSOR + b')R' + other_data())),
     'sparse': lambda: saved(torch.sparse_coo_tensor([[0]], [1.0], (1 << 40,))),
     'meta': lambda: saved(torch.empty(1 << 40, device='meta')),
     'huge bytes': lambda: archive(b'\x80\x02X\xff\xff\xff\x7fabc.'),
