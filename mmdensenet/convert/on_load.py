@@ -34,7 +34,7 @@ def fit_checkpoint(model: nn.Module, checkpoint: MutableMapping, fit_channels: b
         Whether the checkpoint changed.
 
     Raises:
-        UserError: for integers in the place of weights.
+        UserError: for integers in the place of weights, and for an epsilon that is none.
     """
     own, backbone = backbone_of(model)
     if not isinstance(checkpoint, MutableMapping) or backbone is None:
@@ -82,7 +82,7 @@ def fit_checkpoint(model: nn.Module, checkpoint: MutableMapping, fit_channels: b
         return False
     for name in EMA_CONTAINERS:
         checkpoint.pop(name, None)
-    if 'backbone' in (checkpoint.get('meta') or {}):
+    if 'backbone' in _meta(checkpoint):
         checkpoint['meta'] = {**checkpoint['meta'], 'backbone': {}}  # the epsilon is not adapted a second time
     checkpoint['state_dict'] = converted
     if done:
@@ -109,12 +109,20 @@ def _left_of_network(report: Report) -> dict[str, str]:
 
 def _stated_eps(checkpoint: MutableMapping) -> float | None:
     """The epsilon of batch norm in a converted file's metadata, which safetensors stores as JSON."""
-    backbone = (checkpoint.get('meta') or {}).get('backbone')
+    backbone = _meta(checkpoint).get('backbone')
     if isinstance(backbone, str):
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             backbone = json.loads(backbone)
     norm = backbone.get('norm_cfg') if isinstance(backbone, dict) else None
-    return norm.get('eps') if isinstance(norm, dict) else None
+    eps = norm.get('eps') if isinstance(norm, dict) else None
+    if eps is not None and not (isinstance(eps, int | float) and 0 <= eps < 1):
+        raise UserError(f"the checkpoint's epsilon of batch norm, meta.backbone.norm_cfg.eps, is {eps!r:.40}.")
+    return eps
+
+
+def _meta(checkpoint: MutableMapping) -> dict:
+    meta = checkpoint.get('meta')
+    return meta if isinstance(meta, dict) else {}
 
 
 def _with_eps(tensors: Mapping[str, Tensor], own: str, given: float, wanted: float) -> dict[str, Tensor]:

@@ -115,6 +115,20 @@ def test_integers_are_no_weights(layout):
         fit_checkpoint(classifier(), state)
 
 
+@pytest.mark.parametrize('meta', [3, ['backbone'], dict(backbone='[' * 100_000), dict(backbone=dict(norm_cfg='BN'))])
+def test_metadata_of_strangers(meta):
+    own = dict(state_dict=classifier().state_dict(), meta=meta)
+    assert not fit_checkpoint(classifier(), own)
+
+
+@pytest.mark.parametrize('eps', ['x', -1e-5, 1e300, float('nan'), [1]])
+def test_an_epsilon_that_is_none(eps):
+    """It would make every variance another."""
+    own = dict(state_dict=classifier().state_dict(), meta=dict(backbone=dict(norm_cfg=dict(eps=eps))))
+    with pytest.raises(UserError, match=r'epsilon of batch norm, meta\.backbone\.norm_cfg\.eps, is '):
+        fit_checkpoint(classifier(), own)
+
+
 @pytest.mark.parametrize('prefix', [None, 'backbone.', 'backbone'])
 @pytest.mark.parametrize('layout', ['torchvision', 'monai', 'ours'])
 def test_pretrained(layout, prefix, tmp_path):
