@@ -22,7 +22,7 @@ OURS = dict(
 )
 #: bytes of all weights; DenseNet-201 has 80 MB
 MOST = 1 << 32
-#: the smallest share of its size to which a dataset of a file may be compressed
+#: the smallest share of its size to which a dataset of a file, or the files of an archive, may be compressed
 LEAST_SHARE = 1 / 256
 
 
@@ -62,9 +62,10 @@ def _open(filename: str, path: str) -> tuple[Any, str]:
     with zipfile.ZipFile(path) as archive:
         if 'model.weights.h5' not in archive.namelist():
             raise UserError(f'{filename} has no model.weights.h5: save the model in one file (.keras or .h5).')
-        size = archive.getinfo('model.weights.h5').file_size + archive.getinfo('config.json').file_size
-        if size > MOST:
-            raise UserError(f'{filename} claims weights of {size:,} bytes, more than any DenseNet has.')
+        parts = [archive.getinfo(name) for name in ('model.weights.h5', 'config.json')]
+        size = sum(part.file_size for part in parts)
+        if size > MOST or sum(part.compress_size for part in parts) < size * LEAST_SHARE:
+            raise UserError(f'{filename} claims weights of {size:,} bytes, more than it can hold or any DenseNet has.')
         return io.BytesIO(archive.read('model.weights.h5')), archive.read('config.json').decode()
 
 

@@ -70,6 +70,14 @@ def test_files_of_more_weights_than_there_are(tmp_path, monkeypatch):
             read_checkpoint(str(tmp_path / name))
 
 
+def test_an_archive_that_expands(tmp_path):
+    with zipfile.ZipFile(tmp_path / 'x.keras', 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('model.weights.h5', bytes(1_000_000))
+        archive.writestr('config.json', '{}')
+    with pytest.raises(UserError, match=r'claims weights of 1,000,002 bytes, more than it can hold'):
+        read_checkpoint(str(tmp_path / 'x.keras'))
+
+
 def test_float64_stays_and_what_is_no_weight_is_left_out(tmp_path):
     write_named(tmp_path / 'x.h5', layers_of(keras_network()), whole=False, old=False)
     before = read_checkpoint(str(tmp_path / 'x.h5'))['state_dict']
