@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mmdensenet.checkpoints.checkpoint_content import _compare_optimizer, _compare_schedules
+from mmdensenet.checkpoints.checkpoint_content import _compare_optimizer, _compare_schedules, not_finite
 from mmdensenet.errors import UserError
 
 
@@ -114,3 +114,12 @@ def test_what_is_not_finite_is_counted():
     assert not_finite(state) == '1 tensor has values that are not finite (NaN or infinity), the first b'
     state['e'] = torch.tensor([float('-inf')], dtype=torch.float16)
     assert not_finite(state) == '2 tensors have values that are not finite (NaN or infinity), the first b'
+
+
+@pytest.mark.parametrize('kind', ['float64', 'float16', 'float8_e4m3fn', 'float8_e5m2', 'float4_e2m1fn_x2'])
+def test_numbers_of_any_width_are_looked_at(kind):
+    dtype = getattr(torch, kind)
+    fine = dict(a=torch.zeros(8, dtype=torch.uint8).view(dtype))
+    assert not_finite(fine) is None
+    if kind != 'float4_e2m1fn_x2':
+        assert '1 tensor has values' in not_finite(dict(fine, b=torch.full((2,), float('nan')).to(dtype)))
