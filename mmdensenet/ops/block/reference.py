@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from .contract import is_exporting
+
 
 class DenseLayerModules(Protocol):
     """The modules and settings of a layer. ``norm2`` and ``conv2`` are None without a bottleneck."""
@@ -65,18 +67,23 @@ def dense_layer(features: Sequence[Tensor], layer: DenseLayerModules) -> Tensor:
 
     With a bottleneck BN-ReLU-Conv(1x1)-BN-ReLU-Conv(3x3), without one BN-ReLU-Conv(3x3) (section 3 of the paper);
     dropout is last, with ``bottleneck_drop_rate`` also after the 1x1 convolution. ``memory_efficient`` recomputes
-    everything up to the first convolution in backward (arXiv:1707.06990) and updates the running statistics once.
+    everything up to the first convolution in backward (arXiv:1707.06990) and updates the running statistics once. It
+    has no effect in what is compiled or traced and in torch.func's transforms, which refuse hooks of saved tensors.
+
+    Raises:
+        RuntimeError: in backward, where a weight that ``memory_efficient`` needs again has been changed in place.
     """
+    norm, act, conv = layer.norm1, layer.act, layer.conv1
 
     def first_convolution(*features: Tensor) -> Tensor:
-        return layer.conv1(layer.act(layer.norm1(torch.cat(features, 1))))
+        return conv(act(norm(torch.cat(features, 1))))
 
-    if layer.memory_efficient and torch.is_grad_enabled() and any(f.requires_grad for f in features):
+    if layer.memory_efficient and _can_recompute(features):
         out = checkpoint(
             first_convolution,
             *features,
             use_reentrant=False,
-            context_fn=lambda: (nullcontext(), statistics_unchanged(layer.norm1)),
+            context_fn=lambda: (nullcontext(), as_in_forward(norm, act, conv)),
         )
     else:
         out = first_convolution(*features)
@@ -89,21 +96,45 @@ def dense_layer(features: Sequence[Tensor], layer: DenseLayerModules) -> Tensor:
     return out
 
 
-class statistics_unchanged:  # noqa: N801  a context; contextlib's serve once, and a second backward recomputes again
-    """Let a norm normalise as usual without changing its running statistics and ``num_batches_tracked``.
+def _can_recompute(features: Sequence[Tensor]) -> bool:
+    """Whether there is a graph, with hooks of saved tensors."""
+    if not torch.is_grad_enabled() or is_exporting() or torch._C._are_functorch_transforms_active():
+        return False
+    proxies = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY)  # of make_fx and AOTAutograd
+    return proxies is None and any(isinstance(f, Tensor) and f.requires_grad for f in features)
 
-    A recomputation sees the same batch again and must not count it twice. The context swaps the buffers for copies:
-    switching ``track_running_stats`` off would change what autograd saves.
+
+class as_in_forward:  # noqa: N801  a context; contextlib's serve once, and a second backward recomputes again
+    """Let modules compute again what they compute where this is made, whatever they have become since.
+
+    A recomputation sees the same batch again and must not count it twice: batch norms have copies of their buffers
+    meanwhile. Switching ``track_running_stats`` off would change what autograd saves. Parameters may be others by then,
+    as after ``torch.func.functional_call``, and so may the mode.
     """
 
-    def __init__(self, norm: nn.Module):
-        self.norm = norm
+    def __init__(self, *modules: nn.Module):
+        self.modules = {}
+        for part in (part for module in modules for part in module.modules()):
+            if isinstance(part, torch.jit.ScriptModule):  # which has its contents in C++
+                continue
+            buffers = dict(part._buffers)
+            if isinstance(part, _BatchNorm):
+                buffers = {name: None if buffer is None else buffer.clone() for name, buffer in buffers.items()}
+            self.modules[part] = dict(training=part.training, _parameters=dict(part._parameters), _buffers=buffers)
+        parameters = [p for state in self.modules.values() for p in state['_parameters'].values()]
+        # tensors of inference mode have no version
+        self.versions = [(p, p._version) for p in parameters if p is not None and not p.is_inference()]
 
     def __enter__(self) -> None:
-        self.buffers: dict[str, Tensor | None] = {}
-        if isinstance(self.norm, _BatchNorm) and self.norm.training:
-            self.buffers = dict(self.norm._buffers)
-            self.norm._buffers.update({name: b.clone() for name, b in self.buffers.items() if b is not None})
+        if any(parameter._version != version for parameter, version in self.versions):
+            raise RuntimeError(
+                'a weight of a dense layer has been changed in place between forward and backward, and '
+                'memory_efficient=True computes with it again'
+            )
+        self.since = [(part, {name: part.__dict__[name] for name in state}) for part, state in self.modules.items()]
+        for part, state in self.modules.items():
+            part.__dict__.update(state)
 
     def __exit__(self, *_) -> None:
-        self.norm._buffers.update(self.buffers)
+        for part, state in self.since:
+            part.__dict__.update(state)

@@ -1,5 +1,7 @@
 """The reference block against the paper's equations written out, in float64."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,7 @@ from fused_blocks import saved_bytes
 from helpers import assert_same, assert_same_state, randomise
 
 from mmdensenet.models import DenseBlock
-from mmdensenet.ops.block.reference import statistics_unchanged
+from mmdensenet.ops.block.reference import as_in_forward
 
 
 def block(**kwargs):
@@ -111,9 +113,9 @@ def test_hooks_on_layers_run():
     assert seen == [(2, 4, 4, 4)]
 
 
-def test_statistics_unchanged_restores_after_an_error():
+def test_as_in_forward_restores_after_an_error():
     norm = torch.nn.BatchNorm2d(3)
-    with pytest.raises(RuntimeError), statistics_unchanged(norm):
+    with pytest.raises(RuntimeError), as_in_forward(norm):
         norm(torch.randn(2, 3, 4, 4))
         raise RuntimeError
     assert norm.num_batches_tracked == 0
@@ -128,3 +130,51 @@ def test_memory_efficient_recomputes_as_often_as_asked():
     first, second = (torch.autograd.grad(out.sum(), module.block[1].conv1.weight, retain_graph=True) for _ in range(2))
     assert torch.equal(*first, *second)
     assert module.block[1].norm1.num_batches_tracked == 1
+
+
+def others_meanwhile(module, x):
+    others = {name: (p.detach() * 0.7).requires_grad_() for name, p in module.named_parameters()}
+    torch.func.functional_call(module, others, (x,)).square().sum().backward()
+    return [p.grad for p in others.values()]
+
+
+def another_mode_meanwhile(module, x):
+    out = module(x)
+    module.train(not module.training)
+    return torch.autograd.grad(out.square().sum(), list(module.parameters()))
+
+
+def transformed(module, x):
+    return [torch.func.grad(lambda x: module.eval()(x).square().sum())(x)]
+
+
+def traced(module, x):
+    return [trace(module)(x) for trace in (torch.fx.symbolic_trace, lambda m: torch.export.export(m, (x,)).module())]
+
+
+def compiled(module, x):
+    out = torch.compile(module, backend='aot_eager', fullgraph=True)(x)
+    return torch.autograd.grad(out.square().sum(), list(module.parameters()))
+
+
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('use', [others_meanwhile, another_mode_meanwhile, transformed, traced, compiled])
+def test_memory_efficient_gives_the_same_however_it_is_used(use, training):
+    module = block(num_layers=2).train(training)
+    recomputed = copy.deepcopy(module)
+    for layer in recomputed.block:
+        layer.memory_efficient = True
+    x = torch.randn(2, 5, 4, 4, dtype=torch.float64)
+    for actual, expected in zip(use(recomputed, x), use(module, x), strict=True):
+        assert_same(actual, expected)
+
+
+@pytest.mark.parametrize('name', ['norm1.weight', 'norm1.bias', 'conv1.weight'])
+def test_memory_efficient_notices_changed_weights(name):
+    module = block()
+    module.block[1].memory_efficient = True
+    out = module(torch.randn(2, 5, 4, 4, dtype=torch.float64))
+    with torch.no_grad():
+        module.block[1].get_parameter(name).mul_(2)
+    with pytest.raises(RuntimeError, match='changed in place between forward and backward, and memory_efficient=True'):
+        out.sum().backward()
