@@ -153,9 +153,10 @@ def load_weights(model: BaseModel, source: str, head_may_differ: bool, fit_chann
     if problem := not_finite(given):
         logging.getLogger('mmdensenet').warning('%s: %s.', source, problem)
     own = model.state_dict()
-    model.load_state_dict(
-        {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}, False
-    )
+    fitting = {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
+    if any(key.startswith('head.') and key not in fitting for key in own):  # a part of a head, as without its bias
+        fitting = {key: value for key, value in fitting.items() if not key.startswith('head.')}
+    model.load_state_dict(fitting, False)
     meta = checkpoint.get('meta')
     model._checkpoint_meta = meta if isinstance(meta, dict) else {}
     classes = names_in_checkpoint(meta)

@@ -38,6 +38,17 @@ def test_get_model_of_a_config_leaves_it_alone():
     assert model(torch.randn(2, 2, 8, 8)).shape == (2, 4)
 
 
+def test_a_head_is_loaded_whole_or_starts_anew(tmp_path):
+    theirs = randomise(mmdensenet.get_model(SMALL)).state_dict()
+    del theirs['head.fc.bias']
+    torch.save(dict(state_dict=theirs), tmp_path / 'w.pth')
+    with pytest.raises(UserError, match=r'head\.fc\.bias is missing'):
+        mmdensenet.get_model(SMALL, str(tmp_path / 'w.pth'))
+    model = mmdensenet.get_model(SMALL, str(tmp_path / 'w.pth'), num_classes=10)
+    assert not torch.equal(model.head.fc.weight, theirs['head.fc.weight'])
+    assert torch.equal(model.backbone.stem[0].weight, theirs['backbone.stem.0.weight'])
+
+
 def test_get_model_logs_no_line_for_each_parameter():
     lines = []
     handler = logging.Handler(logging.INFO)
