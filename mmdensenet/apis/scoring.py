@@ -1,5 +1,8 @@
 """Scores of a part of the data: the test as the report and the decisions use it."""
 
+from pathlib import Path, PureWindowsPath
+from urllib.parse import unquote
+
 import numpy as np
 from mmengine.config import Config
 from mmengine.model import BaseModel
@@ -79,6 +82,8 @@ def run_test(
                 raise UserError(str(error).replace(file, str(checkpoint))) from error
     if len(dataset) and scores.index.max() >= len(dataset):
         raise UserError(f'{predictions} is of another data set: it has image {scores.index.max()} of {len(dataset)}.')
+    if isinstance(predictions, (str, Path)):
+        _require_same_images(scores, dataset, predictions)
     if sample_info(dataset, int(scores.index[0])).get('group') is not None:
         groups = np.unique([sample_info(dataset, int(i))['group'] for i in scores.index], return_inverse=True)[
             1
@@ -86,3 +91,25 @@ def run_test(
         # where every image has its own group nothing is grouped, and a report must not say that it is
         scores.groups = groups if groups.max() + 1 < len(scores) else None
     return scores, metrics
+
+
+def _require_same_images(scores: Scores, dataset, file: str | Path) -> None:
+    """Compare the names of the images, without folders and endings, which change where data are moved or converted: an
+    image more or less in the data set, and each would have the group and the picture of its neighbour.
+
+    Raises:
+        UserError: for the first place at which the data set has another image.
+    """
+    for place, path in zip(scores.index.tolist(), scores.paths):
+        there = str(sample_info(dataset, place).get('img_path') or '')
+        if path and there and _name(path) != _name(there):
+            raise UserError(
+                f'{file} is of another data set: its image {place} is {_name(path)!r}, here it is {_name(there)!r}. '
+                'Test again, or state the data that were tested.'
+            )
+
+
+def _name(path: str) -> str:
+    if '://' in path:  # of a shard the image's path stands behind #, quoted
+        path = unquote(path.rpartition('#')[2])
+    return PureWindowsPath(path).name.partition('.')[0]

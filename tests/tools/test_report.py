@@ -156,11 +156,11 @@ def test_names_are_escaped(run_tool, tmp_path):
     config.write_text(text + f'\nnote = {HOSTILE!r}\n')
     checkpoint = weights(config, tmp_path / '<b>w.pth')
     predictions = tmp_path / 'p.json'
-    path = '/x/<script>alert(4)</script>.jpg'
+    places = sorted(path for path in images.rglob('*.*') if path.is_file())
     rng = np.random.default_rng(0)
     records = [
-        dict(img_path=path, sample_idx=i, gt_label=i // 12, pred_score=score.tolist())
-        for i, score in enumerate(rng.dirichlet([1, 1], 24))
+        dict(img_path=f'/x/<script>alert(4)/{path.name}', sample_idx=i, gt_label=i // 12, pred_score=score.tolist())
+        for i, (path, score) in enumerate(zip(places, rng.dirichlet([1, 1], 24)))
     ]
     predictions.write_text(json.dumps(records))
     page = page_of(run_tool, config, checkpoint, tmp_path, '--predictions', predictions)
@@ -293,6 +293,24 @@ def test_predictions_of_another_data_set(run_tool, tmp_path):
     file.write_text(json.dumps([dict(sample_idx=9, gt_label=0, pred_score=[0.5, 0.5])]))
     done = run_tool('report.py', config, weights(config, tmp_path / 'w.pth'), '--predictions', file)
     assert done.status == 2 and 'is of another data set' in done.err
+
+
+def test_predictions_from_before_an_image_was_removed(run_tool, tmp_path):
+    images = write_images(tmp_path / 'images', classes=2, per_class=2)
+    config = folder_config(tmp_path, 2, images)
+    checkpoint, file = weights(config, tmp_path / 'w.pth'), tmp_path / 'p.json'
+    rest = ('--predictions', file, '--no-measure', '--bootstrap', '0', '--gallery', '0', '--out', tmp_path / 'r.html')
+    places = sorted(path for path in images.rglob('*.*') if path.is_file())
+    rows = [
+        dict(sample_idx=i, img_path=f'D:\\moved\\{path.stem}.tif', gt_label=i // 2, pred_score=[0.5, 0.5])
+        for i, path in enumerate(places)
+    ]
+    file.write_text(json.dumps(rows[::-1]))
+    assert run_tool('report.py', config, checkpoint, *rest).status == 0, 'rows in another order, of another folder'
+    places[0].unlink()
+    file.write_text(json.dumps(rows[:3]))
+    done = run_tool('report.py', config, checkpoint, *rest)
+    assert done.status == 2 and f'its image 0 is {places[0].stem!r}, here it is {places[1].stem!r}' in done.err
 
 
 def test_without_the_library_of_activation_maps(run_tool, tmp_path, monkeypatch):
