@@ -16,6 +16,8 @@ from mmengine.optim.scheduler.param_scheduler import (
 from mmdensenet.checkpoints.writing import to_plain
 from mmdensenet.errors import UserError, option_text
 
+#: settings of an optimizer that nothing changes while it trains, except a schedule of that setting
+_SETTINGS = ('lr', 'momentum', 'betas', 'dampening', 'nesterov', 'eps', 'alpha')
 _OPEN_ENDED = (ExponentialParamScheduler, MultiStepParamScheduler, StepParamScheduler)
 
 
@@ -29,6 +31,7 @@ def adopt_schedule(runner, checkpoint: dict) -> list[int]:
         UserError: if the schedules differ; the message names the first key that does.
     """
     _compare_learning_rates(runner, checkpoint)
+    _warn_of_other_settings(runner, checkpoint)
     given, built = checkpoint.get('param_schedulers'), runner.param_schedulers
     if not isinstance(given, list) or not isinstance(built, list):
         return []
@@ -83,11 +86,33 @@ def _compare_learning_rates(runner, checkpoint: dict) -> None:
                 raise UserError(_differs(f'optimizer.{name} is {theirs[key]!r} there and {ours[key]!r} in the config'))
 
 
+def _warn_of_other_settings(runner, checkpoint: dict) -> None:
+    """Warn of other settings without a schedule. No error: a hook may have changed them in the run itself."""
+    given, optimizer = checkpoint.get('optimizer'), getattr(getattr(runner, 'optim_wrapper', None), 'optimizer', None)
+    if not isinstance(given, dict) or optimizer is None:
+        return
+    scheduled = {scheduler.param_name for scheduler in runner.param_schedulers or ()}
+    if 'momentum' in scheduled:  # of Adam, it is the first of the betas
+        scheduled.add('betas')
+    for name in (name for name in _SETTINGS if name not in scheduled):
+        for theirs, ours in zip(given.get('param_groups') or (), optimizer.param_groups):
+            if name in theirs and name in ours and _listed(theirs[name]) != _listed(ours[name]):
+                runner.logger.warning(
+                    f'optimizer.{name} is {theirs[name]!r} in the checkpoint and {ours[name]!r} in the config: the run '
+                    "continues with the checkpoint's."
+                )
+                break
+
+
 def _differs(how: str) -> str:
     return (
         f"the checkpoint's schedule is not the config's: {how}.\nResume with the schedule that the run began with, or "
         f'start a new run from the weights with {option_text("load_from", "CHECKPOINT")}.'
     )
+
+
+def _listed(value):
+    return list(value) if isinstance(value, tuple) else value  # betas are either
 
 
 def _arguments(cls: type) -> list[str]:

@@ -126,3 +126,32 @@ def test_another_learning_rate_is_refused(short_config, tmp_path, run_tool):
     options = ['--resume', '--cfg-options', 'train_cfg.max_epochs=3', 'optim_wrapper.optimizer.lr=0.01']
     done = run_tool('train.py', config, '--work-dir', tmp_path / 'w', *options)
     assert done.status == 2 and 'optimizer.lr is 0.02 there and 0.01 in the config' in done.err
+
+
+@pytest.mark.parametrize(
+    ('before', 'now', 'scheduled', 'told'),
+    [
+        (dict(lr=0.1), dict(lr=0.2), None, 'optimizer.lr is 0.1 in the checkpoint and 0.2 in the config'),
+        (dict(lr=0.1), dict(lr=0.2), 'lr', None),
+        (
+            dict(betas=(0.9, 0.9)),
+            dict(betas=(0.9, 0.99)),
+            'lr',
+            r'optimizer.betas is \(0.9, 0.9\) in the checkpoint and',
+        ),
+        (dict(betas=(0.9, 0.9)), dict(betas=(0.9, 0.99)), 'momentum', None),
+        (dict(betas=(0.9, 0.9)), dict(betas=[0.9, 0.9]), None, None),
+    ],
+)
+def test_settings_that_the_checkpoint_replaces_are_told(before, now, scheduled, told):
+    """Without a schedule, mmengine silently trains with the checkpoint's."""
+    saved, optimizer = (torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], **given) for given in (before, now))
+    warnings = []
+    runner = SimpleNamespace(
+        param_schedulers=scheduled and [SimpleNamespace(param_name=scheduled)],
+        optim_wrapper=SimpleNamespace(optimizer=optimizer),
+        logger=SimpleNamespace(warning=warnings.append),
+    )
+    adopt_schedule(runner, dict(optimizer=to_plain(saved.state_dict())))
+    assert len(warnings) == (told is not None)
+    assert told is None or re.match(told, warnings[0])
