@@ -64,7 +64,8 @@ def run_test(
         UserError: if predictions are of another data set, and as :func:`.test.test_model` does.
     """
     several = is_multi_label(model.head)
-    threshold = getattr(model.head, 'thr', None) or 0.5
+    threshold = getattr(model.head, 'thr', None)
+    threshold = 0.5 if threshold is None else threshold
     require_classes_of(model, class_lists(dataset, 'test_dataloader.dataset'), checkpoint)
     known = [dataset_classes(dataset), (model._dataset_meta or {}).get('classes')]
     classes = next((names for names in known if names and len(names) == model.head.num_classes), None)
