@@ -22,6 +22,7 @@ from mmdensenet.datasets.divide_images import require_apart
 from mmdensenet.datasets.image_header import has_16_bits
 from mmdensenet.datasets.labels import source_of, unlabelled_parts
 from mmdensenet.datasets.load_image import read_bytes
+from mmdensenet.datasets.spelling import bare_id
 from mmdensenet.datasets.stated_classes import names_in, names_in_checkpoint
 from mmdensenet.datasets.wrappers import leaves, sample_info, sample_labels
 from mmdensenet.errors import BadImageError, UserError
@@ -272,18 +273,21 @@ def _report_depth(report: Report, deep: dict[str, list[float]]) -> None:
 
 
 def _report_groups(report: Report, parts: dict[str, list]) -> None:
-    """Patients, or what else the data sets group their samples by, that are in several splits."""
-    seen: dict[str, dict[str, str]] = defaultdict(dict)
+    """Patients, or what else the data sets group their samples by, that are in several splits, however spelt there."""
+    seen: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)
     for name, leaves_of_split in parts.items():
         for leaf in leaves_of_split:
             for index in range(len(leaf)):
                 info = sample_info(leaf, index)
                 if info.get('group') not in (None, ''):
-                    seen[str(info['group'])].setdefault(name, str(info.get('img_path', f'sample {index}')))
-    for group, places in seen.items():
+                    group, place = str(info['group']), str(info.get('img_path', f'sample {index}'))
+                    seen[bare_id(group)].setdefault(name, (group, place))
+    for places in seen.values():
         if len(places) > 1:
-            listed = ', '.join(f'{name}: {place}' for name, place in places.items())
-            report.add('group across splits', f'{group}, such as {listed}')
+            spelt = list(dict.fromkeys(group for group, _ in places.values()))
+            listed = ', '.join(f'{name}: {place}' for name, (_, place) in places.items())
+            likely = ', likely one' if len(spelt) > 1 else ''
+            report.add('group across splits', f'{" and ".join(spelt)}{likely}, such as {listed}')
 
 
 def _report_duplicates(report: Report, seen: dict[bytes, list[tuple[str, str]]]) -> None:

@@ -48,12 +48,20 @@ def two_spellings(names: Iterable[str]) -> tuple[str, str] | None:
 
 def require_one_id(ids: Iterable[str], where: str) -> None:
     """Refuse two groups that are likely one: P7 and p7, 007 and 7."""
-    number = r'\A(\D*)0*(\d+)\Z'  # not the digits within hexadecimal ids
-    for name, other in _pairs(dict.fromkeys(ids), lambda name: re.sub(number, r'\1\2', name.casefold())):
+    for name, other in _pairs(dict.fromkeys(ids), bare_id):
         raise UserError(
             f'{where} has {other!r} and {name!r}, which are likely one: write both alike, or rename one if they are '
             'two.'
         )
+
+
+def bare_id(name: str) -> str:
+    """What ids that are likely one have in common.
+
+    >>> bare_id('P007') == bare_id('p7')
+    True
+    """
+    return re.sub(r'\A(\D*)0*(\d+)\Z', r'\1\2', name.casefold())  # not the digits within hexadecimal ids
 
 
 def _pairs(names: Iterable[str], bare: Callable[[str], str]) -> Iterator[tuple[str, str]]:

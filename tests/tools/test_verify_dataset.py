@@ -225,6 +225,25 @@ train_cfg = dict(max_epochs=1)
     assert not list((tmp_path / 'w').glob('*.pth'))
 
 
+def test_a_patient_of_two_tables(verify, folders, tmp_path):
+    """Spelt otherwise in the second; another one has the digits of a third within its id."""
+    for part, patients in (('train', ('P07', '3', 'a1b2')), ('test', ('p7', 'P8', 'a1b02'))):
+        files = [next((folders / part / f'class_{i}').glob('*.*')) for i in range(3)]
+        rows = [f'{file},class_{i},{patient}' for i, (file, patient) in enumerate(zip(files, patients))]
+        (tmp_path / f'{part}.csv').write_text('\n'.join(['image,label,patient', *rows]))
+    extra = f"""
+table = dict(type='mmdensenet.CSVDataset', label_column='label', group_column='patient', _delete_=True,
+             pipeline=[dict(type='LoadImageFromFile')])
+train_dataloader = dict(dataset=dict(ann_file={str(tmp_path / 'train.csv')!r}, **table))
+val_dataloader = dict(dataset=dict(ann_file={str(tmp_path / 'test.csv')!r}, **table))
+test_dataloader = val_dataloader
+"""
+    done = verify('--workers', '0', '--out', tmp_path / 'r.json', extra=extra)
+    assert done.status == 1, done.err
+    [line] = json.loads((tmp_path / 'r.json').read_text())['problems']['group across splits']
+    assert line.startswith(f'P07 and p7, likely one, such as train: {folders}/train/class_0/'), line
+
+
 def test_12_bits_in_files_of_16(verify, folders):
     rng = np.random.default_rng(0)
     for split in ('train', 'test'):
